@@ -1,0 +1,72 @@
+package hlc
+
+import (
+	"sync"
+	"time"
+)
+
+// Clock is a node's hybrid logical clock. It is safe for concurrent use.
+type Clock struct {
+	physical  func() int64
+	maxOffset time.Duration
+
+	mu   sync.Mutex
+	last Timestamp // the largest reading handed out or learned; guarded by mu
+}
+
+// NewClock returns a clock over the given physical source (nanoseconds since
+// the Unix epoch; nil means the system clock) that trusts other nodes' physical
+// clocks to be within maxOffset of its own.
+func NewClock(physical func() int64, maxOffset time.Duration) *Clock {
+	if physical == nil {
+		physical = func() int64 { return time.Now().UnixNano() }
+	}
+	return &Clock{physical: physical, maxOffset: maxOffset}
+}
+
+// Now returns a reading after every earlier reading and every timestamp passed to Update.
+func (c *Clock) Now() Timestamp {
+	p := c.physical()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p > c.last.WallTime {
+		c.last = Timestamp{WallTime: p}
+	} else {
+		c.last = c.last.Next()
+	}
+	return c.last
+}
+
+// Update makes every later reading come after remote. It takes the reading as
+// it is: the caller that gets readings from other nodes decides, by the
+// measured offset, whether to believe them (see Offset).
+func (c *Clock) Update(remote Timestamp) {
+	c.mu.Lock()
+	if c.last.Less(remote) {
+		c.last = remote
+	}
+	c.mu.Unlock()
+}
+
+// Peek returns the largest reading so far, or the physical time if that is
+// later, without counting as a reading.
+func (c *Clock) Peek() Timestamp {
+	p := c.physical()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p > c.last.WallTime {
+		return Timestamp{WallTime: p}
+	}
+	return c.last
+}
+
+// Physical returns the physical source's reading in nanoseconds.
+func (c *Clock) Physical() int64 { return c.physical() }
+
+// MaxOffset returns the assumed bound on the difference between two nodes' physical clocks.
+func (c *Clock) MaxOffset() time.Duration { return c.maxOffset }
+
+// Offset returns how far a remote reading is ahead of this node's physical clock.
+func (c *Clock) Offset(remote Timestamp) time.Duration {
+	return time.Duration(remote.WallTime - c.physical())
+}

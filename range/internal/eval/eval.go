@@ -1,0 +1,114 @@
+package eval
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Env is what an evaluation may see of its range and node.
+type Env struct {
+	// Reader is the replica's state: the engine itself, or a snapshot of it.
+	Reader pebble.Reader
+	Desc   *kv.RangeDescriptor
+	Clock  *hlc.Clock
+	Node   kv.NodeID
+	// LeaderSince is a timestamp at or after which this leadership began to
+	// serve; observed timestamps before it prove nothing (see kv.TxnMeta.Observed).
+	LeaderSince hlc.Timestamp
+	// Stats, GCThreshold and ClosedTS are those of the applied state. Stats.Locks
+	// is the number of prepared locks on disk: at zero nobody need look for one.
+	Stats       kv.Stats
+	GCThreshold hlc.Timestamp
+	ClosedTS    hlc.Timestamp
+	Locks       Locks
+	TSCache     TimestampCache
+	// Follower: this replica is not the leader and serves a read at or below the closed
+	// timestamp; there is neither Locks nor TSCache.
+	Follower bool
+	// NewBatch makes the batch for effects.
+	NewBatch func() *pebble.Batch
+}
+
+// Locks is the evaluation's view of the in-memory lock table.
+type Locks interface {
+	// TryLock takes an unreplicated lock, or returns who holds or waits ahead for
+	// a conflicting one. Taking what is held already is a success.
+	TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, ok bool)
+	// Holds reports whether the transaction holds a lock on the key.
+	Holds(id kv.TxnID, key keys.Key) bool
+}
+
+// TimestampCache remembers the highest timestamp at which each key was read.
+type TimestampCache interface {
+	// Add records a read of span at ts by the transaction (zero: by nobody in
+	// particular, which pushes everybody).
+	Add(span keys.Span, ts hlc.Timestamp, txn kv.TxnID)
+	// Get returns the highest timestamp of a read of any key of span, not
+	// counting reads at that very timestamp by txn alone.
+	Get(span keys.Span, txn kv.TxnID) hlc.Timestamp
+}
+
+// Effects of an evaluation, to be replicated.
+type Effects struct {
+	// Batch is nil if nothing is written.
+	Batch *pebble.Batch
+	Stats kv.Stats // delta
+	// Prepared and Resolved are for the leader's lock table, after application.
+	Prepared []PreparedLock
+	Resolved []ResolvedLock
+	// GCThreshold, if not empty, is the new threshold.
+	GCThreshold hlc.Timestamp
+	// MaxWriteTS is the highest timestamp of any version written.
+	MaxWriteTS hlc.Timestamp
+}
+
+// PreparedLock says that a replicated lock was laid.
+type PreparedLock struct {
+	Key keys.Key
+	Txn kv.TxnMeta
+	TS  hlc.Timestamp
+}
+
+// ResolvedLock says that a transaction's locks on Keys are gone: committed at CommitTS, or dropped.
+type ResolvedLock struct {
+	Txn      kv.TxnID
+	Keys     []keys.Key
+	Commit   bool
+	CommitTS hlc.Timestamp
+}
+
+// Conflict is a lock that stands in the way.
+type Conflict struct {
+	Key    keys.Key
+	Holder kv.TxnMeta
+	// Replicated: found on disk, prepared at TS.
+	Replicated bool
+	TS         hlc.Timestamp
+}
+
+// ConflictError stops an evaluation: it must wait for these locks. Package
+// concurrency handles it; it never leaves the range.
+type ConflictError struct{ Conflicts []Conflict }
+
+func (e *ConflictError) Error() string {
+	return "eval: lock conflict on " + keys.Pretty(e.Conflicts[0].Key)
+}
+
+// Access of a latch.
+type Access uint8
+
+const (
+	Read  Access = iota // shares with reads; a write at a later timestamp need not wait for it
+	Write               // conflicts with everything but reads at an earlier timestamp
+)
+
+// Latch is a span that a batch must hold while it is evaluated and applied.
+// TS is empty for "at every timestamp".
+type Latch struct {
+	Span   keys.Span
+	Access Access
+	TS     hlc.Timestamp
+}

@@ -1,0 +1,304 @@
+package kv
+
+import (
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+)
+
+// BatchRequest is a set of requests to one range.
+type BatchRequest struct {
+	RangeID RangeID
+	// Generation is that of the descriptor the sender routed by. A replica
+	// checks the keys against its bounds, not the generation; it is for diagnostics.
+	Generation int64
+	// Now is a clock reading of the sender's node.
+	Now hlc.Timestamp
+	// Txn is nil for non-transactional batches.
+	Txn *TxnMeta
+	// Timestamp is the read timestamp of a batch without Txn; empty means the leader's clock.
+	Timestamp hlc.Timestamp
+	// CanMoveReadTS: nothing has been read before in this transaction, so the
+	// leader may raise the read timestamp by itself when it meets an
+	// uncertain or too new value. It returns the timestamp it used.
+	CanMoveReadTS bool
+	// AnyReplica: a replica that is not the leader may answer if the read timestamp is closed there.
+	AnyReplica bool
+	// Wait says what to do at conflicting locks; LockTimeout (ns) bounds the wait, 0 = no bound.
+	Wait        WaitPolicy
+	LockTimeout int64
+	// MaxRows and TargetBytes bound all Scans of the batch together; 0 = no
+	// bound. At least one row is returned, whatever TargetBytes says.
+	MaxRows     int64
+	TargetBytes int64
+
+	Requests []Request
+}
+
+// BatchResponse answers a BatchRequest with one Response per Request, in order.
+type BatchResponse struct {
+	// Now is a clock reading of the answering node, taken after evaluation;
+	// ServedBy says which node that was (for TxnMeta.Observed).
+	Now      hlc.Timestamp
+	ServedBy NodeID
+	// ReadTS is the timestamp that the reads used: the request's, or a later
+	// one if CanMoveReadTS.
+	ReadTS    hlc.Timestamp
+	Responses []Response
+}
+
+// Request is one of the request types below; each has its Response.
+type Request interface{ request() }
+
+// Response is one of the response types below.
+type Response interface{ response() }
+
+type (
+	// Get reads one key. With Lock, it takes an unreplicated lock for the
+	// transaction before it reads, whether the key exists or not.
+	Get struct {
+		Key  keys.Key
+		Lock LockStrength
+	}
+	GetResponse struct {
+		Exists bool
+		Value  []byte        // shared with nobody
+		TS     hlc.Timestamp // of the version
+	}
+
+	// Scan reads spans, in the order given, within one range. Reverse reads
+	// each span backwards. With Lock, every row that is returned (after Pushdown) is
+	// locked first. With Pushdown the rows go through it.
+	Scan struct {
+		Spans    []keys.Span
+		Reverse  bool
+		Lock     LockStrength
+		Pushdown Pushdown
+	}
+	ScanResponse struct {
+		Rows   Rows   // without Pushdown
+		Result Result // with Pushdown
+		// Locked lists the keys locked, if Scan.Lock is set.
+		Locked []keys.Key
+		// Resume lists what is left when a bound stopped the scan.
+		Resume []keys.Span
+	}
+
+	// Refresh succeeds if no key of the spans has a version or a prepared lock of
+	// another transaction in (From, To]. It moves the timestamp cache to To.
+	Refresh struct {
+		Spans    []keys.Span
+		From, To hlc.Timestamp
+	}
+	RefreshResponse struct{}
+
+	// Put, Delete and Increment write without a transaction, at the leader's
+	// clock. They wait for locks like everybody else.
+	Put struct {
+		Key   keys.Key
+		Value []byte
+	}
+	PutResponse struct{ TS hlc.Timestamp }
+	Delete      struct{ Key keys.Key }
+
+	DeleteResponse struct{ Existed bool }
+	// Increment adds By to the 8-byte big-endian counter at Key (absent = 0).
+	Increment struct {
+		Key keys.Key
+		By  int64
+	}
+	IncrementResponse struct{ Value int64 }
+
+	// CommitSingleRange writes and commits a transaction whose reads-to-refresh and
+	// writes are all in this range, in one round of consensus. Nothing is
+	// locked on disk. The commit timestamp is at least Txn.ReadTS, the timestamp
+	// cache and the newest versions; Refreshes are checked up to it.
+	CommitSingleRange struct {
+		Writes    []Write
+		Refreshes []ReadSpan
+	}
+	CommitSingleRangeResponse struct{ CommitTS hlc.Timestamp }
+
+	// Prepare lays replicated locks with their values at StageTS, or later if it
+	// must (the response says at which). Repeating it is harmless.
+	Prepare struct {
+		Writes  []Write
+		StageTS hlc.Timestamp
+		// Refreshes are validated up to the timestamp at which the locks were laid.
+		Refreshes []ReadSpan
+	}
+	PrepareResponse struct{ TS hlc.Timestamp }
+
+	// StageTxn writes the STAGING record; it goes to the anchor's range, in the same
+	// batch as that range's Prepare, or alone. It fails with CodeTxnAborted if recovery got there first.
+	StageTxn struct {
+		CommitTS hlc.Timestamp
+		Prepared []keys.Key
+	}
+	StageTxnResponse struct{}
+
+	// EndTxn moves the record to COMMITTED (at CommitTS) or ABORTED and resolves
+	// the locks among Local, which are in this range. With Remove the record is deleted:
+	// only once no lock of the transaction is left anywhere.
+	EndTxn struct {
+		Commit   bool
+		CommitTS hlc.Timestamp
+		Local    []keys.Key
+		// Prepared is kept in the record for whoever must resolve the rest.
+		Prepared []keys.Key
+		Remove   bool
+	}
+	EndTxnResponse struct {
+		Status   TxnStatus // what the record says now; an abort of a committed transaction changes nothing
+		CommitTS hlc.Timestamp
+	}
+
+	// ResolveLocks turns the transaction's locks among Keys into versions at
+	// CommitTS, or removes them, on disk and in memory. Txn is the lock holder's.
+	ResolveLocks struct {
+		Commit   bool
+		CommitTS hlc.Timestamp
+		Keys     []keys.Key
+	}
+	ResolveLocksResponse struct{}
+
+	// ReleaseLocks drops unreplicated locks of Txn in this range (all of them when
+	// Keys is empty). It needs no consensus.
+	ReleaseLocks         struct{ Keys []keys.Key }
+	ReleaseLocksResponse struct{}
+
+	// QueryPrepared asks whether Txn has each key prepared at or below TS. Where it
+	// has not, it fences: a later Prepare of that key lands above TS.
+	QueryPrepared struct {
+		Keys []keys.Key
+		TS   hlc.Timestamp
+	}
+	QueryPreparedResponse struct{ Missing []keys.Key }
+
+	// RecoverTxn, at the anchor's range, asks for the record of Txn. Without one it
+	// writes ABORTED. A STAGING record is returned as it is; the caller then
+	// queries the prepared keys and ends the transaction with Decide.
+	RecoverTxn struct {
+		// Decide is TxnUnknown to ask, or TxnCommitted / TxnAborted to record the
+		// finding for a record that is still STAGING at StagedTS.
+		Decide   TxnStatus
+		StagedTS hlc.Timestamp
+	}
+	RecoverTxnResponse struct{ Record TxnRecord }
+
+	// QueryCommit asks what became of a CommitSingleRange of transaction ID in the range of
+	// Key. If the range has no trace of it, it is fenced: it can no longer commit here.
+	QueryCommit struct {
+		Key keys.Key
+		ID  TxnID
+	}
+	QueryCommitResponse struct {
+		Committed bool
+		CommitTS  hlc.Timestamp
+	}
+
+	// GC removes versions below Threshold that a newer version at or below it shadows,
+	// and commit ids older than Threshold. Reads below it fail from then on.
+	GC struct {
+		Threshold hlc.Timestamp
+	}
+	GCResponse struct{ Removed int64 }
+
+	// Checksum makes every replica compute a checksum of the replicated state at one log position.
+	Checksum         struct{}
+	ChecksumResponse struct {
+		ByStore map[StoreID]string // missing where a replica did not answer in time
+		Stats   Stats
+	}
+
+	// AdminSplit cuts the range at Key; a range that starts at Key already is a success.
+	AdminSplit struct {
+		Key keys.Key
+	}
+	AdminSplitResponse struct{ Left, Right RangeDescriptor }
+
+	// AdminTransferLeader hands leadership to a replica on the store.
+	AdminTransferLeader         struct{ Target StoreID }
+	AdminTransferLeaderResponse struct{}
+
+	// AdminChangeReplicas brings the replicas to the wanted voters, by learner, snapshot and joint
+	// consensus. It fails with CodeDescriptorChanged unless the generation matches.
+	AdminChangeReplicas struct {
+		Generation  int64
+		Add, Remove []Replica // NodeID and StoreID only
+	}
+	AdminChangeReplicasResponse struct{ Descriptor RangeDescriptor }
+)
+
+// Write is one buffered write of a transaction: the final one of its key.
+type Write struct {
+	Key     keys.Key
+	Deleted bool
+	Value   []byte // nil if Deleted
+	// MustNotExist: fail with CodeConditionFailed if a live version exists
+	// (an INSERT that did not look first). The error carries the key and the value found.
+	MustNotExist bool
+}
+
+// ReadSpan is a span that was read at a timestamp and must not have changed since.
+type ReadSpan struct {
+	Span keys.Span
+	At   hlc.Timestamp
+}
+
+// Stats of a range, exact at every applied index.
+type Stats struct {
+	LiveRows, LiveBytes int64 // newest versions that are not tombstones; bytes of key + value
+	Versions, Bytes     int64 // all versions; bytes of key + timestamp + value
+	Locks               int64 // prepared locks on disk
+}
+
+// Add adds o to s.
+func (s *Stats) Add(o Stats) {
+	s.LiveRows += o.LiveRows
+	s.LiveBytes += o.LiveBytes
+	s.Versions += o.Versions
+	s.Bytes += o.Bytes
+	s.Locks += o.Locks
+}
+
+func (*Get) request()                 {}
+func (*Scan) request()                {}
+func (*Refresh) request()             {}
+func (*Put) request()                 {}
+func (*Delete) request()              {}
+func (*Increment) request()           {}
+func (*CommitSingleRange) request()   {}
+func (*Prepare) request()             {}
+func (*StageTxn) request()            {}
+func (*EndTxn) request()              {}
+func (*ResolveLocks) request()        {}
+func (*ReleaseLocks) request()        {}
+func (*QueryPrepared) request()       {}
+func (*RecoverTxn) request()          {}
+func (*QueryCommit) request()         {}
+func (*GC) request()                  {}
+func (*Checksum) request()            {}
+func (*AdminSplit) request()          {}
+func (*AdminTransferLeader) request() {}
+func (*AdminChangeReplicas) request() {}
+
+func (*GetResponse) response()                 {}
+func (*ScanResponse) response()                {}
+func (*RefreshResponse) response()             {}
+func (*PutResponse) response()                 {}
+func (*DeleteResponse) response()              {}
+func (*IncrementResponse) response()           {}
+func (*CommitSingleRangeResponse) response()   {}
+func (*PrepareResponse) response()             {}
+func (*StageTxnResponse) response()            {}
+func (*EndTxnResponse) response()              {}
+func (*ResolveLocksResponse) response()        {}
+func (*ReleaseLocksResponse) response()        {}
+func (*QueryPreparedResponse) response()       {}
+func (*RecoverTxnResponse) response()          {}
+func (*QueryCommitResponse) response()         {}
+func (*GCResponse) response()                  {}
+func (*ChecksumResponse) response()            {}
+func (*AdminSplitResponse) response()          {}
+func (*AdminTransferLeaderResponse) response() {}
+func (*AdminChangeReplicasResponse) response() {}

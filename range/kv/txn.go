@@ -1,0 +1,129 @@
+package kv
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+)
+
+// TxnID identifies a transaction for ever. Its first 8 bytes are the wall
+// time at which it began (big endian, ns), so ids sort by age and a range can
+// forget old ones by time; the other 8 are random.
+type TxnID [16]byte
+
+// MakeTxnID builds an id from the start time and 64 random bits.
+func MakeTxnID(start hlc.Timestamp, random uint64) TxnID {
+	var id TxnID
+	binary.BigEndian.PutUint64(id[:8], uint64(start.WallTime))
+	binary.BigEndian.PutUint64(id[8:], random)
+	return id
+}
+
+// IsZero reports whether there is no transaction.
+func (id TxnID) IsZero() bool { return id == TxnID{} }
+
+// Start returns the wall time at which the transaction began, in ns.
+func (id TxnID) Start() int64 { return int64(binary.BigEndian.Uint64(id[:8])) }
+
+// String prints the id in hexadecimal.
+func (id TxnID) String() string { return hex.EncodeToString(id[:]) }
+
+// Isolation is a transaction's isolation level.
+type Isolation uint8
+
+const (
+	Serializable Isolation = iota
+	RepeatableRead
+	ReadCommitted
+)
+
+// TxnMeta is what a range must know of a transaction that talks to it.
+type TxnMeta struct {
+	ID TxnID
+	// Anchor is the key whose range holds the transaction record: the first
+	// key locked or written. Empty until there is one.
+	Anchor keys.Key
+	// Gateway is the node that runs the coordinator, and Incarnation that
+	// process's start time (ns), so that a restarted gateway is not taken for its predecessor.
+	Gateway     NodeID
+	Incarnation int64
+	// ReadTS is the snapshot the transaction reads.
+	ReadTS hlc.Timestamp
+	// UncertaintyLimit is start + max offset: a value in (ReadTS, limit] may
+	// have been committed before the transaction began.
+	UncertaintyLimit hlc.Timestamp
+	// Observed, if not empty, is the receiving node's own clock as first seen
+	// by this transaction. Values written later than that on that node cannot be
+	// from before the transaction began. The range uses max(Observed, start of its leadership).
+	Observed  hlc.Timestamp
+	Isolation Isolation
+}
+
+// LockStrength of a read or of a held lock, in PostgreSQL's terms.
+type LockStrength uint8
+
+const (
+	LockNone LockStrength = iota
+	LockKeyShare
+	LockShare
+	LockNoKeyUpdate
+	LockUpdate
+)
+
+// Conflicts reports whether two transactions cannot hold a and b on one key
+// at the same time (PostgreSQL, "Row-Level Locks", table 13.3).
+func (a LockStrength) Conflicts(b LockStrength) bool {
+	if a == LockNone || b == LockNone {
+		return false
+	}
+	if a > b {
+		a, b = b, a
+	}
+	switch b {
+	case LockUpdate:
+		return true
+	case LockNoKeyUpdate:
+		return a != LockKeyShare
+	}
+	return false // the two share locks
+}
+
+// WaitPolicy says what a request does when it meets a conflicting lock.
+type WaitPolicy uint8
+
+const (
+	WaitBlock WaitPolicy = iota
+	WaitError            // NOWAIT: fail with CodeLockNotAvailable
+	WaitSkip             // SKIP LOCKED: leave the row out
+)
+
+// TxnStatus of a transaction record.
+type TxnStatus uint8
+
+const (
+	TxnUnknown   TxnStatus = iota // no record
+	TxnStaging                    // committed if and only if every listed key is prepared at or below the staged timestamp
+	TxnCommitted                  // at CommitTS
+	TxnAborted
+)
+
+// TxnRecord is the replicated coordinator record, in the anchor's range.
+type TxnRecord struct {
+	Meta   TxnMeta
+	Status TxnStatus
+	// CommitTS is the commit timestamp, or the staged one.
+	CommitTS hlc.Timestamp
+	// Prepared lists every key with a prepared write, in all ranges.
+	Prepared []keys.Key
+}
+
+// LockRecord is the value in the lock table: one prepared write.
+type LockRecord struct {
+	Txn TxnMeta // ReadTS etc. as of the prepare
+	// TS is the timestamp the write was prepared at; the commit is at TS or later.
+	TS      hlc.Timestamp
+	Deleted bool
+	Value   []byte // nil if Deleted
+}

@@ -1,0 +1,120 @@
+package txn
+
+import (
+	"context"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Sender delivers a batch to the range that holds its keys. It resolves
+// RetryRouting errors by itself; what it returns is an answer, any other class, or the end of ctx.
+// The batch's RangeID is filled in by the sender. Batches whose keys lie in
+// several ranges are refused with CodeRangeMismatch; use Ranges to cut them. (routing.Sender implements it.)
+type Sender interface {
+	Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
+	// Ranges cuts spans at range bounds, by the cache: a hint, checked at the range.
+	// Each Part's spans lie in one range, in the order of the input (reverse: from the end).
+	Ranges(ctx context.Context, spans []keys.Span, reverse bool) ([]Part, error)
+}
+
+// Part is the share of some spans that lies in one range.
+type Part struct {
+	RangeID kv.RangeID
+	Spans   []keys.Span
+}
+
+// Options of a transaction.
+type Options struct {
+	Isolation kv.Isolation
+	ReadOnly  bool
+	// ReadAsOf reads the past; such a transaction is read-only. Empty: now.
+	ReadAsOf hlc.Timestamp
+	// LockTimeout bounds each wait for a lock; 0 means for ever.
+	LockTimeout time.Duration
+}
+
+// ScanOptions of Txn.Scan.
+type ScanOptions struct {
+	Reverse  bool
+	Lock     kv.LockStrength
+	Wait     kv.WaitPolicy
+	Pushdown kv.Pushdown
+	// MaxRows is the most rows wanted in all, 0 = all. TargetBytes is a page size hint.
+	MaxRows     int64
+	TargetBytes int64
+	// Parallel allows pages of different ranges to arrive out of order and to be
+	// fetched at the same time (aggregates, unordered scans).
+	Parallel bool
+	// Latest reads the transaction's own writes up to now, those of the running statement too
+	// (uniqueness checks). Without it a statement does not see what it writes itself.
+	Latest bool
+}
+
+// Page is one step of a scan: raw rows, or the result of the pushdown on one piece of the spans.
+type Page struct {
+	Rows   kv.Rows
+	Result kv.Result
+}
+
+// Scanner iterates pages. Next returns ok=false at the end. Close always.
+type Scanner interface {
+	Next(ctx context.Context) (page Page, ok bool, err error)
+	Close()
+}
+
+// Txn is one transaction. It is used by one goroutine at a time, except Scanners
+// of Parallel scans, which coordinate by themselves. The errors it
+// returns are *kv.Error; after one of class RetryTxn the transaction must be rolled back or restarted.
+type Txn interface {
+	ID() kv.TxnID
+	ReadTimestamp() hlc.Timestamp
+	// StepStatement marks a statement boundary: what was written before becomes
+	// visible to the reads after; READ COMMITTED takes a new snapshot.
+	StepStatement(ctx context.Context) error
+
+	// Get reads one key, own writes included; lock as in kv.Get.
+	Get(ctx context.Context, key keys.Key, opts ScanOptions) (value []byte, exists bool, err error)
+	// GetMany reads keys, in parallel where they lie in several ranges. Results are in
+	// the order of the keys; a nil value means that the key does not exist.
+	// With WaitSkip, keys locked by others come back as if they did not exist.
+	GetMany(ctx context.Context, ks []keys.Key, opts ScanOptions) (values [][]byte, err error)
+	Scan(ctx context.Context, spans []keys.Span, opts ScanOptions) Scanner
+
+	// Put, Insert and Delete buffer a write. Insert asserts at commit that no live
+	// row has the key, unless the transaction has read or locked the key itself before.
+	Put(key keys.Key, value []byte) error
+	Insert(key keys.Key, value []byte) error
+	Delete(key keys.Key) error
+
+	// Savepoint returns a mark; RollbackTo undoes the writes made since (locks stay).
+	Savepoint() Mark
+	RollbackTo(Mark)
+
+	// Commit makes the writes durable and visible, all or nothing. After an error of class RetryTxn
+	// nothing was written. CodeUnknownOutcome is returned only when ctx ended
+	// before the outcome could be learned; Outcome then tells later.
+	Commit(ctx context.Context) (hlc.Timestamp, error)
+	// Rollback releases the locks. Harmless after Commit.
+	Rollback(ctx context.Context)
+	// Restart prepares the same Txn for another attempt with a new id and a later
+	// read timestamp, after an error of class RetryTxn. Locks are kept where possible, for fairness.
+	Restart(ctx context.Context, cause error) error
+	// Retryable reports whether an implicit or a replayable transaction may be restarted after err.
+	Retryable(err error) bool
+	// Writes reports whether anything is buffered.
+	HasWrites() bool
+	// OnCommit registers a function to run once after a successful commit (catalog cache, notices).
+	OnCommit(func(commitTS hlc.Timestamp))
+}
+
+// Mark is a savepoint.
+type Mark int
+
+// Gateway starts transactions. One per node. (Coordinator implements it.)
+type Gateway interface {
+	Begin(ctx context.Context, opts Options) Txn
+	Clock() *hlc.Clock
+}
