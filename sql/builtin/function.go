@@ -1,0 +1,44 @@
+package builtin
+
+import "github.com/pamirdb/pamir/sql/types"
+
+// Function is a row of pg_proc with its kernel.
+type Function struct {
+	OID        uint32
+	Name       string
+	Schema     string
+	Source     string // pg_proc.prosrc: names the kernel
+	Args       []types.OID
+	Variadic   types.OID // element type, or 0
+	Defaults   int       // how many trailing arguments may be left out
+	Result     types.OID
+	ReturnsSet bool
+	Strict     bool
+	Volatility byte // 'i', 's', 'v'
+	Kind       byte // 'f' function, 'a' aggregate, 'w' window, 'p' procedure
+	// Kernel is nil if Pamir cannot compute it.
+	Kernel Kernel
+}
+
+// Kernel computes one function over the rows sel (nil = 0..n-1) of its argument vectors into out, which has
+// room for n values and the function's result type. For strict functions rows with a NULL argument
+// have been taken out of sel already and are NULL in out. An error is a *pgerr.Error.
+type Kernel func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error
+
+// Context is what functions may know of session and statement.
+type Context struct {
+	// TxnStart and StmtStart are µs since 2000-01-01 UTC, for now() and statement_timestamp().
+	TxnStart, StmtStart int64
+	// Session gives current_user, settings, time zone and so on; nil where work runs beside the data.
+	Session Session
+}
+
+// Session is what functions ask of the session.
+type Session interface {
+	User() string
+	Database() string
+	SearchPath() []string
+	Setting(name string) (string, bool)
+	SetSetting(name, value string, local bool) error
+	BackendPID() int32
+}

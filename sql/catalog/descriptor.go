@@ -1,0 +1,160 @@
+package catalog
+
+import "github.com/pamirdb/pamir/sql/types"
+
+// Identifiers. TableID is also the number in the table's keys and PostgreSQL's pg_class OID.
+type (
+	TableID  uint32
+	IndexID  uint32
+	ColumnID uint32
+	SchemaID uint32
+)
+
+// State of a column, index or constraint in an online change.
+type State uint8
+
+const (
+	Public     State = iota // read and written
+	WriteOnly               // written, not read: being backfilled
+	DeleteOnly              // deletes are propagated: on its way in or out
+)
+
+// Column of a table.
+type Column struct {
+	ID      ColumnID
+	Name    string
+	Type    types.Type
+	NotNull bool
+	Hidden  bool // the row id of a table without a primary key
+	State   State
+	// Default is SQL text, empty for none (it is deparsed in pg_attrdef and bound per plan).
+	Default string
+	// Identity is 'a' (always), 'd' (by default) or 0; Sequence is the table id of the sequence behind it or behind serial.
+	Identity byte
+	Sequence TableID
+	// Dropped columns keep their place so that attnum is stable; Ordinal is attnum-1.
+	Dropped bool
+}
+
+// IndexColumn is a key column of an index.
+type IndexColumn struct {
+	Column     ColumnID
+	Desc       bool
+	NullsFirst bool
+}
+
+// Index of a table. Index 1 is the primary index: it holds the rows.
+type Index struct {
+	ID      IndexID
+	OID     uint32 // pg_class OID of the index
+	Name    string
+	Unique  bool
+	Primary bool
+	Columns []IndexColumn
+	// Include lists columns stored in the index's value beyond the key.
+	Include []ColumnID
+	State   State
+	// Constraint: the index backs a PRIMARY KEY or UNIQUE constraint of its name.
+	Constraint bool
+}
+
+// ForeignKey and Check constraints.
+type Check struct {
+	Name  string
+	Expr  string // SQL text
+	State State
+}
+
+// Table is a table's descriptor.
+type Table struct {
+	ID      TableID
+	Schema  SchemaID
+	Name    string
+	Version uint64
+	Owner   string
+	// Kind as in pg_class.relkind: 'r' table, 'v' view, 'S' sequence.
+	Kind    byte
+	Columns []Column
+	Indexes []Index
+	Checks  []Check
+	// Options are storage parameters (fillfactor and friends, accepted and kept; pamir.*).
+	Options []string
+	// ViewQuery of a view; Sequence options of a sequence.
+	ViewQuery  string
+	Sequence   *Sequence
+	NextColumn ColumnID
+	NextIndex  IndexID
+	// DataID is the number in the keys; TRUNCATE and rewrites replace it.
+	DataID uint64
+	// Virtual tables (pg_catalog, information_schema, pamir) have no rows on disk.
+	Virtual bool
+}
+
+// Sequence options.
+type Sequence struct {
+	Type                       types.OID
+	Start, Increment, Min, Max int64
+	Cache                      int64
+	Cycle                      bool
+	OwnedTable                 TableID
+	OwnedColumn                ColumnID
+}
+
+// Schema is a namespace.
+type Schema struct {
+	ID   SchemaID
+	Name string
+	// Owner role.
+	Owner string
+}
+
+// Primary returns the primary index.
+func (t *Table) Primary() *Index {
+	for i := range t.Indexes {
+		if t.Indexes[i].Primary {
+			return &t.Indexes[i]
+		}
+	}
+	return nil
+}
+
+// ColumnByID returns the position of a column in Columns, or -1.
+func (t *Table) ColumnByID(id ColumnID) int {
+	for i := range t.Columns {
+		if t.Columns[i].ID == id {
+			return i
+		}
+	}
+	return -1
+}
+
+// ColumnByName returns the position of a live column in Columns, or -1.
+func (t *Table) ColumnByName(name string) int {
+	for i := range t.Columns {
+		if t.Columns[i].Name == name && !t.Columns[i].Dropped {
+			return i
+		}
+	}
+	return -1
+}
+
+// Snapshot is the catalog as of one timestamp. It is immutable and safe for concurrent use.
+type Snapshot interface {
+	// Version rises with every change; plans are cached under it.
+	Version() uint64
+	// Table looks a relation up by schema and name; ok is false if there is none.
+	Table(schema, name string) (*Table, bool)
+	TableByID(TableID) (*Table, bool)
+	Schema(name string) (*Schema, bool)
+	SchemaByID(SchemaID) (*Schema, bool)
+	Schemas() []*Schema
+	Tables() []*Table
+	// Stats returns what ANALYZE and the ranges know of a table; rows < 0 if unknown.
+	Stats(TableID) TableStats
+}
+
+// TableStats for the planner.
+type TableStats struct {
+	Rows     float64
+	Distinct map[ColumnID]float64
+}
