@@ -1,0 +1,149 @@
+package kv
+
+import (
+	"encoding/binary"
+	"fmt"
+)
+
+// Tags of requests and of their responses. They are part of the wire form: never reuse one.
+const (
+	tagGet                 = 1
+	tagScan                = 2
+	tagRefresh             = 3
+	tagPut                 = 4
+	tagDelete              = 5
+	tagIncrement           = 6
+	tagCommitSingleRange   = 7
+	tagPrepare             = 8
+	tagStageTxn            = 9
+	tagEndTxn              = 10
+	tagResolveLocks        = 11
+	tagReleaseLocks        = 12
+	tagQueryPrepared       = 13
+	tagRecoverTxn          = 14
+	tagQueryCommit         = 15
+	tagGC                  = 16
+	tagChecksum            = 17
+	tagAdminSplit          = 18
+	tagAdminTransferLeader = 19
+	tagAdminChangeReplicas = 20
+)
+
+func appendRequest(b []byte, q Request) ([]byte, error) {
+	switch q := q.(type) {
+	case *Get:
+		b = append(b, tagGet)
+		b = appendBytes(b, q.Key)
+		return append(b, byte(q.Lock)), nil
+	case *Scan:
+		b = append(b, tagScan)
+		b = appendSpans(b, q.Spans)
+		b = appendBool(b, q.Reverse)
+		b = append(b, byte(q.Lock))
+		return appendProgram(b, q.Pushdown != nil, q.Pushdown)
+	case *Refresh:
+		b = append(b, tagRefresh)
+		b = appendSpans(b, q.Spans)
+		return appendTS(appendTS(b, q.From), q.To), nil
+	case *Put:
+		b = append(b, tagPut)
+		return appendBytes(appendBytes(b, q.Key), q.Value), nil
+	case *Delete:
+		return appendBytes(append(b, tagDelete), q.Key), nil
+	case *Increment:
+		b = appendBytes(append(b, tagIncrement), q.Key)
+		return binary.AppendVarint(b, q.By), nil
+	case *CommitSingleRange:
+		b = appendWrites(append(b, tagCommitSingleRange), q.Writes)
+		return appendReadSpans(b, q.Refreshes), nil
+	case *Prepare:
+		b = appendWrites(append(b, tagPrepare), q.Writes)
+		b = appendTS(b, q.StageTS)
+		return appendReadSpans(b, q.Refreshes), nil
+	case *StageTxn:
+		b = appendTS(append(b, tagStageTxn), q.CommitTS)
+		return appendKeys(b, q.Prepared), nil
+	case *EndTxn:
+		b = appendBool(append(b, tagEndTxn), q.Commit)
+		b = appendTS(b, q.CommitTS)
+		b = appendKeys(b, q.Local)
+		b = appendKeys(b, q.Prepared)
+		return appendBool(b, q.Remove), nil
+	case *ResolveLocks:
+		b = appendBool(append(b, tagResolveLocks), q.Commit)
+		b = appendTS(b, q.CommitTS)
+		return appendKeys(b, q.Keys), nil
+	case *ReleaseLocks:
+		return appendKeys(append(b, tagReleaseLocks), q.Keys), nil
+	case *QueryPrepared:
+		b = appendKeys(append(b, tagQueryPrepared), q.Keys)
+		return appendTS(b, q.TS), nil
+	case *RecoverTxn:
+		b = append(b, tagRecoverTxn, byte(q.Decide))
+		return appendTS(b, q.StagedTS), nil
+	case *QueryCommit:
+		b = appendBytes(append(b, tagQueryCommit), q.Key)
+		return append(b, q.ID[:]...), nil
+	case *GC:
+		return appendTS(append(b, tagGC), q.Threshold), nil
+	case *Checksum:
+		return append(b, tagChecksum), nil
+	case *AdminSplit:
+		return appendBytes(append(b, tagAdminSplit), q.Key), nil
+	case *AdminTransferLeader:
+		return binary.AppendVarint(append(b, tagAdminTransferLeader), int64(q.Target)), nil
+	case *AdminChangeReplicas:
+		b = binary.AppendVarint(append(b, tagAdminChangeReplicas), q.Generation)
+		b = appendReplicas(b, q.Add)
+		return appendReplicas(b, q.Remove), nil
+	}
+	return nil, fmt.Errorf("kv: no wire form for request %T", q)
+}
+
+func (d *decoder) request() Request {
+	switch tag := d.byte(); tag {
+	case tagGet:
+		return &Get{Key: d.bytes(), Lock: d.lockStrength()}
+	case tagScan:
+		return &Scan{Spans: d.spans(), Reverse: d.bool(), Lock: d.lockStrength(), Pushdown: d.pushdown()}
+	case tagRefresh:
+		return &Refresh{Spans: d.spans(), From: d.ts(), To: d.ts()}
+	case tagPut:
+		return &Put{Key: d.bytes(), Value: d.bytes()}
+	case tagDelete:
+		return &Delete{Key: d.bytes()}
+	case tagIncrement:
+		return &Increment{Key: d.bytes(), By: d.varint()}
+	case tagCommitSingleRange:
+		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans()}
+	case tagPrepare:
+		return &Prepare{Writes: d.writes(), StageTS: d.ts(), Refreshes: d.readSpans()}
+	case tagStageTxn:
+		return &StageTxn{CommitTS: d.ts(), Prepared: d.keys()}
+	case tagEndTxn:
+		return &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool()}
+	case tagResolveLocks:
+		return &ResolveLocks{Commit: d.bool(), CommitTS: d.ts(), Keys: d.keys()}
+	case tagReleaseLocks:
+		return &ReleaseLocks{Keys: d.keys()}
+	case tagQueryPrepared:
+		return &QueryPrepared{Keys: d.keys(), TS: d.ts()}
+	case tagRecoverTxn:
+		return &RecoverTxn{Decide: d.txnStatus(), StagedTS: d.ts()}
+	case tagQueryCommit:
+		return &QueryCommit{Key: d.bytes(), ID: d.txnID()}
+	case tagGC:
+		return &GC{Threshold: d.ts()}
+	case tagChecksum:
+		return &Checksum{}
+	case tagAdminSplit:
+		return &AdminSplit{Key: d.bytes()}
+	case tagAdminTransferLeader:
+		return &AdminTransferLeader{Target: StoreID(d.varint32())}
+	case tagAdminChangeReplicas:
+		return &AdminChangeReplicas{Generation: d.varint(), Add: d.replicas(), Remove: d.replicas()}
+	default:
+		d.fail(fmt.Sprintf("unknown request %d", tag))
+		return nil
+	}
+}
