@@ -1,0 +1,241 @@
+package tscache
+
+import (
+	"bytes"
+	"hash/maphash"
+	"sync"
+
+	"github.com/tidwall/btree"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Limits bounds one page of a Cache. Zero fields mean the defaults.
+type Limits struct {
+	Points    int // default 32768
+	Segments  int // default 4096
+	SpanBytes int // bytes of segment keys, default 512 KiB
+}
+
+func (l Limits) orDefaults() Limits {
+	if l.Points <= 0 {
+		l.Points = 32 << 10
+	}
+	if l.Segments <= 0 {
+		l.Segments = 4 << 10
+	}
+	if l.SpanBytes <= 0 {
+		l.SpanBytes = 512 << 10
+	}
+	return l
+}
+
+// read is the highest read of something: when, and by whom if by one transaction alone.
+type read struct {
+	ts  hlc.Timestamp
+	txn kv.TxnID // zero: several, or nobody in particular
+}
+
+// merge returns what is known after both reads.
+func merge(a, b read) read {
+	switch a.ts.Compare(b.ts) {
+	case 1:
+		return a
+	case -1:
+		return b
+	}
+	if a.txn != b.txn {
+		a.txn = kv.TxnID{}
+	}
+	return a
+}
+
+// seenBy is the answer that the read gives to a transaction that wants to write.
+func (r read) seenBy(id kv.TxnID) hlc.Timestamp {
+	if !id.IsZero() && r.txn == id {
+		// Reads by others below ts may have been absorbed: Prev is above all of them.
+		return r.ts.Prev()
+	}
+	return r.ts
+}
+
+// segment is one of the disjoint pieces of the spans read.
+type segment struct {
+	start, end []byte
+	read
+}
+
+type page struct {
+	points   map[uint64]read
+	spans    *btree.BTreeG[*segment]
+	bytes    int
+	maxPoint read          // the highest of all points, for Gets of a span
+	max      hlc.Timestamp // of everything in the page
+}
+
+func newPage() *page {
+	return &page{points: make(map[uint64]read)}
+}
+
+func (p *page) full(l Limits) bool {
+	return len(p.points) >= l.Points || (p.spans != nil && (p.spans.Len() >= l.Segments || p.bytes >= l.SpanBytes))
+}
+
+func (p *page) clone() *page {
+	c := *p
+	c.points = make(map[uint64]read, len(p.points))
+	for k, v := range p.points {
+		c.points[k] = v
+	}
+	if p.spans != nil {
+		c.spans = newTree()
+		p.spans.Scan(func(s *segment) bool {
+			n := *s
+			c.spans.Set(&n)
+			return true
+		})
+	}
+	return &c
+}
+
+func newTree() *btree.BTreeG[*segment] {
+	return btree.NewBTreeGOptions(func(a, b *segment) bool { return bytes.Compare(a.start, b.start) < 0 },
+		btree.Options{NoLocks: true, Degree: 16})
+}
+
+// hashSeed is shared by every Cache of the process, so that a split can copy pages.
+var hashSeed = maphash.MakeSeed()
+
+// Cache is a range's timestamp cache.
+type Cache struct {
+	limits Limits
+
+	mu    sync.Mutex
+	floor hlc.Timestamp
+	cur   *page
+	old   *page // nil until the first rotation
+}
+
+// New returns an empty cache: everything counts as read at floor, by nobody in particular.
+func New(floor hlc.Timestamp) *Cache { return NewWithLimits(floor, Limits{}) }
+
+// NewWithLimits is New with other bounds.
+func NewWithLimits(floor hlc.Timestamp, l Limits) *Cache {
+	return &Cache{limits: l.orDefaults(), floor: floor, cur: newPage()}
+}
+
+// SetFloor declares that anything may have been read up to ts. A floor below the present one changes nothing.
+func (c *Cache) SetFloor(ts hlc.Timestamp) {
+	c.mu.Lock()
+	c.floor = c.floor.Forward(ts)
+	c.mu.Unlock()
+}
+
+// Floor returns the timestamp up to which everything counts as read.
+func (c *Cache) Floor() hlc.Timestamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.floor
+}
+
+// High returns a timestamp at or above every read known.
+func (c *Cache) High() hlc.Timestamp {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.floor.Forward(c.cur.max)
+	if c.old != nil {
+		h = h.Forward(c.old.max)
+	}
+	return h
+}
+
+// Absorb makes c know at least what o knows (a merge of ranges): it raises the floor.
+func (c *Cache) Absorb(o *Cache) { c.SetFloor(o.High()) }
+
+// Copy returns a cache that knows what c knows, for the new half of a split. Points are
+// known by hash only, so both halves keep all of them.
+func (c *Cache) Copy() *Cache {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := &Cache{limits: c.limits, floor: c.floor, cur: c.cur.clone()}
+	if c.old != nil {
+		n.old = c.old.clone()
+	}
+	return n
+}
+
+// SplitAt returns the cache of [key, ...) and keeps what c knows. It is a Copy: knowing too
+// much is allowed and fades with the pages.
+func (c *Cache) SplitAt(keys.Key) *Cache { return c.Copy() }
+
+// Add implements eval.TimestampCache.
+func (c *Cache) Add(span keys.Span, ts hlc.Timestamp, txn kv.TxnID) {
+	r := read{ts: ts, txn: txn}
+	if span.IsPoint() {
+		h := maphash.Bytes(hashSeed, span.Start)
+		c.mu.Lock()
+		if ts.LessEq(c.floor) {
+			c.mu.Unlock()
+			return
+		}
+		p := c.cur
+		if known, ok := p.points[h]; ok {
+			r = merge(known, r)
+		} else {
+			p = c.pageWithRoom()
+		}
+		p.points[h] = r
+		p.maxPoint = merge(p.maxPoint, r)
+		p.max = p.max.Forward(ts)
+		c.mu.Unlock()
+		return
+	}
+	c.mu.Lock()
+	if c.floor.Less(ts) {
+		p := c.pageWithRoom()
+		p.addSpan(span.Start, span.End, r)
+		p.max = p.max.Forward(ts)
+	}
+	c.mu.Unlock()
+}
+
+// pageWithRoom rotates the pages if the current one is full; c.mu is held.
+func (c *Cache) pageWithRoom() *page {
+	if c.cur.full(c.limits) {
+		if c.old != nil {
+			c.floor = c.floor.Forward(c.old.max)
+		}
+		c.old, c.cur = c.cur, newPage()
+	}
+	return c.cur
+}
+
+// Get implements eval.TimestampCache.
+func (c *Cache) Get(span keys.Span, txn kv.TxnID) hlc.Timestamp {
+	var h uint64
+	point := span.IsPoint()
+	if point {
+		h = maphash.Bytes(hashSeed, span.Start)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ts := c.floor
+	for _, p := range [2]*page{c.cur, c.old} {
+		if p == nil || p.max.LessEq(ts) {
+			continue
+		}
+		if point {
+			if r, ok := p.points[h]; ok {
+				ts = ts.Forward(r.seenBy(txn))
+			}
+		} else {
+			ts = ts.Forward(p.maxPoint.seenBy(txn))
+		}
+		if p.spans != nil {
+			ts = p.getSpan(span, txn, ts)
+		}
+	}
+	return ts
+}
