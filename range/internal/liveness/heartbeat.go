@@ -1,0 +1,139 @@
+package liveness
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// ErrCorrupt is returned by DecodeHeartbeat for bytes that no encoder writes.
+var ErrCorrupt = errors.New("liveness: corrupt heartbeat")
+
+// Heartbeat is a message between two stores. A request asks the receiver for its
+// support; the answer carries the promise. Both measure the clock offset.
+type Heartbeat struct {
+	FromNode  kv.NodeID
+	FromStore kv.StoreID
+	ToNode    kv.NodeID
+	ToStore   kv.StoreID
+	// Answer distinguishes the answer from the request.
+	Answer bool
+	// Incarnation counts the starts of the sending store.
+	Incarnation uint64
+	// Now is the sender's HLC reading, Physical its physical clock.
+	Now      hlc.Timestamp
+	Physical int64
+	// SentAt is, in a request, an opaque local reading of the requester; the answer returns it.
+	SentAt int64
+	// Epoch and Until are the promise, in an answer: the sender supports the
+	// receiver under Epoch until its own clock has passed Until. Epoch 0 is no promise.
+	Epoch uint64
+	Until hlc.Timestamp
+	// Closed lists ranges led by the sender that have been quiet, and may be read at
+	// or below Now - the closed timestamp's lag on any replica that has applied Index.
+	Closed []ClosedRange
+}
+
+// ClosedRange says that no write at or below TS will follow log position Index in the range.
+type ClosedRange struct {
+	RangeID kv.RangeID
+	Index   uint64
+	TS      hlc.Timestamp
+}
+
+const heartbeatVersion = 1
+
+// Append appends the wire form: 01 | answer | ids | incarnation | now 12 | physical 8 | sent 8 | epoch | until 12
+// | count | (range id | index | ts 12)...; numbers without a width are uvarints.
+func (h *Heartbeat) Append(dst []byte) []byte {
+	var a byte
+	if h.Answer {
+		a = 1
+	}
+	dst = append(dst, heartbeatVersion, a)
+	for _, v := range [4]uint32{uint32(h.FromNode), uint32(h.FromStore), uint32(h.ToNode), uint32(h.ToStore)} {
+		dst = binary.AppendUvarint(dst, uint64(v))
+	}
+	dst = binary.AppendUvarint(dst, h.Incarnation)
+	dst = h.Now.Append(dst)
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Physical))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(h.SentAt))
+	dst = binary.AppendUvarint(dst, h.Epoch)
+	dst = h.Until.Append(dst)
+	dst = binary.AppendUvarint(dst, uint64(len(h.Closed)))
+	for _, c := range h.Closed {
+		dst = binary.AppendUvarint(dst, uint64(c.RangeID))
+		dst = binary.AppendUvarint(dst, c.Index)
+		dst = c.TS.Append(dst)
+	}
+	return dst
+}
+
+// DecodeHeartbeat reads what Append wrote.
+func DecodeHeartbeat(b []byte) (*Heartbeat, error) {
+	if len(b) < 2 || b[1] > 1 {
+		return nil, ErrCorrupt
+	}
+	if b[0] != heartbeatVersion {
+		return nil, fmt.Errorf("liveness: heartbeat version %d is not supported", b[0])
+	}
+	h := &Heartbeat{Answer: b[1] == 1}
+	bad := false
+	b = b[2:]
+	num := func() uint64 {
+		v, n := binary.Uvarint(b)
+		if n <= 0 {
+			bad, b = true, nil
+			return 0
+		}
+		b = b[n:]
+		return v
+	}
+	id := func() int32 {
+		v := num()
+		if v > 1<<31-1 {
+			bad = true
+		}
+		return int32(v)
+	}
+	ts := func() (t hlc.Timestamp) {
+		var err error
+		if t, b, err = hlc.Decode(b); err != nil {
+			bad, b = true, nil
+		}
+		return t
+	}
+	fixed := func() int64 {
+		if len(b) < 8 {
+			bad, b = true, nil
+			return 0
+		}
+		v := binary.BigEndian.Uint64(b)
+		b = b[8:]
+		return int64(v)
+	}
+	h.FromNode, h.FromStore = kv.NodeID(id()), kv.StoreID(id())
+	h.ToNode, h.ToStore = kv.NodeID(id()), kv.StoreID(id())
+	h.Incarnation = num()
+	h.Now = ts()
+	h.Physical, h.SentAt = fixed(), fixed()
+	h.Epoch = num()
+	h.Until = ts()
+	n := num()
+	if bad || n > uint64(len(b)/(2+hlc.EncodedLen)) {
+		return nil, ErrCorrupt
+	}
+	if n > 0 {
+		h.Closed = make([]ClosedRange, n)
+	}
+	for i := range h.Closed {
+		h.Closed[i] = ClosedRange{RangeID: kv.RangeID(num()), Index: num(), TS: ts()}
+	}
+	if bad || len(b) != 0 {
+		return nil, ErrCorrupt
+	}
+	return h, nil
+}

@@ -1,0 +1,27 @@
+// Package store is one directory of ranges on one node: it holds the replicas
+// that live there, runs their Raft groups, and answers requests to them.
+//
+// # What it is for
+//
+// [Open] opens the directory, [Store.Bootstrap] or [Store.Join] gives it an
+// identity, [Store.Start] starts it. [Store.Send] executes a batch on one of its ranges.
+// What other stores send arrives by HandleRaftMessages, HandleHeartbeat and HandleSnapshot; what
+// this store sends leaves through the [Transport] it was given.
+//
+// # What it is not
+//
+// It finds no ranges for anybody (range/routing), has no sockets
+// (range/transport), and decides nothing about placement: it carries out splits, transfers and
+// replica changes when asked.
+//
+// # Invariants
+//
+//  1. A store belongs to one cluster and has one id, for ever.
+//  2. What Send acknowledged is on the disks of a quorum.
+//  3. No two initialised replicas of a store overlap.
+//  4. A store serves nothing at a clock below one it served before it was
+//     restarted: the clock's ceiling is persisted ahead of its readings and waited out.
+//  5. Every goroutine that the store starts has ended when Close returns.
+//  6. A disk error stops the store for good (it fails every request from then
+//     on); an inconsistency inside a range stops that replica only. Both are loud.
+package store

@@ -1,0 +1,131 @@
+package store
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/liveness"
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// RaftMessage is what replicas send each other. Its codec is RaftMessage.Append and DecodeRaftMessage.
+type RaftMessage = raftlog.Message
+
+// Heartbeat is what stores send each other. Its codec is Heartbeat.Append and DecodeHeartbeat.
+type Heartbeat = liveness.Heartbeat
+
+// DecodeRaftMessage reads the wire form of a RaftMessage; the message aliases b.
+func DecodeRaftMessage(b []byte) (*RaftMessage, error) { return raftlog.DecodeMessage(b) }
+
+// DecodeHeartbeat reads the wire form of a Heartbeat.
+func DecodeHeartbeat(b []byte) (*Heartbeat, error) { return liveness.DecodeHeartbeat(b) }
+
+// Transport carries what a store sends to others. Its methods other than
+// SendSnapshot never block: what cannot be queued is dropped, which is always safe.
+type Transport interface {
+	// SendRaft queues messages, all to the store To names (the same in all of them).
+	// The slice and messages are the transport's from then on.
+	SendRaft(to kv.NodeID, msgs []*RaftMessage)
+	// SendHeartbeat queues a heartbeat. It must not wait behind Raft messages.
+	SendHeartbeat(to kv.NodeID, h *Heartbeat)
+	// SendSnapshot opens a stream to the store, calls write with a function that
+	// sends one frame (at most MaxSnapshotFrame bytes; the frame is the caller's again when send
+	// returns), closes the stream and waits for the receiver's verdict: nil if
+	// Store.HandleSnapshot there returned nil.
+	SendSnapshot(ctx context.Context, to kv.NodeID, store kv.StoreID, write func(send func(frame []byte) error) error) error
+}
+
+// MaxSnapshotFrame bounds a frame of a snapshot stream.
+const MaxSnapshotFrame = 1 << 20
+
+// Sender sends a batch to whichever store leads the range of its keys (routing implements it).
+type Sender interface {
+	Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
+}
+
+// Config of a store. Fields without a comment saying otherwise must be set.
+type Config struct {
+	Dir string
+	// FS is the file system; nil is the operating system's.
+	FS vfs.FS
+	// CacheBytes is the size of the block cache; 0 is 128 MiB.
+	CacheBytes int64
+
+	Clock     *hlc.Clock
+	Transport Transport
+	// Sender is used to keep the meta range up to date and to allocate range ids.
+	// It may be set later, by SetSender, but before Start.
+	Sender Sender
+	// Logger; nil is slog.Default().
+	Logger *slog.Logger
+
+	Knobs Knobs
+}
+
+// Knobs are the settings that tests, and rarely operators, change. Zero values mean the defaults.
+type Knobs struct {
+	// HeartbeatInterval between stores, 300 ms; SupportDuration is how long a promise lasts, 1.5 s.
+	HeartbeatInterval, SupportDuration time.Duration
+	// TickInterval of Raft groups that are not quiet, 100 ms.
+	TickInterval time.Duration
+	// LogMaxBytes: a log that has grown beyond it is truncated even if that
+	// cuts off a follower that is not up to date, 64 MiB. LogTruncateBytes: below it nothing is truncated, 1 MiB.
+	LogMaxBytes, LogTruncateBytes int64
+	// MaxProposalBytes bounds one write, 32 MiB; InflightBytes those in flight in one range, 64 MiB.
+	MaxProposalBytes, InflightBytes int64
+	// SnapshotBytesPerSecond limits outgoing snapshots, 64 MiB/s.
+	SnapshotBytesPerSecond int64
+	// Workers of the Raft scheduler, 4.
+	Workers int
+	// ClosedLag is how far the closed timestamp trails the clock, 3 s.
+	ClosedLag time.Duration
+}
+
+// Identity of a store.
+type Identity struct {
+	ClusterID string // UUID
+	NodeID    kv.NodeID
+	StoreID   kv.StoreID
+}
+
+// RangeStatus describes one replica of this store.
+type RangeStatus struct {
+	Descriptor *kv.RangeDescriptor
+	Replica    kv.Replica
+	Leader     bool
+	// LeaderReplica is who this replica believes to lead; zero if nobody.
+	LeaderReplica kv.Replica
+	// LeaseEnd, on the leader, is how far its support reaches. hlc.Max if it needs nobody else's.
+	LeaseEnd hlc.Timestamp
+	// Serving: leader, has applied an entry of its own term, lease good.
+	Serving bool
+	Quiet   bool
+	Stopped string // why the replica stopped, if it did
+	Term    uint64
+	Commit  uint64
+	Applied uint64
+	// LogBytes is the approximate size of the Raft log on disk.
+	FirstIndex, LastIndex uint64
+	LogBytes              int64
+	Stats                 kv.Stats
+	GCThreshold, ClosedTS hlc.Timestamp
+	// Followers, on the leader.
+	Followers []FollowerStatus
+	// Requests and writes answered since the replica was opened.
+	Requests, Writes int64
+}
+
+// FollowerStatus is the leader's view of another replica.
+type FollowerStatus struct {
+	Replica  kv.Replica
+	Match    uint64
+	State    string // probe, replicate, snapshot
+	Support  hlc.Timestamp
+	Active   bool
+	Snapshot uint64 // index of the snapshot under way, 0 if none
+}
