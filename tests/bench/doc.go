@@ -1,0 +1,17 @@
+// Command bench compares Pamir with PostgreSQL 15 on this machine, in one run, interleaved.
+//
+// It starts, on loopback and in temporary directories, the systems named by -systems:
+//
+//	pamir1   one Pamir node
+//	pamir3   three Pamir processes, every range on all three
+//	pg       one PostgreSQL
+//	pgsync   PostgreSQL with two synchronous standbys, ANY 1
+//
+// and drives each with the unmodified pgbench, round after round: in every round each system
+// runs each workload once, so a noisy minute hits all of them. Figures are the median over the
+// rounds: transactions a second, mean latency, and server CPU per transaction (user and
+// system time of every server process, from /proc). Ratios are what to look at; the absolute numbers
+// belong to the machine.
+//
+// Nothing here asserts a time. "make bench" runs it and prints the table.
+package main
