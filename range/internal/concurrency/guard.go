@@ -1,0 +1,408 @@
+package concurrency
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Guard is one request's permission to run. It is used by one goroutine.
+type Guard struct {
+	t       *Table
+	req     *kv.BatchRequest
+	want    []eval.Latch
+	set     *latchSet // nil while waiting for locks
+	waiters []*waiter // places in queues, kept until Finish
+}
+
+// Sequence takes the latches and waits for the locks that the request is known to
+// conflict with. On success the caller evaluates, and calls Finish when the effects are applied or dropped.
+// The latches slice is kept until Finish.
+func (t *Table) Sequence(ctx context.Context, req *kv.BatchRequest, latches []eval.Latch) (*Guard, error) {
+	g := &Guard{t: t, req: req, want: latches}
+	if err := g.enter(ctx); err != nil {
+		g.Finish()
+		return nil, err
+	}
+	return g, nil
+}
+
+// Finish releases the latches and gives up the places in queues. It may be called twice.
+func (g *Guard) Finish() {
+	g.unlatch()
+	if len(g.waiters) > 0 {
+		g.t.mu.Lock()
+		for _, w := range g.waiters {
+			g.t.leave(w)
+		}
+		g.t.mu.Unlock()
+		g.waiters = nil
+	}
+}
+
+func (g *Guard) unlatch() {
+	if g.set != nil {
+		g.t.latches.release(g.set)
+		g.set = nil
+	}
+}
+
+// enter latches, and again after every wait for a lock, until the way is free.
+func (g *Guard) enter(ctx context.Context) error {
+	for {
+		set, err := g.t.latches.acquire(ctx, g.want)
+		if err != nil {
+			return ctxError(err)
+		}
+		g.set = set
+		w, err := g.firstBlocked()
+		if err != nil {
+			return err
+		}
+		if w == nil {
+			return nil
+		}
+		g.unlatch()
+		if err := g.wait(ctx, w); err != nil {
+			return err
+		}
+	}
+}
+
+// HandleConflict takes over after an evaluation met locks: it records those found on disk, gives up the latches,
+// waits for the locks and latches again. Then evaluate again. After an error call Finish.
+func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) error {
+	t := g.t
+	var queue []*waiter
+	t.mu.Lock()
+	if t.closed != nil {
+		err := t.closed
+		t.mu.Unlock()
+		return err
+	}
+	for i := range ce.Conflicts {
+		c := &ce.Conflicts[i]
+		if c.Replicated {
+			t.prepared(c.Key, &c.Holder, c.TS)
+		}
+		kl := t.locks[string(c.Key)]
+		if kl == nil {
+			continue // gone already
+		}
+		s := g.strengthAt(c.Key)
+		if s == kv.LockNone {
+			if !c.Replicated {
+				continue // a plain read waits for no unreplicated lock
+			}
+			queue = append(queue, g.joinReaders(kl, c.Holder.ID))
+			continue
+		}
+		if w := g.join(kl, s, false); w != nil {
+			queue = append(queue, w)
+		}
+	}
+	t.mu.Unlock()
+	g.unlatch()
+	for _, w := range queue {
+		if err := g.wait(ctx, w); err != nil {
+			return err
+		}
+	}
+	return g.enter(ctx)
+}
+
+// firstBlocked finds the first key of the request that a known lock blocks, and joins its queue. It returns nil if
+// there is none. The latches are held.
+func (g *Guard) firstBlocked() (*waiter, error) {
+	t := g.t
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed != nil {
+		return nil, t.closed
+	}
+	if len(t.locks) == 0 {
+		return nil, nil
+	}
+	for _, r := range g.req.Requests {
+		switch r := r.(type) {
+		case *kv.Get:
+			if r.Lock != kv.LockNone {
+				if g.req.Wait == kv.WaitSkip {
+					continue // the evaluation leaves the row out
+				}
+				if w := g.joinKey(r.Key, r.Lock); w != nil {
+					return w, nil
+				}
+				continue
+			}
+			if kl := t.locks[string(r.Key)]; kl != nil {
+				limit := g.readLimit()
+				for i := range kl.holders {
+					if h := &kl.holders[i]; h.replicated && h.txn.ID != g.id() && h.ts.LessEq(limit) {
+						return g.joinReaders(kl, h.txn.ID), nil
+					}
+				}
+			}
+		case *kv.Put:
+			if w := g.joinKey(r.Key, kv.LockNoKeyUpdate); w != nil {
+				return w, nil
+			}
+		case *kv.Increment:
+			if w := g.joinKey(r.Key, kv.LockNoKeyUpdate); w != nil {
+				return w, nil
+			}
+		case *kv.Delete:
+			if w := g.joinKey(r.Key, kv.LockUpdate); w != nil {
+				return w, nil
+			}
+		case *kv.CommitSingleRange:
+			if w := g.joinWrites(r.Writes); w != nil {
+				return w, nil
+			}
+		case *kv.Prepare:
+			if w := g.joinWrites(r.Writes); w != nil {
+				return w, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
+func (g *Guard) joinWrites(writes []kv.Write) *waiter {
+	for i := range writes {
+		if w := g.joinKey(writes[i].Key, strengthOf(&writes[i])); w != nil {
+			return w
+		}
+	}
+	return nil
+}
+
+// strengthOf a write: whether it changes the key columns only the SQL layer knows, and it
+// said so by the lock that it took before.
+func strengthOf(w *kv.Write) kv.LockStrength {
+	if w.Deleted {
+		return kv.LockUpdate
+	}
+	return kv.LockNoKeyUpdate
+}
+
+func (g *Guard) joinKey(key keys.Key, s kv.LockStrength) *waiter {
+	kl := g.t.locks[string(key)]
+	if kl == nil {
+		return nil
+	}
+	return g.join(kl, s, isWrite(g.req))
+}
+
+// isWrite reports whether the batch writes what it wants locked, rather than asking for locks.
+func isWrite(req *kv.BatchRequest) bool {
+	for _, r := range req.Requests {
+		switch r.(type) {
+		case *kv.Get, *kv.Scan:
+			return false
+		}
+	}
+	return true
+}
+
+// join enters the queue of the key unless nobody blocks the request there. If the guard waits in it
+// already, that place counts. t.mu is held.
+func (g *Guard) join(kl *keyLock, s kv.LockStrength, write bool) *waiter {
+	id := g.id()
+	if write && !id.IsZero() {
+		// Who writes under a lock of its own has been let through when it took the lock.
+		if h := kl.find(id); h != nil && h.effective() >= kv.LockNoKeyUpdate {
+			s = kv.LockNoKeyUpdate
+		}
+	}
+	var self *waiter
+	for _, w := range g.waiters {
+		if w.kl == kl && w.holder.IsZero() && w.strength >= s {
+			self = w
+			break
+		}
+	}
+	if !kl.blocked(id, s, self) {
+		return nil
+	}
+	if self == nil {
+		self = &waiter{guard: g, kl: kl, txn: g.req.Txn, strength: s, wake: make(chan struct{}, 1)}
+		kl.queue = append(kl.queue, self)
+		g.waiters = append(g.waiters, self)
+	}
+	self.granted = false
+	return self
+}
+
+// joinReaders waits for one prepared lock to go. t.mu is held.
+func (g *Guard) joinReaders(kl *keyLock, holder kv.TxnID) *waiter {
+	w := &waiter{guard: g, kl: kl, txn: g.req.Txn, holder: holder, wake: make(chan struct{}, 1)}
+	kl.readers = append(kl.readers, w)
+	g.waiters = append(g.waiters, w)
+	return w
+}
+
+func (g *Guard) id() kv.TxnID {
+	if g.req.Txn == nil {
+		return kv.TxnID{}
+	}
+	return g.req.Txn.ID
+}
+
+// readLimit is the highest timestamp at which a version would concern the batch's reads.
+func (g *Guard) readLimit() hlc.Timestamp {
+	if x := g.req.Txn; x != nil {
+		return x.ReadTS.Forward(x.UncertaintyLimit)
+	}
+	if g.req.Timestamp.IsEmpty() {
+		return hlc.Max
+	}
+	return g.req.Timestamp
+}
+
+// strengthAt returns the strongest lock that the request wants on the key; LockNone for a plain read.
+func (g *Guard) strengthAt(key keys.Key) kv.LockStrength {
+	s := kv.LockNone
+	writes := func(ws []kv.Write) {
+		for i := range ws {
+			if ws[i].Key.Equal(key) {
+				s = max(s, strengthOf(&ws[i]))
+			}
+		}
+	}
+	for _, r := range g.req.Requests {
+		switch r := r.(type) {
+		case *kv.Get:
+			if r.Key.Equal(key) {
+				s = max(s, r.Lock)
+			}
+		case *kv.Scan:
+			if r.Lock == kv.LockNone {
+				continue
+			}
+			for _, sp := range r.Spans {
+				if sp.Contains(key) {
+					s = max(s, r.Lock)
+				}
+			}
+		case *kv.Put:
+			if r.Key.Equal(key) {
+				s = max(s, kv.LockNoKeyUpdate)
+			}
+		case *kv.Increment:
+			if r.Key.Equal(key) {
+				s = max(s, kv.LockNoKeyUpdate)
+			}
+		case *kv.Delete:
+			if r.Key.Equal(key) {
+				s = kv.LockUpdate
+			}
+		case *kv.CommitSingleRange:
+			writes(r.Writes)
+		case *kv.Prepare:
+			writes(r.Writes)
+		}
+	}
+	return s
+}
+
+func ctxError(err error) error {
+	var ke *kv.Error
+	if errors.As(err, &ke) {
+		return err
+	}
+	return kv.Errorf(kv.CodeCanceled, "canceled while waiting: %v", err)
+}
+
+// wait blocks until the waiter is granted, and pushes those who block it from time to time. No latches are held.
+func (g *Guard) wait(ctx context.Context, w *waiter) (err error) {
+	t := g.t
+	if g.req.Wait != kv.WaitBlock && w.strength != kv.LockNone {
+		return g.noWait(ctx, w)
+	}
+	select {
+	case <-w.wake:
+		return t.outcome(w)
+	default:
+	}
+	start := time.Now()
+	t.cfg.Metrics.LockWaits.Add(1)
+	defer func() { t.cfg.Metrics.LockWaitNanos.Add(int64(time.Since(start))) }()
+
+	var timeout <-chan time.Time
+	if g.req.LockTimeout > 0 && w.strength != kv.LockNone {
+		tm := time.NewTimer(time.Duration(g.req.LockTimeout))
+		defer tm.Stop()
+		timeout = tm.C
+	}
+	p := newPusher(t, w)
+	defer p.stop()
+	for {
+		select {
+		case <-w.wake:
+			return t.outcome(w)
+		case <-ctx.Done():
+			return ctxError(ctx.Err())
+		case <-timeout:
+			t.cfg.Metrics.LockTimeouts.Add(1)
+			e := kv.Errorf(kv.CodeLockNotAvailable, "canceling statement due to lock timeout")
+			e.Key = keys.Key(t.keyOf(w))
+			return e
+		case <-p.due():
+			p.begin(ctx)
+		case err := <-p.done:
+			if err := p.finish(err); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// keyOf returns the key that the waiter waits at, if it still does.
+func (t *Table) keyOf(w *waiter) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w.kl == nil {
+		return ""
+	}
+	return w.kl.key
+}
+
+// outcome of a waiter that was woken.
+func (t *Table) outcome(w *waiter) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return w.err
+}
+
+// noWait answers a NOWAIT (or a SKIP that was not skipped) request. A holder that is gone must not
+// make it fail, so who blocks is asked after once, briefly.
+func (g *Guard) noWait(ctx context.Context, w *waiter) error {
+	t := g.t
+	ctx, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
+	defer cancel()
+	p := newPusher(t, w)
+	defer p.stop()
+	p.begin(ctx)
+	select {
+	case <-w.wake:
+		return t.outcome(w)
+	case err := <-p.done:
+		if err := p.finish(err); err != nil {
+			return err
+		}
+	}
+	select {
+	case <-w.wake:
+		return t.outcome(w)
+	default:
+	}
+	e := kv.Errorf(kv.CodeLockNotAvailable, "could not obtain lock on row")
+	e.Key = keys.Key(t.keyOf(w))
+	return e
+}

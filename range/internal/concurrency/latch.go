@@ -1,0 +1,174 @@
+package concurrency
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tidwall/btree"
+
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+)
+
+// latches of a range. A request's latches are entered all at once, in the order of
+// arrival, and it waits until those that were there before and conflict are gone.
+type latches struct {
+	mu     sync.Mutex
+	seq    uint64
+	points *btree.BTreeG[*latch] // by key, then seq and index
+	spans  []*latch              // few: in-flight requests over intervals
+
+	contended *atomic.Int64
+}
+
+type latch struct {
+	eval.Latch
+	set   *latchSet
+	index int // in latches.spans; for points: breaks ties within one set
+}
+
+// latchSet is what one request holds or waits for, between two releases.
+type latchSet struct {
+	seq      uint64
+	inline   [3]latch
+	items    []latch
+	released atomic.Bool
+	done     chan struct{} // made by the first that waits for the set; guarded by latches.mu
+}
+
+func newLatches(contended *atomic.Int64) *latches {
+	return &latches{contended: contended, points: btree.NewBTreeGOptions(func(a, b *latch) bool {
+		if c := a.Span.Start.Compare(b.Span.Start); c != 0 {
+			return c < 0
+		}
+		if a.set.seq != b.set.seq {
+			return a.set.seq < b.set.seq
+		}
+		return a.index < b.index
+	}, btree.Options{NoLocks: true, Degree: 16})}
+}
+
+// conflicts: two reads never; two writes always; a read and a write unless the write is later.
+func conflicts(a, b *eval.Latch) bool {
+	if a.Access == eval.Read {
+		if b.Access == eval.Read {
+			return false
+		}
+		a, b = b, a
+	}
+	if b.Access == eval.Write || a.TS.IsEmpty() || b.TS.IsEmpty() {
+		return true
+	}
+	return a.TS.LessEq(b.TS) // the write a is at or before the read b
+}
+
+// acquire enters the latches and waits until they are held.
+func (l *latches) acquire(ctx context.Context, want []eval.Latch) (*latchSet, error) {
+	set := &latchSet{}
+	if len(want) <= len(set.inline) {
+		set.items = set.inline[:len(want)]
+	} else {
+		set.items = make([]latch, len(want))
+	}
+	for i := range want {
+		set.items[i] = latch{Latch: want[i], set: set, index: i}
+	}
+
+	l.mu.Lock()
+	l.seq++
+	set.seq = l.seq
+	var ahead []*latchSet
+	for i := range set.items {
+		ahead = l.collect(&set.items[i], ahead)
+	}
+	for i := range set.items {
+		it := &set.items[i]
+		if it.Span.IsPoint() {
+			l.points.Set(it)
+		} else {
+			it.index = len(l.spans)
+			l.spans = append(l.spans, it)
+		}
+	}
+	for _, o := range ahead {
+		if o.done == nil {
+			o.done = make(chan struct{})
+		}
+	}
+	l.mu.Unlock()
+	if len(ahead) == 0 {
+		return set, nil
+	}
+
+	l.contended.Add(1)
+	// The latest first: in a chain of writers, it goes last, and so each release wakes one.
+	slices.SortFunc(ahead, func(a, b *latchSet) int { return int(int64(b.seq) - int64(a.seq)) })
+	for _, o := range ahead {
+		if o.released.Load() {
+			continue
+		}
+		select {
+		case <-o.done:
+		case <-ctx.Done():
+			l.release(set)
+			return nil, ctx.Err()
+		}
+	}
+	return set, nil
+}
+
+// collect appends the sets that it conflicts with; l.mu is held.
+func (l *latches) collect(it *latch, ahead []*latchSet) []*latchSet {
+	add := func(o *latch) {
+		if o.set != it.set && conflicts(&it.Latch, &o.Latch) && (len(ahead) == 0 || ahead[len(ahead)-1] != o.set) {
+			ahead = append(ahead, o.set)
+		}
+	}
+	if l.points.Len() > 0 {
+		pivot := latch{Latch: eval.Latch{Span: keys.Span{Start: it.Span.Start}}, set: &zeroSet}
+		point := it.Span.IsPoint()
+		l.points.Ascend(&pivot, func(o *latch) bool {
+			if point {
+				if !o.Span.Start.Equal(it.Span.Start) {
+					return false
+				}
+			} else if !o.Span.Start.Less(it.Span.End) {
+				return false
+			}
+			add(o)
+			return true
+		})
+	}
+	for _, o := range l.spans {
+		if o.Span.Overlaps(it.Span) {
+			add(o)
+		}
+	}
+	return ahead
+}
+
+var zeroSet latchSet
+
+// release takes the set's latches away and wakes who waits for it.
+func (l *latches) release(set *latchSet) {
+	l.mu.Lock()
+	for i := range set.items {
+		it := &set.items[i]
+		if it.Span.IsPoint() {
+			l.points.Delete(it)
+			continue
+		}
+		last := l.spans[len(l.spans)-1]
+		l.spans[it.index] = last
+		last.index = it.index
+		l.spans[len(l.spans)-1] = nil
+		l.spans = l.spans[:len(l.spans)-1]
+	}
+	set.released.Store(true)
+	if set.done != nil {
+		close(set.done)
+	}
+	l.mu.Unlock()
+}

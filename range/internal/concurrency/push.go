@@ -1,0 +1,375 @@
+package concurrency
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// pusher looks, for one waiter, after those who block it: it reports the wait to the waiter's gateway,
+// asks the holders' gateways, looks for a cycle, and removes locks that nobody will release.
+// Its one goroutine at a time belongs to wait, which stops it before it returns.
+type pusher struct {
+	t        *Table
+	w        *waiter
+	timer    *time.Timer
+	interval time.Duration
+	running  bool
+	done     chan error
+	cancel   context.CancelFunc
+	silent   map[kv.NodeID]time.Time // gateways that did not answer, since when
+}
+
+func newPusher(t *Table, w *waiter) *pusher {
+	p := &pusher{t: t, w: w, done: make(chan error, 1)}
+	if t.cfg.Holders == nil {
+		return p
+	}
+	delay := t.cfg.PushDelay
+	p.interval = t.cfg.PushInterval
+	if bs, _ := t.blockersOf(w); anyPrepared(bs) {
+		delay = t.cfg.PushDelayPrepared
+		p.interval = t.cfg.PushDelayPrepared
+	}
+	p.timer = time.NewTimer(delay)
+	return p
+}
+
+func anyPrepared(bs []blocker) bool {
+	for _, b := range bs {
+		if b.replicated {
+			return true
+		}
+	}
+	return false
+}
+
+// due fires when it is time to look; never while a look is running.
+func (p *pusher) due() <-chan time.Time {
+	if p.timer == nil || p.running {
+		return nil
+	}
+	return p.timer.C
+}
+
+func (p *pusher) begin(ctx context.Context) {
+	if p.t.cfg.Holders == nil {
+		p.running = true
+		p.done <- nil
+		return
+	}
+	ctx, p.cancel = context.WithTimeout(ctx, 2*time.Second)
+	p.running = true
+	go func() { p.done <- p.look(ctx) }()
+}
+
+func (p *pusher) finish(err error) error {
+	p.running = false
+	if p.cancel != nil {
+		p.cancel()
+	}
+	if p.timer != nil {
+		p.timer.Reset(p.interval)
+		p.interval = min(p.interval*2, p.t.cfg.PushInterval)
+	}
+	return err
+}
+
+// stop ends the look that is running and waits for it. The report of the wait runs out by itself, and
+// earlier when the gateway gets the request's answer.
+func (p *pusher) stop() {
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	if p.cancel != nil {
+		p.cancel()
+	}
+	if p.running {
+		<-p.done
+		p.running = false
+	}
+}
+
+// blockersOf lists who blocks the waiter now, and at which key; nobody if it does not wait any more.
+func (t *Table) blockersOf(w *waiter) ([]blocker, keys.Key) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w.kl == nil || w.granted {
+		return nil, nil
+	}
+	var bs []blocker
+	if !w.holder.IsZero() {
+		if h := w.kl.find(w.holder); h != nil {
+			bs = append(bs, blocker{txn: h.txn, replicated: h.replicated})
+		}
+		return bs, keys.Key(w.kl.key)
+	}
+	w.kl.blockers(w.id(), w.strength, w, func(b blocker) bool {
+		if b.txn != nil {
+			bs = append(bs, b)
+		}
+		return len(bs) < maxBlockers
+	})
+	return bs, keys.Key(w.kl.key)
+}
+
+// maxBlockers bounds how many of the blockers one look follows (a queue of shared locks may be
+// long; the rest comes into view as the first go).
+const maxBlockers = 32
+
+// look does one round. An error ends the wait.
+func (p *pusher) look(ctx context.Context) error {
+	t, w := p.t, p.w
+	bs, key := t.blockersOf(w)
+	if len(bs) == 0 {
+		return nil
+	}
+	t.cfg.Metrics.Pushes.Add(1)
+	var self HolderState
+	cyclic := w.txn != nil
+	if cyclic {
+		metas := make([]kv.TxnMeta, len(bs))
+		for i, b := range bs {
+			metas[i] = *b.txn
+		}
+		var err error
+		self, err = t.cfg.Holders.ReportWait(ctx, w.txn, key, metas)
+		cyclic = err == nil // a gateway out of reach cannot abort its transaction anyway
+		if err == nil && !self.Alive {
+			return kv.Errorf(kv.CodeTxnAborted, "the transaction has ended while this request waited for a lock")
+		}
+	}
+	states := make([]HolderState, len(bs))
+	for i, b := range bs {
+		st, err := t.cfg.Holders.QueryHolder(ctx, b.txn.Gateway, b.txn.Incarnation, b.txn.ID)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if !p.silentFor(b.txn.Gateway) {
+				states[i].Alive = true // not known to be dead yet
+				continue
+			}
+			st = HolderState{}
+		} else {
+			delete(p.silent, b.txn.Gateway)
+		}
+		states[i] = st
+		if err := t.settle(ctx, key, b, st); err != nil {
+			return nil // the next round tries again
+		}
+	}
+	if !cyclic {
+		return nil
+	}
+	return p.detect(ctx, self, bs, states)
+}
+
+// silentFor reports whether the gateway has been out of reach for DeadAfter.
+func (p *pusher) silentFor(n kv.NodeID) bool {
+	since, ok := p.silent[n]
+	if !ok {
+		if p.silent == nil {
+			p.silent = map[kv.NodeID]time.Time{}
+		}
+		p.silent[n] = time.Now()
+		return false
+	}
+	return time.Since(since) >= p.t.cfg.DeadAfter
+}
+
+// settle removes the holder's lock on the key if nobody else will.
+func (t *Table) settle(ctx context.Context, key keys.Key, b blocker, st HolderState) error {
+	if b.waiting {
+		return nil // its own request ends it
+	}
+	// A gateway reports TxnCommitted only once the record says so: a lock that is resolved while the record is
+	// still STAGING would look like a missing prepare to recovery.
+	decided := st.Status == kv.TxnCommitted || st.Status == kv.TxnAborted
+	if st.Alive && !decided {
+		return nil
+	}
+	if !b.replicated {
+		if !st.Alive {
+			t.cfg.Metrics.DeadHolders.Add(1)
+			t.ReleaseTxn(b.txn.ID, nil)
+		}
+		return nil
+	}
+	if t.cfg.Recoverer == nil || t.cfg.Resolver == nil {
+		return nil
+	}
+	status, commitTS := st.Status, st.CommitTS
+	if !decided {
+		t.cfg.Metrics.Recoveries.Add(1)
+		var err error
+		if status, commitTS, err = t.cfg.Recoverer.Recover(ctx, *b.txn, key); err != nil {
+			return err
+		}
+	}
+	if status != kv.TxnCommitted && status != kv.TxnAborted {
+		return fmt.Errorf("concurrency: recovery of %s is undecided", b.txn.ID)
+	}
+	return t.cfg.Resolver.Resolve(ctx, *b.txn, []keys.Key{key}, status == kv.TxnCommitted, commitTS)
+}
+
+// maxWalk bounds the transactions that one search for a cycle visits.
+const maxWalk = 256
+
+// node of the search.
+type node struct {
+	meta  kv.TxnMeta
+	since int64
+	from  int // index of who waits for it; -1 for the waiter itself
+}
+
+// detect follows "waits for" from the waiter's blockers. If that comes back to the waiter, and the waiter is
+// the youngest of the cycle, it is the victim.
+func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, states []HolderState) error {
+	me := *p.w.txn
+	nodes := []node{{meta: me, since: self.Since, from: -1}}
+	seen := map[kv.TxnID]bool{me.ID: true}
+	type edge struct {
+		to   kv.TxnMeta
+		from int
+	}
+	var edges []edge
+	for i, b := range bs {
+		if seen[b.txn.ID] || !states[i].Alive {
+			continue
+		}
+		seen[b.txn.ID] = true
+		nodes = append(nodes, node{meta: *b.txn, since: states[i].Since, from: 0})
+		for _, m := range states[i].WaitingFor {
+			edges = append(edges, edge{m, len(nodes) - 1})
+		}
+	}
+	for len(edges) > 0 && len(nodes) < maxWalk {
+		e := edges[0]
+		edges = edges[1:]
+		if e.to.ID == me.ID {
+			if cycle := pathTo(nodes, e.from); youngest(cycle) == 0 && p.stillWaits() {
+				p.t.cfg.Metrics.Deadlocks.Add(1)
+				return deadlockError(cycle)
+			}
+			continue
+		}
+		if seen[e.to.ID] {
+			continue
+		}
+		seen[e.to.ID] = true
+		st, err := p.t.cfg.Holders.QueryHolder(ctx, e.to.Gateway, e.to.Incarnation, e.to.ID)
+		if err != nil || !st.Alive {
+			continue // unknown now; the next round asks again
+		}
+		nodes = append(nodes, node{meta: e.to, since: st.Since, from: e.from})
+		for _, m := range st.WaitingFor {
+			edges = append(edges, edge{m, len(nodes) - 1})
+		}
+	}
+	return nil
+}
+
+func (p *pusher) stillWaits() bool {
+	bs, _ := p.t.blockersOf(p.w)
+	return len(bs) > 0
+}
+
+// pathTo lists the cycle: the waiter first, then whom it waits for, and so on.
+func pathTo(nodes []node, i int) []node {
+	var rev []node
+	for ; i >= 0; i = nodes[i].from {
+		rev = append(rev, nodes[i])
+	}
+	for a, b := 0, len(rev)-1; a < b; a, b = a+1, b-1 {
+		rev[a], rev[b] = rev[b], rev[a]
+	}
+	return rev
+}
+
+// youngest returns the index of the transaction that began last; by id where that is equal.
+func youngest(cycle []node) int {
+	best := 0
+	for i := range cycle {
+		a, b := &cycle[i], &cycle[best]
+		if a.since > b.since || (a.since == b.since && string(a.meta.ID[:]) > string(b.meta.ID[:])) {
+			best = i
+		}
+	}
+	return best
+}
+
+func deadlockError(cycle []node) error {
+	var sb strings.Builder
+	sb.WriteString("deadlock detected: ")
+	for i := range cycle {
+		next := &cycle[(i+1)%len(cycle)].meta
+		if i > 0 {
+			sb.WriteString("; ")
+		}
+		fmt.Fprintf(&sb, "transaction %s (node %d) waits for transaction %s (node %d)",
+			cycle[i].meta.ID, cycle[i].meta.Gateway, next.ID, next.Gateway)
+	}
+	return &kv.Error{Code: kv.CodeDeadlock, Message: sb.String()}
+}
+
+// CheckHolders asks after the holders of all locks in the table, whether anybody waits or not, and removes
+// those that nobody will release; a store calls it every few seconds so that SKIP LOCKED readers do not skip the
+// rows of the dead for ever. It returns how many locks it removed.
+func (t *Table) CheckHolders(ctx context.Context) int {
+	if t.cfg.Holders == nil {
+		return 0
+	}
+	t.mu.Lock()
+	type held struct {
+		key keys.Key
+		b   blocker
+	}
+	first := map[kv.TxnID]held{}
+	var prepared []held
+	for k, kl := range t.locks {
+		for i := range kl.holders {
+			h := &kl.holders[i]
+			it := held{keys.Key(k), blocker{txn: h.txn, replicated: h.replicated}}
+			if h.replicated {
+				prepared = append(prepared, it)
+			} else {
+				first[h.txn.ID] = it
+			}
+		}
+	}
+	before := len(t.locks)
+	t.mu.Unlock()
+	states := map[kv.TxnID]HolderState{}
+	check := func(it held) {
+		st, ok := states[it.b.txn.ID]
+		if !ok {
+			var err error
+			if st, err = t.cfg.Holders.QueryHolder(ctx, it.b.txn.Gateway, it.b.txn.Incarnation, it.b.txn.ID); err != nil {
+				return // out of reach is not dead; waiters count the time
+			}
+			states[it.b.txn.ID] = st
+		}
+		_ = t.settle(ctx, it.key, it.b, st) // the next call tries again
+	}
+	for _, it := range first {
+		if ctx.Err() != nil {
+			break
+		}
+		check(it)
+	}
+	for _, it := range prepared {
+		if ctx.Err() != nil {
+			break
+		}
+		check(it)
+	}
+	return max(0, before-t.Len())
+}
+
+var _ eval.Locks = (*Table)(nil)
