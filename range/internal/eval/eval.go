@@ -18,8 +18,11 @@ type Env struct {
 	// LeaderSince is a timestamp at or after which this leadership began to
 	// serve; observed timestamps before it prove nothing (see kv.TxnMeta.Observed).
 	LeaderSince hlc.Timestamp
-	// Stats, GCThreshold and ClosedTS are those of the applied state. Stats.Locks
+	// Stats and GCThreshold are those of the applied state, read after the latches were taken and, if
+	// Reader is a snapshot, after the snapshot was. Stats.Locks
 	// is the number of prepared locks on disk: at zero nobody need look for one.
+	// ClosedTS, on a leader, is the highest timestamp it has promised to close, applied or
+	// not: every write lands above it. On a follower it is that of the applied state.
 	Stats       kv.Stats
 	GCThreshold hlc.Timestamp
 	ClosedTS    hlc.Timestamp
@@ -39,6 +42,13 @@ type Locks interface {
 	TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, ok bool)
 	// Holds reports whether the transaction holds a lock on the key.
 	Holds(id kv.TxnID, key keys.Key) bool
+}
+
+// LockProbe may be implemented by a Locks that can tell about conflicts without taking a lock. Writes without
+// a transaction need it to respect unreplicated locks; without it they rely on having waited before evaluation.
+type LockProbe interface {
+	// Conflicting returns who holds a lock on key that conflicts with s. The zero id holds nothing itself.
+	Conflicting(id kv.TxnID, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, conflict bool)
 }
 
 // TimestampCache remembers the highest timestamp at which each key was read.
@@ -73,11 +83,14 @@ type PreparedLock struct {
 }
 
 // ResolvedLock says that a transaction's locks on Keys are gone: committed at CommitTS, or dropped.
+// Without Keys it means all of the transaction's locks in this range.
 type ResolvedLock struct {
 	Txn      kv.TxnID
 	Keys     []keys.Key
 	Commit   bool
 	CommitTS hlc.Timestamp
+	// Unreplicated: only the unreplicated ones; what the transaction has prepared stays.
+	Unreplicated bool
 }
 
 // Conflict is a lock that stands in the way.
