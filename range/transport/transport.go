@@ -1,0 +1,295 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Transport is one node's end of the network.
+type Transport struct {
+	cfg  Config
+	book *Book
+
+	id      atomic.Pointer[Identity]
+	handler atomic.Pointer[Handler]
+
+	ctx    context.Context // ends when Close is called
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	server *grpc.Server
+
+	mu    sync.Mutex
+	peers map[kv.NodeID]*peer // replaced as a whole; guarded by mu for writing
+	ptr   atomic.Pointer[map[kv.NodeID]*peer]
+	calls map[string]*grpc.ClientConn // connections of cold calls by address; guarded by mu
+	done  bool                        // guarded by mu
+}
+
+// New makes a transport. It sends nothing and accepts nothing before Start.
+func New(cfg Config) *Transport {
+	cfg.setDefaults()
+	t := &Transport{cfg: cfg, peers: map[kv.NodeID]*peer{}, calls: map[string]*grpc.ClientConn{}}
+	t.ctx, t.cancel = context.WithCancel(context.Background())
+	t.ptr.Store(&t.peers)
+	return t
+}
+
+// Serve accepts connections on ln until Close; it may be called before Start, so that the
+// address is taken early. Streams are refused until Start has been called.
+func (t *Transport) Serve(ln net.Listener) {
+	t.mu.Lock()
+	if t.server == nil {
+		t.server = t.newServer()
+	}
+	s := t.server
+	t.mu.Unlock()
+	t.wg.Add(1)
+	go func() {
+		defer t.wg.Done()
+		if err := s.Serve(ln); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			t.cfg.Log.Error("rpc listener failed", "err", err)
+		}
+	}()
+}
+
+// Start begins to talk to the nodes of the book, as the node id, and lets h answer.
+func (t *Transport) Start(id Identity, book *Book, h Handler) {
+	t.book = book
+	t.handler.Store(&h)
+	t.id.Store(&id)
+	book.Watch(t.bookChanged)
+	t.bookChanged(book.Entries())
+	t.wg.Add(1)
+	go t.pinger()
+}
+
+// handle returns who answers; nil before Start.
+func (t *Transport) handle() Handler {
+	if h := t.handler.Load(); h != nil {
+		return *h
+	}
+	return nil
+}
+
+// Close breaks all connections and waits for every goroutine.
+func (t *Transport) Close() {
+	t.mu.Lock()
+	t.done = true
+	s := t.server
+	conns := t.calls
+	t.calls = map[string]*grpc.ClientConn{}
+	peers := *t.ptr.Load()
+	t.mu.Unlock()
+	t.cancel()
+	for _, p := range peers {
+		p.close()
+	}
+	for _, c := range conns {
+		c.Close()
+	}
+	if s != nil {
+		s.Stop()
+	}
+	t.wg.Wait()
+}
+
+// Book returns the address book.
+func (t *Transport) Book() *Book { return t.book }
+
+// bookChanged follows the address book: a node that is new or has moved gets a (new) peer.
+func (t *Transport) bookChanged(changed []Entry) {
+	self := t.id.Load()
+	if self == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return
+	}
+	next := make(map[kv.NodeID]*peer, len(t.peers)+len(changed))
+	for id, p := range t.peers {
+		next[id] = p
+	}
+	for _, e := range changed {
+		if e.NodeID == self.NodeID || e.RPCAddr == "" {
+			continue
+		}
+		if p := next[e.NodeID]; p != nil {
+			if p.addr == e.RPCAddr {
+				continue
+			}
+			p.close()
+		}
+		p, err := t.newPeer(e.NodeID, e.RPCAddr)
+		if err != nil {
+			t.cfg.Log.Error("cannot reach peer", "node", e.NodeID, "addr", e.RPCAddr, "err", err)
+			continue
+		}
+		next[e.NodeID] = p
+	}
+	t.peers = next
+	t.ptr.Store(&next)
+}
+
+func (t *Transport) peer(id kv.NodeID) *peer { return (*t.ptr.Load())[id] }
+
+// SendRaft queues a consensus message. It copies msg, never blocks, and drops when the queue is full.
+func (t *Transport) SendRaft(to kv.NodeID, msg []byte) {
+	p := t.peer(to)
+	if p == nil || !p.raft.send(msg) {
+		t.cfg.Metrics.dropped[KindRaft].Inc()
+	}
+}
+
+// SendHeartbeat queues a store heartbeat, on a stream of its own. It copies msg and never blocks.
+func (t *Transport) SendHeartbeat(to kv.NodeID, msg []byte) {
+	p := t.peer(to)
+	if p == nil || !p.control.send2(controlHeartbeat, msg) {
+		t.cfg.Metrics.dropped[KindControl].Inc()
+	}
+}
+
+// Send delivers a batch to a node and waits for the answer. Errors are
+// *kv.Error: CodeUnavailable if nothing was sent, CodeUnknownOutcome if the
+// connection broke or ctx ended while the answer was out.
+func (t *Transport) Send(ctx context.Context, to kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	p := t.peer(to)
+	if p == nil {
+		return nil, kv.Errorf(kv.CodeUnavailable, "no address is known for node %d", to)
+	}
+	return p.batch.send(ctx, req)
+}
+
+// Alive reports whether the peer has answered a ping within the peer timeout.
+func (t *Transport) Alive(id kv.NodeID) bool {
+	if self := t.id.Load(); self != nil && self.NodeID == id {
+		return true
+	}
+	p := t.peer(id)
+	return p != nil && p.alive()
+}
+
+// PeerStatus is what this node knows of its connection to another.
+type PeerStatus struct {
+	NodeID    kv.NodeID
+	Addr      string
+	Alive     bool
+	Silence   time.Duration // since the last answer
+	RTT       time.Duration // of the last ping
+	Offset    time.Duration // of the peer's physical clock, measured by the last ping
+	LastError string
+}
+
+// Peers returns the state of every connection.
+func (t *Transport) Peers() []PeerStatus {
+	var out []PeerStatus
+	for id, p := range *t.ptr.Load() {
+		st := PeerStatus{NodeID: id, Addr: p.addr, Alive: p.alive(), Silence: p.silence(),
+			RTT: time.Duration(p.rtt.Load()), Offset: time.Duration(p.offset.Load())}
+		if e := p.lastErr.Load(); e != nil {
+			st.LastError = *e
+		}
+		out = append(out, st)
+	}
+	return out
+}
+
+// Call makes a cold call to an address, which need not be that of a member.
+func (t *Transport) Call(ctx context.Context, addr, method string, body []byte) ([]byte, error) {
+	conn, err := t.callConn(addr)
+	if err != nil {
+		return nil, err
+	}
+	return t.call(ctx, conn, 0, method, body)
+}
+
+// CallNode makes a cold call to a node.
+func (t *Transport) CallNode(ctx context.Context, to kv.NodeID, method string, body []byte) ([]byte, error) {
+	p := t.peer(to)
+	if p == nil {
+		return nil, kv.Errorf(kv.CodeUnavailable, "no address is known for node %d", to)
+	}
+	return t.call(ctx, p.bulk, to, method, body)
+}
+
+func (t *Transport) callConn(addr string) (*grpc.ClientConn, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return nil, errClosed
+	}
+	if c := t.calls[addr]; c != nil {
+		return c, nil
+	}
+	c, err := t.dial(addr)
+	if err != nil {
+		return nil, err
+	}
+	t.calls[addr] = c
+	return c, nil
+}
+
+var errClosed = errors.New("transport: closed")
+
+func (t *Transport) dial(addr string) (*grpc.ClientConn, error) {
+	creds := t.cfg.ClientCreds
+	if creds == nil {
+		creds = insecure.NewCredentials()
+	}
+	return grpc.NewClient("passthrough:///"+addr, clientOptions(creds)...)
+}
+
+// believe takes in a clock reading; false if it is too far ahead to be believed.
+func (t *Transport) believe(ts hlc.Timestamp, from kv.NodeID) bool {
+	if off := t.cfg.Clock.Offset(ts); off > t.cfg.Clock.MaxOffset() {
+		t.cfg.Metrics.badClock.Inc()
+		if p := t.peer(from); p != nil && p.badClock.allow() {
+			t.cfg.Log.Error("clock reading of a peer is ahead by more than --max-offset; its messages are not delivered",
+				"node", from, "ahead", off, "max_offset", t.cfg.Clock.MaxOffset())
+		}
+		return false
+	}
+	t.cfg.Clock.Update(ts)
+	return true
+}
+
+// link asks the fault injector, if there is one.
+func (t *Transport) link(to kv.NodeID, kind Kind) (drop bool, delay time.Duration) {
+	if t.cfg.Faults == nil {
+		return false, 0
+	}
+	return t.cfg.Faults.Link(t.id.Load().NodeID, to, kind)
+}
+
+// rateLimit lets one event through every ten seconds.
+type rateLimit struct{ last atomic.Int64 }
+
+func (r *rateLimit) allow() bool {
+	now := monotonic()
+	last := r.last.Load()
+	return (last == 0 || now-last > int64(10*time.Second)) && r.last.CompareAndSwap(last, now)
+}
+
+var processStart = time.Now()
+
+// monotonic is a clock that is never set, in ns, and never zero.
+func monotonic() int64 { return int64(time.Since(processStart)) + 1 }
+
+func (t *Transport) describe(to kv.NodeID, addr string) string {
+	if to == 0 {
+		return addr
+	}
+	return fmt.Sprintf("node %d (%s)", to, addr)
+}
