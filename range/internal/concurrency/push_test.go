@@ -1,0 +1,162 @@
+package concurrency
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// gateways plays the transaction registries of all nodes.
+type gateways struct {
+	mu    sync.Mutex
+	txns  map[kv.TxnID]HolderState
+	waits map[kv.TxnID][]kv.TxnMeta
+	cut   map[kv.NodeID]bool
+}
+
+func newGateways() *gateways {
+	return &gateways{txns: map[kv.TxnID]HolderState{}, waits: map[kv.TxnID][]kv.TxnMeta{}, cut: map[kv.NodeID]bool{}}
+}
+
+func (g *gateways) begin(m *kv.TxnMeta, since int64) {
+	g.mu.Lock()
+	g.txns[m.ID] = HolderState{Alive: true, Since: since}
+	g.mu.Unlock()
+}
+
+func (g *gateways) end(id kv.TxnID) {
+	g.mu.Lock()
+	delete(g.txns, id)
+	delete(g.waits, id)
+	g.mu.Unlock()
+}
+
+func (g *gateways) QueryHolder(_ context.Context, n kv.NodeID, _ int64, id kv.TxnID) (HolderState, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.cut[n] {
+		return HolderState{}, errUnreachable
+	}
+	st := g.txns[id]
+	st.WaitingFor = g.waits[id]
+	return st, nil
+}
+
+func (g *gateways) ReportWait(_ context.Context, w *kv.TxnMeta, _ keys.Key, hs []kv.TxnMeta) (HolderState, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.waits[w.ID] = append([]kv.TxnMeta(nil), hs...)
+	return g.txns[w.ID], nil
+}
+
+func TestDeadlockAcrossRanges(t *testing.T) {
+	for _, n := range []int{2, 3, 5} {
+		gw := newGateways()
+		var tables []*Table
+		for i := range n {
+			tb := New(Config{Holders: gw})
+			tables = append(tables, tb)
+			gw.begin(meta(byte(i+1)), int64(i))
+			lock(t, tb, meta(byte(i+1)), kv.LockUpdate, "k")
+		}
+		start := time.Now()
+		results := make([]chan error, n)
+		for i := range n { // i waits for i+1
+			results[i] = make(chan error, 1)
+			go func() {
+				req, ls := lockReq(meta(byte(i+1)), kv.LockUpdate, "k")
+				err := evaluate(context.Background(), tables[(i+1)%n], req, ls)
+				if err != nil {
+					for _, tb := range tables {
+						tb.ReleaseTxn(meta(byte(i+1)).ID, nil)
+					}
+				}
+				results[i] <- err
+			}()
+		}
+		err := <-results[n-1] // the youngest
+		took := time.Since(start)
+		require.True(t, kv.HasCode(err, kv.CodeDeadlock), "%v", err)
+		require.Contains(t, err.Error(), "waits for transaction")
+		require.Less(t, took, time.Second)
+		t.Logf("cycle of %d found after %v", n, took)
+		for i := n - 2; i >= 0; i-- {
+			require.NoError(t, <-results[i])
+			for _, tb := range tables {
+				tb.ReleaseTxn(meta(byte(i+1)).ID, nil)
+			}
+		}
+	}
+}
+
+func TestDeadGatewayLosesItsLocks(t *testing.T) {
+	gw := newGateways()
+	tb := New(Config{Holders: gw, PushDelay: 2 * time.Millisecond, PushInterval: 5 * time.Millisecond, DeadAfter: 30 * time.Millisecond})
+	gw.begin(meta(2), 1)
+	lock(t, tb, meta(1), kv.LockUpdate, "known-dead") // the gateway answers and does not know it
+	req, ls := lockReq(meta(2), kv.LockUpdate, "known-dead")
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+
+	gw.cut[3] = true
+	lock(t, tb, meta(3), kv.LockUpdate, "silent")
+	start := time.Now()
+	req, ls = lockReq(meta(2), kv.LockUpdate, "silent")
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+	require.GreaterOrEqual(t, time.Since(start), 30*time.Millisecond, "silence for a moment is not death")
+
+	lock(t, tb, meta(4), kv.LockUpdate, "idle")
+	require.Equal(t, 1, tb.CheckHolders(context.Background()))
+	req, ls = lockReq(meta(2), kv.LockUpdate, "idle")
+	req.Wait = kv.WaitError
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+
+	lock(t, tb, meta(5), kv.LockUpdate, "nowait") // a NOWAIT asks once before it fails
+	req, ls = lockReq(meta(2), kv.LockUpdate, "nowait")
+	req.Wait = kv.WaitError
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+}
+
+type recovery struct {
+	tb     *Table
+	status kv.TxnStatus
+	at     hlc.Timestamp
+	calls  []string
+}
+
+func (r *recovery) Recover(_ context.Context, h kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+	r.calls = append(r.calls, "recover "+string(key))
+	return r.status, r.at, nil
+}
+
+func (r *recovery) Resolve(_ context.Context, h kv.TxnMeta, ks []keys.Key, commit bool, at hlc.Timestamp) error {
+	r.calls = append(r.calls, "resolve "+string(ks[0]))
+	r.tb.Resolved(eval.ResolvedLock{Txn: h.ID, Keys: ks, Commit: commit, CommitTS: at})
+	return nil
+}
+
+func TestPreparedLockIsRecovered(t *testing.T) {
+	gw := newGateways()
+	r := &recovery{status: kv.TxnCommitted, at: ts(12)}
+	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r})
+	r.tb = tb
+	gw.begin(meta(2), 1)
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(1), TS: ts(5)})
+	req, ls := readReq(20, "k")
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+	require.Equal(t, []string{"recover k", "resolve k"}, r.calls)
+
+	// A living coordinator that has decided is believed without recovery.
+	r.calls = nil
+	gw.txns[meta(3).ID] = HolderState{Alive: true, Status: kv.TxnCommitted, CommitTS: ts(9)}
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(3), TS: ts(5)})
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+	require.Equal(t, []string{"resolve k"}, r.calls)
+}
