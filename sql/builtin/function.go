@@ -31,6 +31,19 @@ type Context struct {
 	TxnStart, StmtStart int64
 	// Session gives current_user, settings, time zone and so on; nil where work runs beside the data.
 	Session Session
+	// Env is for text forms and time zones; nil means types.DefaultEnv.
+	Env *types.TextEnv
+	// Rand and Sleep, if set, replace the process's random source and a plain sleep (tests, cancellation).
+	Rand  func() float64
+	Sleep func(seconds float64) error
+}
+
+// TextEnv is Env, or the default.
+func (c *Context) TextEnv() *types.TextEnv {
+	if c == nil || c.Env == nil {
+		return types.DefaultEnv
+	}
+	return c.Env
 }
 
 // Session is what functions ask of the session.

@@ -26,6 +26,8 @@ type (
 	Param struct {
 		T     types.Type
 		Index int
+		// Infer, for a Param of unknown type, learns the type when the tree is built.
+		Infer *ParamTypes
 	}
 	// Outer is a value of an enclosing query's current row, put into slot Index of
 	// the run time by whoever runs the subplan.
