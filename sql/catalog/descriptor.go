@@ -34,6 +34,8 @@ type Column struct {
 	Sequence TableID
 	// Dropped columns keep their place so that attnum is stable; Ordinal is attnum-1.
 	Dropped bool
+	// Missing is the value of rows that are older than the column, in the row encoding; nil is NULL.
+	Missing []byte
 }
 
 // IndexColumn is a key column of an index.
