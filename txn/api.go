@@ -21,10 +21,7 @@ type Sender interface {
 }
 
 // Part is the share of some spans that lies in one range.
-type Part struct {
-	RangeID kv.RangeID
-	Spans   []keys.Span
-}
+type Part = kv.Part
 
 // Options of a transaction.
 type Options struct {

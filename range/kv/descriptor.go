@@ -22,6 +22,12 @@ const (
 	FirstUserRange RangeID = 3 // [keys.Table(keys.FirstUserTable), keys.Max)
 )
 
+// Part is the share of some spans that lies in one range, by a cached descriptor: a hint.
+type Part struct {
+	RangeID RangeID
+	Spans   []keys.Span
+}
+
 // ReplicaType says how a replica takes part in its group.
 type ReplicaType uint8
 
