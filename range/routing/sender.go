@@ -1,0 +1,395 @@
+package routing
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Local answers batches for ranges that this node holds (range/store).
+type Local interface {
+	Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
+}
+
+// Remote delivers batches to other nodes (range/transport).
+type Remote interface {
+	Send(ctx context.Context, to kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error)
+	// Alive reports whether the node has answered lately.
+	Alive(kv.NodeID) bool
+}
+
+// Hints is where the descriptor of the meta range is known (the address book).
+type Hints interface {
+	// Meta returns the newest known descriptor of the meta range, or nil.
+	Meta() *kv.RangeDescriptor
+	// SetMeta is told of a descriptor of the meta range that may be newer.
+	SetMeta(*kv.RangeDescriptor)
+}
+
+// Config of a Sender. Node, Clock, Local, Remote and Hints must be set.
+type Config struct {
+	Node   kv.NodeID
+	Clock  *hlc.Clock
+	Local  Local
+	Remote Remote
+	Hints  Hints
+	Log    *slog.Logger
+	// MaxCached bounds the descriptor cache; default 65536.
+	MaxCached int
+	// GiveUp is how long a batch is tried again and again without reaching
+	// anybody who can answer; default 30 s.
+	GiveUp  time.Duration
+	Metrics *Metrics
+}
+
+// Sender routes batches. It is safe for concurrent use.
+type Sender struct {
+	cfg     Config
+	cache   *cache
+	lookups chan struct{} // one token for each meta look-up under way
+}
+
+const (
+	maxLookups     = 8
+	lookupPrefetch = 16 // descriptors read by one look-up
+	backoffMin     = 2 * time.Millisecond
+	backoffMax     = 100 * time.Millisecond
+)
+
+// New makes a sender.
+func New(cfg Config) *Sender {
+	if cfg.MaxCached == 0 {
+		cfg.MaxCached = 1 << 16
+	}
+	if cfg.GiveUp == 0 {
+		cfg.GiveUp = 30 * time.Second
+	}
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics()
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &Sender{cfg: cfg, cache: newCache(cfg.MaxCached), lookups: make(chan struct{}, maxLookups)}
+}
+
+// Learn takes in descriptors from whoever knows some (this node's own store, a split).
+func (s *Sender) Learn(descs ...kv.RangeDescriptor) {
+	for i := range descs {
+		d := &descs[i]
+		if d.RangeID == kv.MetaRangeID {
+			s.cfg.Hints.SetMeta(d)
+		}
+		s.cache.insert(d)
+	}
+	s.cfg.Metrics.cached.Set(float64(s.cache.len()))
+}
+
+// Cached returns the cached descriptors in key order, for people.
+func (s *Sender) Cached() []*kv.RangeDescriptor { return s.cache.all() }
+
+// Send delivers a batch to the leader of the range that holds its keys and returns the
+// answer. It fills in RangeID, Generation and Now; for batches without keys the
+// caller names the range by RangeID.
+func (s *Sender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	key := firstKey(req)
+	var e *entry
+	if key != nil {
+		e = s.cache.find(key)
+	} else {
+		e = s.cache.findID(req.RangeID)
+	}
+	// The common case: everything is known, and the leader is here or a stream away.
+	if e != nil && !req.AnyReplica {
+		if l := e.leader.Load(); l > 0 && inside(req, e.desc) {
+			r := &e.desc.Replicas[l-1]
+			req.RangeID, req.Generation = e.desc.RangeID, e.desc.Generation
+			resp, err := s.sendTo(ctx, r.NodeID, req)
+			if err == nil {
+				return resp, nil
+			}
+			a := attempt{s: s, req: req, key: key, class: repeatable(req), e: e, at: int(l - 1), tried: 1 << (l - 1)}
+			return a.run(ctx, err)
+		}
+	}
+	a := attempt{s: s, req: req, key: key, class: repeatable(req), e: e}
+	return a.run(ctx, nil)
+}
+
+func (s *Sender) sendTo(ctx context.Context, node kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	req.Now = s.cfg.Clock.Now()
+	if node == s.cfg.Node {
+		s.cfg.Metrics.local.Inc()
+		return s.cfg.Local.Send(ctx, req)
+	}
+	s.cfg.Metrics.remote.Inc()
+	resp, err := s.cfg.Remote.Send(ctx, node, req)
+	if err == nil {
+		s.cfg.Clock.Update(resp.Now)
+	}
+	return resp, err
+}
+
+// attempt is the slow path of one Send: it goes on until there is an answer that is the caller's business.
+type attempt struct {
+	s     *Sender
+	req   *kv.BatchRequest
+	key   keys.Key
+	class repeat
+
+	e       *entry
+	at      int    // index of the replica last asked
+	tried   uint64 // replicas of e asked since the last pause
+	unknown error  // an earlier attempt may have taken effect
+	last    error
+	since   time.Time // of the first failure
+	backoff time.Duration
+	fresh   bool // e comes from the meta range or from the range itself, not from an old cache
+}
+
+func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error) {
+	for {
+		if err != nil {
+			if done, err := a.failed(ctx, err); done {
+				return nil, err
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, a.ended(ctx)
+		}
+		if err = a.locate(ctx); err != nil {
+			if kv.HasCode(err, kv.CodeRangeMismatch) {
+				return nil, a.answer(kv.AsError(err))
+			}
+			a.pause(ctx)
+			continue
+		}
+		i := a.pick()
+		if i < 0 { // everybody was asked
+			a.tried = 0
+			if !a.pause(ctx) {
+				continue
+			}
+			if time.Since(a.since) > 200*time.Millisecond && a.key != nil {
+				a.forget() // perhaps the range has moved away from all of these
+			}
+			continue
+		}
+		a.at = i
+		a.tried |= 1 << i
+		r := a.e.desc.Replicas[i]
+		a.req.RangeID, a.req.Generation = a.e.desc.RangeID, a.e.desc.Generation
+		var resp *kv.BatchResponse
+		if resp, err = a.s.sendTo(ctx, r.NodeID, a.req); err == nil {
+			if !a.req.AnyReplica {
+				a.e.setLeader(r.StoreID)
+			}
+			return resp, nil
+		}
+	}
+}
+
+// locate makes sure that e holds the batch's keys.
+func (a *attempt) locate(ctx context.Context) error {
+	for a.e == nil || !inside(a.req, a.e.desc) {
+		if a.e != nil && a.fresh {
+			return &kv.Error{Code: kv.CodeRangeMismatch, Message: "the batch lies in several ranges",
+				Descriptors: []kv.RangeDescriptor{*a.e.desc}, Now: a.s.cfg.Clock.Now()}
+		}
+		e, err := a.s.lookup(ctx, a.key, a.req.RangeID)
+		if err != nil {
+			return err
+		}
+		a.e, a.tried, a.fresh = e, 0, true
+	}
+	return nil
+}
+
+// forget drops the entry from the cache, so that the meta range is asked.
+func (a *attempt) forget() {
+	if a.e != nil && a.e.desc.RangeID != kv.MetaRangeID {
+		a.s.cache.evict(a.e)
+		a.e, a.tried, a.fresh = nil, 0, false
+	}
+}
+
+// pick chooses the replica to ask next; -1 if all have been.
+func (a *attempt) pick() int {
+	rs := a.e.desc.Replicas
+	ok := func(i int) bool {
+		if i >= 64 || a.tried&(1<<i) != 0 {
+			return false
+		}
+		return a.req.AnyReplica || rs[i].VotesOld() || rs[i].VotesNew()
+	}
+	if a.req.AnyReplica {
+		for i := range rs {
+			if ok(i) && rs[i].NodeID == a.s.cfg.Node {
+				return i
+			}
+		}
+	}
+	if l := int(a.e.leader.Load()) - 1; l >= 0 && ok(l) {
+		return l
+	}
+	for i := range rs {
+		if ok(i) && rs[i].NodeID == a.s.cfg.Node {
+			return i
+		}
+	}
+	// Start anywhere, so that gateways do not all ask the same replica first.
+	off, dead := rand.IntN(len(rs)), -1
+	for j := range rs {
+		i := (j + off) % len(rs)
+		if !ok(i) {
+			continue
+		}
+		if a.s.cfg.Remote.Alive(rs[i].NodeID) {
+			return i
+		}
+		dead = i
+	}
+	return dead
+}
+
+// failed decides what an error means. done says that err is the caller's.
+func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
+	ke := kv.AsError(err)
+	m := a.s.cfg.Metrics
+	if !ke.Now.IsEmpty() && a.s.cfg.Clock.Offset(ke.Now) <= a.s.cfg.Clock.MaxOffset() {
+		a.s.cfg.Clock.Update(ke.Now)
+	}
+	switch ke.Code.Class() {
+	case kv.RetryRouting:
+	case kv.Unknown:
+		if a.class == repeatNever {
+			return true, ke
+		}
+		if ctx.Err() != nil && a.class == repeatRead {
+			return true, a.ended(ctx)
+		}
+		if a.class == repeatCommit {
+			a.unknown = ke
+		}
+	default:
+		return true, a.answer(ke)
+	}
+	a.last = ke
+	m.retry(ke.Code)
+	if a.since.IsZero() {
+		a.since = time.Now()
+	} else if time.Since(a.since) > a.s.cfg.GiveUp {
+		return true, a.giveUp()
+	}
+	switch ke.Code {
+	case kv.CodeRangeMismatch, kv.CodeNotLeader:
+		a.learn(ke)
+	case kv.CodeRangeNotFound:
+		if a.e != nil {
+			a.e.leader.CompareAndSwap(int32(a.at+1), 0)
+			if !a.fresh && a.key != nil {
+				a.forget()
+			}
+		}
+	case kv.CodeOverloaded:
+		if !a.pause(ctx) {
+			return true, a.ended(ctx)
+		}
+		a.tried = 0
+	case kv.CodeNotClosed:
+		a.req.AnyReplica = false // only the leader can answer
+	default:
+		if a.e != nil {
+			a.e.leader.CompareAndSwap(int32(a.at+1), 0)
+		}
+	}
+	return false, nil
+}
+
+// answer is the error to give the caller for one that is not about routing. If an earlier
+// attempt of a commit may have taken effect, or still may, a refusal of the
+// repetition proves nothing: the caller has to ask (kv.QueryCommit).
+func (a *attempt) answer(ke *kv.Error) error {
+	if a.unknown == nil {
+		return ke
+	}
+	if ke.Code == kv.CodeCanceled {
+		return a.unknown
+	}
+	for _, q := range a.req.Requests {
+		if _, ok := q.(*kv.CommitSingleRange); ok {
+			return a.unknown
+		}
+	}
+	return ke
+}
+
+// learn takes in what a replica knows better.
+func (a *attempt) learn(ke *kv.Error) {
+	if a.e == nil {
+		return
+	}
+	old := a.e
+	a.s.Learn(ke.Descriptors...)
+	if ke.Code != kv.CodeNotLeader {
+		// This replica does not hold (all of) the keys. If nothing newer was
+		// learned from it, the meta range must say.
+		old.leader.CompareAndSwap(int32(a.at+1), 0)
+	} else if ke.Leader.StoreID == 0 || ke.Leader.StoreID == old.desc.Replicas[a.at].StoreID {
+		old.leader.CompareAndSwap(int32(a.at+1), 0)
+	}
+	var now *entry
+	if a.key != nil {
+		now = a.s.cache.find(a.key)
+	} else {
+		now = a.s.cache.findID(a.req.RangeID)
+	}
+	if now != old {
+		a.e, a.tried, a.fresh = now, 0, now != nil && ke.Code == kv.CodeRangeMismatch
+	} else if ke.Code == kv.CodeRangeMismatch {
+		a.forget()
+	}
+	if a.e != nil && ke.Code == kv.CodeNotLeader && ke.Leader.StoreID != 0 {
+		a.e.setLeader(ke.Leader.StoreID)
+	}
+}
+
+// pause waits, longer each time; false if ctx ended.
+func (a *attempt) pause(ctx context.Context) bool {
+	if a.since.IsZero() {
+		a.since = time.Now()
+	}
+	a.backoff = min(max(2*a.backoff, backoffMin), backoffMax)
+	t := time.NewTimer(a.backoff/2 + rand.N(a.backoff/2+1))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// ended is the error for a context that ended.
+func (a *attempt) ended(ctx context.Context) error {
+	if a.unknown != nil {
+		return a.unknown
+	}
+	msg := context.Cause(ctx).Error()
+	if a.last != nil {
+		msg += " (last: " + a.last.Error() + ")"
+	}
+	return &kv.Error{Code: kv.CodeCanceled, Message: msg}
+}
+
+func (a *attempt) giveUp() error {
+	if a.unknown != nil {
+		return a.unknown
+	}
+	return kv.Errorf(kv.CodeUnavailable, "no answer in %s (last: %v)", a.s.cfg.GiveUp, a.last)
+}
