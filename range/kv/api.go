@@ -32,6 +32,42 @@ type BatchRequest struct {
 	TargetBytes int64
 
 	Requests []Request
+
+	// observed: the clocks that the transaction has seen. It stays at the gateway (see ForNode).
+	observed  []NodeClock
+	delivered bool
+}
+
+// SetObserved tells the batch which nodes' clocks its transaction has seen. The slice must not be changed afterwards.
+func (b *BatchRequest) SetObserved(clocks []NodeClock) { b.observed = clocks }
+
+// ForNode returns the batch as it should go to the node: with Txn.Observed set to what the transaction has seen
+// of that node's clock. A sender calls it for each delivery. The first call changes the batch in place; later
+// ones, when an earlier receiver may still look at it, return a copy.
+func (b *BatchRequest) ForNode(n NodeID) *BatchRequest {
+	if b.Txn == nil {
+		return b
+	}
+	var seen hlc.Timestamp
+	for i := range b.observed {
+		if b.observed[i].Node == n {
+			seen = b.observed[i].TS
+			break
+		}
+	}
+	first := !b.delivered
+	b.delivered = true
+	if b.Txn.Observed == seen {
+		return b
+	}
+	if first {
+		b.Txn.Observed = seen
+		return b
+	}
+	c, m := *b, *b.Txn
+	m.Observed = seen
+	c.Txn = &m
+	return &c
 }
 
 // BatchResponse answers a BatchRequest with one Response per Request, in order.
@@ -112,9 +148,14 @@ type (
 	// writes are all in this range, in one round of consensus. Nothing is
 	// locked on disk. The commit timestamp is at least Txn.ReadTS, the timestamp
 	// cache and the newest versions; Refreshes are checked up to it.
+	//
+	// MaxTS, if not empty, bounds the commit timestamp: reads in other ranges are known to hold
+	// up to there only. If it would have to be later, the request fails with CodeWriteTooOld (TS:
+	// the timestamp that it would take) and nothing happens.
 	CommitSingleRange struct {
 		Writes    []Write
 		Refreshes []ReadSpan
+		MaxTS     hlc.Timestamp
 	}
 	CommitSingleRangeResponse struct{ CommitTS hlc.Timestamp }
 

@@ -55,7 +55,7 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		return binary.AppendVarint(b, q.By), nil
 	case *CommitSingleRange:
 		b = appendWrites(append(b, tagCommitSingleRange), q.Writes)
-		return appendReadSpans(b, q.Refreshes), nil
+		return appendTS(appendReadSpans(b, q.Refreshes), q.MaxTS), nil
 	case *Prepare:
 		b = appendWrites(append(b, tagPrepare), q.Writes)
 		b = appendTS(b, q.StageTS)
@@ -115,7 +115,7 @@ func (d *decoder) request() Request {
 	case tagIncrement:
 		return &Increment{Key: d.bytes(), By: d.varint()}
 	case tagCommitSingleRange:
-		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans()}
+		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans(), MaxTS: d.ts()}
 	case tagPrepare:
 		return &Prepare{Writes: d.writes(), StageTS: d.ts(), Refreshes: d.readSpans()}
 	case tagStageTxn:

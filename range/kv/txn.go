@@ -127,3 +127,25 @@ type LockRecord struct {
 	Deleted bool
 	Value   []byte // nil if Deleted
 }
+
+// HolderState is what a gateway knows of one of its transactions, for those that wait for it.
+type HolderState struct {
+	// Alive: the gateway runs, is the same process, and the transaction has neither
+	// ended nor been given up. False means that nobody will release its unreplicated locks.
+	Alive bool
+	// Status and CommitTS: the outcome, where the gateway knows one (TxnCommitted, TxnAborted).
+	// TxnCommitted only once the record says so: a lock that is resolved while the record is still
+	// STAGING would look like a missing prepare to recovery.
+	Status   TxnStatus
+	CommitTS hlc.Timestamp
+	// Since is when the transaction began, its earlier attempts included (wall ns): of a cycle the youngest aborts.
+	Since int64
+	// WaitingFor are the transactions that it waits for just now, in any range.
+	WaitingFor []TxnMeta
+}
+
+// NodeClock is a reading of a node's clock.
+type NodeClock struct {
+	Node NodeID
+	TS   hlc.Timestamp
+}

@@ -10,19 +10,8 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// HolderState is what a gateway knows of one of its transactions.
-type HolderState struct {
-	// Alive: the gateway runs, is the same process, and the transaction has neither
-	// ended nor been given up. False means that nobody will release its unreplicated locks.
-	Alive bool
-	// Status and CommitTS: the outcome, where the gateway knows one (TxnCommitted, TxnAborted).
-	Status   kv.TxnStatus
-	CommitTS hlc.Timestamp
-	// Since is when the transaction began, its earlier attempts included (wall ns): of a cycle the youngest aborts.
-	Since int64
-	// WaitingFor are the transactions that it waits for just now, in any range.
-	WaitingFor []kv.TxnMeta
-}
+// HolderState is kv.HolderState.
+type HolderState = kv.HolderState
 
 // Holders asks gateways about their transactions. Implementations must honour ctx promptly.
 type Holders interface {

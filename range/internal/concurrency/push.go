@@ -139,8 +139,8 @@ func (p *pusher) look(ctx context.Context) error {
 		}
 		var err error
 		self, err = t.cfg.Holders.ReportWait(ctx, w.txn, key, metas)
-		cyclic = err == nil // a gateway out of reach cannot abort its transaction anyway
-		if err == nil && !self.Alive {
+		cyclic = err == nil                                         // a gateway out of reach cannot abort its transaction anyway
+		if err == nil && !self.Alive && w.strength != kv.LockNone { // gateways do not register who only reads
 			return kv.Errorf(kv.CodeTxnAborted, "the transaction has ended while this request waited for a lock")
 		}
 	}
