@@ -117,7 +117,9 @@ func fill(t testing.TB, r *rand.Rand, v reflect.Value) {
 		}
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fill(t, r, v.Field(i))
+			if v.Type().Field(i).IsExported() { // the rest stays at the gateway
+				fill(t, r, v.Field(i))
+			}
 		}
 	case reflect.Pointer:
 		if r.IntN(3) == 0 {
