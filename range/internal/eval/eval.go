@@ -44,13 +44,6 @@ type Locks interface {
 	Holds(id kv.TxnID, key keys.Key) bool
 }
 
-// LockProbe may be implemented by a Locks that can tell about conflicts without taking a lock. Writes without
-// a transaction need it to respect unreplicated locks; without it they rely on having waited before evaluation.
-type LockProbe interface {
-	// Conflicting returns who holds a lock on key that conflicts with s. The zero id holds nothing itself.
-	Conflicting(id kv.TxnID, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, conflict bool)
-}
-
 // TimestampCache remembers the highest timestamp at which each key was read.
 type TimestampCache interface {
 	// Add records a read of span at ts by the transaction (zero: by nobody in

@@ -14,7 +14,7 @@
 //
 // # Values on disk
 //
-//	version      1 byte kind (0x01 value, 0x02 tombstone), then the value
+//	version      1 byte kind (0x01 value, 0x02 tombstone; with 0x10: 12 bytes of the local timestamp follow), then the value
 //	lock         kv.LockRecord.AppendWire
 //	txn record   kv.TxnRecord.AppendWire
 //

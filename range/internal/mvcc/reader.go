@@ -18,11 +18,30 @@ type Version struct {
 	TS      hlc.Timestamp
 	Deleted bool
 	Value   []byte
+	// Local is when the version was written as the leader of then saw it: TS, or the timestamp of the
+	// lock that became the version if the transaction committed later than it had prepared here.
+	Local hlc.Timestamp
 }
 
+// Window says which versions later than a read's timestamp are uncertain: those at or below
+// Global that were written here (Version.Local) at or below Local. The zero Window is empty.
+//
+// The two differ when the transaction has seen this leader's clock before (kv.TxnMeta.Observed): whatever
+// is written here after that cannot be from before the transaction began. A version's own timestamp
+// does not tell when it was written: a transaction that prepared here at 5 and commits at 7 because of
+// another range may be acknowledged before this leader's clock has passed 7.
+type Window struct{ Local, Global hlc.Timestamp }
+
+func (w Window) uncertain(ts, local hlc.Timestamp) bool {
+	return ts.LessEq(w.Global) && local.LessEq(w.Local)
+}
+
+// The first byte of a stored version.
 const (
 	kindValue     = 1
 	kindTombstone = 2
+	// flagLocal: 12 bytes of Version.Local follow. Without it, Local is the version's timestamp.
+	flagLocal = 0x10
 )
 
 // Reader reads versions and locks. It keeps one Pebble iterator per key space for
@@ -87,15 +106,21 @@ func (r *Reader) lockIter() (*pebble.Iterator, error) {
 }
 
 // Get returns the version of key that is visible at ts; ok is false if there is none or if
-// it is a tombstone. If limit is later than ts, a version in (ts, limit] makes it fail with
-// kv.CodeUncertain at that version's timestamp.
-func (r *Reader) Get(key keys.Key, ts, limit hlc.Timestamp) (v Version, ok bool, err error) {
-	v, ok, err = r.at(key, ts.Forward(limit))
-	if err != nil || !ok {
+// it is a tombstone. An uncertain version makes it fail with kv.CodeUncertain at that version's timestamp.
+func (r *Reader) Get(key keys.Key, ts hlc.Timestamp, w Window) (v Version, ok bool, err error) {
+	if v, ok, err = r.at(key, ts.Forward(w.Global)); err != nil || !ok {
 		return Version{}, false, err
 	}
-	if ts.Less(v.TS) {
-		return Version{}, false, uncertain(key, v.TS)
+	for ts.Less(v.TS) {
+		if w.uncertain(v.TS, v.Local) {
+			return Version{}, false, uncertain(key, v.TS)
+		}
+		if !r.data.Next() { // still within the key: the seek was by prefix
+			return Version{}, false, engine.Classify(r.data.Error())
+		}
+		if v, err = r.current(len(key)); err != nil {
+			return Version{}, false, err
+		}
 	}
 	return v, !v.Deleted, nil
 }
@@ -120,16 +145,24 @@ func (r *Reader) at(key keys.Key, ts hlc.Timestamp) (v Version, ok bool, err err
 	if !it.SeekPrefixGE(r.buf) {
 		return v, false, engine.Classify(it.Error())
 	}
-	k := it.Key()
-	if v.TS, ok = engine.DecodeVersionSuffix(k[len(key)+1:]); !ok {
-		return v, false, corrupt("version key", k)
-	}
-	val, err := it.ValueAndErr()
-	if err != nil {
-		return v, false, engine.Classify(err)
-	}
-	v.Deleted, v.Value, err = decodeValue(val)
+	v, err = r.current(len(key))
 	return v, err == nil, err
+}
+
+// current decodes the version that the data iterator stands on.
+func (r *Reader) current(keyLen int) (v Version, err error) {
+	k := r.data.Key()
+	var ok bool
+	if v.TS, ok = engine.DecodeVersionSuffix(k[keyLen+1:]); !ok {
+		return v, corrupt("version key", k)
+	}
+	val, err := r.data.ValueAndErr()
+	if err != nil {
+		return v, engine.Classify(err)
+	}
+	v.Local = v.TS
+	v.Deleted, v.Value, err = decodeValue(val, &v.Local)
+	return v, err
 }
 
 // Changed looks for a version in (after, upTo] in span, tombstones included, and returns the first it finds.
@@ -249,15 +282,30 @@ func (r *Reader) CommitOutcome(rng kv.RangeID, id kv.TxnID) (CommitOutcome, bool
 	return LoadCommitOutcome(r.src, rng, id)
 }
 
-func decodeValue(b []byte) (deleted bool, value []byte, err error) {
-	if len(b) > 0 {
-		switch b[0] {
-		case kindValue:
-			return false, b[1:], nil
-		case kindTombstone:
-			if len(b) == 1 {
-				return true, nil, nil
-			}
+// decodeValue takes a stored version apart; it sets *local only if the version says so.
+func decodeValue(b []byte, local *hlc.Timestamp) (deleted bool, value []byte, err error) {
+	if len(b) == 0 {
+		return false, nil, corrupt("version value", b)
+	}
+	kind, rest := b[0], b[1:]
+	if kind == kindValue { // nearly all
+		return false, rest, nil
+	}
+	if kind&flagLocal != 0 {
+		var l hlc.Timestamp
+		if l, rest, err = hlc.Decode(rest); err != nil {
+			return false, nil, corrupt("version value", b)
+		}
+		if local != nil {
+			*local = l
+		}
+	}
+	switch kind &^ flagLocal {
+	case kindValue:
+		return false, rest, nil
+	case kindTombstone:
+		if len(rest) == 0 {
+			return true, nil, nil
 		}
 	}
 	return false, nil, corrupt("version value", b)

@@ -13,15 +13,16 @@ import (
 
 // Scan iterates over the keys of a span that are visible at a timestamp. It allocates nothing per row.
 //
-//	s := r.Scan(span, false, ts, limit)
+//	s := r.Scan(span, false, ts, window)
 //	for s.Next() { use s.Key(), s.Value() }
 //	err := s.Err()
 type Scan struct {
-	it        *pebble.Iterator
-	ts, limit hlc.Timestamp
-	reverse   bool
-	started   bool
-	err       error
+	it      *pebble.Iterator
+	ts      hlc.Timestamp
+	window  Window
+	reverse bool
+	started bool
+	err     error
 
 	prefix []byte // the current key and its 0x00
 	value  []byte
@@ -44,12 +45,12 @@ func (s *Scan) reset() {
 	}
 }
 
-// Scan starts a scan of span at ts. A version in (ts, limit] ends it with kv.CodeUncertain. A Reader has
+// Scan starts a scan of span at ts. An uncertain version ends it with kv.CodeUncertain. A Reader has
 // one Scan: the last one ends when the next begins, or when another method reads versions.
-func (r *Reader) Scan(span keys.Span, reverse bool, ts, limit hlc.Timestamp) *Scan {
+func (r *Reader) Scan(span keys.Span, reverse bool, ts hlc.Timestamp, w Window) *Scan {
 	s := &r.scan
 	s.reset()
-	s.ts, s.limit, s.reverse = ts, limit, reverse
+	s.ts, s.window, s.reverse = ts, w, reverse
 	it, err := r.dataIter()
 	if err != nil {
 		s.err = err
@@ -131,7 +132,7 @@ func (s *Scan) load() (deleted, ok bool) {
 		s.err = engine.Classify(err)
 		return false, false
 	}
-	if deleted, s.value, err = decodeValue(b); err != nil {
+	if deleted, s.value, err = decodeValue(b, nil); err != nil {
 		s.err = err
 		return false, false
 	}
@@ -181,20 +182,42 @@ func (s *Scan) next() bool {
 	return false
 }
 
+// tooNew handles a version later than the read: it reports whether it may be passed over.
+func (s *Scan) tooNew(ts hlc.Timestamp) bool {
+	if s.window.Global.Less(ts) {
+		return true
+	}
+	local := ts
+	b, err := s.it.ValueAndErr()
+	if err == nil {
+		_, _, err = decodeValue(b, &local)
+	}
+	if err != nil {
+		s.err = engine.Classify(err)
+		return false
+	}
+	if s.window.uncertain(ts, local) {
+		s.err = uncertain(s.Key(), ts)
+		return false
+	}
+	return true
+}
+
 // older moves from a version that is too new to the newest visible one of the same key. If there
 // is none it leaves the iterator on the next key.
 func (s *Scan) older(ts hlc.Timestamp) (hlc.Timestamp, bool) {
 	for i := 0; ; i++ {
-		if ts.LessEq(s.limit) {
-			s.err = uncertain(s.Key(), ts)
+		if !s.tooNew(ts) {
 			return ts, false
 		}
+		// Versions inside the window must be looked at one by one; those above it can be jumped over.
+		top := s.ts.Forward(s.window.Global)
 		var valid bool
-		if i < stepsBeforeSeek {
-			valid = s.it.Next()
-		} else {
-			s.seek = engine.AppendVersionSuffix(append(s.seek[:0], s.prefix...), s.ts.Forward(s.limit))
+		if i >= stepsBeforeSeek && top.Less(ts) {
+			s.seek = engine.AppendVersionSuffix(append(s.seek[:0], s.prefix...), top)
 			valid = s.it.SeekGE(s.seek)
+		} else {
+			valid = s.it.Next()
 		}
 		if !valid {
 			return ts, false
@@ -242,8 +265,7 @@ func (s *Scan) prev() bool {
 				}
 				s.valBuf = append(s.valBuf[:0], s.value...)
 				found, s.cur = true, ts
-			case ts.LessEq(s.limit):
-				s.err = uncertain(s.Key(), ts)
+			case !s.tooNew(ts):
 				return false
 			}
 			if valid = s.it.Prev(); valid {

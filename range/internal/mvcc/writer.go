@@ -35,6 +35,10 @@ type Writer struct {
 
 // Put writes a version of key, newer than all others; prev is the newest so far.
 func (w *Writer) Put(key keys.Key, ts hlc.Timestamp, deleted bool, value []byte, prev Newest) error {
+	return w.put(key, ts, ts, deleted, value, prev)
+}
+
+func (w *Writer) put(key keys.Key, ts, local hlc.Timestamp, deleted bool, value []byte, prev Newest) error {
 	if prev.Exists && ts.LessEq(prev.TS) {
 		return kv.Errorf(kv.CodeInternal, "version of %s at %s would be below the newest, at %s", keys.Pretty(key), ts, prev.TS)
 	}
@@ -42,13 +46,21 @@ func (w *Writer) Put(key keys.Key, ts hlc.Timestamp, deleted bool, value []byte,
 		value = nil
 	}
 	// Built in the batch's own memory: no copy of key and value on the way.
-	op := w.Batch.SetDeferred(engine.VersionLen(key, ts), 1+len(value))
-	engine.AppendVersion(op.Key[:0], key, ts)
-	op.Value[0] = kindValue
+	kind, head := byte(kindValue), 1
 	if deleted {
-		op.Value[0] = kindTombstone
+		kind = kindTombstone
 	}
-	copy(op.Value[1:], value)
+	if local != ts {
+		kind |= flagLocal
+		head += hlc.EncodedLen
+	}
+	op := w.Batch.SetDeferred(engine.VersionLen(key, ts), head+len(value))
+	engine.AppendVersion(op.Key[:0], key, ts)
+	op.Value[0] = kind
+	if local != ts {
+		local.Append(op.Value[1:1])
+	}
+	copy(op.Value[head:], value)
 	if err := op.Finish(); err != nil {
 		return engine.Classify(err)
 	}
@@ -94,7 +106,18 @@ func (w *Writer) ResolveLock(key keys.Key, l *kv.LockRecord, commit bool, commit
 	if err := w.ClearLock(key, l.Txn.ID); err != nil || !commit {
 		return err
 	}
-	return w.Put(key, commitTS, l.Deleted, l.Value, prev)
+	return w.put(key, commitTS, l.TS, l.Deleted, l.Value, prev)
+}
+
+// PurgeVersion removes a version of key whose value has valueLen bytes, and which is not the newest live one.
+func (w *Writer) PurgeVersion(key keys.Key, ts hlc.Timestamp, valueLen int) error {
+	w.buf = engine.AppendVersion(w.buf[:0], key, ts)
+	if err := w.Batch.Delete(w.buf, nil); err != nil {
+		return engine.Classify(err)
+	}
+	w.Stats.Versions--
+	w.Stats.Bytes -= int64(len(key) + versionOverhead + valueLen)
+	return nil
 }
 
 // PutTxnRecord writes a transaction record.

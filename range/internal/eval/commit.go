@@ -1,0 +1,310 @@
+package eval
+
+import (
+	"encoding/binary"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// plannedWrite is a write whose key has been looked at.
+type plannedWrite struct {
+	prev mvcc.Newest
+	// own is the lock that the transaction has on the key already (a repeated Prepare).
+	own *kv.LockRecord
+}
+
+// floor returns the lowest timestamp, ts or later, at which this range may still write anything.
+func (e *evaluation) floor(ts hlc.Timestamp) hlc.Timestamp {
+	// Followers may be serving reads up to the closed timestamp.
+	if ts.LessEq(e.env.ClosedTS) {
+		ts = e.env.ClosedTS.Next()
+	}
+	// At or below the GC threshold a collected tombstone could have hidden the write.
+	if ts.LessEq(e.env.GCThreshold) {
+		ts = e.env.GCThreshold.Next()
+	}
+	return ts
+}
+
+// above raises ts above every read of key by others and above every version of it.
+func (e *evaluation) above(key keys.Key, ts hlc.Timestamp, prev mvcc.Newest) hlc.Timestamp {
+	if read := e.env.TSCache.Get(keys.Span{Start: key}, e.id); !read.Less(ts) {
+		ts = read.Next()
+	}
+	if prev.Exists && !prev.TS.Less(ts) {
+		ts = prev.TS.Next()
+	}
+	return ts
+}
+
+// plan looks at every key that the transaction wants to write, fails on what forbids the
+// writes, and returns the lowest timestamp, ts or later, at which all of them can be made.
+//
+// Unreplicated locks of others are not looked at: the batch has waited for them before it was let in, and
+// its latches have kept new ones away since.
+func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.ReadSpan, ts hlc.Timestamp, repeats bool) ([]plannedWrite, hlc.Timestamp, error) {
+	if len(writes) > 0 {
+		if err := e.claim(len(writes), func(i int) keys.Key { return writes[i].Key }); err != nil {
+			return dst, ts, err
+		}
+	}
+	from := ts
+	ts = e.floor(ts)
+	var ce *ConflictError
+	for i := range writes {
+		w := &writes[i]
+		if len(w.Key) == 0 || w.Key.IsLocal() {
+			return dst, ts, kv.Errorf(kv.CodeBadRequest, "write to %s", keys.Pretty(w.Key))
+		}
+		var p plannedWrite
+		if e.env.Stats.Locks > 0 {
+			l, err := e.r.Lock(w.Key)
+			if err != nil {
+				return dst, ts, err
+			}
+			if l != nil && l.Txn.ID != e.id {
+				if ce == nil {
+					ce = &ConflictError{}
+				}
+				if len(ce.Conflicts) < maxConflicts {
+					ce.Conflicts = append(ce.Conflicts, Conflict{Key: w.Key, Holder: l.Txn, Replicated: true, TS: l.TS})
+				}
+				continue
+			}
+			p.own = l
+		}
+		v, ok, err := e.r.Newest(w.Key)
+		if err != nil {
+			return dst, ts, err
+		}
+		p.prev = mvcc.Describe(v, ok)
+		if p.own != nil && repeats && from.LessEq(p.own.TS) {
+			dst = append(dst, p) // laid already, at a timestamp that serves: it stays as it is
+			continue
+		}
+		if ok {
+			if err := e.writeConflict(w, v, refreshes); err != nil {
+				return dst, ts, err
+			}
+		}
+		ts = e.above(w.Key, ts, p.prev)
+		dst = append(dst, p)
+	}
+	if ce != nil {
+		return dst, ts, ce
+	}
+	return dst, ts, nil
+}
+
+// writeConflict fails if the newest version v of the key forbids the write.
+func (e *evaluation) writeConflict(w *kv.Write, v mvcc.Version, refreshes []kv.ReadSpan) error {
+	if w.MustNotExist && !v.Deleted {
+		return &kv.Error{Code: kv.CodeConditionFailed, Key: w.Key.Clone(), Value: cloneValue(v.Value)}
+	}
+	// A key that the transaction has read or locked comes with a refresh: what it writes rests on what it
+	// read. A blind write just goes above.
+	for i := range refreshes {
+		if r := &refreshes[i]; r.At.Less(v.TS) && r.Span.Contains(w.Key) {
+			return &kv.Error{Code: kv.CodeWriteTooOld, Key: w.Key.Clone(), TS: v.TS}
+		}
+	}
+	return nil
+}
+
+// checkRefreshes validates reads up to ts. Single keys that are also written have been checked by plan,
+// down to their newest version.
+func (e *evaluation) checkRefreshes(refreshes []kv.ReadSpan, writes []kv.Write, ts hlc.Timestamp) error {
+	var written map[string]struct{}
+	isWritten := func(k keys.Key) bool {
+		if len(writes) <= 8 {
+			for i := range writes {
+				if writes[i].Key.Equal(k) {
+					return true
+				}
+			}
+			return false
+		}
+		if written == nil {
+			written = make(map[string]struct{}, len(writes))
+			for i := range writes {
+				written[string(writes[i].Key)] = struct{}{}
+			}
+		}
+		_, ok := written[string(k)]
+		return ok
+	}
+	for i := range refreshes {
+		r := &refreshes[i]
+		if r.Span.IsPoint() && r.At.Less(ts) && !r.At.Less(e.env.GCThreshold) && isWritten(r.Span.Start) {
+			continue
+		}
+		if err := e.unchanged(r.Span, r.At, ts); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, error) {
+	rng := e.env.Desc.RangeID
+	if o, ok, err := e.r.CommitOutcome(rng, e.id); err != nil {
+		return nil, err
+	} else if ok {
+		if !o.Committed {
+			return nil, kv.Errorf(kv.CodeTxnAborted, "transaction %s was fenced", e.id)
+		}
+		// A retry after a lost reply: the first outcome. Its locks may still be in the table, if
+		// the reply was lost together with the leader.
+		e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Commit: true, CommitTS: o.CommitTS})
+		return &kv.CommitSingleRangeResponse{CommitTS: o.CommitTS}, nil
+	}
+	if e.readTS.IsEmpty() {
+		return nil, kv.Errorf(kv.CodeBadRequest, "commit without a read timestamp")
+	}
+	var inline [8]plannedWrite
+	plan, ts, err := e.plan(inline[:0], r.Writes, r.Refreshes, e.readTS, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.checkRefreshes(r.Refreshes, r.Writes, ts); err != nil {
+		return nil, err
+	}
+	w := e.batch()
+	for i := range r.Writes {
+		wr := &r.Writes[i]
+		if plan[i].own != nil {
+			// The transaction has prepared this key before and decided to commit here alone after all.
+			if err := w.ClearLock(wr.Key, e.id); err != nil {
+				return nil, err
+			}
+		}
+		if err := w.Put(wr.Key, ts, wr.Deleted, wr.Value, plan[i].prev); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.PutCommitOutcome(rng, e.id, mvcc.CommitOutcome{Committed: true, CommitTS: ts}); err != nil {
+		return nil, err
+	}
+	e.wrote(ts)
+	// All its writes are here, so all its locks here are done with.
+	e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Commit: true, CommitTS: ts})
+	return &kv.CommitSingleRangeResponse{CommitTS: ts}, nil
+}
+
+// queryCommit tells what became of a CommitSingleRange. Where nothing is known it writes a
+// fence, so that the answer "not committed" stays true when the commit arrives late.
+func (e *evaluation) queryCommit(r *kv.QueryCommit) (kv.Response, error) {
+	rng := e.env.Desc.RangeID
+	o, ok, err := e.r.CommitOutcome(rng, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		o = mvcc.CommitOutcome{CommitTS: e.env.Clock.Now()}
+		if err := e.batch().PutCommitOutcome(rng, r.ID, o); err != nil {
+			return nil, err
+		}
+	}
+	if !o.Committed {
+		return &kv.QueryCommitResponse{}, nil
+	}
+	return &kv.QueryCommitResponse{Committed: true, CommitTS: o.CommitTS}, nil
+}
+
+// writeNow writes one key without a transaction, at the leader's clock or later.
+func (e *evaluation) writeNow(key keys.Key, deleted bool, value []byte) (ts hlc.Timestamp, existed bool, err error) {
+	v, ok, err := e.newestForWrite(key)
+	if err != nil {
+		return ts, false, err
+	}
+	prev := mvcc.Describe(v, ok)
+	ts = e.above(key, e.floor(e.env.Clock.Now()), prev)
+	if err := e.batch().Put(key, ts, deleted, value, prev); err != nil {
+		return ts, false, err
+	}
+	e.wrote(ts)
+	return ts, ok && !prev.Deleted, nil
+}
+
+// newestForWrite reads the newest version of a key that is about to be written without a transaction.
+func (e *evaluation) newestForWrite(key keys.Key) (v mvcc.Version, ok bool, err error) {
+	if len(key) == 0 || key.IsLocal() {
+		return v, false, kv.Errorf(kv.CodeBadRequest, "write to %s", keys.Pretty(key))
+	}
+	if e.req.Txn != nil {
+		return v, false, kv.Errorf(kv.CodeBadRequest, "a transaction buffers its writes until it commits")
+	}
+	if err := e.claim(1, func(int) keys.Key { return key }); err != nil {
+		return v, false, err
+	}
+	if e.env.Stats.Locks > 0 {
+		l, err := e.r.Lock(key)
+		if err != nil {
+			return v, false, err
+		}
+		if l != nil {
+			return v, false, conflictOn(key, l)
+		}
+	}
+	return e.r.Newest(key)
+}
+
+func (e *evaluation) increment(r *kv.Increment) (kv.Response, error) {
+	v, ok, err := e.newestForWrite(r.Key)
+	if err != nil {
+		return nil, err
+	}
+	var n int64
+	if ok && !v.Deleted {
+		if len(v.Value) != 8 {
+			return nil, &kv.Error{Code: kv.CodeBadRequest, Key: r.Key, Message: "not a counter"}
+		}
+		n = int64(binary.BigEndian.Uint64(v.Value))
+	}
+	sum := n + r.By
+	if (sum > n) != (r.By > 0) && r.By != 0 {
+		return nil, &kv.Error{Code: kv.CodeBadRequest, Key: r.Key, Message: "counter out of range"}
+	}
+	prev := mvcc.Describe(v, ok)
+	ts := e.above(r.Key, e.floor(e.env.Clock.Now()), prev)
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], uint64(sum))
+	if err := e.batch().Put(r.Key, ts, false, b[:], prev); err != nil {
+		return nil, err
+	}
+	e.wrote(ts)
+	return &kv.IncrementResponse{Value: sum}, nil
+}
+
+// gcPerRequest bounds the effects of one GC; whoever sends it repeats it until nothing is removed.
+const gcPerRequest = 20_000
+
+// outcomesPerGC bounds the commit outcomes that one GC looks at; they go by one range deletion.
+const outcomesPerGC = 200_000
+
+func (e *evaluation) gc(r *kv.GC) (kv.Response, error) {
+	if now := e.env.Clock.Now(); !r.Threshold.Less(now) {
+		return nil, kv.Errorf(kv.CodeBadRequest, "GC threshold %s is not in the past", r.Threshold)
+	}
+	threshold := r.Threshold.Forward(e.env.GCThreshold)
+	if e.env.GCThreshold.Less(threshold) {
+		e.eff.GCThreshold = threshold
+	}
+	e.writes++
+	w := e.batch()
+	resp := &kv.GCResponse{}
+	n, err := mvcc.PurgeShadowed(e.env.Reader, w, e.env.Desc.Span(), threshold, gcPerRequest)
+	resp.Removed += n
+	if err == nil {
+		n, err = mvcc.PurgeTxnRecords(e.env.Reader, w, e.env.Desc.Span(), threshold, gcPerRequest)
+		resp.Removed += n
+	}
+	if err == nil {
+		n, err = mvcc.PurgeCommitOutcomes(e.env.Reader, w, e.env.Desc.RangeID, threshold, outcomesPerGC)
+		resp.Removed += n
+	}
+	return resp, err
+}

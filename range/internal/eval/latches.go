@@ -1,0 +1,137 @@
+package eval
+
+import (
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Latches appends the latches that the batch must hold while it is evaluated and applied: everything that
+// Evaluate reads or writes. The spans alias the request.
+//
+// Timestamps let readers and writers pass each other: a write lands at its latch's timestamp or
+// later, and a read looks at nothing after its own.
+func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
+	readTS := readLatchTS(req)
+	var txnTS hlc.Timestamp // where the transaction's writes land at the earliest
+	if req.Txn != nil {
+		txnTS = req.Txn.ReadTS
+	}
+	for _, r := range req.Requests {
+		switch r := r.(type) {
+		case *kv.Get:
+			ts := readTS
+			if r.Lock != kv.LockNone {
+				ts = hlc.Timestamp{} // it looks at the newest version
+			}
+			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, TS: ts})
+		case *kv.Scan:
+			ts := readTS
+			if r.Lock != kv.LockNone {
+				ts = hlc.Timestamp{}
+			}
+			for _, s := range r.Spans {
+				dst = append(dst, Latch{Span: s, TS: ts})
+			}
+		case *kv.Refresh:
+			for _, s := range r.Spans {
+				dst = append(dst, Latch{Span: s, TS: r.To})
+			}
+		case *kv.Put:
+			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, Access: Write})
+		case *kv.Delete:
+			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, Access: Write})
+		case *kv.Increment:
+			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, Access: Write})
+		case *kv.CommitSingleRange:
+			if req.Txn != nil {
+				dst = append(dst, Latch{Span: keys.Span{Start: mvcc.CommitIDKey(req.RangeID, req.Txn.ID)}, Access: Write})
+			}
+			dst = writeLatches(dst, r.Writes, r.Refreshes, txnTS)
+		case *kv.Prepare:
+			dst = writeLatches(dst, r.Writes, r.Refreshes, r.StageTS)
+			dst = recordLatch(dst, req.Txn, Read)
+		case *kv.StageTxn:
+			dst = recordLatch(dst, req.Txn, Write)
+		case *kv.EndTxn:
+			dst = recordLatch(dst, req.Txn, Write)
+			dst = keyLatches(dst, r.Local, Write)
+		case *kv.RecoverTxn:
+			dst = recordLatch(dst, req.Txn, Write)
+		case *kv.ResolveLocks:
+			dst = keyLatches(dst, r.Keys, Write)
+		case *kv.QueryPrepared:
+			dst = keyLatches(dst, r.Keys, Read)
+		case *kv.QueryCommit:
+			dst = append(dst, Latch{Span: keys.Span{Start: mvcc.CommitIDKey(req.RangeID, r.ID)}, Access: Write})
+		case *kv.GC:
+			// Everything, local keys too: a read that passed the check of the threshold must be over
+			// before anything below the new one goes.
+			dst = append(dst, Latch{Span: keys.Span{Start: keys.Key{0x01}, End: keys.Max}, Access: Write})
+		}
+	}
+	return dst
+}
+
+// readLatchTS is the highest timestamp that the batch's reads without locks look at; empty if that is not known.
+func readLatchTS(req *kv.BatchRequest) hlc.Timestamp {
+	if req.Txn == nil {
+		return req.Timestamp
+	}
+	ts := req.Txn.ReadTS.Forward(req.Txn.UncertaintyLimit)
+	if req.CanMoveReadTS {
+		// A locking read may move the whole batch to any newer version's timestamp.
+		for _, r := range req.Requests {
+			switch r := r.(type) {
+			case *kv.Get:
+				if r.Lock != kv.LockNone {
+					return hlc.Timestamp{}
+				}
+			case *kv.Scan:
+				if r.Lock != kv.LockNone {
+					return hlc.Timestamp{}
+				}
+			}
+		}
+	}
+	return ts
+}
+
+// writeLatches: writes at ts or later, and what must not have changed until then.
+func writeLatches(dst []Latch, writes []kv.Write, refreshes []kv.ReadSpan, ts hlc.Timestamp) []Latch {
+	for i := range writes {
+		dst = append(dst, Latch{Span: keys.Span{Start: writes[i].Key}, Access: Write, TS: ts})
+	}
+	for i := range refreshes {
+		if s := refreshes[i].Span; !s.IsPoint() || !writesKey(writes, s.Start) {
+			dst = append(dst, Latch{Span: s}) // up to the commit timestamp, which is not known yet
+		}
+	}
+	return dst
+}
+
+// writesKey reports whether k is among the first few writes, whose latch then covers it. To miss some is no
+// harm: a latch more.
+func writesKey(writes []kv.Write, k keys.Key) bool {
+	for i := range min(len(writes), 8) {
+		if writes[i].Key.Equal(k) {
+			return true
+		}
+	}
+	return false
+}
+
+func keyLatches(dst []Latch, ks []keys.Key, a Access) []Latch {
+	for _, k := range ks {
+		dst = append(dst, Latch{Span: keys.Span{Start: k}, Access: a})
+	}
+	return dst
+}
+
+func recordLatch(dst []Latch, t *kv.TxnMeta, a Access) []Latch {
+	if t == nil || len(t.Anchor) == 0 {
+		return dst
+	}
+	return append(dst, Latch{Span: keys.Span{Start: keys.TxnRecord(t.Anchor, t.ID)}, Access: a})
+}

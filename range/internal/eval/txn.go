@@ -1,0 +1,299 @@
+package eval
+
+import (
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Transactions over several ranges. What a record says, and what is on the keys, decides:
+//
+//	record      keys                                          outcome
+//	none        any                                           not committed (yet); recovery writes ABORTED
+//	STAGING@c   every listed key prepared at or below c       committed at c
+//	STAGING@c   a listed key not so, and fenced               aborted, once recovery has recorded it
+//	COMMITTED   any                                           committed
+//	ABORTED     any                                           aborted
+//
+// Every request here may be repeated, and may arrive late: after recovery, after the end, or
+// after the record is gone. The comments say what makes that harmless.
+
+// prepare lays a replicated lock with its value on every key.
+//
+// A lock that the transaction has at StageTS or later stays untouched, above all its timestamp: the record
+// may say STAGING at StageTS, the transaction thus be committed, and moving the lock up would
+// make recovery think otherwise.
+//
+// A late repetition after the transaction has ended, with its record gone, leaves a lock again. Its timestamp is above
+// the version that the transaction wrote, so resolving it as committed does nothing (resolve), and recovery of
+// it finds no record and drops it.
+func (e *evaluation) prepare(r *kv.Prepare) (kv.Response, error) {
+	if rec, err := e.recordIfHere(); err != nil {
+		return nil, err
+	} else if rec != nil {
+		switch rec.Status {
+		case kv.TxnAborted:
+			return nil, recordAborted(e.id)
+		case kv.TxnCommitted:
+			return &kv.PrepareResponse{TS: rec.CommitTS}, nil
+		}
+	}
+	if r.StageTS.IsEmpty() {
+		return nil, kv.Errorf(kv.CodeBadRequest, "prepare without a timestamp")
+	}
+	var inline [8]plannedWrite
+	plan, ts, err := e.plan(inline[:0], r.Writes, r.Refreshes, r.StageTS, true)
+	if err != nil {
+		return nil, err
+	}
+	top, laid := hlc.Timestamp{}, 0
+	for i := range plan {
+		if e.keeps(&plan[i], r.StageTS) {
+			top = top.Forward(plan[i].own.TS)
+		} else {
+			laid++
+		}
+	}
+	if laid > 0 || len(plan) == 0 {
+		top = top.Forward(ts)
+	}
+	if err := e.checkRefreshes(r.Refreshes, r.Writes, top); err != nil {
+		return nil, err
+	}
+	if laid > 0 {
+		w := e.batch()
+		for i := range r.Writes {
+			if e.keeps(&plan[i], r.StageTS) {
+				continue
+			}
+			wr := &r.Writes[i]
+			l := kv.LockRecord{Txn: *e.req.Txn, TS: ts, Deleted: wr.Deleted}
+			if !wr.Deleted {
+				l.Value = wr.Value
+			}
+			if err := w.PutLock(wr.Key, &l, plan[i].own != nil); err != nil {
+				return nil, err
+			}
+			e.eff.Prepared = append(e.eff.Prepared, PreparedLock{Key: wr.Key, Txn: *e.req.Txn, TS: ts})
+		}
+		e.wrote(ts)
+	}
+	return &kv.PrepareResponse{TS: top}, nil
+}
+
+// keeps reports whether a repeated Prepare leaves the lock as it is.
+func (e *evaluation) keeps(p *plannedWrite, stageTS hlc.Timestamp) bool {
+	return p.own != nil && stageTS.LessEq(p.own.TS)
+}
+
+// recordIfHere reads the transaction's record if its anchor lies in this range.
+func (e *evaluation) recordIfHere() (*kv.TxnRecord, error) {
+	t := e.req.Txn
+	if len(t.Anchor) == 0 || !e.env.Desc.Contains(t.Anchor) {
+		return nil, nil
+	}
+	return e.r.TxnRecord(t.Anchor, t.ID)
+}
+
+// record reads the transaction's record, which must have its place in this range.
+func (e *evaluation) record() (*kv.TxnRecord, error) {
+	t := e.req.Txn
+	if len(t.Anchor) == 0 {
+		return nil, kv.Errorf(kv.CodeBadRequest, "transaction %s has no anchor", t.ID)
+	}
+	if !e.env.Desc.Contains(t.Anchor) {
+		return nil, &kv.Error{Code: kv.CodeRangeMismatch, Key: t.Anchor, Descriptors: []kv.RangeDescriptor{*e.env.Desc}}
+	}
+	return e.r.TxnRecord(t.Anchor, t.ID)
+}
+
+func recordAborted(id kv.TxnID) error {
+	return kv.Errorf(kv.CodeTxnAborted, "transaction %s was aborted", id)
+}
+
+func (e *evaluation) putRecord(rec *kv.TxnRecord) error {
+	// The record is the transaction's outcome, whoever writes it: its place in line does not move the clock.
+	return e.batch().PutTxnRecord(rec)
+}
+
+// stageTxn writes the STAGING record. Arriving after recovery it finds ABORTED, and after
+// the end COMMITTED. If it comes after the record is gone, it leaves one that nobody's lock refers to.
+func (e *evaluation) stageTxn(r *kv.StageTxn) (kv.Response, error) {
+	rec, err := e.record()
+	if err != nil {
+		return nil, err
+	}
+	if rec != nil {
+		switch {
+		case rec.Status == kv.TxnAborted:
+			return nil, recordAborted(e.id)
+		case rec.Status == kv.TxnCommitted || r.CommitTS.LessEq(rec.CommitTS):
+			return &kv.StageTxnResponse{}, nil // a repetition, or overtaken by a later staging
+		}
+	}
+	if r.CommitTS.Less(e.env.GCThreshold) {
+		// The ABORTED record that would have refused it may have been collected.
+		return nil, recordAborted(e.id)
+	}
+	rec = &kv.TxnRecord{Meta: *e.req.Txn, Status: kv.TxnStaging, CommitTS: r.CommitTS, Prepared: r.Prepared}
+	return &kv.StageTxnResponse{}, e.putRecord(rec)
+}
+
+// endTxn records the outcome and resolves the locks in this range by what the record says then.
+func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
+	rec, err := e.record()
+	if err != nil {
+		return nil, err
+	}
+	had := rec != nil
+	switch {
+	case rec == nil && r.Commit:
+		// Prepared everywhere, and then committed without staging; or a repetition after the end.
+		rec = &kv.TxnRecord{Status: kv.TxnCommitted, CommitTS: r.CommitTS}
+	case rec == nil:
+		rec = &kv.TxnRecord{Status: kv.TxnAborted, CommitTS: e.env.Clock.Now()}
+	case rec.Status == kv.TxnCommitted:
+		if r.Commit && r.CommitTS != rec.CommitTS {
+			return nil, kv.Errorf(kv.CodeInternal, "transaction %s is committed at %s and cannot be at %s", e.id, rec.CommitTS, r.CommitTS)
+		}
+		r = &kv.EndTxn{Commit: true, CommitTS: rec.CommitTS, Local: r.Local, Remove: r.Remove}
+	case rec.Status == kv.TxnAborted:
+		if r.Commit {
+			return nil, recordAborted(e.id)
+		}
+	case r.Commit: // STAGING
+		if r.CommitTS.Less(rec.CommitTS) {
+			return nil, kv.Errorf(kv.CodeInternal, "transaction %s is staged at %s and cannot commit at %s", e.id, rec.CommitTS, r.CommitTS)
+		}
+		had = false // it changes
+		rec = &kv.TxnRecord{Status: kv.TxnCommitted, CommitTS: r.CommitTS, Prepared: rec.Prepared}
+	default:
+		had = false
+		rec = &kv.TxnRecord{Status: kv.TxnAborted, CommitTS: e.env.Clock.Now(), Prepared: rec.Prepared}
+	}
+	switch {
+	case r.Remove:
+		if err := e.batch().ClearTxnRecord(e.req.Txn.Anchor, e.id); err != nil {
+			return nil, err
+		}
+	case !had:
+		rec.Meta = *e.req.Txn
+		if len(r.Prepared) > 0 {
+			rec.Prepared = r.Prepared
+		}
+		if err := e.putRecord(rec); err != nil {
+			return nil, err
+		}
+	}
+	commit := rec.Status == kv.TxnCommitted
+	if err := e.resolve(r.Local, commit, rec.CommitTS); err != nil {
+		return nil, err
+	}
+	resp := &kv.EndTxnResponse{Status: rec.Status}
+	if commit {
+		resp.CommitTS = rec.CommitTS
+	}
+	return resp, nil
+}
+
+func (e *evaluation) resolveLocks(r *kv.ResolveLocks) (kv.Response, error) {
+	return &kv.ResolveLocksResponse{}, e.resolve(r.Keys, r.Commit, r.CommitTS)
+}
+
+// resolve turns the transaction's locks among ks into versions, or drops them. Keys without one are passed over.
+func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp) error {
+	if len(ks) == 0 {
+		return nil
+	}
+	if commit && commitTS.IsEmpty() {
+		return kv.Errorf(kv.CodeBadRequest, "commit of %s without a timestamp", e.id)
+	}
+	if err := e.claim(len(ks), func(i int) keys.Key { return ks[i] }); err != nil {
+		return err
+	}
+	for _, k := range ks {
+		l, err := e.r.Lock(k)
+		if err != nil {
+			return err
+		}
+		if l == nil || l.Txn.ID != e.id {
+			continue
+		}
+		writes := commit
+		var prev mvcc.Newest
+		if commit {
+			v, ok, err := e.r.Newest(k)
+			if err != nil {
+				return err
+			}
+			prev = mvcc.Describe(v, ok)
+			if commitTS.Less(l.TS) {
+				// Left by a late repetition of Prepare: see prepare. The version has been written then.
+				if !ok || v.TS.Less(commitTS) {
+					return &kv.Error{Code: kv.CodeInternal, Key: k, Message: "lock at " + l.TS.String() + " of transaction " +
+						e.id.String() + ", which is said to have committed below it, at " + commitTS.String()}
+				}
+				writes = false
+			}
+		}
+		if err := e.batch().ResolveLock(k, l, writes, commitTS, prev); err != nil {
+			return err
+		}
+		if writes {
+			e.wrote(commitTS)
+		}
+	}
+	e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Keys: ks, Commit: commit, CommitTS: commitTS})
+	return nil
+}
+
+// queryPrepared finds the keys that the transaction has not prepared at or below TS, and sees to it that it
+// never will: the timestamp cache pushes any later Prepare above TS.
+//
+// The fence is in memory and needs no replication. A later leader's timestamp cache starts at its clock, which is
+// after the end of this leader's lease, and this leader answers only if TS is well before that. And
+// a Prepare that was proposed before is either applied by the time the latches let this through, or was
+// proposed by an earlier leader and is applied before a later one serves.
+func (e *evaluation) queryPrepared(r *kv.QueryPrepared) (kv.Response, error) {
+	resp := &kv.QueryPreparedResponse{}
+	for _, k := range r.Keys {
+		l, err := e.r.Lock(k)
+		if err != nil {
+			return nil, err
+		}
+		if l != nil && l.Txn.ID == e.id && l.TS.LessEq(r.TS) {
+			continue
+		}
+		e.env.TSCache.Add(keys.Span{Start: k}, r.TS, kv.TxnID{})
+		resp.Missing = append(resp.Missing, k)
+	}
+	return resp, nil
+}
+
+// recoverTxn asks for the record, or records what recovery found out.
+func (e *evaluation) recoverTxn(r *kv.RecoverTxn) (kv.Response, error) {
+	rec, err := e.record()
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case rec == nil:
+		// The coordinator has not staged. From now on it can't. (If the transaction has ended and its record is
+		// gone, no lock of it is left, so nobody acts on this.)
+		rec = &kv.TxnRecord{Meta: *e.req.Txn, Status: kv.TxnAborted, CommitTS: e.env.Clock.Now()}
+	case r.Decide == kv.TxnUnknown, rec.Status != kv.TxnStaging, rec.CommitTS != r.StagedTS:
+		// As it is: to be told, decided already, or staged anew since the caller looked.
+		return &kv.RecoverTxnResponse{Record: *rec}, nil
+	case r.Decide == kv.TxnCommitted:
+		rec.Status = kv.TxnCommitted
+	case r.Decide == kv.TxnAborted:
+		rec.Status, rec.CommitTS = kv.TxnAborted, e.env.Clock.Now()
+	default:
+		return nil, kv.Errorf(kv.CodeBadRequest, "transactions are not decided to be %d", r.Decide)
+	}
+	if err := e.putRecord(rec); err != nil {
+		return nil, err
+	}
+	return &kv.RecoverTxnResponse{Record: *rec}, nil
+}

@@ -1,0 +1,113 @@
+package mvcc
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// ReplicatedSpans returns the spans (of keys, not encoded) that hold everything the replicas of a range share: its own
+// state, transaction records, locks, and data. A snapshot carries them, and a removed replica deletes them.
+func ReplicatedSpans(d *kv.RangeDescriptor) []keys.Span {
+	return []keys.Span{
+		keys.RangeReplicatedSpan(int64(d.RangeID)),
+		keys.TxnRecordSpan(d.StartKey, d.EndKey),
+		keys.LockSpan(d.StartKey, d.EndKey),
+		d.Span(),
+	}
+}
+
+// Checksum returns the SHA-256, in hexadecimal, of the replicated state of the range. Replicas that have applied the same
+// entries have the same. The applied state itself is left out: a replica may learn a closed timestamp by another way than
+// the log; its Stats are compared on their own (ComputeStats).
+func Checksum(ctx context.Context, r pebble.Reader, d *kv.RangeDescriptor) (sum string, err error) {
+	h := sha256.New()
+	var lens [8]byte
+	skip := AppliedStateKey(d.RangeID)
+	for _, span := range ReplicatedSpans(d) {
+		err := each(ctx, r, span, func(k, v []byte) error {
+			if bytes.Equal(k, skip) {
+				return nil
+			}
+			binary.BigEndian.PutUint32(lens[:], uint32(len(k)))
+			binary.BigEndian.PutUint32(lens[4:], uint32(len(v)))
+			h.Write(lens[:])
+			h.Write(k)
+			h.Write(v)
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// ComputeStats counts a range's statistics from scratch.
+func ComputeStats(ctx context.Context, r pebble.Reader, d *kv.RangeDescriptor) (s kv.Stats, err error) {
+	var last keys.Key
+	err = each(ctx, r, d.Span(), func(k, v []byte) error {
+		key, _, ok := engine.DecodeVersion(k)
+		if !ok {
+			return corrupt("version key", k)
+		}
+		deleted, value, err := decodeValue(v, nil)
+		if err != nil {
+			return err
+		}
+		s.Versions++
+		s.Bytes += int64(len(key) + versionOverhead + len(value))
+		if !bytes.Equal(last, key) { // the newest version comes first
+			last = append(last[:0], key...)
+			if !deleted {
+				s.LiveRows++
+				s.LiveBytes += int64(len(key) + len(value))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	err = each(ctx, r, keys.LockSpan(d.StartKey, d.EndKey), func(_, _ []byte) error {
+		s.Locks++
+		return nil
+	})
+	return s, err
+}
+
+// each calls fn for every encoded key of the span.
+func each(ctx context.Context, r pebble.Reader, span keys.Span, fn func(k, v []byte) error) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{
+		KeyTypes:   pebble.IterKeyTypePointsOnly,
+		LowerBound: engine.EncodeKey(span.Start),
+		UpperBound: engine.EncodeKey(span.End),
+	})
+	if err != nil {
+		return engine.Classify(err)
+	}
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	n := 0
+	for it.First(); it.Valid(); it.Next() {
+		if n++; n%4096 == 0 && ctx.Err() != nil {
+			return &kv.Error{Code: kv.CodeCanceled, Message: ctx.Err().Error()}
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return engine.Classify(err)
+		}
+		if err := fn(it.Key(), v); err != nil {
+			return err
+		}
+	}
+	return engine.Classify(it.Error())
+}

@@ -1,0 +1,145 @@
+package mvcc
+
+import (
+	"bytes"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// PurgeShadowed removes versions in span that no read at or after threshold can see: those that a newer version
+// at or below threshold shadows, and tombstones at or below it. It stops after about limit removals.
+func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
+	it, err := r.NewIter(&pebble.IterOptions{
+		KeyTypes:   pebble.IterKeyTypePointsOnly,
+		LowerBound: engine.EncodeKey(span.Start),
+		UpperBound: engine.EncodeKey(span.EndKey()),
+	})
+	if err != nil {
+		return 0, engine.Classify(err)
+	}
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	var key keys.Key
+	shadowed := false           // a version of key at or below threshold has been seen
+	var tombstone hlc.Timestamp // ... and it is a tombstone, to be removed after all that it hides
+	endKey := func() error {
+		if tombstone.IsEmpty() {
+			return nil
+		}
+		removed++
+		err := w.PurgeVersion(key, tombstone, 0)
+		tombstone = hlc.Timestamp{}
+		return err
+	}
+	for it.First(); it.Valid(); it.Next() {
+		k, ts, ok := engine.DecodeVersion(it.Key())
+		if !ok {
+			return removed, corrupt("version key", it.Key())
+		}
+		if !bytes.Equal(k, key) {
+			if err := endKey(); err != nil {
+				return removed, err
+			}
+			key, shadowed = append(key[:0], k...), false
+		}
+		if removed >= limit {
+			// Within a key: its tombstone stays, for it hides what is left.
+			return removed, nil
+		}
+		if threshold.Less(ts) {
+			continue
+		}
+		b, err := it.ValueAndErr()
+		if err != nil {
+			return removed, engine.Classify(err)
+		}
+		deleted, value, err := decodeValue(b, nil)
+		switch {
+		case err != nil:
+			return removed, err
+		case shadowed:
+			removed++
+			if err := w.PurgeVersion(key, ts, len(value)); err != nil {
+				return removed, err
+			}
+		default:
+			shadowed = true
+			if deleted {
+				tombstone = ts
+			}
+		}
+	}
+	if err := it.Error(); err != nil {
+		return removed, engine.Classify(err)
+	}
+	return removed, endKey()
+}
+
+// PurgeCommitOutcomes forgets what became of transactions that were decided before threshold. Ids sort
+// by the start of their transaction, so it goes from the oldest to the first that was decided later (a transaction
+// that ran for long keeps younger ones until it is old itself), at most limit of them.
+func PurgeCommitOutcomes(r pebble.Reader, w *Writer, rng kv.RangeID, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
+	span := CommitIDSpan(rng)
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
+	if err != nil {
+		return 0, engine.Classify(err)
+	}
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	end := engine.EncodeKey(span.End)
+	for it.First(); it.Valid(); it.Next() {
+		b, err := it.ValueAndErr()
+		if err != nil {
+			return 0, engine.Classify(err)
+		}
+		o, err := DecodeCommitOutcome(b)
+		if err != nil {
+			return 0, err
+		}
+		if threshold.LessEq(o.CommitTS) || removed >= limit {
+			end = bytes.Clone(it.Key())
+			break
+		}
+		removed++
+	}
+	if err := it.Error(); err != nil {
+		return 0, engine.Classify(err)
+	}
+	if removed == 0 {
+		return 0, nil
+	}
+	return removed, engine.Classify(w.Batch.DeleteRange(engine.EncodeKey(span.Start), end, nil))
+}
+
+// PurgeTxnRecords removes the ABORTED records decided before threshold, at most limit. Such a record is a
+// fence: it keeps a late StageTxn of the transaction from succeeding. A message that is as old as
+// the threshold cannot stage any more, since it would stage below the threshold, which is refused too.
+func PurgeTxnRecords(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
+	rs := keys.TxnRecordSpan(span.Start, span.EndKey())
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(rs.Start), UpperBound: engine.EncodeKey(rs.End)})
+	if err != nil {
+		return 0, engine.Classify(err)
+	}
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	for it.First(); it.Valid() && removed < limit; it.Next() {
+		b, err := it.ValueAndErr()
+		if err != nil {
+			return removed, engine.Classify(err)
+		}
+		rec, err := kv.DecodeTxnRecord(b)
+		if err != nil {
+			return removed, corrupt("transaction record", b)
+		}
+		if rec.Status == kv.TxnAborted && rec.CommitTS.Less(threshold) {
+			removed++
+			if err := w.ClearTxnRecord(rec.Meta.Anchor, rec.Meta.ID); err != nil {
+				return removed, err
+			}
+		}
+	}
+	return removed, engine.Classify(it.Error())
+}
