@@ -143,7 +143,7 @@ func randomRequest(t testing.TB, r *rand.Rand) *BatchRequest {
 	b := &BatchRequest{}
 	v := reflect.ValueOf(b).Elem()
 	for i := range v.NumField() {
-		if v.Type().Field(i).Name != "Requests" {
+		if f := v.Type().Field(i); f.Name != "Requests" && f.IsExported() {
 			fill(t, r, v.Field(i))
 		}
 	}
