@@ -1,0 +1,31 @@
+# make test   everything a change must pass
+# make check  formatting, vet, staticcheck
+# make race   the concurrent packages under the race detector
+# make bench  Pamir against PostgreSQL 15, one interleaved run
+# make demo   a three-node cluster in one process
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
+
+.PHONY: build test check race bench demo
+
+build:
+	$(GO) build -o bin/pamir ./cmd/pamir
+
+test: check
+	$(GO) test ./...
+
+check:
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+race:
+	$(GO) test -race $(RACE)
+
+bench:
+	$(GO) run ./tests/bench $(BENCHFLAGS)
+
+demo:
+	$(GO) run ./cmd/pamir demo
