@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"sync"
+
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
@@ -25,6 +27,9 @@ type Statement struct {
 	CatalogVersion uint64
 	// ReadOnly: the plan neither writes nor locks.
 	ReadOnly bool
+	// Instances keeps the operators that package exec made of the plan, for the next execution. A Statement is
+	// handled by pointer.
+	Instances sync.Pool
 }
 
 // Field describes an output column.
