@@ -77,8 +77,8 @@ func EqualVec(a *Vec, i int, b *Vec, j int) bool {
 	case ReprFloat:
 		return CompareFloat(a.Floats[i], b.Floats[j]) == 0
 	case ReprBytes:
-		if a.Type.OID == BpcharOID {
-			return compareBytes(BpcharOID, a.Bytes[i], b.Bytes[j]) == 0
+		if t := a.Type.OID; t == BpcharOID || t == JSONBOID {
+			return compareBytes(t, a.Bytes[i], b.Bytes[j]) == 0
 		}
 		return bytes.Equal(a.Bytes[i], b.Bytes[j])
 	}
