@@ -1,0 +1,12 @@
+// Package cluster runs clusters of real Pamir processes on loopback, for tests that kill, pause and
+// restart them, and clusters of nodes inside the test's own process.
+//
+// The binary is built once per test process (or taken from PAMIR_BINARY). What nodes log is
+// shown when a test fails. Processes die with the test that started them, however it ends.
+//
+//	c := cluster.Start(t, 3)
+//	db := c.Open(0)             // database/sql over pgx
+//	c.Kill(1); c.Restart(1)     // kill -9 and back
+//	c.Pause(2); c.Resume(2)     // SIGSTOP, SIGCONT
+//	c.Metrics(0)["pamir_..."]   // a scrape
+package cluster
