@@ -1,0 +1,93 @@
+package sql
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// Info is what a session does, for pg_stat_activity.
+type Info struct {
+	PID                      int32
+	User, Database           string
+	Application              string
+	Remote                   string
+	Started                  time.Time
+	TxnStarted, QueryStarted time.Time
+	StateSince               time.Time
+	// State as in pg_stat_activity.
+	State string
+	Query string
+	TxnID string
+}
+
+// Info returns what the session does. From any goroutine.
+func (s *Session) Info() Info {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.info
+}
+
+// setActive notes the start of a statement.
+func (s *Session) setActive(text string, now time.Time) {
+	s.mu.Lock()
+	s.info.State = "active"
+	s.info.Query = text
+	s.info.QueryStarted, s.info.StateSince = now, now
+	if s.tx == nil {
+		s.info.TxnStarted = now
+	}
+	s.mu.Unlock()
+}
+
+// setIdle notes the end of a command.
+func (s *Session) setIdle() {
+	state := "idle"
+	switch s.block {
+	case blockOpen:
+		state = "idle in transaction"
+	case blockFailed:
+		state = "idle in transaction (aborted)"
+	}
+	s.mu.Lock()
+	s.info.State = state
+	s.info.StateSince = time.Now()
+	if s.block == blockIdle {
+		s.info.TxnStarted = time.Time{}
+	}
+	s.mu.Unlock()
+}
+
+// Metrics of a Server, to be read at any time.
+type Metrics struct {
+	Sessions   atomic.Int64 // open now
+	Statements atomic.Int64
+	Errors     atomic.Int64
+	Commits    atomic.Int64
+	Rollbacks  atomic.Int64
+	PlanHits   atomic.Int64
+	PlanMisses atomic.Int64
+	// Retries the client did not see, and those it did (40001), by reason (kv code).
+	Retries atomic.Int64
+	Aborts  [32]atomic.Int64
+	// Latency counts statements by duration: bucket i holds those below Bounds[i].
+	Latency [len(LatencyBounds) + 1]atomic.Int64
+	// LatencySum is in nanoseconds.
+	LatencySum atomic.Int64
+}
+
+// LatencyBounds are the upper bounds of Metrics.Latency's buckets.
+var LatencyBounds = [...]time.Duration{
+	50 * time.Microsecond, 100 * time.Microsecond, 200 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond,
+	100 * time.Millisecond, 200 * time.Millisecond, 500 * time.Millisecond, time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second,
+}
+
+func (m *Metrics) observe(d time.Duration) {
+	i := 0
+	for i < len(LatencyBounds) && d >= LatencyBounds[i] {
+		i++
+	}
+	m.Latency[i].Add(1)
+	m.LatencySum.Add(int64(d))
+	m.Statements.Add(1)
+}

@@ -1,0 +1,335 @@
+package sql
+
+import (
+	"context"
+	"strconv"
+
+	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// declared is what makes a portal a cursor.
+type declared struct {
+	hold   bool // WITH HOLD
+	held   bool // its transaction has committed; its rows are in the store
+	scroll bool
+	binary bool
+	// at is the current position: 0 before the first row, n on row n, count+1 after the last.
+	at int64
+	// end is the number of rows once known, -1 before.
+	end int64
+}
+
+// rowStore keeps rows in memory.
+type rowStore struct {
+	batches []*types.Batch
+	rows    int64
+	read    int // batches handed out by next
+	budget  *exec.Budget
+	held    int64
+}
+
+// add copies the counting rows from on of b. Rows are copied deeply: a batch's bytes live only until the next one.
+func (st *rowStore) add(b *types.Batch, from int) error {
+	n := b.Len() - from
+	if n <= 0 {
+		return nil
+	}
+	sel := make([]int32, n)
+	for i := range sel {
+		sel[i] = int32(b.Row(from + i))
+	}
+	c := &types.Batch{N: n, Cols: make([]*types.Vec, len(b.Cols))}
+	size := int64(0)
+	for j, v := range b.Cols {
+		w := types.NewVec(v.Type, n)
+		w.CopyFrom(v, sel)
+		if w.Repr == types.ReprBytes {
+			for i, x := range w.Bytes {
+				if x != nil {
+					w.Bytes[i] = append(make([]byte, 0, len(x)), x...)
+				}
+			}
+		}
+		size += w.MemSize()
+		c.Cols[j] = w
+	}
+	if st.budget != nil {
+		if err := st.budget.Grow(size); err != nil {
+			return err
+		}
+		st.held += size
+	}
+	st.batches = append(st.batches, c)
+	st.rows += int64(n)
+	return nil
+}
+
+// next hands the batches out once.
+func (st *rowStore) next() *types.Batch {
+	if st.read == len(st.batches) {
+		return nil
+	}
+	b := st.batches[st.read]
+	st.read++
+	return b
+}
+
+// row finds row i (0-based): its batch and position there.
+func (st *rowStore) row(i int64) (*types.Batch, int) {
+	for _, b := range st.batches {
+		if i < int64(b.N) {
+			return b, int(i)
+		}
+		i -= int64(b.N)
+	}
+	return nil, 0
+}
+
+// settle reads the rest of a portal's rows into memory, so that statements after it cannot change them.
+func (s *Session) settle(ctx context.Context, p *portal) error {
+	if p.cursor == nil {
+		return nil
+	}
+	if p.store == nil {
+		p.store = &rowStore{budget: p.rt.Memory}
+	}
+	if p.batch != nil && p.decl == nil {
+		if err := p.store.add(p.batch, p.pos); err != nil {
+			return err
+		}
+	}
+	p.batch = nil
+	for {
+		b, err := p.cursor.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if b == nil {
+			break
+		}
+		if err := p.store.add(b, 0); err != nil {
+			return err
+		}
+	}
+	p.cursor.Close()
+	p.cursor = nil
+	if p.decl != nil {
+		p.decl.end = p.store.rows
+	}
+	return nil
+}
+
+// settlePortals settles every portal that is part way through its rows.
+func (s *Session) settlePortals(ctx context.Context) error {
+	if p := s.portal0; p != nil && p.state == portalRunning {
+		if err := s.settle(ctx, p); err != nil {
+			return err
+		}
+	}
+	for _, p := range s.portals {
+		if p.state == portalRunning {
+			if err := s.settle(ctx, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holdPortals makes the WITH HOLD cursors of the transaction that is about to commit independent of it.
+func (s *Session) holdPortals(ctx context.Context) error {
+	for _, p := range s.portals {
+		if p.decl == nil || !p.decl.hold || p.decl.held {
+			continue
+		}
+		if err := s.settle(ctx, p); err != nil {
+			return err
+		}
+		p.decl.held = true
+	}
+	return nil
+}
+
+func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
+	if s.block == blockIdle && !st.Hold {
+		return pgerr.New(pgerr.NoActiveSQLTransaction, "DECLARE CURSOR can only be used in transaction blocks")
+	}
+	q := &prepared{text: st.Text, stmt: ast.Stmt{Statement: st.Query, Text: st.Text}}
+	if err := s.analyze(ctx, q); err != nil {
+		return err
+	}
+	if q.plan == nil || q.plan.Tag != "SELECT" {
+		return pgerr.New(pgerr.InvalidObjectDefinition, "DECLARE CURSOR must specify a SELECT")
+	}
+	p, err := s.newPortal([]byte(st.Name))
+	if err != nil {
+		return err
+	}
+	p.stmt = q
+	p.decl = &declared{hold: st.Hold, scroll: st.Scroll == 's', binary: st.Binary, end: -1}
+	var formats []int16
+	if st.Binary {
+		formats = []int16{1}
+	}
+	if p.shape, err = s.shapeFor(q, formats); err == nil {
+		if err = s.start(ctx, p, false); err == nil {
+			p.state = portalRunning
+			p.store = &rowStore{budget: p.rt.Memory}
+			return nil
+		}
+	}
+	s.dropPortal(p)
+	return err
+}
+
+// fetchRow makes row n (1-based) of a cursor available; ok is false past the end.
+func (s *Session) fetchRow(ctx context.Context, p *portal, n int64) (bool, error) {
+	for p.store.rows < n && p.cursor != nil {
+		b, err := p.cursor.Next(ctx)
+		if err != nil {
+			return false, s.translate(err)
+		}
+		if b == nil {
+			p.cursor.Close()
+			p.cursor = nil
+			p.decl.end = p.store.rows
+			break
+		}
+		if err := p.store.add(b, 0); err != nil {
+			return false, err
+		}
+	}
+	return n <= p.store.rows, nil
+}
+
+// runFetch is FETCH and MOVE.
+func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (string, error) {
+	c := s.portals[st.Cursor]
+	if c == nil {
+		return "", pgerr.New(pgerr.InvalidCursorName, "cursor \"%s\" does not exist", st.Cursor)
+	}
+	if c.decl == nil {
+		return "", pgerr.Unsupported("FETCH from a portal of the protocol", "Declare a cursor.")
+	}
+	d := c.decl
+	if !st.Move {
+		p.shape = c.shape
+	}
+	n := int64(0)
+	emit := func(row int64) error {
+		n++
+		if st.Move {
+			return nil
+		}
+		b, i := c.store.row(row - 1)
+		return s.client.Rows(c.shape, b, i, i+1)
+	}
+	backward := func() error {
+		if !d.scroll {
+			return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "cursor can only scan forward").
+				WithHint("Declare it with SCROLL option to enable backward scan.")
+		}
+		return nil
+	}
+	dir, count := st.Direction, st.Count
+	var err error
+	switch dir {
+	case 'a', 'r':
+		target := count
+		if dir == 'r' {
+			target = d.at + count
+		} else if count < 0 {
+			if _, err = s.fetchRow(ctx, c, 1<<62); err != nil {
+				return "", err
+			}
+			target = c.store.rows + 1 + count
+		}
+		if target < d.at {
+			if err = backward(); err != nil {
+				return "", err
+			}
+		}
+		if target <= 0 {
+			d.at = 0
+			break
+		}
+		ok, err := s.fetchRow(ctx, c, target)
+		if err != nil {
+			return "", err
+		}
+		if !ok {
+			d.at = c.store.rows + 1
+			break
+		}
+		d.at = target
+		if err := emit(target); err != nil {
+			return "", err
+		}
+	default:
+		if count < 0 {
+			count = -count
+			if dir == 'f' {
+				dir = 'b'
+			} else {
+				dir = 'f'
+			}
+		}
+		if count == 0 && !st.All {
+			// FETCH 0: the current row again.
+			if d.at > 0 && d.at <= c.store.rows {
+				if err := emit(d.at); err != nil {
+					return "", err
+				}
+			}
+			break
+		}
+		if dir == 'f' {
+			for i := int64(0); st.All || i < count; i++ {
+				ok, err := s.fetchRow(ctx, c, d.at+1)
+				if err != nil {
+					return "", err
+				}
+				if !ok {
+					d.at = c.store.rows + 1
+					break
+				}
+				d.at++
+				if err := emit(d.at); err != nil {
+					return "", err
+				}
+			}
+			break
+		}
+		if err = backward(); err != nil {
+			return "", err
+		}
+		for i := int64(0); (st.All || i < count) && d.at > 0; i++ {
+			d.at--
+			if d.at == 0 {
+				break
+			}
+			if err := emit(d.at); err != nil {
+				return "", err
+			}
+		}
+	}
+	return st.Tag() + " " + strconv.FormatInt(n, 10), nil
+}
+
+func (s *Session) runClosePortal(st *ast.ClosePortal) error {
+	if st.Name == "" {
+		for _, p := range s.portals {
+			s.dropPortal(p)
+		}
+		return nil
+	}
+	p := s.portals[st.Name]
+	if p == nil {
+		return pgerr.New(pgerr.InvalidCursorName, "cursor \"%s\" does not exist", st.Name)
+	}
+	s.dropPortal(p)
+	return nil
+}

@@ -1,0 +1,84 @@
+package sql
+
+import (
+	"context"
+
+	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// plan returns the plan of p's statement for the catalog as the transaction sees it.
+func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) {
+	key := planKey{text: p.text, start: p.stmt.Start, version: s.snap.Version(), path: s.effects.pathKey, hints: hintKey(hints)}
+	if !s.ddlDone {
+		if pl := s.srv.plans.get(key); pl != nil {
+			s.srv.metrics.PlanHits.Add(1)
+			return pl, nil
+		}
+	}
+	s.srv.metrics.PlanMisses.Add(1)
+	pl, err := plan.Build(s.snap, s.planEnv(hints, p.stmt.Params), p.stmt.Statement)
+	if err != nil {
+		return nil, err
+	}
+	if !s.ddlDone {
+		s.srv.plans.put(key, pl)
+	}
+	return pl, nil
+}
+
+func (s *Session) planEnv(hints []types.OID, params int) *plan.Env {
+	return &plan.Env{SearchPath: s.effects.searchPath, User: s.user, Database: s.database, ParamTypes: hints, Params: params}
+}
+
+// snapshot makes the transaction's view of the catalog ready.
+func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
+	if err := s.ensureTxn(ctx); err != nil {
+		return nil, err
+	}
+	if s.snap == nil {
+		snap, err := s.srv.cfg.Catalog.Snapshot(ctx, s.tx)
+		if err != nil {
+			return nil, s.translate(err)
+		}
+		s.snap = snap
+	}
+	return s.snap, nil
+}
+
+// relation finds a table by name along the search path.
+func (s *Session) relation(ctx context.Context, t *ast.TableName) (*catalog.Table, error) {
+	snap, err := s.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.Schema != "" {
+		if tab, ok := snap.Table(t.Schema, t.Name); ok {
+			return tab, nil
+		}
+		if _, ok := snap.Schema(t.Schema); !ok {
+			return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s.%s\" does not exist", t.Schema, t.Name).At(t.Pos)
+		}
+		return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s.%s\" does not exist", t.Schema, t.Name).At(t.Pos)
+	}
+	implicit := true
+	for _, sc := range s.effects.searchPath {
+		if sc == "pg_catalog" {
+			implicit = false
+		}
+	}
+	if implicit {
+		if tab, ok := snap.Table("pg_catalog", t.Name); ok {
+			return tab, nil
+		}
+	}
+	for _, sc := range s.effects.searchPath {
+		if tab, ok := snap.Table(sc, t.Name); ok {
+			return tab, nil
+		}
+	}
+	return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s\" does not exist", t.Name).At(t.Pos)
+}

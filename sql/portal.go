@@ -1,0 +1,505 @@
+package sql
+
+import (
+	"context"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// portal is a statement bound to parameters, and its execution.
+type portal struct {
+	name   string
+	stmt   *prepared
+	params []types.Datum
+	buf    []byte // holds the bytes that params refer to
+	shape  *RowShape
+	rt     exec.Runtime
+
+	state  portalState
+	cursor exec.Cursor
+	// batch is what the cursor gave last, and pos how much of it has been sent.
+	batch *types.Batch
+	pos   int
+	sent  int64
+	tag   []byte
+
+	// store holds the rows of a cursor that must outlive what it reads from (cursor.go).
+	store *rowStore
+	// decl is set for DECLAREd cursors.
+	decl *declared
+	// logged: the replay log refers to it, so its memory is not reused.
+	logged bool
+}
+
+type portalState uint8
+
+const (
+	portalNew portalState = iota
+	portalRunning
+	portalDone
+)
+
+// Bind makes a portal of a prepared statement. It copies what it keeps of the slices.
+func (s *Session) Bind(name, stmt []byte, paramFormats []int16, params [][]byte, resultFormats []int16) (err error) {
+	defer func() {
+		if err != nil {
+			s.failed(err)
+		}
+	}()
+	s.settings.refresh()
+	p, err := s.statement(stmt)
+	if err != nil {
+		return err
+	}
+	if len(params) != len(p.params) {
+		return pgerr.New(pgerr.ProtocolViolation, "bind message supplies %d parameters, but prepared statement \"%s\" requires %d",
+			len(params), p.name, len(p.params))
+	}
+	if len(paramFormats) > 1 && len(paramFormats) != len(params) {
+		return pgerr.New(pgerr.ProtocolViolation, "bind message has %d parameter formats but %d parameters", len(paramFormats), len(params))
+	}
+	if s.block == blockFailed && p.stmt.Statement != nil && !mayRunFailed(p.stmt.Statement) {
+		return errFailedBlock()
+	}
+	po, err := s.newPortal(name)
+	if err != nil {
+		return err
+	}
+	po.stmt = p
+	if err := s.bindParams(po, paramFormats, params); err != nil {
+		s.dropPortal(po)
+		return err
+	}
+	if po.shape, err = s.shapeFor(p, resultFormats); err != nil {
+		s.dropPortal(po)
+		return err
+	}
+	return nil
+}
+
+// newPortal registers an empty portal under a name; one under the empty name replaces the last.
+func (s *Session) newPortal(name []byte) (*portal, error) {
+	if len(name) == 0 {
+		if s.portal0 != nil {
+			s.dropPortal(s.portal0)
+		}
+	} else if s.portals[string(name)] != nil {
+		return nil, pgerr.New(pgerr.DuplicateCursor, "cursor \"%s\" already exists", name)
+	}
+	var po *portal
+	if n := len(s.spare); n > 0 {
+		po, s.spare = s.spare[n-1], s.spare[:n-1]
+	} else {
+		po = &portal{}
+	}
+	if len(name) == 0 {
+		s.portal0 = po
+		return po, nil
+	}
+	po.name = string(name)
+	s.portals[po.name] = po
+	return po, nil
+}
+
+func (s *Session) portal(name []byte) (*portal, error) {
+	if len(name) == 0 {
+		if s.portal0 == nil {
+			return nil, pgerr.New(pgerr.InvalidCursorName, "portal \"\" does not exist")
+		}
+		return s.portal0, nil
+	}
+	p := s.portals[string(name)]
+	if p == nil {
+		return nil, pgerr.New(pgerr.InvalidCursorName, "portal \"%s\" does not exist", name)
+	}
+	return p, nil
+}
+
+// bindParams converts the parameters.
+func (s *Session) bindParams(po *portal, formats []int16, params [][]byte) error {
+	n := 0
+	for _, b := range params {
+		n += len(b)
+	}
+	if cap(po.buf) < n {
+		po.buf = make([]byte, 0, max(n, 64))
+	}
+	buf := po.buf[:0]
+	po.params = po.params[:0]
+	env := s.effects.env
+	for i, b := range params {
+		if b == nil {
+			po.params = append(po.params, types.NullDatum)
+			continue
+		}
+		at := len(buf)
+		buf = append(buf, b...)
+		b = buf[at:len(buf):len(buf)]
+		var f int16
+		switch len(formats) {
+		case 0:
+		case 1:
+			f = formats[0]
+		default:
+			f = formats[i]
+		}
+		t := po.stmt.params[i]
+		var d types.Datum
+		var err error
+		switch f {
+		case 0:
+			if err = checkText(b); err == nil {
+				d, err = types.ParseText(t, b, env)
+			}
+		case 1:
+			if types.IsString(t.OID) {
+				err = checkText(b)
+			}
+			if err == nil {
+				d, err = types.ParseBinary(t, b)
+			}
+		default:
+			err = pgerr.New(pgerr.InvalidParameterValue, "unsupported format code: %d", f)
+		}
+		if err != nil {
+			return err
+		}
+		po.params = append(po.params, d)
+	}
+	po.buf = buf
+	return nil
+}
+
+// checkText refuses what is not UTF-8.
+func checkText(b []byte) error {
+	for i := 0; i < len(b); {
+		c := b[i]
+		if c != 0 && c < utf8.RuneSelf {
+			i++
+			continue
+		}
+		r, w := utf8.DecodeRune(b[i:])
+		if c == 0 || r == utf8.RuneError && w <= 1 {
+			return pgerr.New(pgerr.CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\": 0x%02x", c)
+		}
+		i += w
+	}
+	return nil
+}
+
+// rewind makes a portal ready to run from its start.
+func (p *portal) rewind() {
+	p.stop()
+	p.state, p.batch, p.pos, p.sent, p.store = portalNew, nil, 0, 0, nil
+}
+
+// stop closes the cursor.
+func (p *portal) stop() {
+	if p.cursor != nil {
+		p.cursor.Close()
+		p.cursor = nil
+	}
+	p.batch = nil
+}
+
+// dropPortal closes a portal and takes it out of the session.
+func (s *Session) dropPortal(p *portal) {
+	p.stop()
+	if p == s.portal0 {
+		s.portal0 = nil
+	} else if s.portals[p.name] == p {
+		delete(s.portals, p.name)
+	}
+	if !p.logged && len(s.spare) < 4 && cap(p.buf) <= 4<<10 && p.decl == nil {
+		*p = portal{params: p.params[:0], buf: p.buf[:0], tag: p.tag[:0]}
+		s.spare = append(s.spare, p)
+	}
+}
+
+// closePortals closes what ends with the transaction: all portals, except held cursors unless all.
+func (s *Session) closePortals(all bool) {
+	if s.portal0 != nil {
+		s.dropPortal(s.portal0)
+	}
+	for _, p := range s.portals {
+		if !all && p.decl != nil && p.decl.held {
+			continue
+		}
+		s.dropPortal(p)
+	}
+	s.one.stop()
+}
+
+// dropPortals is closePortals for a failed or rolled back part of a transaction.
+func (s *Session) dropPortals() { s.closePortals(false) }
+
+// Execute runs a portal for at most maxRows rows (0: all).
+func (s *Session) Execute(name []byte, maxRows int) error {
+	p, err := s.portal(name)
+	if err != nil {
+		s.failed(err)
+		return err
+	}
+	return s.execute(p, maxRows, s.block == blockIdle && maxRows == 0 && s.client.Final())
+}
+
+// Sync ends a pipeline and with it the implicit transaction.
+func (s *Session) Sync() error {
+	defer s.setIdle()
+	if s.block != blockIdle {
+		s.settings.report()
+		return nil
+	}
+	if s.tx == nil && len(s.settings.undo) == 0 && !s.settings.hasLocal && s.fnctx.TxnStart == 0 {
+		s.settings.report()
+		return nil
+	}
+	ctx, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer s.finish()
+	if err = s.commitImplicit(ctx); err != nil {
+		s.countAbort(err)
+		s.failed(err)
+	}
+	s.settings.report()
+	return err
+}
+
+// execute runs a portal, in the transaction that is open or in an implicit one. final: the statement is the last of its
+// implicit transaction, whose commit then comes before its completion is reported.
+func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
+	start := time.Now()
+	st := p.stmt.stmt.Statement
+	if st == nil {
+		s.client.Empty()
+		return nil
+	}
+	s.setActive(p.stmt.text, start)
+	ctx, err := s.begin()
+	if err != nil {
+		return err
+	}
+	defer func() {
+		s.finish()
+		if err != nil {
+			s.countAbort(err)
+			s.failed(err)
+		}
+		s.srv.metrics.observe(time.Since(start))
+	}()
+	if s.block == blockFailed && !mayRunFailed(st) {
+		return errFailedBlock()
+	}
+	s.noteTxnStart(start)
+	s.fnctx.StmtStart = pgMicros(start)
+	if u := utilityOf(st); u != nil {
+		return s.runUtility(ctx, p, u, maxRows, final)
+	}
+	switch p.state {
+	case portalDone:
+		if !returnsRows(p.stmt) {
+			return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "portal \"%s\" cannot be run", p.name)
+		}
+		s.client.Complete(append(s.tag[:0], "SELECT 0"...))
+		return nil
+	case portalRunning:
+		final = false
+	}
+	resumed := p.state == portalRunning
+	from := s.client.Position()
+	attempt := 1
+	for {
+		err = s.runPortal(ctx, p, maxRows, final && s.log.len() == 0)
+		if err == nil && final {
+			err = s.commitTx(ctx)
+		}
+		if err == nil {
+			break
+		}
+		if resumed || !s.retryable(err, attempt) {
+			return err
+		}
+		if _, ok := s.client.Cut(from); !ok {
+			return err
+		}
+		if err = s.again(ctx, err, &attempt); err != nil {
+			return err
+		}
+		from = s.client.Position()
+		p.rewind()
+	}
+	if final {
+		tag := p.tag
+		s.finishImplicit()
+		s.client.Complete(tag)
+		return nil
+	}
+	if p.state == portalRunning {
+		s.client.Suspended()
+		s.log.bar() // its rows have been sent in part
+		return nil
+	}
+	s.client.Complete(p.tag)
+	if resumed {
+		s.log.bar()
+		return nil
+	}
+	s.logEntry(p, from)
+	return nil
+}
+
+// again restarts the transaction after err and runs its log, until that succeeds or is given up.
+func (s *Session) again(ctx context.Context, err error, attempt *int) error {
+	for {
+		cause := err
+		if err = s.restart(ctx, cause, *attempt); err == nil {
+			err = s.replay(ctx, s.block == blockIdle)
+		}
+		*attempt++
+		if err == nil || !s.retryable(err, *attempt) {
+			return err
+		}
+	}
+}
+
+// finishImplicit forgets an implicit transaction that has committed.
+func (s *Session) finishImplicit() {
+	// The portal of the statement ends here, but its tag is still to be sent: take it along.
+	s.closePortals(false)
+	s.clearTxn(true)
+}
+
+// logEntry remembers a statement that has run, for replays.
+func (s *Session) logEntry(p *portal, from int64) {
+	if s.log.barred {
+		return
+	}
+	e := replayEntry{portal: p, from: from, to: s.client.Position()}
+	if s.block == blockOpen {
+		e.sum, e.summed = s.client.Sum(from)
+		if !e.summed {
+			s.log.bar()
+			return
+		}
+	}
+	if p == &s.one {
+		// The portal of simple queries is used again at once: the log gets one of its own.
+		q := *p
+		q.params = append([]types.Datum(nil), p.params...)
+		s.one.buf, s.one.tag, s.one.cursor, s.one.batch = nil, nil, nil, nil
+		e.portal = &q
+	}
+	s.log.add(e)
+}
+
+// runPortal runs a planned portal's statement: rows go to the client, the tag stays in the portal.
+func (s *Session) runPortal(ctx context.Context, p *portal, maxRows int, whole bool) error {
+	if p.state == portalNew {
+		if err := s.start(ctx, p, whole); err != nil {
+			return s.translate(err)
+		}
+	}
+	p.state = portalRunning
+	sent := int64(0)
+	rows := returnsRows(p.stmt) || len(p.shape.Fields) > 0
+	for {
+		if p.batch == nil {
+			b, err := s.nextBatch(ctx, p)
+			if err != nil {
+				return s.translate(err)
+			}
+			if b == nil {
+				break
+			}
+			p.batch, p.pos = b, 0
+		}
+		n := p.batch.Len() - p.pos
+		if maxRows > 0 && int64(n) > int64(maxRows)-sent {
+			n = int(int64(maxRows) - sent)
+		}
+		if rows {
+			if err := s.client.Rows(p.shape, p.batch, p.pos, p.pos+n); err != nil {
+				return s.translate(err)
+			}
+			if err := s.client.Err(); err != nil {
+				return &pgerr.Error{Severity: "FATAL", Code: "08006", Message: "connection to client lost", Cause: err}
+			}
+		}
+		p.pos += n
+		sent += int64(n)
+		if p.pos == p.batch.Len() {
+			p.batch = nil
+		}
+		if maxRows > 0 && sent == int64(maxRows) {
+			p.sent += sent
+			return nil // suspended, even if nothing is left: PostgreSQL does the same
+		}
+	}
+	p.sent += sent
+	affected := sent
+	if p.cursor != nil && p.stmt.plan.Tag != "SELECT" {
+		affected = p.cursor.RowsAffected()
+	}
+	p.stop()
+	p.state = portalDone
+	p.tag = append(p.tag[:0], p.stmt.plan.Tag...)
+	p.tag = append(p.tag, ' ')
+	p.tag = strconv.AppendInt(p.tag, affected, 10)
+	return nil
+}
+
+func (s *Session) nextBatch(ctx context.Context, p *portal) (*types.Batch, error) {
+	if p.store != nil {
+		return p.store.next(), nil
+	}
+	return p.cursor.Next(ctx)
+}
+
+// start begins the execution of a portal's statement.
+func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
+	if err := s.ensureTxn(ctx); err != nil {
+		return err
+	}
+	if err := s.step(ctx); err != nil {
+		return err
+	}
+	if err := s.revalidate(ctx, p.stmt); err != nil {
+		return err
+	}
+	pl := p.stmt.plan
+	if p.shape == nil || p.shape.Text != s.effects.env && p.state == portalNew {
+		var err error
+		if p.shape, err = s.shapeFor(p.stmt, p.stmt.formats); err != nil {
+			return err
+		}
+	}
+	if !pl.ReadOnly {
+		if s.readOnly() {
+			return pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", readOnlyName(p.stmt))
+		}
+		s.txWrote = true
+	}
+	p.rt = exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: s.srv.cfg.Virtual,
+		TempDir: s.srv.cfg.TempDir, Implicit: whole && !s.txWrote}
+	if whole && !pl.ReadOnly {
+		p.rt.Implicit = true
+	}
+	p.rt.Memory = exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)
+	var err error
+	p.cursor, err = exec.Start(ctx, &p.rt, pl)
+	return err
+}
+
+func readOnlyName(p *prepared) string {
+	if p.plan.Tag == "SELECT" {
+		return "SELECT FOR UPDATE"
+	}
+	return commandName(p.stmt.Statement)
+}

@@ -1,0 +1,207 @@
+package sql
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/pgerr"
+)
+
+// replayLog is what a transaction has done so far, kept so that it can be done again when the
+// transaction must restart.
+//
+// In an implicit transaction the results of the entries are cut out of the output and made anew; that works while nothing
+// of them has been sent. In a block the client has seen them: the entries run again with their output compared to what
+// was sent, and only if it is the same does the transaction go on.
+type replayLog struct {
+	entries []replayEntry
+	bytes   int
+	// barred: something ran that cannot be run again.
+	barred bool
+}
+
+// replayEntry is one executed statement.
+type replayEntry struct {
+	portal   *portal
+	from, to int64  // its output
+	sum      uint64 // of the output, in a block
+	summed   bool
+	final    bool // its completion waits for the commit
+}
+
+// Bounds of the log, in a transaction block.
+const (
+	maxReplayEntries = 128
+	maxReplayBytes   = 64 << 10
+)
+
+func (l *replayLog) reset() {
+	clear(l.entries)
+	l.entries = l.entries[:0]
+	l.bytes = 0
+	l.barred = false
+}
+
+func (l *replayLog) len() int { return len(l.entries) }
+
+// bar says that the transaction cannot be replayed from here on.
+func (l *replayLog) bar() {
+	l.reset()
+	l.barred = true
+}
+
+func (l *replayLog) add(e replayEntry) {
+	if l.barred {
+		return
+	}
+	l.bytes += len(e.portal.buf) + len(e.portal.stmt.text)
+	if len(l.entries) >= maxReplayEntries || l.bytes > maxReplayBytes {
+		l.bar()
+		return
+	}
+	e.portal.logged = true
+	l.entries = append(l.entries, e)
+}
+
+// retryable reports whether the transaction may be run again after err.
+func (s *Session) retryable(err error, attempt int) bool {
+	if s.tx == nil || s.log.barred || attempt > s.effects.maxRetries {
+		return false
+	}
+	return s.tx.Retryable(err)
+}
+
+// restart prepares the transaction for another attempt.
+func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
+	s.srv.metrics.Retries.Add(1)
+	if attempt > 1 {
+		// Losers of a race that meet again at once lose again: spread them.
+		d := time.Millisecond << min(attempt-2, 6)
+		t := time.NewTimer(time.Duration(rand.Int64N(int64(d))) + d/4)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return s.translate(ctx.Err())
+		}
+	}
+	if err := s.tx.Restart(ctx, cause); err != nil {
+		return s.translate(err)
+	}
+	s.snap = nil
+	s.txUsed, s.txWrote, s.ddlDone = false, false, false
+	s.saves = s.saves[:0]
+	return nil
+}
+
+// errReplay says that a replay did not give what the client had been told.
+var errReplay = errors.New("the transaction's results have changed")
+
+// replay runs the log again. own: the results have not been sent and take the places of the old ones; otherwise they are compared.
+func (s *Session) replay(ctx context.Context, own bool) error {
+	l := &s.log
+	if len(l.entries) == 0 {
+		return nil
+	}
+	if own {
+		return s.replayOwn(ctx)
+	}
+	for i := range l.entries {
+		e := &l.entries[i]
+		from := s.client.Position()
+		err := s.rerun(ctx, e)
+		sum, ok := s.client.Sum(from)
+		if _, cut := s.client.Cut(from); !cut {
+			ok = false
+		}
+		if err != nil {
+			if s.tx.Retryable(err) {
+				return err
+			}
+			return s.changed(err)
+		}
+		if !ok || !e.summed || sum != e.sum {
+			return s.changed(errReplay)
+		}
+	}
+	return nil
+}
+
+// changed is the failure of a replay.
+func (s *Session) changed(cause error) error {
+	return &pgerr.Error{Code: pgerr.SerializationFailure, Message: "could not serialize access due to concurrent update",
+		Detail: "Reason: the transaction was run again and its results had changed.",
+		Hint:   "The transaction might succeed if retried.", Cause: errors.Join(errReplay, errors.New(cause.Error()))}
+}
+
+// replayOwn runs the log again and puts the new results in the places of the old ones. What other messages wrote
+// between them stays.
+func (s *Session) replayOwn(ctx context.Context) error {
+	l := &s.log
+	start := l.entries[0].from
+	old, ok := s.client.Cut(start)
+	if !ok {
+		return s.changed(errors.New("results had been sent"))
+	}
+	at := start // how far the old output has been dealt with
+	for i := range l.entries {
+		e := &l.entries[i]
+		s.client.Raw(old[at-start : e.from-start])
+		at = e.to
+		e.from = s.client.Position()
+		if err := s.rerun(ctx, e); err != nil {
+			if s.tx.Retryable(err) {
+				// Another attempt needs the whole of the old output again: put the rest behind what is new.
+				e.to = s.client.Position()
+				s.requeue(old, start, at, i+1)
+			}
+			return err
+		}
+		e.to = s.client.Position()
+	}
+	s.client.Raw(old[at-start:])
+	return nil
+}
+
+// requeue writes the old output of the entries from next on and moves their positions to it.
+func (s *Session) requeue(old []byte, start, at int64, next int) {
+	shift := s.client.Position() - at
+	s.client.Raw(old[at-start:])
+	for i := next; i < len(s.log.entries); i++ {
+		s.log.entries[i].from += shift
+		s.log.entries[i].to += shift
+	}
+}
+
+// rerun runs one entry again.
+func (s *Session) rerun(ctx context.Context, e *replayEntry) error {
+	p := e.portal
+	p.rewind()
+	err := s.runPortal(ctx, p, 0, false)
+	if err != nil {
+		return err
+	}
+	if !e.final {
+		s.client.Complete(p.tag)
+	}
+	return nil
+}
+
+// countAbort counts a serialization failure that the client sees, by its reason.
+func (s *Session) countAbort(err error) {
+	if pgerr.Code(err) != pgerr.SerializationFailure {
+		return
+	}
+	i := 0
+	var k *kv.Error
+	if errors.As(err, &k) {
+		i = int(k.Code)
+	}
+	if errors.Is(err, errReplay) || i >= len(s.srv.metrics.Aborts) {
+		i = len(s.srv.metrics.Aborts) - 1
+	}
+	s.srv.metrics.Aborts[i].Add(1)
+}

@@ -1,0 +1,153 @@
+package sql
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// Setting is a name and a value, as SET has them.
+type Setting struct{ Name, Value string }
+
+// SessionArgs is what a client says when it comes.
+type SessionArgs struct {
+	User, Database string
+	// Settings of the startup packet, "options" among them.
+	Settings []Setting
+	PID      int32
+	Remote   string
+	// HangUp ends the session's connection; nil if there is none. It may be called from any goroutine.
+	HangUp func()
+}
+
+// Catalog gives snapshots of the catalog as a transaction sees it.
+type Catalog interface {
+	Snapshot(ctx context.Context, t txn.Txn) (catalog.Snapshot, error)
+}
+
+// Role is a role of the cluster.
+type Role struct {
+	Name         string
+	OID          uint32
+	Super, Login bool
+}
+
+// Roles looks roles up.
+type Roles interface {
+	Role(ctx context.Context, name string) (Role, bool, error)
+}
+
+// Config of a Server. Gateway and Catalog are required.
+type Config struct {
+	Gateway txn.Gateway
+	Catalog Catalog
+	// Roles; nil means that there is only "root".
+	Roles Roles
+	// Virtual answers scans of virtual tables.
+	Virtual exec.VirtualTables
+	// DDL runs schema changes.
+	DDL DDL
+	// Bulk is for backfills and COPY into tables that nobody sees yet; may be nil.
+	Bulk exec.BulkWriter
+	// Database is the database's name (default "defaultdb").
+	Database string
+	// Memory bounds what all statements use together; nil: no bound.
+	Memory *exec.Budget
+	// TempDir is where operators spill; empty means that they may not.
+	TempDir string
+	Log     *slog.Logger
+}
+
+// DefaultDatabase is the database of a cluster.
+const DefaultDatabase = "defaultdb"
+
+// RootRole is the role that every cluster has.
+const RootRole = "root"
+
+// Server is the SQL side of a node. It is safe for concurrent use.
+type Server struct {
+	cfg     Config
+	plans   *planCache
+	metrics Metrics
+
+	mu       sync.Mutex
+	sessions map[int32]*Session
+	nextPID  atomic.Int32
+}
+
+// NewServer makes a server. It owns no goroutines: sessions are driven by their callers.
+func NewServer(cfg Config) *Server {
+	if cfg.Database == "" {
+		cfg.Database = DefaultDatabase
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	srv := &Server{cfg: cfg, plans: newPlanCache(), sessions: map[int32]*Session{}}
+	return srv
+}
+
+// Metrics returns the server's counters.
+func (srv *Server) Metrics() *Metrics { return &srv.metrics }
+
+// Session returns an open session by its process id.
+func (srv *Server) Session(pid int32) (*Session, bool) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	s, ok := srv.sessions[pid]
+	return s, ok
+}
+
+// Sessions returns what every open session is doing.
+func (srv *Server) Sessions() []Info {
+	srv.mu.Lock()
+	open := make([]*Session, 0, len(srv.sessions))
+	for _, s := range srv.sessions {
+		open = append(open, s)
+	}
+	srv.mu.Unlock()
+	infos := make([]Info, len(open))
+	for i, s := range open {
+		infos[i] = s.Info()
+	}
+	return infos
+}
+
+func (srv *Server) register(s *Session) error {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if s.pid == 0 {
+		// Sessions in process have no wire front end to number them: count down from the top.
+		s.pid = (1 << 30) + srv.nextPID.Add(1)
+	}
+	if _, ok := srv.sessions[s.pid]; ok {
+		return pgerr.New(pgerr.InternalError, "process id %d is taken", s.pid)
+	}
+	srv.sessions[s.pid] = s
+	return nil
+}
+
+func (srv *Server) unregister(s *Session) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.sessions[s.pid] == s {
+		delete(srv.sessions, s.pid)
+	}
+}
+
+// role finds a role; without a Roles there is only root.
+func (srv *Server) role(ctx context.Context, name string) (Role, bool, error) {
+	if srv.cfg.Roles != nil {
+		return srv.cfg.Roles.Role(ctx, name)
+	}
+	if name == RootRole {
+		return Role{Name: RootRole, OID: 10, Super: true, Login: true}, true, nil
+	}
+	return Role{}, false, nil
+}

@@ -1,0 +1,332 @@
+package sql
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/sql/builtin"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/parse"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// Session is one client's conversation with the database.
+type Session struct {
+	srv    *Server
+	client Client
+	pid    int32
+	remote string
+	hangUp func()
+
+	user, sessionUser string // current_user and session_user
+	superuser         bool
+	database          string
+	started           time.Time
+
+	settings settings
+	effects  effects
+	fnctx    builtin.Context
+
+	// The transaction (txnstate.go).
+	block     blockState
+	opts      txn.Options // of the transaction under way
+	setOpts   txnSettings
+	tx        txn.Txn
+	txUsed    bool // a statement has run in tx
+	txWrote   bool // a statement that may write has run
+	snap      catalog.Snapshot
+	ddlDone   bool // this transaction has changed the catalog: plans made in it are not for others
+	doomed    error
+	saves     []savepoint
+	nextStmts map[string]*prepared
+	log       replayLog
+
+	// Prepared statements and portals (prepared.go, portal.go).
+	stmts    map[string]*prepared
+	portals  map[string]*portal
+	unnamed  *prepared
+	portal0  *portal // the unnamed portal
+	spare    []*portal
+	texts    textCache
+	normBuf  []byte
+	normLits []parse.Literal
+	tag      []byte
+	// one is the portal of simple queries.
+	one portal
+
+	stopTimer func()
+
+	mu sync.Mutex
+	// Under mu: what other goroutines may look at or interrupt.
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	running bool
+	info    Info
+	gone    bool // Terminate was called
+}
+
+// NewSession opens a session that talks to client. It fails with a FATAL *pgerr.Error if the
+// user, the database or a setting is not acceptable.
+func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error) {
+	s := &Session{srv: srv, client: client, pid: args.PID, remote: args.Remote, hangUp: args.HangUp,
+		user: args.User, sessionUser: args.User, database: args.Database, started: time.Now(),
+		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
+	s.settings.s = s
+	s.settings.dirty = true
+	s.texts.init()
+	role, ok, err := srv.role(context.Background(), args.User)
+	if err != nil {
+		return nil, err
+	}
+	if !ok {
+		return nil, fatal(pgerr.New(pgerr.InvalidAuthorization, "role \"%s\" does not exist", args.User))
+	}
+	if !role.Login {
+		return nil, fatal(pgerr.New(pgerr.InvalidAuthorization, "role \"%s\" is not permitted to log in", args.User))
+	}
+	if args.Database != srv.cfg.Database {
+		return nil, fatal(pgerr.New(pgerr.InvalidCatalogName, "database \"%s\" does not exist", args.Database)).
+			WithHint("This cluster's database is \"%s\".", srv.cfg.Database)
+	}
+	s.superuser = role.Super
+	for _, p := range args.Settings {
+		if p.Name == "options" {
+			err = s.startupOptions(p.Value)
+		} else {
+			err = s.settings.startup(p.Name, p.Value)
+		}
+		if err != nil {
+			if e, ok := pgerr.As(err); ok {
+				err = fatal(e)
+			}
+			return nil, err
+		}
+	}
+	s.fnctx.Session = s
+	s.settings.refresh()
+	s.newContext()
+	if err := srv.register(s); err != nil {
+		return nil, err
+	}
+	s.info = Info{PID: s.pid, User: s.user, Database: s.database, Remote: s.remote, Started: s.started, State: "idle", StateSince: s.started}
+	srv.metrics.Sessions.Add(1)
+	return s, nil
+}
+
+func fatal(e *pgerr.Error) *pgerr.Error {
+	e.Severity = "FATAL"
+	return e
+}
+
+// startupOptions reads the startup packet's command line: -c name=value, -cname=value and --name=value.
+func (s *Session) startupOptions(line string) error {
+	words := splitOptions(line)
+	for i := 0; i < len(words); i++ {
+		w := words[i]
+		switch {
+		case w == "-c" && i+1 < len(words):
+			i++
+			w = words[i]
+		case strings.HasPrefix(w, "-c"):
+			w = w[2:]
+		case strings.HasPrefix(w, "--"):
+			w = w[2:]
+		default:
+			return pgerr.New(pgerr.SyntaxError, "invalid command-line argument for server process: %s", w)
+		}
+		name, value, ok := strings.Cut(w, "=")
+		if !ok {
+			return pgerr.New(pgerr.SyntaxError, "-c %s requires a value", w)
+		}
+		if err := s.settings.startup(strings.ReplaceAll(name, "-", "_"), value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// splitOptions splits at blanks; a backslash takes the next character as it is.
+func splitOptions(line string) []string {
+	var words []string
+	var b strings.Builder
+	in := false
+	for i := 0; i < len(line); i++ {
+		c := line[i]
+		switch {
+		case c == '\\' && i+1 < len(line):
+			i++
+			b.WriteByte(line[i])
+			in = true
+		case c == ' ' || c == '\t' || c == '\n':
+			if in {
+				words = append(words, b.String())
+				b.Reset()
+				in = false
+			}
+		default:
+			b.WriteByte(c)
+			in = true
+		}
+	}
+	if in {
+		words = append(words, b.String())
+	}
+	return words
+}
+
+// Close ends the session: what is open is rolled back.
+func (s *Session) Close() {
+	s.closePortals(true)
+	if s.tx != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		s.tx.Rollback(ctx)
+		cancel()
+		s.tx = nil
+	}
+	s.mu.Lock()
+	if s.cancel != nil {
+		s.cancel(context.Canceled)
+	}
+	s.mu.Unlock()
+	s.srv.unregister(s)
+	s.srv.metrics.Sessions.Add(-1)
+}
+
+// Parameters calls f with each reported setting.
+func (s *Session) Parameters(f func(name, value string)) {
+	s.settings.reportTo(f)
+}
+
+// IdleTimeout is how long the session may be idle in its present state (0: for ever), and the error that ends it then.
+func (s *Session) IdleTimeout() (time.Duration, *pgerr.Error) {
+	if s.block != blockIdle {
+		return s.effects.idleInTxn, fatal(pgerr.New("25P03", "terminating connection due to idle-in-transaction timeout"))
+	}
+	return s.effects.idleTimeout, fatal(pgerr.New("57P05", "terminating connection due to idle-session timeout"))
+}
+
+// Reasons for which a statement's context ends.
+var (
+	errUserCancel  = pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request")
+	errTimeout     = pgerr.New(pgerr.QueryCanceled, "canceling statement due to statement timeout")
+	errTerminating = &pgerr.Error{Severity: "FATAL", Code: pgerr.AdminShutdown, Message: "terminating connection due to administrator command"}
+)
+
+func (s *Session) newContext() {
+	s.ctx, s.cancel = context.WithCancelCause(context.Background())
+}
+
+// Cancel interrupts the running statement, if there is one. From any goroutine.
+func (s *Session) Cancel() { s.interrupt(errUserCancel) }
+
+// Terminate interrupts what runs, and everything after it. From any goroutine.
+func (s *Session) Terminate() {
+	s.mu.Lock()
+	s.gone = true
+	s.mu.Unlock()
+	s.interrupt(errTerminating)
+}
+
+// HangUp ends the session's connection (pg_terminate_backend). From any goroutine.
+func (s *Session) HangUp() {
+	if s.hangUp != nil {
+		s.hangUp()
+	} else {
+		s.Terminate()
+	}
+}
+
+func (s *Session) interrupt(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running {
+		s.cancel(cause)
+	}
+}
+
+// begin starts work on a command and returns its context. A cancel request from before does not count.
+func (s *Session) begin() (context.Context, error) {
+	s.settings.refresh()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone {
+		return nil, errTerminating
+	}
+	if s.ctx.Err() != nil {
+		s.newContext()
+	}
+	s.running = true
+	if d := s.effects.statementTimeout; d > 0 {
+		cancel := s.cancel
+		t := time.AfterFunc(d, func() { cancel(errTimeout) })
+		s.stopTimer = func() { t.Stop() }
+	}
+	return s.ctx, nil
+}
+
+// finish ends what begin started.
+func (s *Session) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = false
+	if s.stopTimer != nil {
+		s.stopTimer()
+		s.stopTimer = nil
+	}
+}
+
+// notice sends a notice unless client_min_messages says otherwise.
+func (s *Session) notice(n *pgerr.Error) {
+	level := 7
+	switch n.Severity {
+	case "WARNING":
+		level = 8
+	case "INFO":
+		level = 100
+	case "LOG":
+		level = 5
+	case "DEBUG":
+		level = 4
+	}
+	if n.Code == "" {
+		n.Code = "00000"
+	}
+	if level >= s.effects.minMessages {
+		s.client.Notice(n)
+	}
+}
+
+func (s *Session) warn(code, format string, args ...any) {
+	n := pgerr.New(code, format, args...)
+	n.Severity = "WARNING"
+	s.notice(n)
+}
+
+// These methods make Session a builtin.Session.
+
+func (s *Session) User() string     { return s.user }
+func (s *Session) Database() string { return s.database }
+func (s *Session) BackendPID() int32 {
+	return s.pid
+}
+
+// SearchPath is the search path's schemas, without pg_catalog unless it is named.
+func (s *Session) SearchPath() []string { return s.effects.searchPath }
+
+// Setting is current_setting.
+func (s *Session) Setting(name string) (string, bool) { return s.settings.lookup(name) }
+
+// SetSetting is set_config.
+func (s *Session) SetSetting(name, value string, local bool) error {
+	if err := s.settings.set(name, value, local); err != nil {
+		return err
+	}
+	s.settings.refresh()
+	return nil
+}
+
+// SessionUser is session_user.
+func (s *Session) SessionUser() string { return s.sessionUser }
