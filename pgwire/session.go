@@ -44,4 +44,3 @@ type Session interface {
 	// Close rolls back what is open and releases everything.
 	Close()
 }
-
