@@ -1,0 +1,287 @@
+package liveness
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Config of a Machine.
+type Config struct {
+	Node  kv.NodeID
+	Store kv.StoreID
+	// Incarnation counts the starts of this store; it is persisted before the machine is made.
+	Incarnation uint64
+	// Support is how long a promise lasts, Heartbeat the interval of Tick.
+	Support, Heartbeat time.Duration
+	MaxOffset          time.Duration
+	// Horizon covers every promise made by earlier incarnations (rule R5).
+	Horizon hlc.Timestamp
+}
+
+// Peer is another store with which this one shares a range.
+type Peer struct {
+	Node  kv.NodeID
+	Store kv.StoreID
+}
+
+// Effects of a Step or a Tick, for the caller to carry out.
+type Effects struct {
+	// Send: heartbeats for the transport.
+	Send []*Heartbeat
+	// Horizon, if not empty, is to be persisted; call Persisted when it is. Until
+	// then promises stop at the old one.
+	Horizon hlc.Timestamp
+	// Withdrawn lists stores that this one has ceased to support: their groups want a new leader.
+	Withdrawn []kv.StoreID
+	// Changed lists stores whose support for this one has a new epoch or that
+	// have a new incarnation: quiet groups with a replica there must be woken.
+	Changed []kv.StoreID
+}
+
+type given struct {
+	epoch       uint64
+	until       hlc.Timestamp
+	incarnation uint64 // the supported store's
+	standing    bool
+}
+
+type got struct {
+	node        kv.NodeID
+	epoch       uint64
+	until       hlc.Timestamp
+	incarnation uint64
+	heard       hlc.Timestamp // when we last heard of it
+	offset      time.Duration // its physical clock minus ours
+	slack       time.Duration // half the round trip
+	measured    int64         // our physical clock then; 0 is never
+}
+
+// Machine is one store's side of all its promises. It is pure and not safe for concurrent use.
+type Machine struct {
+	cfg       Config
+	peers     []Peer
+	given     map[kv.StoreID]*given
+	got       map[kv.StoreID]*got
+	counter   uint64 // of epochs of this incarnation
+	old       hlc.Timestamp
+	persisted hlc.Timestamp
+	withdrawn []kv.StoreID // not reported yet
+
+	// ignorePromises is a planted bug, for the tests of the tests: promises do not bind this store.
+	ignorePromises bool
+}
+
+// New returns a machine.
+func New(cfg Config) *Machine {
+	return &Machine{
+		cfg: cfg, old: cfg.Horizon, persisted: cfg.Horizon,
+		given: make(map[kv.StoreID]*given), got: make(map[kv.StoreID]*got),
+	}
+}
+
+// SetPeers says with whom heartbeats are exchanged.
+func (m *Machine) SetPeers(peers []Peer) {
+	m.peers = m.peers[:0]
+	for _, p := range peers {
+		if p.Store != m.cfg.Store {
+			m.peers = append(m.peers, p)
+		}
+	}
+	slices.SortFunc(m.peers, func(a, b Peer) int { return cmp.Compare(a.Store, b.Store) })
+}
+
+// Peers returns the peers; the slice is the machine's.
+func (m *Machine) Peers() []Peer { return m.peers }
+
+// Tick asks every peer for support, moves the horizon, and withdraws what has expired.
+func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
+	var eff Effects
+	for _, p := range m.peers {
+		eff.Send = append(eff.Send, &Heartbeat{
+			FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: p.Node, ToStore: p.Store,
+			Incarnation: m.cfg.Incarnation, Now: now, Physical: physical, SentAt: physical,
+		})
+	}
+	for s, g := range m.given {
+		if g.standing && g.until.Less(now) {
+			m.withdraw(s, g)
+		}
+	}
+	// The horizon covers promises made until a tick that comes late by a whole interval.
+	if want := now.Add(m.cfg.Support + 2*m.cfg.Heartbeat); len(m.peers) > 0 && m.persisted.Less(want) {
+		eff.Horizon = want
+	}
+	eff.Withdrawn = m.takeWithdrawn()
+	return eff
+}
+
+// Persisted says that the horizon is on disk.
+func (m *Machine) Persisted(horizon hlc.Timestamp) { m.persisted = m.persisted.Forward(horizon) }
+
+// Step handles a heartbeat from another store. now must not be before h.Now (rule R4).
+func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects {
+	var eff Effects
+	if h.ToStore != m.cfg.Store || h.FromStore == m.cfg.Store {
+		return eff
+	}
+	s := m.got[h.FromStore]
+	if s == nil {
+		s = &got{}
+		m.got[h.FromStore] = s
+	}
+	s.node, s.heard = h.FromNode, now
+	changed := false
+	if h.Incarnation > s.incarnation {
+		changed = s.incarnation != 0
+		s.incarnation = h.Incarnation
+	}
+	if h.Answer {
+		if h.Epoch > s.epoch {
+			s.epoch, s.until, changed = h.Epoch, h.Until, true
+		} else if h.Epoch == s.epoch {
+			s.until = s.until.Forward(h.Until)
+		}
+		if trip := physical - h.SentAt; trip >= 0 && trip < int64(m.cfg.Support) {
+			s.slack = time.Duration(trip / 2)
+			s.offset = time.Duration(h.Physical - h.SentAt - trip/2)
+			s.measured = max(physical, 1)
+		}
+	} else {
+		eff.Send = []*Heartbeat{m.answer(now, physical, h)}
+	}
+	if changed {
+		eff.Changed = []kv.StoreID{h.FromStore}
+	}
+	eff.Withdrawn = m.takeWithdrawn()
+	return eff
+}
+
+// answer promises support to the store that asks for it.
+func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heartbeat {
+	a := &Heartbeat{
+		FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: h.FromNode, ToStore: h.FromStore, Answer: true,
+		Incarnation: m.cfg.Incarnation, Now: now, Physical: physical, SentAt: h.SentAt,
+	}
+	g := m.given[h.FromStore]
+	if g == nil {
+		g = &given{}
+		m.given[h.FromStore] = g
+	}
+	if h.Incarnation < g.incarnation {
+		return a // from a process that is dead; a living one would have a larger number
+	}
+	if g.standing && (g.until.Less(now) || h.Incarnation > g.incarnation) {
+		m.withdraw(h.FromStore, g)
+	}
+	g.incarnation = h.Incarnation
+	until := now.Add(m.cfg.Support)
+	if m.persisted.Less(until) {
+		until = m.persisted
+	}
+	if until.LessEq(now) {
+		return a // the disk is behind: no promise that a restart would not honour
+	}
+	if !g.standing {
+		m.counter++
+		*g = given{epoch: m.cfg.Incarnation<<32 | m.counter, incarnation: h.Incarnation, standing: true}
+	}
+	g.until = g.until.Forward(until)
+	a.Epoch, a.Until = g.epoch, g.until
+	return a
+}
+
+func (m *Machine) withdraw(s kv.StoreID, g *given) {
+	g.standing = false
+	m.withdrawn = append(m.withdrawn, s)
+}
+
+func (m *Machine) takeWithdrawn() []kv.StoreID {
+	w := m.withdrawn
+	m.withdrawn = nil
+	slices.Sort(w)
+	return w
+}
+
+// Supports reports whether this store stands by the epoch of its support for
+// store s. If the promise has expired it is withdrawn first, so an answer of false is for ever.
+func (m *Machine) Supports(s kv.StoreID, epoch uint64, now hlc.Timestamp) bool {
+	if m.ignorePromises {
+		return false
+	}
+	return epoch != 0 && m.SupportEpoch(s, now) == epoch
+}
+
+// SupportEpoch returns the epoch of this store's standing support for s, or 0.
+func (m *Machine) SupportEpoch(s kv.StoreID, now hlc.Timestamp) uint64 {
+	g := m.given[s]
+	if g == nil || !g.standing {
+		return 0
+	}
+	if g.until.Less(now) {
+		m.withdraw(s, g)
+		return 0
+	}
+	return g.epoch
+}
+
+// SupportFrom returns the epoch and the end of the support that s has promised to this store.
+func (m *Machine) SupportFrom(s kv.StoreID) (epoch uint64, until hlc.Timestamp) {
+	if s == m.cfg.Store {
+		return 1, hlc.Max
+	}
+	if g := m.got[s]; g != nil {
+		return g.epoch, g.until
+	}
+	return 0, hlc.Timestamp{}
+}
+
+// MayVote reports whether the promises of earlier incarnations have expired (rule R5).
+func (m *Machine) MayVote(now hlc.Timestamp) bool { return m.old.Less(now) || m.old.IsEmpty() }
+
+// Heard returns when this store last heard of s.
+func (m *Machine) Heard(s kv.StoreID) hlc.Timestamp {
+	if g := m.got[s]; g != nil {
+		return g.heard
+	}
+	return hlc.Timestamp{}
+}
+
+// Horizon returns the end of the promises made so far, as persisted.
+func (m *Machine) Horizon() hlc.Timestamp { return m.persisted }
+
+// Promised returns the latest time until which this store has promised anything to another.
+func (m *Machine) Promised() hlc.Timestamp {
+	t := m.old
+	for _, g := range m.given {
+		t = t.Forward(g.until)
+	}
+	return t
+}
+
+// sampleLife is how long a clock measurement counts.
+const sampleLife = 10 * time.Second
+
+// Fenced reports whether this store's physical clock is off from more than
+// half of the peers that were measured lately by more than 80 % of the bound.
+func (m *Machine) Fenced(physical int64) (fenced bool, worst time.Duration) {
+	var measured, off int
+	limit := m.cfg.MaxOffset * 8 / 10
+	for _, g := range m.got {
+		if g.measured == 0 || physical-g.measured > int64(sampleLife) {
+			continue
+		}
+		measured++
+		d := g.offset.Abs()
+		if d > worst.Abs() {
+			worst = g.offset
+		}
+		if d-g.slack > limit {
+			off++
+		}
+	}
+	return off*2 > measured, worst
+}

@@ -1,0 +1,408 @@
+package replica
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// admin takes AdminMu and checks that the replica leads. The caller calls release.
+func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {
+	select {
+	case r.AdminMu <- struct{}{}:
+	case <-ctx.Done():
+		return s, nil, kv.Errorf(kv.CodeCanceled, "canceled while another administrative command runs: %v", ctx.Err())
+	}
+	s = r.snapshotState()
+	if e := r.mayServe(&s, s.since); e != nil {
+		<-r.AdminMu
+		return s, nil, e
+	}
+	return s, func() { <-r.AdminMu }, nil
+}
+
+// Split cuts the range at key; newID allocates the id of the right side.
+func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Context) (kv.RangeID, error)) (left, right *kv.RangeDescriptor, err error) {
+	s, release, err := r.admin(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer release()
+	if key.Equal(s.desc.StartKey) {
+		return s.desc, s.desc, nil
+	}
+	if !s.desc.Contains(key) {
+		return nil, nil, &kv.Error{Code: kv.CodeRangeMismatch, Key: key, Descriptors: []kv.RangeDescriptor{*s.desc}}
+	}
+	if r.id == kv.MetaRangeID {
+		return nil, nil, kv.Errorf(kv.CodeBadRequest, "the meta range is never split")
+	}
+	if s.desc.InJoint() {
+		return nil, nil, kv.Errorf(kv.CodeUnavailable, "range %d is changing its replicas", r.id)
+	}
+	id, err := newID(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Everything before is applied, nothing begins until the split is applied: no read is served on the
+	// right side by a leader that has proposed the split, and the statistics are exact.
+	g, err := r.locks.Sequence(ctx, &kv.BatchRequest{RangeID: r.id}, []eval.Latch{
+		{Span: keys.Span{Start: keys.Key{0x01}, End: keys.Max}, Access: eval.Write},
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	fail := func(err error) (*kv.RangeDescriptor, *kv.RangeDescriptor, error) {
+		g.Finish()
+		return nil, nil, err
+	}
+	s2 := r.snapshotState()
+	if err := r.mayServe(&s2, s2.since); err != nil {
+		return fail(err)
+	}
+	if s2.desc.Generation != s.desc.Generation || s2.term != s.term {
+		return fail(kv.Errorf(kv.CodeUnavailable, "range %d changed", r.id))
+	}
+	cmd := command{id: nextProposalID(), desc: s.desc.Clone(), right: s.desc.Clone()}
+	cmd.desc.EndKey, cmd.right.StartKey = key.Clone(), key.Clone()
+	cmd.right.RangeID = id
+	cmd.desc.Generation++
+	cmd.right.Generation++
+	if cmd.rightStats, err = mvcc.ComputeStats(ctx, r.deps.Engine.DB(), cmd.right); err != nil {
+		return fail(err)
+	}
+	left, right = cmd.desc, cmd.right
+	p, err := r.newProposal(&cmd, nil, s.term)
+	if err != nil {
+		return fail(err)
+	}
+	done := make(chan *kv.Error, 2)
+	p.finish = func(err *kv.Error) {
+		g.Finish()
+		done <- err
+	}
+	p.giveUp = func() {
+		select {
+		case done <- unknown("the split has made no progress"):
+		default:
+		}
+	}
+	r.submit(p)
+	select {
+	case e := <-done:
+		if e != nil {
+			return nil, nil, e
+		}
+		return left, right, nil
+	case <-ctx.Done():
+		return nil, nil, unknown("ended before the outcome was known: " + ctx.Err().Error())
+	}
+}
+
+// TransferLeader hands leadership to the replica on the store, and waits until it is known to lead, or not.
+func (r *Replica) TransferLeader(ctx context.Context, target kv.StoreID) error {
+	s, release, err := r.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	to, ok := s.desc.ReplicaOn(target)
+	if !ok || !to.VotesNew() {
+		return kv.Errorf(kv.CodeBadRequest, "store %d has no voting replica of range %d", target, r.id)
+	}
+	if to.ReplicaID == r.rid {
+		return nil
+	}
+	err = r.Call(func() error {
+		if r.role != raft.StateLeader || r.term != s.term {
+			return r.notLeader()
+		}
+		last := r.raftLog.Last().Index
+		ready := false
+		r.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			// It catches up while nobody serves: a large distance is refused.
+			if id == uint64(to.ReplicaID) {
+				ready = pr.State == tracker.StateReplicate && pr.Match+1000 >= last
+			}
+		})
+		if !ready {
+			return kv.Errorf(kv.CodeUnavailable, "the replica on store %d is not up to date", target)
+		}
+		// From here on this leader serves nothing in this term (rule R8 of package liveness),
+		// whether the target wins or not.
+		r.mu.Lock()
+		r.state.transferring = true
+		r.mu.Unlock()
+		r.wake()
+		r.locks.Clear(r.notLeader())
+		r.raft.TransferLeader(uint64(to.ReplicaID))
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		s := r.snapshotState()
+		switch {
+		case s.lead == to.ReplicaID:
+			return nil
+		case s.lead != 0 && s.lead != r.rid, s.serving && !s.transferring, s.stopped != nil:
+			return kv.Errorf(kv.CodeUnavailable, "the replica on store %d did not win", target)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return kv.Errorf(kv.CodeCanceled, "canceled while leadership moves: %v", ctx.Err())
+		}
+	}
+}
+
+// resign makes a leader whose transfer failed step down, and stand again in a new term. raftMu is held.
+func (r *Replica) resign() {
+	// Any answer of a later term makes Raft follow nobody; this one is from ourselves.
+	m := &pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(uint64(r.rid)), To: new(uint64(r.rid)), Term: new(r.term + 1)}
+	if err := r.raft.Step(m); err != nil {
+		r.log.Warn("resign", "err", err)
+		return
+	}
+	r.campaign = 1
+}
+
+// ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation.
+func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, remove []kv.Replica) (*kv.RangeDescriptor, error) {
+	s, release, err := r.admin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	desc := s.desc
+	if desc.Generation != generation {
+		return nil, &kv.Error{Code: kv.CodeDescriptorChanged, Descriptors: []kv.RangeDescriptor{*desc},
+			Message: fmt.Sprintf("range %d is at generation %d, not %d", r.id, desc.Generation, generation)}
+	}
+	if desc, err = r.leaveJoint(ctx, s.term, desc); err != nil {
+		return nil, err
+	}
+	for _, p := range remove {
+		have, ok := desc.ReplicaOn(p.StoreID)
+		if !ok {
+			return nil, kv.Errorf(kv.CodeBadRequest, "store %d has no replica of range %d", p.StoreID, r.id)
+		}
+		if have.ReplicaID == r.rid {
+			return nil, kv.Errorf(kv.CodeBadRequest, "the leader cannot remove itself: transfer leadership first")
+		}
+	}
+	voters := 0
+	for _, p := range desc.Replicas {
+		if p.Type == kv.Voter {
+			voters++
+		}
+	}
+	for _, p := range remove {
+		if have, _ := desc.ReplicaOn(p.StoreID); have.Type == kv.Voter {
+			voters--
+		}
+	}
+	if voters+len(add) < 1 {
+		return nil, kv.Errorf(kv.CodeBadRequest, "a range needs a voter")
+	}
+	for _, p := range add {
+		if _, ok := desc.ReplicaOn(p.StoreID); ok {
+			return nil, kv.Errorf(kv.CodeBadRequest, "store %d has a replica of range %d already", p.StoreID, r.id)
+		}
+	}
+	undo := func(cause error) error {
+		// Learners that did not come up must not stay.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if _, err := r.dropLearners(ctx, s.term, r.Desc()); err != nil {
+			r.log.Warn("cannot remove learners", "err", err)
+		}
+		return cause
+	}
+	var learners []kv.ReplicaID
+	for _, p := range add {
+		next := desc.Clone()
+		id := next.NextReplicaID
+		next.NextReplicaID++
+		next.Replicas = append(next.Replicas, kv.Replica{NodeID: p.NodeID, StoreID: p.StoreID, ReplicaID: id, Type: kv.Learner})
+		cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: pb.ConfChangeAddLearnerNode.Enum(), NodeId: new(uint64(id))}}}
+		if desc, err = r.changeDesc(ctx, s.term, next, cc); err != nil {
+			return nil, undo(err)
+		}
+		learners = append(learners, id)
+	}
+	for _, id := range learners {
+		if err := r.waitCaughtUp(ctx, id); err != nil {
+			return nil, undo(err)
+		}
+	}
+	next := desc.Clone()
+	cc := &pb.ConfChangeV2{Transition: pb.ConfChangeTransitionJointExplicit.Enum()}
+	for i := range next.Replicas {
+		p := &next.Replicas[i]
+		for _, id := range learners {
+			if p.ReplicaID == id {
+				p.Type = kv.VoterIncoming
+				cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(uint64(id))})
+			}
+		}
+	}
+	var gone []kv.ReplicaID // learners: they simply go
+	for _, q := range remove {
+		for i := range next.Replicas {
+			p := &next.Replicas[i]
+			if p.StoreID != q.StoreID {
+				continue
+			}
+			if p.Type == kv.Voter {
+				p.Type = kv.VoterOutgoing
+			} else {
+				gone = append(gone, p.ReplicaID)
+			}
+			cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(p.ReplicaID))})
+		}
+	}
+	next.Replicas = without(next.Replicas, gone)
+	if len(cc.Changes) == 0 {
+		return desc, nil
+	}
+	if !next.InJoint() { // only learners go
+		cc.Transition = pb.ConfChangeTransitionAuto.Enum()
+		if len(cc.Changes) > 1 {
+			return nil, undo(kv.Errorf(kv.CodeBadRequest, "remove learners one at a time"))
+		}
+	}
+	if desc, err = r.changeDesc(ctx, s.term, next, cc); err != nil {
+		return nil, undo(err)
+	}
+	return r.leaveJoint(ctx, s.term, desc)
+}
+
+func without(rs []kv.Replica, ids []kv.ReplicaID) []kv.Replica {
+	out := rs[:0]
+	for _, p := range rs {
+		keep := true
+		for _, id := range ids {
+			keep = keep && p.ReplicaID != id
+		}
+		if keep {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// Tidy finishes what an earlier leader began: it leaves a joint configuration and removes learners
+// that nobody is bringing up any more.
+func (r *Replica) Tidy(ctx context.Context) error {
+	d := r.Desc()
+	busy := false
+	for _, p := range d.Replicas {
+		busy = busy || p.Type == kv.Learner
+	}
+	if !busy && !d.InJoint() {
+		return nil
+	}
+	s, release, err := r.admin(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	desc, err := r.leaveJoint(ctx, s.term, s.desc)
+	if err == nil {
+		_, err = r.dropLearners(ctx, s.term, desc)
+	}
+	return err
+}
+
+// leaveJoint finishes a change: the incoming voters are voters, the outgoing ones are gone.
+func (r *Replica) leaveJoint(ctx context.Context, term uint64, desc *kv.RangeDescriptor) (*kv.RangeDescriptor, error) {
+	if !desc.InJoint() {
+		return desc, nil
+	}
+	next := desc.Clone()
+	var gone []kv.ReplicaID
+	for i := range next.Replicas {
+		switch p := &next.Replicas[i]; p.Type {
+		case kv.VoterIncoming:
+			p.Type = kv.Voter
+		case kv.VoterDemoting:
+			p.Type = kv.Learner
+		case kv.VoterOutgoing:
+			gone = append(gone, p.ReplicaID)
+		}
+	}
+	next.Replicas = without(next.Replicas, gone)
+	return r.changeDesc(ctx, term, next, &pb.ConfChangeV2{})
+}
+
+func (r *Replica) dropLearners(ctx context.Context, term uint64, desc *kv.RangeDescriptor) (*kv.RangeDescriptor, error) {
+	for _, p := range desc.Replicas {
+		if p.Type != kv.Learner {
+			continue
+		}
+		next := desc.Clone()
+		next.Replicas = without(next.Replicas, []kv.ReplicaID{p.ReplicaID})
+		cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(p.ReplicaID))}}}
+		var err error
+		if desc, err = r.changeDesc(ctx, term, next, cc); err != nil {
+			return desc, err
+		}
+	}
+	return desc, nil
+}
+
+// changeDesc replicates a new descriptor, whose generation it raises.
+func (r *Replica) changeDesc(ctx context.Context, term uint64, next *kv.RangeDescriptor, cc *pb.ConfChangeV2) (*kv.RangeDescriptor, error) {
+	next.Generation++
+	cmd := command{id: nextProposalID(), desc: next}
+	if err := r.proposeAndWait(ctx, &cmd, nil, cc, term); err != nil {
+		return nil, err
+	}
+	return next, nil
+}
+
+// catchUpTimeout bounds how long a learner may take, snapshot included.
+const catchUpTimeout = 10 * time.Minute
+
+func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID) error {
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ready := false
+		err := r.Call(func() error {
+			if r.role != raft.StateLeader {
+				return r.notLeader()
+			}
+			applied := r.snapshotState().applied.AppliedIndex
+			r.raft.WithProgress(func(p uint64, _ raft.ProgressType, pr tracker.Progress) {
+				if p == uint64(id) {
+					ready = pr.State == tracker.StateReplicate && pr.Match+64 >= applied
+				}
+			})
+			return nil
+		})
+		if err != nil || ready {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return kv.Errorf(kv.CodeUnavailable, "replica %d of range %d did not catch up: %v", id, r.id, ctx.Err())
+		}
+	}
+}

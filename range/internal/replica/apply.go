@@ -1,0 +1,347 @@
+package replica
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// done is a proposal whose entry is in the batch that is about to be applied.
+type done struct {
+	p   *proposal
+	err *kv.Error
+}
+
+// apply applies committed entries. raftMu is held.
+func (r *Replica) apply(ents []*pb.Entry) {
+	st := r.snapshotState()
+	as := st.applied
+	db := r.deps.Engine.DB()
+	b := db.NewBatch()
+	defer func() { b.Close() }()
+	var sub pebble.Batch
+	var finished []done
+	var checksum uint64
+
+	// commit writes what has been collected, publishes it, and answers.
+	commit := func() error {
+		if as.AppliedIndex == r.snapshotState().applied.AppliedIndex {
+			return nil
+		}
+		if err := b.Set(mvcc.AppliedStateKey(r.id), mvcc.AppendAppliedState(nil, &as), nil); err != nil {
+			return err
+		}
+		if err := b.Commit(pebble.NoSync); err != nil {
+			return engine.Classify(err)
+		}
+		b.Reset()
+		r.mu.Lock()
+		r.state.applied = as
+		r.mu.Unlock()
+		for i, d := range finished {
+			r.end(d.p, d.err)
+			finished[i] = done{}
+		}
+		finished = finished[:0]
+		return nil
+	}
+	for _, e := range ents {
+		if e.GetIndex() != as.AppliedIndex+1 {
+			r.stop(fmt.Errorf("entry %d to be applied after %d", e.GetIndex(), as.AppliedIndex))
+			return
+		}
+		var cc *pb.ConfChangeV2
+		data := e.Data
+		if e.GetType() != pb.EntryNormal {
+			cc = &pb.ConfChangeV2{}
+			if err := proto.Unmarshal(e.Data, cc); err != nil {
+				r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
+				return
+			}
+			data = cc.Context
+		}
+		cmd := &r.cmd
+		*cmd = command{}
+		if len(data) > 0 {
+			if err := cmd.decode(data); err != nil {
+				r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
+				return
+			}
+		}
+		special := cmd.desc != nil || cc != nil
+		if special {
+			// What came before must be readable.
+			if err := commit(); err != nil {
+				r.stop(err)
+				return
+			}
+		}
+		newTerm := e.GetTerm() > as.AppliedTerm
+		as.AppliedIndex, as.AppliedTerm = e.GetIndex(), e.GetTerm()
+		var verdict *kv.Error
+		desc := st.desc
+		if special && (cmd.desc == nil || cmd.desc.RangeID != r.id || cmd.desc.Generation != desc.Generation+1) {
+			verdict = kv.Errorf(kv.CodeDescriptorChanged, "range %d is at generation %d", r.id, desc.Generation)
+			verdict.Descriptors = []kv.RangeDescriptor{*desc}
+			special = false
+		}
+		if verdict == nil {
+			if len(cmd.batch) > 0 {
+				if err := sub.SetRepr(cmd.batch); err != nil {
+					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
+					return
+				}
+				if err := b.Apply(&sub, nil); err != nil {
+					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
+					return
+				}
+			}
+			as.Stats.Add(cmd.stats)
+			as.GCThreshold = as.GCThreshold.Forward(cmd.gc)
+			as.ClosedTS = as.ClosedTS.Forward(cmd.closed)
+		}
+		if p := r.pending[cmd.id]; p != nil && cmd.id != 0 {
+			delete(r.pending, cmd.id)
+			finished = append(finished, done{p, verdict})
+			r.pendingAt = 0
+		}
+		if cmd.checksum {
+			checksum = cmd.id
+		}
+		var err error
+		switch {
+		case special && cmd.right != nil:
+			err = r.applySplit(b, cmd, &as, commit)
+		case special:
+			err = r.applyReplicaChange(b, cmd.desc, cc, commit)
+		case checksum != 0:
+			if err = commit(); err == nil {
+				r.deps.Owner.Checksum(r, checksum)
+				checksum = 0
+			}
+		}
+		if err != nil {
+			r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
+			return
+		}
+		if special {
+			st = r.snapshotState()
+		}
+		if newTerm {
+			r.loseBefore(e.GetTerm(), &finished)
+		}
+		r.deps.Metrics.Applied.Add(1)
+		if r.role == raft.StateLeader && e.GetTerm() == r.term && !st.serving {
+			// An entry of our own term: whatever our predecessors committed is below it.
+			if err := commit(); err != nil {
+				r.stop(err)
+				return
+			}
+			if s := r.snapshotState(); !s.serving {
+				r.startServing(r.term)
+			}
+			st = r.snapshotState()
+		}
+	}
+	if err := commit(); err != nil {
+		r.stop(err)
+	}
+}
+
+// loseBefore ends the proposals of terms before the one of an entry that was just applied: if they were
+// not in the log before it, they never will be.
+func (r *Replica) loseBefore(term uint64, finished *[]done) {
+	for id, p := range r.pending {
+		if p.term < term {
+			delete(r.pending, id)
+			r.deps.Metrics.Lost.Add(1)
+			*finished = append(*finished, done{p, r.notLeader()})
+		}
+	}
+}
+
+// applyReplicaChange applies a command that changes the replicas. raftMu is held.
+func (r *Replica) applyReplicaChange(b *pebble.Batch, desc *kv.RangeDescriptor, cc *pb.ConfChangeV2, commit func() error) error {
+	if err := b.Set(mvcc.DescriptorKey(r.id), desc.AppendWire(nil), nil); err != nil {
+		return err
+	}
+	if cc != nil {
+		r.raft.ApplyConfChange(cc)
+	}
+	// The new descriptor is published before anybody is answered.
+	r.publishDesc(desc)
+	if err := commit(); err != nil {
+		return err
+	}
+	r.deps.Metrics.ReplicaMoves.Add(1)
+	r.log.Info("replicas changed", "desc", desc.String())
+	r.deps.Owner.DescriptorChanged(r, desc)
+	if _, ok := desc.ReplicaByID(r.rid); !ok {
+		r.markRemoved()
+		r.deps.Owner.Removed(r, r.rid+1)
+	}
+	return nil
+}
+
+func (r *Replica) publishDesc(desc *kv.RangeDescriptor) {
+	r.mu.Lock()
+	r.state.desc = desc
+	r.mu.Unlock()
+	old := r.peers
+	r.peers = make(map[kv.ReplicaID]kv.Replica, len(desc.Replicas))
+	r.setPeers(desc)
+	// A leader may still owe an answer to those that have just gone.
+	for id, p := range old {
+		if _, ok := r.peers[id]; !ok {
+			r.peers[id] = p
+		}
+	}
+	r.lease.Store(nil) // it was of the old configuration
+}
+
+func (r *Replica) markRemoved() {
+	r.mu.Lock()
+	r.state.removed, r.state.serving = true, false
+	r.mu.Unlock()
+}
+
+// initialPosition is where the log of every range that a split or the bootstrap makes begins.
+var initialPosition = raftlog.Position{Index: 10, Term: 5}
+
+// InitialState writes the replicated and the Raft state of a new range into b. hs, if not
+// nil, is what an uninitialised replica has promised already.
+func InitialState(b *pebble.Batch, desc *kv.RangeDescriptor, rid kv.ReplicaID, st mvcc.AppliedState, hs *pb.HardState) error {
+	st.AppliedIndex, st.AppliedTerm = initialPosition.Index, initialPosition.Term
+	term, vote, commit := initialPosition.Term, uint64(0), initialPosition.Index
+	if hs != nil && hs.GetTerm() >= term {
+		term, vote = hs.GetTerm(), hs.GetVote()
+	}
+	for _, err := range [3]error{
+		b.Set(mvcc.DescriptorKey(desc.RangeID), desc.AppendWire(nil), nil),
+		b.Set(mvcc.AppliedStateKey(desc.RangeID), mvcc.AppendAppliedState(nil, &st), nil),
+		raftlog.WriteInitial(b, desc.RangeID, rid, initialPosition, &pb.HardState{Term: &term, Vote: &vote, Commit: &commit}),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dataSpans returns the spans of Pebble keys that belong to a range with these bounds, in key order. The first
+// is that of the range id, the others are those of its keys.
+func dataSpans(id kv.RangeID, start, end keys.Key) []pebble.KeyRange {
+	enc := func(s keys.Span) pebble.KeyRange {
+		return pebble.KeyRange{Start: engine.EncodeKey(s.Start), End: engine.EncodeKey(s.End)}
+	}
+	return []pebble.KeyRange{
+		enc(keys.RangeReplicatedSpan(int64(id))),
+		enc(keys.TxnRecordSpan(start, end)),
+		enc(keys.LockSpan(start, end)),
+		enc(keys.Span{Start: start, End: end}),
+	}
+}
+
+// applySplit applies a split. raftMu is held, and the leader holds latches over the whole range.
+func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedState, commit func() error) error {
+	left, right := cmd.desc.Clone(), cmd.right.Clone()
+	me, ok := right.ReplicaOn(r.deps.Store)
+	if !ok {
+		return fmt.Errorf("split without a replica of the right side on store %d", r.deps.Store)
+	}
+	existing, drop, err := r.deps.Owner.SplitRight(r, right)
+	if err != nil {
+		return err
+	}
+	as.Stats.LiveRows -= cmd.rightStats.LiveRows
+	as.Stats.LiveBytes -= cmd.rightStats.LiveBytes
+	as.Stats.Versions -= cmd.rightStats.Versions
+	as.Stats.Bytes -= cmd.rightStats.Bytes
+	as.Stats.Locks -= cmd.rightStats.Locks
+	if err := b.Set(mvcc.DescriptorKey(r.id), left.AppendWire(nil), nil); err != nil {
+		return err
+	}
+	if drop {
+		// The replica that the split would make here was removed since. What it would have held must go.
+		for _, s := range dataSpans(right.RangeID, right.StartKey, right.EndKey)[1:] {
+			if err := b.DeleteRange(s.Start, s.End, nil); err != nil {
+				return err
+			}
+		}
+	} else {
+		var hs *pb.HardState
+		if existing != nil {
+			hs = existing.raftLog.HardState() // its raftMu is held by SplitRight
+		}
+		rs := mvcc.AppliedState{Stats: cmd.rightStats, ClosedTS: as.ClosedTS, GCThreshold: as.GCThreshold}
+		if err := InitialState(b, right, me.ReplicaID, rs, hs); err != nil {
+			return err
+		}
+		if err := mvcc.CopyCommitOutcomes(r.deps.Engine.DB(), b, r.id, right.RangeID); err != nil {
+			return err
+		}
+	}
+	r.publishDesc(left)
+	// The lock table and the timestamp cache are divided before the latches go.
+	serving := r.snapshotState().serving
+	rightLocks := r.locks.SplitAt(right.StartKey)
+	rightReads := r.tscache.SplitAt(right.StartKey)
+	if err := commit(); err != nil {
+		return err
+	}
+	rr := existing
+	switch {
+	case drop:
+		rr = nil
+	case existing != nil:
+		// The table carries the locks over, so that they hold if the right side's leader is
+		// here, as it nearly always is.
+		rr.locks = rightLocks
+		err = rr.load()
+	default:
+		rr, err = newReplica(r.deps, right.RangeID, me.ReplicaID, rightLocks)
+	}
+	if err == nil && rr != nil {
+		if serving {
+			rr.tscache.Absorb(rightReads)
+		} else {
+			rr.locks.Clear(rr.notLeader())
+		}
+	}
+	r.deps.Owner.SplitDone(r, rr, right)
+	if err != nil {
+		return err
+	}
+	r.deps.Metrics.Splits.Add(1)
+	r.log.Info("split", "left", left.String(), "right", right.String())
+	r.deps.Owner.DescriptorChanged(r, left)
+	return nil
+}
+
+// snapshotForRaft names the state that a snapshot would have now. What is sent is taken later, from
+// the engine, and may be newer.
+func (r *Replica) snapshotForRaft() (*pb.Snapshot, error) {
+	s := r.snapshotState()
+	if s.desc == nil {
+		return nil, raft.ErrSnapshotTemporarilyUnavailable
+	}
+	return &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
+		ConfState: confState(s.desc), Index: new(s.applied.AppliedIndex), Term: new(s.applied.AppliedTerm),
+	}}, nil
+}
+
+// ClosedTarget is the closed timestamp that the leader aims at.
+func (r *Replica) closedTarget(s *state) hlc.Timestamp {
+	now := r.deps.Clock.Peek()
+	return hlc.Timestamp{WallTime: now.WallTime - int64(r.deps.Knobs.ClosedLag)}.Forward(s.applied.ClosedTS)
+}

@@ -1,0 +1,169 @@
+package replica
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// command is the payload of a log entry.
+//
+//	01 | flags | id 8 | [closed 12] [gc 12] [max write 12] [5 stats, zigzag varints]
+//	   | [descriptor: length, bytes] [split: length, right descriptor, 5 stats, zigzag varints] | batch
+//
+// The batch is the rest. A configuration change carries the same payload as its context.
+type command struct {
+	// id lets the proposer find its proposal again. It is unique among all proposals of the range, for ever.
+	id       uint64
+	closed   hlc.Timestamp
+	gc       hlc.Timestamp
+	maxWrite hlc.Timestamp
+	stats    kv.Stats
+	// desc is the range's new descriptor, one generation on.
+	desc *kv.RangeDescriptor
+	// right is the descriptor of the new range to the right, in a split; rightStats its share.
+	right      *kv.RangeDescriptor
+	rightStats kv.Stats
+	// checksum asks every replica for a checksum of the state after this entry.
+	checksum bool
+	batch    []byte
+}
+
+const (
+	commandVersion = 1
+
+	cmdClosed = 1 << iota >> 1
+	cmdGC
+	cmdMaxWrite
+	cmdStats
+	cmdDesc
+	cmdSplit
+	cmdChecksum
+	cmdAll = cmdChecksum<<1 - 1
+)
+
+var errCommand = errors.New("replica: corrupt command")
+
+func (c *command) append(dst []byte) []byte {
+	var flags byte
+	if !c.closed.IsEmpty() {
+		flags |= cmdClosed
+	}
+	if !c.gc.IsEmpty() {
+		flags |= cmdGC
+	}
+	if !c.maxWrite.IsEmpty() {
+		flags |= cmdMaxWrite
+	}
+	if c.stats != (kv.Stats{}) {
+		flags |= cmdStats
+	}
+	if c.desc != nil {
+		flags |= cmdDesc
+	}
+	if c.right != nil {
+		flags |= cmdSplit
+	}
+	if c.checksum {
+		flags |= cmdChecksum
+	}
+	dst = append(dst, commandVersion, flags)
+	dst = binary.BigEndian.AppendUint64(dst, c.id)
+	for _, t := range [3]hlc.Timestamp{c.closed, c.gc, c.maxWrite} {
+		if !t.IsEmpty() {
+			dst = t.Append(dst)
+		}
+	}
+	if flags&cmdStats != 0 {
+		dst = appendStats(dst, &c.stats)
+	}
+	if c.desc != nil {
+		dst = appendDesc(dst, c.desc)
+	}
+	if c.right != nil {
+		dst = appendStats(appendDesc(dst, c.right), &c.rightStats)
+	}
+	return append(dst, c.batch...)
+}
+
+// decode reads what append wrote; the batch aliases b.
+func (c *command) decode(b []byte) error {
+	*c = command{}
+	if len(b) < 10 {
+		return errCommand
+	}
+	if b[0] != commandVersion || b[1] > cmdAll {
+		return fmt.Errorf("replica: command version %d with flags %x is not supported", b[0], b[1])
+	}
+	flags := b[1]
+	c.id = binary.BigEndian.Uint64(b[2:])
+	b = b[10:]
+	var err error
+	for i, t := range [3]*hlc.Timestamp{&c.closed, &c.gc, &c.maxWrite} {
+		if flags&(cmdClosed<<i) != 0 {
+			if *t, b, err = hlc.Decode(b); err != nil {
+				return errCommand
+			}
+		}
+	}
+	if flags&cmdStats != 0 {
+		if b, err = decodeStats(b, &c.stats); err != nil {
+			return err
+		}
+	}
+	if flags&cmdDesc != 0 {
+		if c.desc, b, err = decodeDesc(b); err != nil {
+			return err
+		}
+	}
+	if flags&cmdSplit != 0 {
+		if c.right, b, err = decodeDesc(b); err != nil {
+			return err
+		}
+		if b, err = decodeStats(b, &c.rightStats); err != nil {
+			return err
+		}
+		if c.desc == nil {
+			return errCommand
+		}
+	}
+	c.checksum = flags&cmdChecksum != 0
+	c.batch = b
+	return nil
+}
+
+func appendStats(dst []byte, s *kv.Stats) []byte {
+	for _, v := range [5]int64{s.LiveRows, s.LiveBytes, s.Versions, s.Bytes, s.Locks} {
+		dst = binary.AppendVarint(dst, v)
+	}
+	return dst
+}
+
+func decodeStats(b []byte, s *kv.Stats) ([]byte, error) {
+	for _, v := range [5]*int64{&s.LiveRows, &s.LiveBytes, &s.Versions, &s.Bytes, &s.Locks} {
+		x, n := binary.Varint(b)
+		if n <= 0 {
+			return nil, errCommand
+		}
+		*v, b = x, b[n:]
+	}
+	return b, nil
+}
+
+func appendDesc(dst []byte, d *kv.RangeDescriptor) []byte {
+	w := d.AppendWire(nil)
+	dst = binary.AppendUvarint(dst, uint64(len(w)))
+	return append(dst, w...)
+}
+
+func decodeDesc(b []byte) (*kv.RangeDescriptor, []byte, error) {
+	n, w := binary.Uvarint(b)
+	if w <= 0 || n > uint64(len(b)-w) {
+		return nil, nil, errCommand
+	}
+	d, err := kv.DecodeDescriptor(b[w : w+int(n)])
+	return d, b[w+int(n):], err
+}

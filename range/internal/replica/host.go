@@ -1,0 +1,118 @@
+package replica
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Support is the store's side of package liveness, safe for concurrent use.
+type Support interface {
+	// Supports: see liveness.Machine.Supports.
+	Supports(s kv.StoreID, epoch uint64) bool
+	SupportEpoch(s kv.StoreID) uint64
+	SupportFrom(s kv.StoreID) (epoch uint64, until hlc.Timestamp)
+	MayVote() bool
+	// MayServe returns an error if the store must not serve at now: it has
+	// fenced itself, its clock's ceiling is not persisted far enough, or it is closing.
+	MayServe(now hlc.Timestamp) *kv.Error
+}
+
+// Owner is what a replica asks of the store that holds it. Its methods are called by the
+// goroutine that processes the replica, and must neither block nor process replicas.
+type Owner interface {
+	// SendRaft takes messages, all to one store.
+	SendRaft(to kv.Replica, msgs []*raftlog.Message)
+	// Signal puts the replica into the scheduler's queue.
+	Signal(r *Replica)
+	// SnapshotWanted is told that Raft wants to send a snapshot to the replica.
+	SnapshotWanted(r *Replica, to kv.Replica)
+	// SplitRight prepares for the application of a split of left: it returns the
+	// replica of the right range that is here already, uninitialised, or nil; drop is true if a
+	// later replica of the right range was here, so that the right side's data must go.
+	// The call and SplitDone bracket the application.
+	SplitRight(left *Replica, right *kv.RangeDescriptor) (r *Replica, drop bool, err error)
+	// SplitDone hands over the new replica after the split was applied; it is nil if it was dropped.
+	SplitDone(left, right *Replica, desc *kv.RangeDescriptor)
+	// DescriptorChanged is told after a change of bounds or replicas was applied, LeadershipBegan after the
+	// replica has begun to serve, Removed that the replica was removed from its range.
+	DescriptorChanged(r *Replica, desc *kv.RangeDescriptor)
+	LeadershipBegan(r *Replica)
+	Removed(r *Replica, below kv.ReplicaID)
+	// Checksum computes a checksum in the background.
+	Checksum(r *Replica, id uint64)
+}
+
+// Deps are the parts that all replicas of a store share.
+type Deps struct {
+	Node    kv.NodeID
+	Store   kv.StoreID
+	Engine  *engine.Engine
+	Clock   *hlc.Clock
+	Support Support
+	Owner   Owner
+	// Run processes an idle replica on the caller's goroutine, or signals it.
+	Run    func(r *Replica)
+	Budget *raftlog.Budget
+	Locks  concurrency.Config
+	Log    *slog.Logger
+
+	Metrics *Metrics
+	Knobs   Knobs
+	// Hooks plant bugs, for the tests of the tests.
+	Hooks Hooks
+}
+
+// Knobs: see store.Knobs.
+type Knobs struct {
+	ElectionTicks, HeartbeatTicks int
+	QuietTicks                    int
+	MaxProposalBytes              int64
+	InflightBytes                 int64
+	ClosedLag                     time.Duration
+}
+
+// Hooks plant bugs that tests must catch.
+type Hooks struct {
+	// ServeEarly: a new leader serves before it has applied an entry of its own term.
+	ServeEarly bool
+}
+
+// Metrics counts, for all replicas of a store.
+type Metrics struct {
+	Fsyncs        atomic.Int64 // synced commits of the Raft log
+	Rounds        atomic.Int64 // passes of the processor
+	SharedRounds  atomic.Int64 // fsyncs that served more than one range
+	Appended      atomic.Int64 // entries
+	AppendedBytes atomic.Int64
+	Proposals     atomic.Int64
+	Applied       atomic.Int64 // entries
+	RaftSent      atomic.Int64
+	RaftReceived  atomic.Int64
+	GateDropped   atomic.Int64 // votes that the gate dropped
+	Campaigns     atomic.Int64
+	Leaderships   atomic.Int64
+	Requests      atomic.Int64
+	Writes        atomic.Int64
+	LeaseMisses   atomic.Int64 // requests refused since support had run out
+	Overloaded    atomic.Int64
+	Lost          atomic.Int64 // proposals that were lost, and said so
+	Unknown       atomic.Int64 // proposals whose outcome could not be told
+	Stopped       atomic.Int64 // replicas stopped by an inconsistency
+	Splits        atomic.Int64
+	ReplicaMoves  atomic.Int64
+	SnapshotsOut  atomic.Int64
+	SnapshotsIn   atomic.Int64
+	Truncations   atomic.Int64
+	FollowerReads atomic.Int64
+}
+
+// background is the context of work that no client waits for.
+var background = context.Background()

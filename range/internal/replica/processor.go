@@ -1,0 +1,91 @@
+package replica
+
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/range/internal/engine"
+)
+
+// maxRounds is how often a set of replicas is taken around before others get a turn.
+const maxRounds = 4
+
+// Processor drives the Raft side of replicas: it is what the scheduler runs.
+type Processor struct {
+	deps *Deps
+}
+
+// NewProcessor returns a processor for the replicas that share deps.
+func NewProcessor(deps *Deps) *Processor { return &Processor{deps: deps} }
+
+// Process takes every replica's inbox, writes all that must be written with one fsync, and goes on with
+// those that have more to do. No replica may be processed by two goroutines at a time.
+func (p *Processor) Process(batch []*Replica) {
+	m := p.deps.Metrics
+	var first [8]*Replica
+	set := append(first[:0], batch...)
+	for _, r := range set {
+		r.raftMu.Lock()
+	}
+	b := p.deps.Engine.DB().NewBatch()
+	defer func() { b.Close() }()
+	for round := 0; len(set) > 0; round++ {
+		m.Rounds.Add(1)
+		sync, writers := false, 0
+		next := set[:0]
+		for _, r := range set {
+			var more, s bool
+			r.guarded(func() { more, s = r.begin(b) })
+			if s {
+				sync = true
+				writers++
+			}
+			if more {
+				next = append(next, r)
+			} else {
+				r.raftMu.Unlock()
+			}
+		}
+		set = next
+		for _, r := range set {
+			r.guarded(r.applyEarly)
+		}
+		if !b.Empty() {
+			opts := pebble.NoSync
+			if sync {
+				opts = pebble.Sync
+				m.Fsyncs.Add(1)
+				if writers > 1 {
+					m.SharedRounds.Add(1)
+				}
+				m.AppendedBytes.Add(int64(b.Len()))
+			}
+			if err := b.Commit(opts); err != nil {
+				for _, r := range set {
+					r.hasReady = false
+					r.stop(engine.Classify(err))
+				}
+			}
+			if b.Len() > 1<<20 {
+				b.Close()
+				b = p.deps.Engine.DB().NewBatch()
+			} else {
+				b.Reset()
+			}
+		}
+		next = set[:0]
+		for _, r := range set {
+			var more bool
+			r.guarded(func() { more = r.finish() })
+			switch {
+			case more && round < maxRounds:
+				next = append(next, r)
+			default:
+				if more {
+					p.deps.Owner.Signal(r)
+				}
+				r.raftMu.Unlock()
+			}
+		}
+		set = next
+	}
+}

@@ -1,0 +1,490 @@
+package replica
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+	"go.etcd.io/raft/v3/tracker"
+
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// maxInboxMessages bounds the Raft messages that wait for a replica; more are dropped.
+const maxInboxMessages = 4096
+
+// outbox collects messages by receiver until they are handed to the transport.
+type outbox struct {
+	to   []kv.Replica
+	msgs [][]*raftlog.Message
+}
+
+func (o *outbox) add(to kv.Replica, m *raftlog.Message) {
+	for i := range o.to {
+		if o.to[i].StoreID == to.StoreID {
+			o.msgs[i] = append(o.msgs[i], m)
+			return
+		}
+	}
+	o.to = append(o.to, to)
+	o.msgs = append(o.msgs, []*raftlog.Message{m})
+}
+
+// Deliver puts a Raft message into the inbox. The caller has moved the clock past m.Now.
+func (r *Replica) Deliver(m *raftlog.Message) {
+	r.inboxMu.Lock()
+	if len(r.messages) >= maxInboxMessages || r.shutErr != nil {
+		r.inboxMu.Unlock()
+		return
+	}
+	r.messages = append(r.messages, m)
+	r.inboxMu.Unlock()
+	r.deps.Owner.Signal(r)
+}
+
+// Tick advances Raft's clock, unless the group is quiet.
+func (r *Replica) Tick() {
+	if r.quiet.Load() {
+		return
+	}
+	r.inboxMu.Lock()
+	r.ticks++
+	r.inboxMu.Unlock()
+	r.deps.Owner.Signal(r)
+}
+
+// Wake ends the group's quiet: somebody must hear from it.
+func (r *Replica) Wake() {
+	r.post(func(err error) {
+		if err != nil || r.raft == nil {
+			return
+		}
+		r.wake()
+		if r.role == raft.StateLeader {
+			// A beat at once: the follower that it is for may not know that there is a leader. (MsgBeat is
+			// local; RawNode takes it if it seems to come from a local thread.)
+			if err := r.raft.Step(&pb.Message{Type: pb.MsgBeat.Enum(), From: new(uint64(raft.LocalAppendThread))}); err != nil {
+				r.log.Debug("beat", "err", err)
+			}
+		}
+	})
+}
+
+func (r *Replica) wake() {
+	r.idleTicks = 0
+	r.quiet.Store(false)
+}
+
+// Withdrawn is told that this store has ceased to support store s: the replica forgets a leader
+// there and campaigns after the given number of ticks, if there is no leader by then.
+func (r *Replica) Withdrawn(s kv.StoreID, delay int) {
+	r.post(func(err error) {
+		if err != nil || r.raft == nil || r.following.store != s || r.role != raft.StateFollower {
+			return
+		}
+		if f := &r.following; f.epoch != 0 && r.deps.Support.Supports(f.store, f.epoch) {
+			return // it is back under a new epoch
+		}
+		r.wake()
+		r.forgetLeader()
+		r.campaign = max(1, delay)
+	})
+}
+
+// Campaign makes the replica stand for leadership after the given number of ticks, if it may then.
+func (r *Replica) Campaign(delay int) {
+	r.post(func(err error) {
+		if err != nil || r.raft == nil {
+			return
+		}
+		r.wake()
+		if delay == 0 {
+			r.stand()
+			return
+		}
+		r.campaign = delay
+	})
+}
+
+// stand campaigns, if nothing speaks against it. raftMu is held.
+func (r *Replica) stand() {
+	if r.role == raft.StateLeader || !r.mayCampaign() {
+		return
+	}
+	r.deps.Metrics.Campaigns.Add(1)
+	r.forgetLeader()
+	if err := r.raft.Campaign(); err != nil {
+		r.log.Debug("campaign", "err", err)
+	}
+}
+
+// begin takes the inbox, steps Raft, and puts what must be written into b. It reports
+// whether there is something to do after b has been committed, and whether b must be synced. raftMu is held.
+func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
+	r.inboxMu.Lock()
+	msgs, props, calls, ticks := r.messages, r.proposals, r.calls, r.ticks
+	r.messages, r.proposals, r.calls, r.ticks = nil, nil, nil, 0
+	r.inboxMu.Unlock()
+
+	stopped := r.snapshotState().stopped
+	for _, f := range calls {
+		if stopped != nil {
+			f(stopped)
+		} else {
+			f(nil)
+		}
+	}
+	if stopped != nil || r.raft == nil {
+		for _, p := range props {
+			r.end(p, r.notLeader())
+		}
+		return false, false
+	}
+	for _, m := range msgs {
+		r.step(m)
+	}
+	for range min(ticks, 2*r.deps.Knobs.ElectionTicks) {
+		r.tick()
+	}
+	for _, p := range props {
+		r.propose(p)
+	}
+	if !r.raft.HasReady() {
+		r.settleSnapshot()
+		return false, false
+	}
+	r.rd, r.hasReady = r.raft.Ready(), true
+	sync = r.prepare(b)
+	r.settleSnapshot()
+	return true, sync
+}
+
+func (r *Replica) step(m *raftlog.Message) {
+	r.deps.Metrics.RaftReceived.Add(1)
+	if r.gate(m) {
+		r.deps.Metrics.GateDropped.Add(1)
+		return
+	}
+	if r.quiet.Load() {
+		switch m.Raft.GetType() {
+		case pb.MsgHeartbeat, pb.MsgHeartbeatResp: // they do not end the quiet
+		default:
+			r.wake()
+		}
+	}
+	if m.Raft.GetType() == pb.MsgSnap && (r.staged == nil || r.staged.Index != m.Raft.Snapshot.GetMetadata().GetIndex()) {
+		return // its data did not come with it
+	}
+	if _, ok := r.peers[m.From.ReplicaID]; !ok {
+		r.peers[m.From.ReplicaID] = m.From // not in our descriptor (yet): to be able to answer
+	}
+	if err := r.raft.Step(m.Raft); err != nil {
+		if err != raft.ErrProposalDropped && err != raft.ErrStepPeerNotFound {
+			r.log.Debug("step", "type", m.Raft.GetType().String(), "err", err)
+		}
+		return
+	}
+	switch m.Raft.GetType() {
+	case pb.MsgAppResp, pb.MsgHeartbeatResp:
+		r.acknowledged(m)
+	default:
+		r.follow(m)
+	}
+}
+
+func (r *Replica) tick() {
+	if r.campaign > 0 {
+		if r.campaign--; r.campaign == 0 {
+			if r.lead == 0 || r.following.epoch == 0 || !r.deps.Support.Supports(r.following.store, r.following.epoch) {
+				r.stand()
+			}
+		}
+	}
+	switch r.role {
+	case raft.StateLeader:
+		if r.snapshotState().transferring && r.raft.BasicStatus().LeadTransferee == 0 {
+			r.resign() // the target did not win in time, and this term is over for us
+			return
+		}
+		if r.maySleep() {
+			r.quiet.Store(true)
+			r.raftLog.DropCache()
+			return
+		}
+	default:
+		if !r.mayCampaign() {
+			// The follower of a leader that its store supports needs no election clock.
+			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
+				if r.idleTicks++; r.idleTicks > r.deps.Knobs.QuietTicks && len(r.pending) == 0 {
+					r.quiet.Store(true)
+					r.raftLog.DropCache()
+				}
+			}
+			return
+		}
+	}
+	r.raft.Tick()
+	r.checkPending()
+}
+
+// maySleep reports whether a leader's group has been idle long enough and everybody has everything,
+// under support that its followers have acknowledged.
+func (r *Replica) maySleep() bool {
+	s := r.snapshotState()
+	r.idleTicks++
+	if r.idleTicks <= r.deps.Knobs.QuietTicks || !s.serving || s.transferring || len(r.pending) > 0 || s.desc.InJoint() {
+		return false
+	}
+	last := r.raftLog.Last().Index
+	if s.applied.AppliedIndex != last {
+		return false
+	}
+	all := true
+	r.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+		if id != uint64(r.rid) && (pr.Match != last || !pr.RecentActive) {
+			all = false
+		}
+	})
+	if !all {
+		return false
+	}
+	// Everybody must count for the lease, or it would depend on fewer than it could.
+	r.acksMu.Lock()
+	defer r.acksMu.Unlock()
+	for _, p := range s.desc.Replicas {
+		if p.ReplicaID == r.rid {
+			continue
+		}
+		if a := r.acks[p.ReplicaID]; a.term != s.term {
+			return false
+		} else if epoch, _ := r.deps.Support.SupportFrom(p.StoreID); epoch != a.epoch {
+			return false
+		}
+	}
+	return true
+}
+
+// propose hands a proposal to Raft. raftMu is held.
+func (r *Replica) propose(p *proposal) {
+	r.wake()
+	if p.closed != nil {
+		r.closed.end(p.closed)
+	}
+	s := r.snapshotState()
+	if r.role != raft.StateLeader || r.term != p.term || s.transferring {
+		r.end(p, r.notLeader())
+		return
+	}
+	var err error
+	if p.conf != nil {
+		p.conf.Context = p.data
+		err = r.raft.ProposeConfChange(p.conf)
+	} else {
+		err = r.raft.Propose(p.data)
+	}
+	if err != nil {
+		e := r.notLeader()
+		if err == raft.ErrProposalDropped && r.role == raft.StateLeader && !s.transferring {
+			e = kv.Errorf(kv.CodeOverloaded, "range %d has too much in flight", r.id)
+		}
+		r.end(p, e)
+		return
+	}
+	r.deps.Metrics.Proposals.Add(1)
+	r.pending[p.id] = p
+}
+
+// checkPending gives up waiting (not hoping) for proposals of a leader that was deposed
+// or is cut off, so that its clients can ask elsewhere.
+func (r *Replica) checkPending() {
+	if len(r.pending) == 0 {
+		r.pendingAt = 0
+		return
+	}
+	r.pendingAt++
+	limit := 5 * r.deps.Knobs.ElectionTicks
+	if r.role != raft.StateLeader {
+		limit = r.deps.Knobs.ElectionTicks
+	}
+	if r.pendingAt < limit {
+		return
+	}
+	r.pendingAt = 0
+	for _, p := range r.pending {
+		p.giveUp()
+	}
+}
+
+// prepare handles the part of the Ready that comes before the disk: it publishes changes of
+// role, sends what need not wait, and puts entries and hard state into b. It reports whether b must be synced.
+func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
+	rd := &r.rd
+	if !raft.IsEmptyHardState(rd.HardState) && rd.HardState.GetTerm() != r.term {
+		r.term = rd.HardState.GetTerm()
+	}
+	if rd.SoftState != nil {
+		r.roleChanged(rd.SoftState)
+	}
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		if err := r.applySnapshot(rd.Snapshot); err != nil {
+			r.stop(err)
+			return false
+		}
+	}
+	r.held = r.held[:0]
+	for _, m := range rd.Messages {
+		switch m.GetType() {
+		case pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp:
+			r.held = append(r.held, m) // they speak of what must be on disk
+		case pb.MsgSnap:
+			r.deps.Owner.SnapshotWanted(r, r.peers[kv.ReplicaID(m.GetTo())])
+		default:
+			r.send(m)
+		}
+	}
+	r.flush()
+	if len(rd.Entries) > 0 {
+		if err := r.raftLog.Append(b, rd.Entries); err != nil {
+			r.stop(err)
+			return false
+		}
+		r.deps.Metrics.Appended.Add(int64(len(rd.Entries)))
+	}
+	// A commit index alone is not worth a write: restart takes the applied index for it.
+	if !raft.IsEmptyHardState(rd.HardState) && (rd.MustSync || len(rd.Entries) > 0) {
+		if err := r.raftLog.SetHardState(b, rd.HardState); err != nil {
+			r.stop(err)
+			return false
+		}
+	}
+	return rd.MustSync
+}
+
+// applyEarly applies the committed entries that were in the log before this Ready, so that
+// their clients need not wait for the fsync of what comes after.
+func (r *Replica) applyEarly() {
+	ents := r.rd.CommittedEntries
+	if !r.hasReady || len(ents) == 0 {
+		return
+	}
+	n := len(ents)
+	if len(r.rd.Entries) > 0 {
+		first := r.rd.Entries[0].GetIndex()
+		n = 0
+		for n < len(ents) && ents[n].GetIndex() < first {
+			n++
+		}
+	}
+	if n > 0 {
+		r.apply(ents[:n])
+		r.rd.CommittedEntries = ents[n:]
+	}
+}
+
+// finish handles the part of the Ready that comes after the sync. It reports whether Raft has more to do.
+func (r *Replica) finish() (more bool) {
+	if !r.hasReady {
+		return false
+	}
+	for i, m := range r.held {
+		r.send(m)
+		r.held[i] = nil
+	}
+	r.flush()
+	if len(r.rd.CommittedEntries) > 0 {
+		r.apply(r.rd.CommittedEntries)
+	}
+	if !r.hasReady { // stopped
+		return false
+	}
+	r.hasReady = false
+	rd := r.rd
+	r.rd = raft.Ready{}
+	r.raft.Advance(rd)
+	return r.raft.HasReady()
+}
+
+func (r *Replica) roleChanged(s *raft.SoftState) {
+	old := r.role
+	r.role, r.lead = s.RaftState, kv.ReplicaID(s.Lead)
+	r.mu.Lock()
+	r.state.lead = r.lead
+	was := r.state.serving
+	if r.state.serving && (s.RaftState != raft.StateLeader || r.state.term != r.term) {
+		r.state.serving = false
+	}
+	if s.RaftState != raft.StateLeader {
+		r.state.transferring = false
+	}
+	r.mu.Unlock()
+	if was && s.RaftState != raft.StateLeader || old == raft.StateLeader && s.RaftState != raft.StateLeader {
+		r.log.Info("leadership ended", "term", r.term)
+		r.locks.Clear(r.notLeader())
+		r.pendingAt = 0
+	} else if r.lead != 0 && s.RaftState != raft.StateLeader {
+		r.locks.Clear(r.notLeader()) // of a right side that came with its split
+	}
+	if s.RaftState == raft.StateLeader && old != raft.StateLeader {
+		r.wake()
+		r.campaign = 0
+		if r.deps.Hooks.ServeEarly {
+			r.startServing(r.term)
+		}
+	}
+}
+
+// startServing begins the leadership's service: an entry of its own term has been applied. raftMu is held.
+func (r *Replica) startServing(term uint64) {
+	floor := r.deps.Clock.Now()
+	r.tscache.SetFloor(floor)
+	r.locks.Open()
+	r.mu.Lock()
+	r.state.serving, r.state.term, r.state.since, r.state.transferring = true, term, floor, false
+	r.mu.Unlock()
+	r.deps.Metrics.Leaderships.Add(1)
+	r.log.Info("leadership began", "term", term, "applied", r.snapshotState().applied.AppliedIndex)
+	r.deps.Owner.LeadershipBegan(r)
+}
+
+func (r *Replica) send(m *pb.Message) {
+	to, ok := r.peers[kv.ReplicaID(m.GetTo())]
+	if !ok {
+		return // of a replica that is gone
+	}
+	r.deps.Metrics.RaftSent.Add(1)
+	r.out.add(to, &raftlog.Message{
+		RangeID: r.id, To: to, Epoch: r.stamp(m), Raft: m,
+		From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
+	})
+}
+
+// flush hands what was collected to the transport, with a clock reading taken now: after whatever the
+// messages speak of.
+func (r *Replica) flush() {
+	if len(r.out.to) == 0 {
+		return
+	}
+	now := r.deps.Clock.Now()
+	for i, to := range r.out.to {
+		for _, m := range r.out.msgs[i] {
+			m.Now = now
+		}
+		r.deps.Owner.SendRaft(to, r.out.msgs[i])
+		r.out.msgs[i] = nil
+	}
+	r.out.to, r.out.msgs = r.out.to[:0], r.out.msgs[:0]
+}
+
+// guarded runs f; a panic (Raft's way to report what must not be) stops the replica.
+func (r *Replica) guarded(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			r.hasReady = false
+			r.stop(fmt.Errorf("%v\n%s", p, debug.Stack()))
+		}
+	}()
+	f()
+}

@@ -1,0 +1,473 @@
+package replica
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/internal/scheduler"
+	"github.com/pamirdb/pamir/range/internal/tscache"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Raft options, and why.
+const (
+	// maxSizePerMsg: an append larger than the bandwidth-delay product of a fast network gains nothing, and
+	// smaller ones let followers sync while more is on the way.
+	maxSizePerMsg = 1 << 20
+	// maxCommittedPerReady bounds what is applied while others of the batch wait.
+	maxCommittedPerReady = 16 << 20
+	// maxInflightMsgs and maxInflightBytes let a follower 50 ms away take more than 1 GB/s,
+	// and bound what is sent in vain to one that is gone.
+	maxInflightMsgs  = 256
+	maxInflightBytes = 64 << 20
+)
+
+// Replica is one replica of a range. Its methods may be called by several goroutines,
+// except where they say otherwise.
+type Replica struct {
+	scheduler.Item
+	deps *Deps
+	id   kv.RangeID
+	rid  kv.ReplicaID
+	log  *slog.Logger
+
+	locks   *concurrency.Table
+	tscache *tscache.Cache
+
+	// The inbox: what waits for the processor.
+	inboxMu   sync.Mutex
+	messages  []*raftlog.Message
+	proposals []*proposal
+	calls     []func(err error)
+	ticks     int
+	shutErr   *kv.Error    // set by shut: nothing is taken in any more
+	inflight  atomic.Int64 // bytes of proposals not finished
+
+	// raftMu is held by whoever processes the replica. It guards the fields down to mu.
+	raftMu    sync.Mutex
+	raft      *raft.RawNode // nil until the first message or initialisation
+	raftLog   *raftlog.Log
+	rd        raft.Ready
+	hasReady  bool
+	pending   map[uint64]*proposal
+	role      raft.StateType
+	term      uint64
+	lead      kv.ReplicaID
+	idleTicks int
+	following following
+	campaign  int // ticks until a campaign that was asked for; 0 is none
+	peers     map[kv.ReplicaID]kv.Replica
+	proposed  hlc.Timestamp // the closed timestamp last put on an entry
+	staged    *StagedSnapshot
+	cmd       command // scratch
+	out       outbox
+	held      []*pb.Message // to be sent after the sync
+	pendingAt int           // ticks since the oldest pending proposal made no progress
+
+	// mu guards state, which is replaced as a whole.
+	mu    sync.RWMutex
+	state state
+
+	acksMu sync.Mutex
+	acks   map[kv.ReplicaID]ack
+	lease  atomic.Pointer[lease]
+
+	// dataEpoch is raised before the replica's data is replaced or removed: a read that
+	// began before must not be answered.
+	dataEpoch atomic.Uint64
+	quiet     atomic.Bool
+	// AdminMu serialises splits, transfers and replica changes of this range.
+	AdminMu chan struct{}
+
+	closed closedTracker
+
+	requests, writes atomic.Int64
+}
+
+// state is what requests see.
+type state struct {
+	// desc is nil until the replica is initialised. It is never changed in place.
+	desc    *kv.RangeDescriptor
+	applied mvcc.AppliedState
+	// serving: this replica leads term and has applied an entry of it. since is when that began.
+	serving bool
+	term    uint64
+	since   hlc.Timestamp
+	// transferring: it has asked another replica to take over, and never serves again in this term.
+	transferring bool
+	lead         kv.ReplicaID
+	stopped      *kv.Error
+	removed      bool
+}
+
+// following is what the replica remembers for rule R3 of package liveness.
+type following struct {
+	replica kv.ReplicaID
+	store   kv.StoreID
+	term    uint64
+	epoch   uint64
+}
+
+// ack is a follower's latest stamped acknowledgement.
+type ack struct{ term, epoch uint64 }
+
+// lease is how far support was last known to reach in a term.
+type lease struct {
+	term uint64
+	end  hlc.Timestamp
+}
+
+// proposal is a command on its way through the log.
+type proposal struct {
+	id     uint64
+	data   []byte
+	conf   *pb.ConfChangeV2
+	term   uint64
+	size   int64
+	closed *closedBucket
+	// finish is called once, by the processor, when the outcome is known: nil for applied.
+	finish func(err *kv.Error)
+	// giveUp is called when the outcome cannot be known soon; finish follows later.
+	giveUp func()
+}
+
+// proposalIDs are random in their upper half, so that ids of different processes do not meet.
+var proposalIDs = func() *atomic.Uint64 {
+	var a atomic.Uint64
+	a.Store(rand.Uint64()<<32 | 1)
+	return &a
+}()
+
+// nextProposalID never returns 0.
+func nextProposalID() uint64 {
+	for {
+		if id := proposalIDs.Add(1); id != 0 {
+			return id
+		}
+	}
+}
+
+// New returns the replica rid of the range, with what the disk knows of it; desc is nil for an uninitialised one.
+func New(deps *Deps, id kv.RangeID, rid kv.ReplicaID) (*Replica, error) {
+	r, err := newReplica(deps, id, rid, concurrency.New(deps.Locks))
+	if err == nil {
+		r.locks.Clear(r.notLeader())
+	}
+	return r, err
+}
+
+func newReplica(deps *Deps, id kv.RangeID, rid kv.ReplicaID, locks *concurrency.Table) (*Replica, error) {
+	r := &Replica{
+		locks: locks,
+
+		deps: deps, id: id, rid: rid,
+		log:     deps.Log.With("range", int64(id), "replica", int(rid)),
+		pending: make(map[uint64]*proposal),
+		acks:    make(map[kv.ReplicaID]ack),
+		peers:   make(map[kv.ReplicaID]kv.Replica),
+		AdminMu: make(chan struct{}, 1),
+	}
+	r.tscache = tscache.New(hlc.Timestamp{})
+	r.raftMu.Lock()
+	defer r.raftMu.Unlock()
+	return r, r.load()
+}
+
+// load reads the replica's state from disk and starts Raft over it. raftMu is held.
+func (r *Replica) load() error {
+	db := r.deps.Engine.DB()
+	desc, err := mvcc.LoadDescriptor(db, r.id)
+	if err != nil {
+		return err
+	}
+	applied, ok, err := mvcc.LoadAppliedState(db, r.id)
+	if err != nil {
+		return err
+	}
+	if ok != (desc != nil) {
+		return kv.Errorf(kv.CodeCorruption, "range %d has a descriptor or an applied state, but not both", r.id)
+	}
+	if r.raftLog == nil {
+		r.raftLog, err = raftlog.Open(db, r.id, r.deps.Budget)
+	} else {
+		err = r.raftLog.Reload()
+	}
+	if err != nil {
+		return err
+	}
+	if desc != nil {
+		if me, ok := desc.ReplicaOn(r.deps.Store); ok && me.ReplicaID != r.rid {
+			return kv.Errorf(kv.CodeCorruption, "range %d: replica %d here, but the descriptor says %d", r.id, r.rid, me.ReplicaID)
+		}
+	}
+	if t := r.raftLog.Truncated().Index; applied.AppliedIndex < t || applied.AppliedIndex > r.raftLog.Last().Index {
+		return kv.Errorf(kv.CodeCorruption, "range %d: applied to %d, but the log is (%d, %d]",
+			r.id, applied.AppliedIndex, t, r.raftLog.Last().Index)
+	}
+	r.mu.Lock()
+	r.state.desc, r.state.applied = desc, applied
+	r.mu.Unlock()
+	r.setPeers(desc)
+	return r.startRaft(applied.AppliedIndex)
+}
+
+func (r *Replica) startRaft(applied uint64) error {
+	hs := r.raftLog.HardState()
+	// The commit index on disk may be behind: it is written only along with something else.
+	commit := min(max(hs.GetCommit(), applied), r.raftLog.Last().Index)
+	hs.Commit = &commit
+	r.raftLog.ConfState = func() (*pb.ConfState, error) { return confState(r.snapshotState().desc), nil }
+	r.raftLog.Snapshots = r.snapshotForRaft
+	cfg := &raft.Config{
+		ID: uint64(r.rid), Storage: r.raftLog, Applied: applied,
+		ElectionTick: r.deps.Knobs.ElectionTicks, HeartbeatTick: r.deps.Knobs.HeartbeatTicks,
+		MaxSizePerMsg:             maxSizePerMsg,
+		MaxCommittedSizePerReady:  maxCommittedPerReady,
+		MaxUncommittedEntriesSize: uint64(2 * r.deps.Knobs.InflightBytes), // our own bound on proposals is hit before
+		MaxInflightMsgs:           maxInflightMsgs, MaxInflightBytes: maxInflightBytes,
+		// PreVote: a replica that was cut off must not raise the term, and so depose the
+		// leader, when it comes back. CheckQuorum: a leader that hears from no quorum must stop
+		// taking proposals. StepDownOnRemoval: a removed leader must not go on counting itself.
+		PreVote: true, CheckQuorum: true, StepDownOnRemoval: true,
+		// A proposal is the result of an evaluation by this leader at this term; nobody else may propose it.
+		DisableProposalForwarding: true,
+		// Configuration changes are guarded by the descriptor's generation, when they are
+		// proposed and when they are applied; Raft's own check would turn them into empty entries.
+		DisableConfChangeValidation: true,
+		Logger:                      raftLogger{r.log},
+	}
+	rn, err := raft.NewRawNode(cfg)
+	if err != nil {
+		return err
+	}
+	r.raft, r.term, r.role, r.lead = rn, hs.GetTerm(), raft.StateFollower, 0
+	r.hasReady = false
+	return nil
+}
+
+func confState(d *kv.RangeDescriptor) *pb.ConfState {
+	cs := &pb.ConfState{AutoLeave: new(false)}
+	if d == nil {
+		return cs
+	}
+	joint := d.InJoint()
+	for _, p := range d.Replicas {
+		id := uint64(p.ReplicaID)
+		if p.VotesNew() {
+			cs.Voters = append(cs.Voters, id)
+		}
+		if joint && p.VotesOld() {
+			cs.VotersOutgoing = append(cs.VotersOutgoing, id)
+		}
+		switch p.Type {
+		case kv.Learner, kv.NonVoter:
+			cs.Learners = append(cs.Learners, id)
+		case kv.VoterDemoting:
+			cs.LearnersNext = append(cs.LearnersNext, id)
+		}
+	}
+	return cs
+}
+
+func (r *Replica) setPeers(desc *kv.RangeDescriptor) {
+	if desc == nil {
+		return
+	}
+	clear(r.peers)
+	for _, p := range desc.Replicas {
+		r.peers[p.ReplicaID] = p
+	}
+}
+
+// ID returns the range's id, ReplicaID the replica's.
+func (r *Replica) ID() kv.RangeID { return r.id }
+
+// ReplicaID: see ID.
+func (r *Replica) ReplicaID() kv.ReplicaID { return r.rid }
+
+// Desc returns the descriptor as applied here; nil if the replica is not initialised. It must not be changed.
+func (r *Replica) Desc() *kv.RangeDescriptor { return r.snapshotState().desc }
+
+// Applied returns the applied state.
+func (r *Replica) Applied() mvcc.AppliedState { return r.snapshotState().applied }
+
+// Me returns this replica as the descriptor has it, or without a type if it does not.
+func (r *Replica) Me() kv.Replica {
+	if d := r.Desc(); d != nil {
+		if p, ok := d.ReplicaByID(r.rid); ok {
+			return p
+		}
+	}
+	return kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid, Type: kv.Learner}
+}
+
+// Locks returns the lock table, for views and for resolution of waits.
+func (r *Replica) Locks() *concurrency.Table { return r.locks }
+
+func (r *Replica) snapshotState() state {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.state
+}
+
+// Serving reports whether the replica leads and serves, and in which term.
+func (r *Replica) Serving() (term uint64, ok bool) {
+	s := r.snapshotState()
+	return s.term, s.serving && !s.transferring && s.stopped == nil
+}
+
+// LeaderStore returns the store of the leader that the replica knows; 0 if it knows none.
+func (r *Replica) LeaderStore() kv.StoreID {
+	s := r.snapshotState()
+	if s.desc == nil || s.lead == 0 {
+		return 0
+	}
+	p, _ := s.desc.ReplicaByID(s.lead)
+	return p.StoreID
+}
+
+// Quiet reports whether the group is asleep as far as this replica is concerned.
+func (r *Replica) Quiet() bool { return r.quiet.Load() }
+
+func (r *Replica) notLeader() *kv.Error {
+	s := r.snapshotState()
+	return r.notLeaderIn(&s)
+}
+
+func (r *Replica) notLeaderIn(s *state) *kv.Error {
+	e := &kv.Error{Code: kv.CodeNotLeader, Message: fmt.Sprintf("replica %d of range %d does not lead", r.rid, r.id)}
+	if s.desc != nil {
+		e.Descriptors = []kv.RangeDescriptor{*s.desc}
+		if s.lead != 0 && s.lead != r.rid {
+			e.Leader, _ = s.desc.ReplicaByID(s.lead)
+		}
+	}
+	return e
+}
+
+// stop ends the replica's part in its range after an inconsistency or a disk error. raftMu is held.
+func (r *Replica) stop(err error) {
+	ke := kv.AsError(err)
+	if ke.Code != kv.CodeCorruption && ke.Code != kv.CodeDiskFull && ke.Code != kv.CodeUnavailable {
+		ke = kv.Errorf(kv.CodeCorruption, "range %d, replica %d stopped: %v", r.id, r.rid, err)
+	}
+	r.mu.Lock()
+	first := r.state.stopped == nil
+	if first {
+		r.state.stopped = ke
+	}
+	r.state.serving = false
+	r.mu.Unlock()
+	if !first {
+		return
+	}
+	r.hasReady = false
+	r.deps.Metrics.Stopped.Add(1)
+	r.log.Error("replica stopped", "err", err)
+	r.locks.Clear(ke)
+	r.failAll(kv.Errorf(kv.CodeUnknownOutcome, "the replica stopped: %v", err))
+}
+
+// Close ends the replica: what is pending gets "outcome unknown". The scheduler must not run any more.
+func (r *Replica) Close() {
+	r.raftMu.Lock()
+	defer r.raftMu.Unlock()
+	r.shut(kv.Errorf(kv.CodeUnavailable, "the store is closing"))
+}
+
+// shut makes the replica refuse everything from now on. raftMu is held.
+func (r *Replica) shut(why *kv.Error) {
+	r.inboxMu.Lock()
+	r.shutErr = why
+	calls := r.calls
+	r.calls, r.messages = nil, nil
+	r.inboxMu.Unlock()
+	for _, f := range calls {
+		f(why)
+	}
+	r.dataEpoch.Add(1)
+	r.mu.Lock()
+	r.state.serving = false
+	if r.state.stopped == nil {
+		r.state.stopped = why
+	}
+	r.mu.Unlock()
+	r.locks.Clear(why)
+	r.failAll(kv.Errorf(kv.CodeUnknownOutcome, "%s", why.Message))
+	r.raftLog.DropCache()
+}
+
+// failAll ends every proposal: those that were proposed with err, those that were not with "not the leader".
+func (r *Replica) failAll(err *kv.Error) {
+	r.inboxMu.Lock()
+	waiting := r.proposals
+	r.proposals = nil
+	r.inboxMu.Unlock()
+	for _, p := range waiting {
+		r.end(p, r.notLeader())
+	}
+	for id, p := range r.pending {
+		delete(r.pending, id)
+		if err.Code == kv.CodeUnknownOutcome {
+			r.deps.Metrics.Unknown.Add(1)
+		}
+		r.end(p, err)
+	}
+}
+
+// end tells a proposal's outcome.
+func (r *Replica) end(p *proposal, err *kv.Error) {
+	r.inflight.Add(-p.size)
+	p.finish(err)
+}
+
+// Call runs f on the goroutine that processes the replica, soon, and waits for it.
+func (r *Replica) Call(f func() error) error {
+	done := make(chan error, 1)
+	r.post(func(err error) {
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	})
+	return <-done
+}
+
+// post queues f for the processor, which calls it with nil, or with an error if the replica has been shut.
+func (r *Replica) post(f func(err error)) {
+	r.inboxMu.Lock()
+	if e := r.shutErr; e != nil {
+		r.inboxMu.Unlock()
+		f(e)
+		return
+	}
+	r.calls = append(r.calls, f)
+	r.inboxMu.Unlock()
+	r.deps.Owner.Signal(r)
+}
+
+// raftLogger lets Raft's warnings and errors through; its notes go to the debug level.
+type raftLogger struct{ l *slog.Logger }
+
+func (l raftLogger) Debug(v ...any)              {}
+func (l raftLogger) Debugf(f string, v ...any)   {}
+func (l raftLogger) Info(v ...any)               {}
+func (l raftLogger) Infof(f string, v ...any)    {}
+func (l raftLogger) Warning(v ...any)            { l.l.Debug(fmt.Sprint(v...)) }
+func (l raftLogger) Warningf(f string, v ...any) { l.l.Debug(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Error(v ...any)              { l.l.Error(fmt.Sprint(v...)) }
+func (l raftLogger) Errorf(f string, v ...any)   { l.l.Error(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Fatal(v ...any)              { panic(fmt.Sprint(v...)) }
+func (l raftLogger) Fatalf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Panic(v ...any)              { panic(fmt.Sprint(v...)) }
+func (l raftLogger) Panicf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }

@@ -1,0 +1,374 @@
+package replica
+
+import (
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Send executes a batch on this replica. Admin requests are not for it. The caller has moved
+// the clock past req.Now.
+func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	r.deps.Metrics.Requests.Add(1)
+	r.requests.Add(1)
+	s := r.snapshotState()
+	if s.desc == nil || s.removed {
+		return nil, kv.Errorf(kv.CodeRangeNotFound, "replica %d of range %d is not initialised, or was removed", r.rid, r.id)
+	}
+	if req.AnyReplica && !s.serving {
+		if resp, err, ok := r.followerRead(ctx, &s, req); ok {
+			return resp, err
+		}
+	}
+	ts := requestTS(req)
+	if err := r.mayServe(&s, ts); err != nil {
+		return nil, err
+	}
+	if err := checkBounds(s.desc, req); err != nil {
+		return nil, err
+	}
+	var latchBuf [4]eval.Latch
+	g, err := r.locks.Sequence(ctx, req, eval.Latches(latchBuf[:0], req))
+	if err != nil {
+		return nil, err
+	}
+	for {
+		resp, eff, p, err := r.evaluate(ctx, req, ts)
+		if err == nil {
+			if p != nil {
+				return r.replicate(ctx, g, p, eff, resp)
+			}
+			if eff != nil {
+				r.tellLocks(eff)
+			}
+			g.Finish()
+			return resp, nil
+		}
+		conflict, ok := err.(*eval.ConflictError)
+		if !ok {
+			g.Finish()
+			return nil, err
+		}
+		if err := g.HandleConflict(ctx, conflict); err != nil {
+			g.Finish()
+			return nil, err
+		}
+	}
+}
+
+// evaluate runs the batch once, under latches. It returns a proposal if the effects must be replicated.
+func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
+	// The state may be another one than before the latches were taken.
+	epoch := r.dataEpoch.Load()
+	s := r.snapshotState()
+	if err := r.mayServe(&s, ts); err != nil {
+		return nil, nil, nil, err
+	}
+	if err := checkBounds(s.desc, req); err != nil {
+		return nil, nil, nil, err
+	}
+	db := r.deps.Engine.DB()
+	env := eval.Env{
+		Reader: db, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
+		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold,
+		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch,
+	}
+	var bucket *closedBucket
+	if writes(req) {
+		if err := r.deps.Engine.CheckSpace(); err != nil {
+			return nil, nil, nil, err
+		}
+		bucket = r.closed.begin(r.closedTarget(&s))
+		env.ClosedTS = bucket.floor
+	}
+	resp, eff, err := eval.Evaluate(ctx, &env, req)
+	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty()) {
+		if bucket != nil {
+			r.closed.end(bucket)
+		}
+		if err == nil {
+			// What was read must have been there all the while, and the timestamp it was read at in the end be ours.
+			if r.dataEpoch.Load() != epoch {
+				return nil, nil, nil, r.notLeader()
+			}
+			if ts.Less(resp.ReadTS) {
+				if err := r.mayServe(&s, resp.ReadTS); err != nil {
+					return nil, nil, nil, err
+				}
+			}
+		}
+		return resp, eff, nil, err
+	}
+	if bucket == nil { // a request that we took for a read
+		bucket = r.closed.begin(r.closedTarget(&s))
+	}
+	cmd := command{
+		id: nextProposalID(), gc: eff.GCThreshold, maxWrite: eff.MaxWriteTS, stats: eff.Stats,
+		closed: r.closed.closed(),
+	}
+	p, err := r.newProposal(&cmd, eff.Batch, s.term)
+	if err != nil {
+		r.closed.end(bucket)
+		return nil, nil, nil, err
+	}
+	p.closed = bucket
+	return resp, eff, p, nil
+}
+
+// newProposal makes the proposal of a command and closes its batch.
+func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*proposal, error) {
+	p := &proposal{id: cmd.id, term: term}
+	if b != nil {
+		repr := b.Repr()
+		if int64(len(repr)) > r.deps.Knobs.MaxProposalBytes {
+			err := kv.Errorf(kv.CodeTooLarge, "a write of %d bytes to one range is more than %d", len(repr), r.deps.Knobs.MaxProposalBytes)
+			if cerr := b.Close(); cerr != nil {
+				r.log.Warn("close batch", "err", cerr)
+			}
+			return nil, err
+		}
+		cmd.batch = repr
+	}
+	p.data = cmd.append(make([]byte, 0, 96+len(cmd.batch)))
+	p.size = int64(len(p.data))
+	cmd.batch = nil
+	if b != nil {
+		if err := b.Close(); err != nil {
+			return nil, kv.AsError(err)
+		}
+	}
+	if n := r.inflight.Add(p.size); n > r.deps.Knobs.InflightBytes && n > p.size {
+		r.inflight.Add(-p.size)
+		r.deps.Metrics.Overloaded.Add(1)
+		return nil, kv.Errorf(kv.CodeOverloaded, "range %d has %d bytes of writes in flight", r.id, n)
+	}
+	return p, nil
+}
+
+// replicate proposes effects and waits until they are applied, or ctx ends. The guard is finished by whoever
+// learns the outcome, so that a client that went away leaves no latch behind.
+func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
+	r.deps.Metrics.Writes.Add(1)
+	r.writes.Add(1)
+	done := make(chan *kv.Error, 2)
+	p.finish = func(err *kv.Error) {
+		if err == nil {
+			r.tellLocks(eff)
+		}
+		g.Finish()
+		done <- err
+	}
+	p.giveUp = func() {
+		select {
+		case done <- unknown("the proposal has made no progress"):
+		default:
+		}
+	}
+	r.submit(p)
+	select {
+	case err := <-done:
+		if err != nil {
+			return nil, err
+		}
+		resp.Now = r.deps.Clock.Now()
+		return resp, nil
+	case <-ctx.Done():
+		return nil, unknown("the request ended before its outcome was known: " + ctx.Err().Error())
+	}
+}
+
+func unknown(msg string) *kv.Error { return &kv.Error{Code: kv.CodeUnknownOutcome, Message: msg} }
+
+// submit puts a proposal into the inbox and, if nobody is at work on the range, processes it here and now.
+func (r *Replica) submit(p *proposal) {
+	r.inboxMu.Lock()
+	if r.shutErr != nil {
+		r.inboxMu.Unlock()
+		if p.closed != nil {
+			r.closed.end(p.closed)
+		}
+		r.end(p, r.notLeader())
+		return
+	}
+	r.proposals = append(r.proposals, p)
+	r.inboxMu.Unlock()
+	r.deps.Run(r)
+}
+
+// proposeAndWait proposes a command of the range's own, at the given term, and waits for its application.
+func (r *Replica) proposeAndWait(ctx context.Context, cmd *command, b *pebble.Batch, conf *pb.ConfChangeV2, term uint64) error {
+	p, err := r.newProposal(cmd, b, term)
+	if err != nil {
+		return err
+	}
+	p.conf = conf
+	done := make(chan *kv.Error, 2)
+	p.finish = func(err *kv.Error) { done <- err }
+	p.giveUp = func() {
+		select {
+		case done <- unknown("the proposal has made no progress"):
+		default:
+		}
+	}
+	r.submit(p)
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+		return nil
+	case <-ctx.Done():
+		return unknown("ended before the outcome was known: " + ctx.Err().Error())
+	}
+}
+
+// tellLocks tells the lock table what has been applied.
+func (r *Replica) tellLocks(eff *eval.Effects) {
+	for i := range eff.Prepared {
+		r.locks.Prepared(eff.Prepared[i])
+	}
+	for i := range eff.Resolved {
+		if l := &eff.Resolved[i]; l.Unreplicated {
+			r.locks.ReleaseTxn(l.Txn, l.Keys)
+		} else {
+			r.locks.Resolved(*l)
+		}
+	}
+}
+
+// followerRead answers a read at or below the closed timestamp; ok is false if it cannot.
+func (r *Replica) followerRead(ctx context.Context, s *state, req *kv.BatchRequest) (resp *kv.BatchResponse, err error, ok bool) {
+	if s.stopped != nil || writes(req) {
+		return nil, nil, false
+	}
+	if err := checkBounds(s.desc, req); err != nil {
+		return nil, err, true
+	}
+	db := r.deps.Engine.DB()
+	epoch := r.dataEpoch.Load()
+	env := eval.Env{
+		Reader: db, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, Stats: s.applied.Stats,
+		GCThreshold: s.applied.GCThreshold, ClosedTS: s.applied.ClosedTS, Follower: true, NewBatch: r.newBatch,
+	}
+	resp, _, err = eval.Evaluate(ctx, &env, req)
+	if err != nil || r.dataEpoch.Load() != epoch || r.Applied().GCThreshold != s.applied.GCThreshold {
+		return nil, nil, false // a lock, or not closed yet: the leader knows
+	}
+	r.deps.Metrics.FollowerReads.Add(1)
+	return resp, nil, true
+}
+
+// requestTS returns the timestamp that the batch reads at, as far as it says.
+func requestTS(req *kv.BatchRequest) hlc.Timestamp {
+	if req.Txn != nil {
+		return req.Txn.ReadTS
+	}
+	return req.Timestamp
+}
+
+// writes reports whether the batch may have effects.
+func writes(req *kv.BatchRequest) bool {
+	for _, q := range req.Requests {
+		switch q.(type) {
+		case *kv.Get, *kv.Scan, *kv.Refresh, *kv.ReleaseLocks:
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// checkBounds refuses a batch with a key outside of the range.
+func checkBounds(d *kv.RangeDescriptor, req *kv.BatchRequest) error {
+	out := keys.Span{}
+	check := func(k keys.Key) bool {
+		if d.Contains(k) {
+			return true
+		}
+		out = keys.Span{Start: k}
+		return false
+	}
+	checkAll := func(ks []keys.Key) bool {
+		for _, k := range ks {
+			if !check(k) {
+				return false
+			}
+		}
+		return true
+	}
+	span := func(s keys.Span) bool {
+		if s.Valid() && d.ContainsSpan(s) {
+			return true
+		}
+		out = s
+		return false
+	}
+	commit := func(ws []kv.Write, reads []kv.ReadSpan) bool {
+		for i := range ws {
+			if !check(ws[i].Key) {
+				return false
+			}
+		}
+		for i := range reads {
+			if !span(reads[i].Span) {
+				return false
+			}
+		}
+		return true
+	}
+	spans := func(ss []keys.Span) bool {
+		for _, s := range ss {
+			if !span(s) {
+				return false
+			}
+		}
+		return true
+	}
+	ok := true
+	for _, q := range req.Requests {
+		switch q := q.(type) {
+		case *kv.Get:
+			ok = check(q.Key)
+		case *kv.Scan:
+			ok = spans(q.Spans)
+		case *kv.Refresh:
+			ok = spans(q.Spans)
+		case *kv.Put:
+			ok = check(q.Key)
+		case *kv.Delete:
+			ok = check(q.Key)
+		case *kv.Increment:
+			ok = check(q.Key)
+		case *kv.CommitSingleRange:
+			ok = commit(q.Writes, q.Refreshes)
+		case *kv.Prepare:
+			ok = commit(q.Writes, q.Refreshes)
+		case *kv.ResolveLocks:
+			ok = checkAll(q.Keys)
+		case *kv.QueryPrepared:
+			ok = checkAll(q.Keys)
+		case *kv.QueryCommit:
+			ok = check(q.Key)
+		case *kv.StageTxn, *kv.RecoverTxn:
+			ok = req.Txn == nil || check(req.Txn.Anchor)
+		case *kv.EndTxn:
+			ok = (req.Txn == nil || check(req.Txn.Anchor)) && checkAll(q.Local)
+		}
+		if !ok {
+			return &kv.Error{
+				Code: kv.CodeRangeMismatch, Key: out.Start, Message: "outside of the range",
+				Descriptors: []kv.RangeDescriptor{*d},
+			}
+		}
+	}
+	return nil
+}
+
+func (r *Replica) newBatch() *pebble.Batch { return r.deps.Engine.DB().NewBatch() }

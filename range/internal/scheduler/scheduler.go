@@ -1,0 +1,150 @@
+package scheduler
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// States of an item.
+const (
+	idle int32 = iota
+	queued
+	running
+	again // running, and signalled since
+)
+
+// Item is what a schedulable thing embeds.
+type Item struct{ state atomic.Int32 }
+
+// Schedulable is anything that embeds Item.
+type Schedulable interface{ scheduled() *Item }
+
+func (it *Item) scheduled() *Item { return it }
+
+// Scheduler runs items of type T. The zero value is not usable.
+type Scheduler[T Schedulable] struct {
+	process func(batch []T)
+	max     int
+
+	mu      sync.Mutex
+	wake    sync.Cond
+	queue   []T // guarded by mu
+	waiting int // workers asleep; guarded by mu
+	closed  bool
+	wg      sync.WaitGroup
+}
+
+// New starts workers that process up to max items at once. process must leave what an item still has to do
+// to a signal: it calls Signal for items that need another round.
+func New[T Schedulable](workers, max int, process func(batch []T)) *Scheduler[T] {
+	s := &Scheduler[T]{process: process, max: max}
+	s.wake.L = &s.mu
+	s.wg.Add(workers)
+	for range workers {
+		go s.work()
+	}
+	return s
+}
+
+// Signal says that the item has something to do.
+func (s *Scheduler[T]) Signal(x T) {
+	it := x.scheduled()
+	for {
+		switch it.state.Load() {
+		case queued, again:
+			return
+		case running:
+			if it.state.CompareAndSwap(running, again) {
+				return
+			}
+		case idle:
+			if it.state.CompareAndSwap(idle, queued) {
+				s.push(x)
+				return
+			}
+		}
+	}
+}
+
+// Run is Signal, except that an idle item is processed by the caller before Run returns.
+func (s *Scheduler[T]) Run(x T) {
+	it := x.scheduled()
+	if !it.state.CompareAndSwap(idle, running) {
+		s.Signal(x)
+		return
+	}
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		it.state.Store(idle)
+		return
+	}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	defer s.wg.Done()
+	one := [1]T{x}
+	s.process(one[:])
+	s.finish(x)
+}
+
+func (s *Scheduler[T]) push(x T) {
+	s.mu.Lock()
+	s.queue = append(s.queue, x)
+	wake := s.waiting > 0
+	s.mu.Unlock()
+	if wake {
+		s.wake.Signal()
+	}
+}
+
+func (s *Scheduler[T]) finish(x T) {
+	it := x.scheduled()
+	if it.state.CompareAndSwap(running, idle) {
+		return
+	}
+	it.state.Store(queued) // it was "again"
+	s.push(x)
+}
+
+func (s *Scheduler[T]) work() {
+	defer s.wg.Done()
+	batch := make([]T, 0, s.max)
+	var zero T
+	for {
+		s.mu.Lock()
+		for len(s.queue) == 0 && !s.closed {
+			s.waiting++
+			s.wake.Wait()
+			s.waiting--
+		}
+		if s.closed {
+			s.mu.Unlock()
+			return
+		}
+		n := min(len(s.queue), s.max)
+		batch = append(batch[:0], s.queue[:n]...)
+		rest := copy(s.queue, s.queue[n:])
+		for i := rest; i < len(s.queue); i++ {
+			s.queue[i] = zero
+		}
+		s.queue = s.queue[:rest]
+		s.mu.Unlock()
+		for _, x := range batch {
+			x.scheduled().state.Store(running)
+		}
+		s.process(batch)
+		for i, x := range batch {
+			s.finish(x)
+			batch[i] = zero
+		}
+	}
+}
+
+// Close stops the workers after what they are doing. Items that are still queued are not processed.
+func (s *Scheduler[T]) Close() {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.wake.Broadcast()
+	s.wg.Wait()
+}

@@ -1,0 +1,60 @@
+package scheduler
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+type thing struct {
+	Item
+	pending atomic.Int64
+	done    atomic.Int64
+	busy    atomic.Int32
+}
+
+// Whatever was signalled is processed, by one goroutine at a time.
+func TestEverySignalIsSeenOnce(t *testing.T) {
+	things := make([]*thing, 7)
+	for i := range things {
+		things[i] = &thing{}
+	}
+	s := New(3, 4, func(batch []*thing) {
+		for _, x := range batch {
+			if x.busy.Add(1) != 1 {
+				panic("two goroutines process one item")
+			}
+		}
+		for _, x := range batch {
+			x.done.Add(x.pending.Swap(0))
+			x.busy.Add(-1)
+		}
+	})
+	var wg sync.WaitGroup
+	for g := range 8 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := range 5000 {
+				x := things[(i*7+g)%len(things)]
+				x.pending.Add(1)
+				if i%3 == 0 {
+					s.Run(x)
+				} else {
+					s.Signal(x)
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	require.Eventually(t, func() bool {
+		var n int64
+		for _, x := range things {
+			n += x.done.Load()
+		}
+		return n == 8*5000
+	}, 5e9, 1e6)
+	s.Close()
+}
