@@ -151,7 +151,7 @@ type (
 	//
 	// MaxTS, if not empty, bounds the commit timestamp: reads in other ranges are known to hold
 	// up to there only. If it would have to be later, the request fails with CodeWriteTooOld (TS:
-	// the timestamp that it would take) and nothing happens.
+	// the timestamp that it would take; no Key) and nothing happens.
 	CommitSingleRange struct {
 		Writes    []Write
 		Refreshes []ReadSpan

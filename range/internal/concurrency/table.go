@@ -260,9 +260,9 @@ func (t *Table) prepared(key keys.Key, txn *kv.TxnMeta, ts hlc.Timestamp) {
 	tl.add(kl)
 }
 
-// Resolved forgets the transaction's locks on r.Keys, both kinds; all of its locks in the range if r.Keys is
+// Resolved forgets the transaction's locks on r.Keys, both kinds (or only the unreplicated ones); all of its locks in the range if r.Keys is
 // empty (after a CommitSingleRange). Call it when the effects have been applied. Keys without a lock are no error.
-func (t *Table) Resolved(r eval.ResolvedLock) { t.release(r.Txn, r.Keys, true) }
+func (t *Table) Resolved(r eval.ResolvedLock) { t.release(r.Txn, r.Keys, !r.Unreplicated) }
 
 // ReleaseTxn drops the unreplicated locks of the transaction on ks, on all keys if there are none.
 func (t *Table) ReleaseTxn(id kv.TxnID, ks []keys.Key) { t.release(id, ks, false) }

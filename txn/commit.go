@@ -1,0 +1,351 @@
+package txn
+
+import (
+	"context"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Commit implements Txn.
+func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
+	t.mu.Lock()
+	if err := t.usable(); err != nil {
+		t.mu.Unlock()
+		return hlc.Timestamp{}, err
+	}
+	t.start()
+	writes := t.buf.final(func(k keys.Key) bool { return t.reads.locked[string(k)].read })
+	var err error
+	if len(writes) > 0 && !t.registered {
+		t.registered = true // others may meet its requests in a queue
+		t.c.register(t.meta, t.since)
+	}
+	t.mu.Unlock()
+	if cerr := ctx.Err(); cerr != nil {
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", cerr)
+	}
+
+	var ts hlc.Timestamp
+	if len(writes) == 0 {
+		ts, err = t.commitReads(ctx)
+	} else {
+		ts, err = t.commitWrites(ctx, writes)
+	}
+	if err != nil {
+		t.c.metrics.CommitsFailed.Add(1)
+		return hlc.Timestamp{}, commitError(err)
+	}
+	for _, f := range t.onCommit {
+		f(ts)
+	}
+	return ts, nil
+}
+
+// commitError turns what only a commit can meet into what callers can act on.
+func commitError(err error) error {
+	ke := kv.AsError(err)
+	if ke.Code == kv.CodeDeadlock {
+		// Two commits that wait for each other's prepared writes: for the client that is a
+		// serialization failure like any other, and nothing was written.
+		return &kv.Error{Code: kv.CodeTxnAborted, Message: ke.Message, Key: ke.Key}
+	}
+	return ke
+}
+
+// commitReads ends a transaction without writes. Its reads hold at its read timestamp: plain ones by construction, and locked
+// ones are looked at again if the timestamp has moved since.
+func (t *txn) commitReads(ctx context.Context) (hlc.Timestamp, error) {
+	t.mu.Lock()
+	ts := t.meta.ReadTS
+	pending := t.reads.pending(ts, ts, false, false)
+	t.mu.Unlock()
+	if err := t.refresh(ctx, pending, ts); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state = stateCommitted
+	t.dropLocks(nil)
+	t.c.metrics.CommitsReadOnly.Add(1)
+	return ts, nil
+}
+
+// participant is one range's share of a commit.
+type participant struct {
+	id     kv.RangeID
+	writes []kv.Write
+	reads  []kv.ReadSpan // to be validated there, with the writes
+	bytes  int
+}
+
+// plan of a commit.
+type plan struct {
+	parts  []participant
+	remote []kv.ReadSpan // reads that must hold, in ranges without writes
+	bytes  int
+}
+
+// planCommit sorts writes and reads by range.
+//
+// Which reads must hold at the commit timestamp: under SERIALIZABLE everything that was read; under the other levels what was
+// read under a lock (the lock says so already, unless it was lost with its leader).
+func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) {
+	t.mu.Lock()
+	readTS := t.meta.ReadTS
+	reads := t.reads.pending(readTS, readTS, t.meta.Isolation == kv.Serializable, true)
+	t.mu.Unlock()
+
+	p := &plan{}
+	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + 16 }
+	if len(writes) == 1 && len(reads) == 0 {
+		p.bytes = size(&writes[0])
+		p.parts = []participant{{writes: writes, bytes: p.bytes}}
+		return p, nil
+	}
+	ks := make([]keys.Key, len(writes))
+	for i := range writes {
+		ks[i] = writes[i].Key
+	}
+	cut, err := t.c.cutKeys(ctx, ks)
+	if err != nil {
+		return nil, err
+	}
+	byKey := make(map[string]int, len(writes))
+	if len(cut) > 1 {
+		for i := range writes {
+			byKey[string(writes[i].Key)] = i
+		}
+	}
+	for _, r := range cut {
+		part := participant{id: r.id}
+		if len(cut) == 1 {
+			part.writes = writes
+		} else {
+			part.writes = make([]kv.Write, len(r.keys))
+			for i, k := range r.keys {
+				part.writes[i] = writes[byKey[string(k)]]
+			}
+		}
+		for i := range part.writes {
+			part.bytes += size(&part.writes[i])
+		}
+		p.bytes += part.bytes
+		p.parts = append(p.parts, part)
+	}
+	if len(reads) == 0 {
+		return p, nil
+	}
+	cutReads, err := t.c.cutReads(ctx, reads)
+	if err != nil {
+		return nil, err
+	}
+next:
+	for _, r := range cutReads {
+		for i := range p.parts {
+			if p.parts[i].id == r.id {
+				p.parts[i].reads = r.reads
+				continue next
+			}
+		}
+		p.remote = append(p.remote, r.reads...)
+	}
+	return p, nil
+}
+
+// commitWrites plans and commits, and again when a split has overtaken the plan.
+func (t *txn) commitWrites(ctx context.Context, writes []kv.Write) (hlc.Timestamp, error) {
+	t.mu.Lock()
+	if len(t.meta.Anchor) == 0 {
+		t.meta.Anchor = t.buf.log[0].key // the first that was written
+	}
+	t.mu.Unlock()
+	for n := 0; ; n++ {
+		p, err := t.planCommit(ctx, writes)
+		if err != nil {
+			return hlc.Timestamp{}, err
+		}
+		if len(p.parts) > 1 || p.bytes > t.c.cfg.MaxBatchBytes {
+			return t.commitMany(ctx, p)
+		}
+		ts, again, err := t.commitSingle(ctx, p)
+		if !again || n >= maxRecuts {
+			return ts, err
+		}
+	}
+}
+
+// committed ends the transaction. Locks on keys for which settled is true go by themselves.
+func (t *txn) committed(ts hlc.Timestamp, settled func(keys.Key) bool) {
+	t.c.cfg.Clock.Update(ts)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state = stateCommitted
+	t.dropLocks(settled)
+}
+
+// commitSingle commits when all writes are in one range. again: a split has made it several.
+//
+// Reads in that range are validated by the commit itself, up to whatever timestamp it gets. Reads in
+// other ranges hold up to the timestamp to which they have been refreshed and no further, so that is a bound on the
+// commit (MaxTS); when the range needs a later one, they are refreshed up to there first. A refresh also
+// keeps later writes out of the span up to its timestamp, so what it found stays true while the commit is under way.
+func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again bool, _ error) {
+	part := &p.parts[0]
+	t.mu.Lock()
+	meta := t.meta
+	t.mu.Unlock()
+	bound := meta.ReadTS
+	for n := 0; ; n++ {
+		commit := &kv.CommitSingleRange{Writes: part.writes, Refreshes: part.reads}
+		if len(p.remote) > 0 {
+			if err := t.refresh(ctx, p.remote, bound); err != nil {
+				return hlc.Timestamp{}, false, err
+			}
+			for i := range p.remote {
+				p.remote[i].At = p.remote[i].At.Forward(bound)
+			}
+			commit.MaxTS = bound
+		}
+		a := t.c.insist(ctx, func() *kv.BatchRequest {
+			m := meta
+			req := &kv.BatchRequest{Txn: &m, Requests: []kv.Request{commit}, LockTimeout: int64(t.opts.LockTimeout)}
+			return req
+		}, false)
+		t.c.answered(meta.ID)
+		if a.unknown && a.err != nil {
+			// Some copy of the batch may be on its way: fence it before anything else is said.
+			return t.settleSingle(ctx, meta, part.writes, a)
+		}
+		if a.err == nil {
+			ts := a.resp.Responses[0].(*kv.CommitSingleRangeResponse).CommitTS
+			t.c.metrics.CommitsSingleRange.Add(1)
+			t.singleCommitted(ts, part)
+			return ts, false, nil
+		}
+		switch ke := kv.AsError(a.err); {
+		case ke.Code == kv.CodeRangeMismatch:
+			return hlc.Timestamp{}, true, ke
+		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
+			t.c.cfg.Clock.Update(ke.TS)
+			bound = bound.Next().Forward(ke.TS).Forward(t.c.cfg.Clock.Now())
+		default:
+			return hlc.Timestamp{}, false, ke
+		}
+	}
+}
+
+// singleCommitted ends the transaction after a CommitSingleRange, which has dropped its locks on what it wrote or validated.
+func (t *txn) singleCommitted(ts hlc.Timestamp, part *participant) {
+	t.mu.Lock()
+	n := len(t.reads.locked)
+	t.mu.Unlock()
+	var settled map[string]bool
+	if n > 0 {
+		settled = make(map[string]bool, len(part.writes)+len(part.reads))
+		for i := range part.writes {
+			settled[string(part.writes[i].Key)] = true
+		}
+		for _, r := range part.reads {
+			if r.Span.IsPoint() {
+				settled[string(r.Span.Start)] = true
+			}
+		}
+	}
+	t.committed(ts, func(k keys.Key) bool { return settled[string(k)] })
+}
+
+// settleSingle finds out what became of a CommitSingleRange that was not answered once at least, and makes sure
+// that it cannot happen later. All of its keys are asked: after a split, every piece has the
+// record of what was committed before, and each must be fenced.
+func (t *txn) settleSingle(ctx context.Context, meta kv.TxnMeta, writes []kv.Write, a answer) (hlc.Timestamp, bool, error) {
+	t.mu.Lock()
+	t.traced = true
+	t.mu.Unlock()
+	ks := make([]keys.Key, len(writes))
+	for i := range writes {
+		ks[i] = writes[i].Key
+	}
+	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta.ID, ks) }
+	o, err := settle(ctx)
+	if err != nil {
+		return hlc.Timestamp{}, false, t.leaveUnknown(meta, settle)
+	}
+	if o.status == kv.TxnCommitted {
+		t.c.metrics.CommitsSingleRange.Add(1)
+		t.mu.Lock()
+		t.traced = false // nothing more to do in the background
+		t.mu.Unlock()
+		t.committed(o.ts, nil)
+		return o.ts, false, nil
+	}
+	t.giveUp()
+	if a.definite && kv.AsError(a.err).Code != kv.CodeRangeMismatch {
+		return hlc.Timestamp{}, false, a.err
+	}
+	return hlc.Timestamp{}, false, kv.Errorf(kv.CodeTxnAborted, "the commit was not answered, and has been fenced: nothing was written")
+}
+
+// giveUp ends the transaction as failed, with an id that is not used again.
+func (t *txn) giveUp() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.state = stateEnded
+	t.traced = false // so that it leaves the registry now
+	t.dropLocks(nil)
+	t.reads.locked = nil
+	t.traced = true
+}
+
+// fenceSingle asks every range of the keys for a single-range commit, which fences it where it has not happened.
+func (c *Coordinator) fenceSingle(ctx context.Context, id kv.TxnID, ks []keys.Key) (outcome, error) {
+	o := outcome{status: kv.TxnAborted}
+	results := make(chan kv.QueryCommitResponse, len(ks))
+	cut := func(ks []keys.Key) *kv.BatchRequest {
+		return &kv.BatchRequest{Requests: []kv.Request{&kv.QueryCommit{Key: ks[0], ID: id}}}
+	}
+	err := c.eachRange(ctx, ks, cut, func(_ []keys.Key, resp *kv.BatchResponse) {
+		results <- *resp.Responses[0].(*kv.QueryCommitResponse)
+	})
+	if err != nil {
+		return o, err
+	}
+	close(results)
+	for r := range results {
+		if r.Committed {
+			o = outcome{kv.TxnCommitted, r.CommitTS}
+		}
+	}
+	return o, nil
+}
+
+// leaveUnknown lets the background find out what became of the commit, since the client does not wait
+// any longer, and tells the client so.
+func (t *txn) leaveUnknown(meta kv.TxnMeta, settle func(context.Context) (outcome, error)) error {
+	c := t.c
+	c.metrics.UnknownToClient.Add(1)
+	t.mu.Lock()
+	t.state, t.traced = stateEnded, true
+	var locked []keys.Key
+	for k := range t.reads.locked {
+		locked = append(locked, keys.Key(k))
+	}
+	t.reads.locked = nil
+	t.mu.Unlock()
+	c.background(func(ctx context.Context) {
+		defer c.unregister(meta.ID)
+		var b backoff
+		for ctx.Err() == nil {
+			o, err := settle(ctx)
+			if err == nil {
+				c.outcomes.put(meta.ID, o.status, o.ts)
+				c.release(ctx, meta, locked)
+				return
+			}
+			b.wait(ctx)
+		}
+		c.metrics.BackgroundFailed.Add(1)
+	})
+	return kv.Errorf(kv.CodeUnknownOutcome, "the client left before the outcome of transaction %s was known", meta.ID)
+}

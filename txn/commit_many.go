@@ -1,0 +1,456 @@
+package txn
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// manyCommit is one commit over several ranges (or of more than fits one batch).
+type manyCommit struct {
+	t       *txn
+	c       *Coordinator
+	meta    kv.TxnMeta
+	plan    *plan
+	stageTS hlc.Timestamp
+	staged  bool // the record is written as STAGING with the prepares
+	all     []keys.Key
+
+	localDone []keys.Key // resolved with the record
+
+	mu      sync.Mutex
+	results []prepareResult
+	pieces  []preparedPiece // what is locked, or may be, by range as far as known
+	firstEr error
+	unknown bool // some attempt was not answered: copies may be on their way
+}
+
+// preparedPiece is the share of the keys that was prepared together.
+type preparedPiece struct {
+	keys   []keys.Key
+	anchor bool
+	ts     hlc.Timestamp
+	ok     bool
+}
+
+// commitMany is the protocol of the package documentation: prepare everywhere and stage the record in one
+// round; if everything is locked at the staged timestamp, that was it.
+func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
+	c := t.c
+	t.mu.Lock()
+	t.traced = true // from here on there may be a record
+	meta := t.meta
+	spans := len(t.reads.spans) > 0 && meta.Isolation == kv.Serializable
+	t.mu.Unlock()
+	mc := &manyCommit{t: t, c: c, meta: meta, plan: p, stageTS: meta.ReadTS}
+	// Where all reads to be validated are in participating ranges, their prepares do it, and the commit
+	// can aim at the present: fewer prepares are pushed. Otherwise it aims at the read timestamp, where
+	// plain reads hold as they are.
+	if len(p.remote) == 0 || !spans {
+		mc.stageTS = mc.stageTS.Forward(c.cfg.Clock.Now())
+	}
+	keyBytes := 0
+	for i := range p.parts {
+		for j := range p.parts[i].writes {
+			mc.all = append(mc.all, p.parts[i].writes[j].Key)
+			keyBytes += len(p.parts[i].writes[j].Key) + 2
+		}
+	}
+	mc.staged = keyBytes <= c.cfg.MaxStagedBytes && p.bytes <= len(p.parts)*c.cfg.MaxBatchBytes
+
+	// Reads without a participant to validate them come first: once everything is prepared the transaction is
+	// committed, whatever a refresh that is still under way would find.
+	if err := t.refresh(ctx, p.remote, mc.stageTS); err != nil {
+		t.untraced()
+		return hlc.Timestamp{}, err
+	}
+	mc.prepareAll(ctx)
+	c.answered(meta.ID)
+
+	v, ts := afterPrepare(mc.stageTS, mc.staged, mc.results)
+	switch v {
+	case verdictCommitted:
+		c.metrics.CommitsOneRound.Add(1)
+		mc.finish(ts, false)
+		t.committedMany(ts, mc.all)
+		return ts, nil
+	case verdictPushed:
+		return mc.explicit(ctx, ts)
+	case verdictWait:
+		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)
+	}
+	mc.abort()
+	return hlc.Timestamp{}, mc.firstEr
+}
+
+// untraced takes back commitMany's mark: no record was attempted.
+func (t *txn) untraced() {
+	t.mu.Lock()
+	t.traced = false
+	t.mu.Unlock()
+}
+
+// committedMany ends the transaction; the background work that takes it off the registry has been handed in.
+func (t *txn) committedMany(ts hlc.Timestamp, written []keys.Key) {
+	settled := make(map[string]bool, len(written))
+	for _, k := range written {
+		settled[string(k)] = true
+	}
+	t.committed(ts, func(k keys.Key) bool { return settled[string(k)] })
+}
+
+// prepareAll sends the first round and waits for all of its answers.
+func (mc *manyCommit) prepareAll(ctx context.Context) {
+	type piece struct {
+		writes []kv.Write
+		reads  []kv.ReadSpan
+	}
+	var pieces []piece
+	for i := range mc.plan.parts {
+		p := &mc.plan.parts[i]
+		writes, reads := p.writes, p.reads
+		for len(writes) > 0 {
+			n := mc.chunk(writes)
+			pieces = append(pieces, piece{writes[:n], reads})
+			writes, reads = writes[n:], nil
+		}
+	}
+	run := func(i int) { mc.prepare(ctx, pieces[i].writes, pieces[i].reads, 0) }
+	// Unlike inParallel, no failure stops the others: each needs its answer.
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, mc.c.cfg.Parallel)
+	for i := 1; i < len(pieces); i++ {
+		slots <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			run(i)
+			<-slots
+		}()
+	}
+	run(0)
+	wg.Wait()
+}
+
+// chunk returns how many of the writes fit one batch.
+func (mc *manyCommit) chunk(writes []kv.Write) int {
+	if mc.staged {
+		return len(writes)
+	}
+	size := 0
+	for i := range writes {
+		size += len(writes[i].Key) + len(writes[i].Value) + 16
+		if size > mc.c.cfg.MaxBatchBytes && i > 0 {
+			return i
+		}
+	}
+	return len(writes)
+}
+
+func hasKey(writes []kv.Write, k keys.Key) bool {
+	for i := range writes {
+		if writes[i].Key.Equal(k) {
+			return true
+		}
+	}
+	return false
+}
+
+// prepare gets one piece prepared, cutting it again after a split, and notes the result.
+func (mc *manyCommit) prepare(ctx context.Context, writes []kv.Write, reads []kv.ReadSpan, depth int) {
+	anchor := hasKey(writes, mc.meta.Anchor)
+	a := mc.c.insist(ctx, func() *kv.BatchRequest {
+		m := mc.meta
+		req := &kv.BatchRequest{Txn: &m, LockTimeout: int64(mc.t.opts.LockTimeout)}
+		req.Requests = append(req.Requests, &kv.Prepare{Writes: writes, StageTS: mc.stageTS, Refreshes: reads})
+		if anchor && mc.staged {
+			req.Requests = append(req.Requests, &kv.StageTxn{CommitTS: mc.stageTS, Prepared: mc.all})
+		}
+		return req
+	}, false)
+	if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {
+		if a.unknown {
+			mc.mu.Lock()
+			mc.unknown = true
+			mc.mu.Unlock()
+		}
+		mc.reprepare(ctx, writes, reads, depth)
+		return
+	}
+	piece := preparedPiece{keys: keysOf(writes), anchor: anchor}
+	r := prepareResult{outcome: prepareOpen}
+	switch {
+	case a.err == nil:
+		piece.ts = a.resp.Responses[0].(*kv.PrepareResponse).TS
+		piece.ok = true
+		r = prepareResult{prepareOK, piece.ts}
+	case a.definite:
+		r.outcome = prepareFailed
+	}
+	mc.note(piece, r, a)
+}
+
+func keysOf(writes []kv.Write) []keys.Key {
+	ks := make([]keys.Key, len(writes))
+	for i := range writes {
+		ks[i] = writes[i].Key
+	}
+	return ks
+}
+
+func (mc *manyCommit) note(p preparedPiece, r prepareResult, a answer) {
+	mc.mu.Lock()
+	defer mc.mu.Unlock()
+	mc.pieces = append(mc.pieces, p)
+	mc.results = append(mc.results, r)
+	mc.unknown = mc.unknown || a.unknown
+	if a.err != nil && (mc.firstEr == nil || kv.AsError(mc.firstEr).Code.Class() == kv.RetryRouting) {
+		mc.firstEr = kv.AsError(a.err)
+	}
+}
+
+// reprepare cuts a piece that lies in several ranges now. What an earlier, unanswered attempt may have locked is
+// the same key by key, and repeating a prepare is harmless.
+func (mc *manyCommit) reprepare(ctx context.Context, writes []kv.Write, reads []kv.ReadSpan, depth int) {
+	failed := func(err error) {
+		mc.note(preparedPiece{keys: keysOf(writes), anchor: hasKey(writes, mc.meta.Anchor)},
+			prepareResult{outcome: prepareFailed}, answer{err: err, unknown: true})
+	}
+	cut, err := mc.c.cutKeys(ctx, keysOf(writes))
+	if err != nil {
+		failed(err)
+		return
+	}
+	var cutReads []rangeReads
+	if len(reads) > 0 {
+		if cutReads, err = mc.c.cutReads(ctx, reads); err != nil {
+			failed(err)
+			return
+		}
+	}
+	byKey := make(map[string]int, len(writes))
+	for i := range writes {
+		byKey[string(writes[i].Key)] = i
+	}
+	var left []kv.ReadSpan // in ranges where nothing is written any more
+	sub := make([]participant, len(cut))
+	for i, r := range cut {
+		sub[i].id = r.id
+		for _, k := range r.keys {
+			sub[i].writes = append(sub[i].writes, writes[byKey[string(k)]])
+		}
+	}
+next:
+	for _, r := range cutReads {
+		for i := range sub {
+			if sub[i].id == r.id {
+				sub[i].reads = r.reads
+				continue next
+			}
+		}
+		left = append(left, r.reads...)
+	}
+	// These must hold before the last prepare of this piece is laid: until then nothing is committed.
+	if err := mc.t.refresh(ctx, left, mc.stageTS); err != nil {
+		failed(err)
+		return
+	}
+	for i := range sub {
+		mc.prepare(ctx, sub[i].writes, sub[i].reads, depth+1)
+	}
+}
+
+// explicit commits in a second round: the reads are brought up to ts, and the record says COMMITTED.
+func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Timestamp, error) {
+	t, c := mc.t, mc.c
+	t.mu.Lock()
+	reads := t.reads.pending(mc.meta.ReadTS, ts, mc.meta.Isolation == kv.Serializable, false)
+	t.mu.Unlock()
+	if err := t.refresh(ctx, reads, ts); err != nil {
+		mc.firstEr = err
+		mc.abort()
+		return hlc.Timestamp{}, err
+	}
+	// A participant that prepared below ts may not have seen ts on any clock yet, and the client's next transaction may
+	// rely on that (kv.TxnMeta.Observed). So each is told before the client is.
+	told := make(chan bool, 1)
+	go func() { told <- mc.tellClocks(ctx, ts) }()
+	status, at, local, a := c.endTxn(ctx, mc.meta, true, ts, mc.anchorKeys(), mc.recordKeys())
+	inform := <-told
+	mc.localDone = local
+	switch {
+	case a.err == nil && status == kv.TxnCommitted:
+	case a.err == nil || a.definite:
+		mc.firstEr = kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery")
+		if a.err != nil {
+			mc.firstEr = kv.AsError(a.err)
+		}
+		mc.abort()
+		return hlc.Timestamp{}, mc.firstEr
+	default:
+		return hlc.Timestamp{}, t.leaveUnknown(mc.meta, mc.settle)
+	}
+	if !inform {
+		// One that cannot be told is out-waited: when everybody's clock has passed ts, nobody can miss it.
+		sleep(context.WithoutCancel(ctx), time.Duration(at.WallTime-c.cfg.Clock.Physical())+c.cfg.Clock.MaxOffset())
+	}
+	if mc.staged {
+		c.metrics.CommitsTwoRounds.Add(1)
+	} else {
+		c.metrics.CommitsExplicit.Add(1)
+	}
+	c.setStatus(mc.meta.ID, kv.TxnCommitted, at)
+	mc.finish(at, true)
+	t.committedMany(at, mc.all)
+	return at, nil
+}
+
+// tellClocks sends an empty refresh, which carries this node's clock, to everybody who prepared below ts.
+func (mc *manyCommit) tellClocks(ctx context.Context, ts hlc.Timestamp) bool {
+	mc.c.cfg.Clock.Update(ts)
+	var tell []preparedPiece
+	for _, p := range mc.pieces {
+		if p.ts.Less(ts) && !p.anchor {
+			tell = append(tell, p)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*mc.c.cfg.Clock.MaxOffset()+100*time.Millisecond)
+	defer cancel()
+	err := mc.c.inParallel(ctx, len(tell), func(ctx context.Context, i int) error {
+		m := mc.meta
+		_, err := mc.c.cfg.Sender.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{
+			&kv.Refresh{Spans: []keys.Span{{Start: tell[i].keys[0]}}, From: ts, To: ts}}})
+		return err
+	})
+	return err == nil
+}
+
+// anchorKeys returns the keys that were prepared with the anchor.
+func (mc *manyCommit) anchorKeys() []keys.Key {
+	for _, p := range mc.pieces {
+		if p.anchor {
+			return p.keys
+		}
+	}
+	return nil
+}
+
+// recordKeys is the key list for the record: that of the staged one. A list too long to be staged is too long
+// for any record; the locks are then resolved by this gateway, or one by one as they are met.
+func (mc *manyCommit) recordKeys() []keys.Key {
+	if mc.staged {
+		return mc.all
+	}
+	return nil
+}
+
+// settle finds out what became of the transaction, as any other node would.
+func (mc *manyCommit) settle(ctx context.Context) (outcome, error) {
+	s, ts, err := mc.c.recover(ctx, mc.meta, mc.all)
+	return outcome{s, ts}, err
+}
+
+// finish hands the rest of a committed transaction to the background.
+func (mc *manyCommit) finish(ts hlc.Timestamp, explicit bool) {
+	if !explicit {
+		mc.c.setStatus(mc.meta.ID, kv.TxnStaging, ts)
+	}
+	mc.c.background(func(ctx context.Context) { mc.finishNow(ctx, ts, explicit) })
+}
+
+// finishNow: record to COMMITTED, then every lock to a version, then the record away. In this order: a lock may
+// be resolved only when the record no longer depends on its being there.
+func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit bool) {
+	c := mc.c
+	defer c.unregister(mc.meta.ID)
+	done := mc.localDone
+	if !explicit {
+		status, _, local, a := c.endTxn(ctx, mc.meta, true, ts, mc.anchorKeys(), mc.recordKeys())
+		done = local
+		if a.err != nil || status != kv.TxnCommitted {
+			// The staged record and the locks say that it is committed; whoever meets a lock finishes this.
+			c.metrics.BackgroundFailed.Add(1)
+			return
+		}
+		c.setStatus(mc.meta.ID, kv.TxnCommitted, ts)
+	}
+	if err := c.resolve(ctx, mc.meta, without(mc.all, done), true, ts); err != nil {
+		c.metrics.BackgroundFailed.Add(1)
+		return
+	}
+	if err := c.removeRecord(ctx, mc.meta, true, ts); err != nil {
+		c.metrics.BackgroundFailed.Add(1)
+	}
+}
+
+// abort hands the cleaning up after a commit that failed to the background.
+func (mc *manyCommit) abort() {
+	mc.t.mu.Lock()
+	mc.t.state = stateEnded
+	var locked []keys.Key
+	written := make(map[string]bool, len(mc.all))
+	for _, k := range mc.all {
+		written[string(k)] = true
+	}
+	for k := range mc.t.reads.locked {
+		if !written[k] {
+			locked = append(locked, keys.Key(k))
+		}
+	}
+	mc.t.reads.locked = nil
+	mc.t.registered = false // abortNow takes it off
+	mc.t.mu.Unlock()
+	mc.c.background(func(ctx context.Context) { mc.abortNow(ctx, locked) })
+}
+
+func (mc *manyCommit) abortNow(ctx context.Context, locked []keys.Key) {
+	c := mc.c
+	defer c.unregister(mc.meta.ID)
+	if len(locked) > 0 {
+		c.release(ctx, mc.meta, locked)
+	}
+	failed := func(err error) bool {
+		if err != nil {
+			c.metrics.BackgroundFailed.Add(1) // locks that stay are resolved by whoever meets them
+		}
+		return err != nil
+	}
+	if mc.unknown {
+		// A copy of a prepare or of the staging may still arrive. Fenced, no such copy can complete the transaction.
+		if _, err := c.queryPrepared(ctx, mc.meta, mc.all, mc.stageTS); failed(err) {
+			return
+		}
+	}
+	status, ts, local, a := c.endTxn(ctx, mc.meta, false, hlc.Timestamp{}, mc.anchorKeys(), mc.recordKeys())
+	if failed(a.err) {
+		return
+	}
+	if failed(c.resolve(ctx, mc.meta, without(mc.all, local), status == kv.TxnCommitted, ts)) {
+		return
+	}
+	if !mc.unknown {
+		failed(c.removeRecord(ctx, mc.meta, false, hlc.Timestamp{}))
+	}
+}
+
+// without returns ks without those in done.
+func without(ks, done []keys.Key) []keys.Key {
+	if len(done) == 0 {
+		return ks
+	}
+	skip := make(map[string]struct{}, len(done))
+	for _, k := range done {
+		skip[string(k)] = struct{}{}
+	}
+	out := make([]keys.Key, 0, len(ks)-len(done))
+	for _, k := range ks {
+		if _, ok := skip[string(k)]; !ok {
+			out = append(out, k)
+		}
+	}
+	return out
+}

@@ -1,0 +1,159 @@
+package txn
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Config of a Coordinator. Sender, Clock, Node and Incarnation must be set.
+type Config struct {
+	Sender Sender
+	Clock  *hlc.Clock
+	Node   kv.NodeID
+	// Incarnation is the start time of the process (ns).
+	Incarnation int64
+	// Workers finish commits, release locks and resolve unknown outcomes in the background (default 32); Queue is
+	// how many such jobs may wait (default 1024). When it is full, whoever has a job does it himself.
+	Workers, Queue int
+	// MaxStagedBytes bounds the key list of a STAGING record; transactions with more
+	// prepare first and then commit explicitly (default 64 KiB).
+	MaxStagedBytes int
+	// MaxBatchBytes bounds the writes of one batch (default 4 MiB).
+	MaxBatchBytes int
+	// Parallel bounds the ranges that one transaction talks to at a time (default 16).
+	Parallel int
+}
+
+// Coordinator implements Gateway. One per node.
+type Coordinator struct {
+	cfg     Config
+	metrics Metrics
+	reg     registry
+
+	recoveries singleflight.Group
+	outcomes   outcomes
+
+	ctx    context.Context // of the background; ends at the end of Close
+	cancel context.CancelFunc
+	jobs   chan func(context.Context)
+	mu     sync.RWMutex // held for reading while a job is handed in
+	closed bool
+	wg     sync.WaitGroup
+}
+
+var _ Gateway = (*Coordinator)(nil)
+
+// New starts a coordinator; Close stops it.
+func New(cfg Config) *Coordinator {
+	def := func(v *int, d int) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	def(&cfg.Workers, 32)
+	def(&cfg.Queue, 1024)
+	def(&cfg.MaxStagedBytes, 64<<10)
+	def(&cfg.MaxBatchBytes, 4<<20)
+	def(&cfg.Parallel, 16)
+	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.reg.init()
+	for range cfg.Workers {
+		c.wg.Add(1)
+		go func() {
+			defer c.wg.Done()
+			for job := range c.jobs {
+				job(c.ctx)
+			}
+		}()
+	}
+	return c
+}
+
+// Close waits until the background work is done; when ctx ends it is cut short. What is left then,
+// recovery finishes. Transactions must have ended before.
+func (c *Coordinator) Close(ctx context.Context) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed = true
+	close(c.jobs)
+	c.mu.Unlock()
+	done := make(chan struct{})
+	go func() { c.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		c.cancel()
+		<-done
+	}
+	c.cancel()
+}
+
+// background runs the job in the pool, or here if that is full or closed.
+func (c *Coordinator) background(job func(context.Context)) {
+	c.mu.RLock()
+	if !c.closed {
+		select {
+		case c.jobs <- job:
+			c.mu.RUnlock()
+			return
+		default:
+		}
+	}
+	c.mu.RUnlock()
+	c.metrics.BackgroundInline.Add(1)
+	job(c.ctx)
+}
+
+// Clock implements Gateway.
+func (c *Coordinator) Clock() *hlc.Clock { return c.cfg.Clock }
+
+// Metrics returns the live counters.
+func (c *Coordinator) Metrics() *Metrics { return &c.metrics }
+
+// Begin implements Gateway. It talks to nobody; the snapshot is taken at the first use.
+func (c *Coordinator) Begin(_ context.Context, opts Options) Txn {
+	c.metrics.Begins.Add(1)
+	now := c.cfg.Clock.Now()
+	t := &txn{c: c, opts: opts, since: now.WallTime}
+	t.meta = kv.TxnMeta{
+		ID:          kv.MakeTxnID(now, rand.Uint64()),
+		Gateway:     c.cfg.Node,
+		Incarnation: c.cfg.Incarnation,
+		Isolation:   opts.Isolation,
+	}
+	if !opts.ReadAsOf.IsEmpty() {
+		t.opts.ReadOnly = true
+		t.meta.ReadTS, t.meta.UncertaintyLimit = opts.ReadAsOf, opts.ReadAsOf
+		t.started = true
+	}
+	return t
+}
+
+// sleep waits for d, or less if ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}
+
+// backoff grows from 2 ms to 200 ms, with jitter.
+type backoff struct{ d time.Duration }
+
+func (b *backoff) wait(ctx context.Context) {
+	b.d = min(max(2*b.d, 2*time.Millisecond), 200*time.Millisecond)
+	sleep(ctx, b.d/2+rand.N(b.d))
+}

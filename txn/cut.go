@@ -1,0 +1,224 @@
+package txn
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// maxRecuts bounds how often keys are cut again because ranges split under them.
+const maxRecuts = 20
+
+func randomID() uint64 { return rand.Uint64() }
+
+func isKV(err error) bool {
+	var ke *kv.Error
+	return errors.As(err, &ke)
+}
+
+// inParallel runs f(0..n-1), at most Config.Parallel at a time. The first error cancels the rest and is returned.
+func (c *Coordinator) inParallel(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	switch n {
+	case 0:
+		return nil
+	case 1:
+		return f(ctx, 0)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var (
+		wg    sync.WaitGroup
+		mu    sync.Mutex
+		first error
+		next  int
+	)
+	for range min(n, c.cfg.Parallel) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for {
+				mu.Lock()
+				i := next
+				next++
+				stop := first != nil
+				mu.Unlock()
+				if i >= n || stop {
+					return
+				}
+				if err := f(ctx, i); err != nil {
+					mu.Lock()
+					if first == nil {
+						first = err
+					}
+					mu.Unlock()
+					cancel()
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	return first
+}
+
+// cutKeys sorts keys by range, keeping their order within each.
+func (c *Coordinator) cutKeys(ctx context.Context, ks []keys.Key) ([]rangeKeys, error) {
+	spans := make([]keys.Span, len(ks))
+	for i, k := range ks {
+		spans[i].Start = k
+	}
+	parts, err := c.cfg.Sender.Ranges(ctx, spans, false)
+	if err != nil {
+		return nil, asError(ctx, err)
+	}
+	var out []rangeKeys
+	at := make(map[kv.RangeID]int, len(parts))
+	n := 0
+	for _, p := range parts {
+		i, ok := at[p.RangeID]
+		if !ok {
+			i = len(out)
+			at[p.RangeID] = i
+			out = append(out, rangeKeys{id: p.RangeID})
+		}
+		for _, s := range p.Spans {
+			out[i].keys = append(out[i].keys, s.Start)
+			n++
+		}
+	}
+	if n != len(ks) {
+		return nil, kv.Errorf(kv.CodeInternal, "%d keys became %d when they were cut by range", len(ks), n)
+	}
+	return out, nil
+}
+
+type rangeKeys struct {
+	id   kv.RangeID
+	keys []keys.Key
+}
+
+// maxKeysPerBatch bounds the keys of a resolving batch.
+const maxKeysPerBatch = 2000
+
+// eachRange sends, for the keys of each range, the batch that mk makes, until it has been answered; keys are cut
+// again when a range has split. Whatever mk makes must be idempotent. Other errors than those of
+// routing and lost answers end it.
+func (c *Coordinator) eachRange(ctx context.Context, ks []keys.Key, mk func([]keys.Key) *kv.BatchRequest, got func([]keys.Key, *kv.BatchResponse)) error {
+	return c.eachRangeN(ctx, ks, mk, got, 0)
+}
+
+func (c *Coordinator) eachRangeN(ctx context.Context, ks []keys.Key, mk func([]keys.Key) *kv.BatchRequest, got func([]keys.Key, *kv.BatchResponse), depth int) error {
+	if len(ks) == 0 {
+		return nil
+	}
+	cut, err := c.cutKeys(ctx, ks)
+	if err != nil {
+		return err
+	}
+	var chunks [][]keys.Key
+	for _, r := range cut {
+		for rest := r.keys; len(rest) > 0; {
+			n := min(len(rest), maxKeysPerBatch)
+			chunks = append(chunks, rest[:n])
+			rest = rest[n:]
+		}
+	}
+	return c.inParallel(ctx, len(chunks), func(ctx context.Context, i int) error {
+		a := c.insist(ctx, func() *kv.BatchRequest { return mk(chunks[i]) }, true)
+		if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {
+			return c.eachRangeN(ctx, chunks[i], mk, got, depth+1)
+		}
+		if a.err == nil && got != nil {
+			got(chunks[i], a.resp)
+		}
+		return a.err
+	})
+}
+
+// answer of insist.
+type answer struct {
+	resp *kv.BatchResponse
+	err  error
+	// unknown: some attempt got no answer, so that a copy of the batch may still be on its
+	// way. If err is not definite, whether it has happened is not known.
+	unknown  bool
+	definite bool
+}
+
+// maxBugs is how often insist asks again after an internal error.
+const maxBugs = 5
+
+// insist sends the batch again and again until it is answered for good. With patient also as long as the range cannot be reached;
+// otherwise that is an answer where nothing can have happened yet. It ends with ctx, then not definite.
+func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, patient bool) answer {
+	var a answer
+	var b backoff
+	bugs := 0
+	for {
+		a.resp, a.err = c.cfg.Sender.Send(ctx, mk())
+		if a.err == nil {
+			a.definite = true
+			return a
+		}
+		ke := kv.AsError(a.err)
+		switch {
+		case !isKV(a.err), ke.Code == kv.CodeCanceled, ke.Code == kv.CodeUnknownOutcome, ke.Code == kv.CodeInternal:
+			// No answer, or one that says nothing about what happened.
+			if !a.unknown {
+				c.metrics.UnknownOutcomes.Add(1)
+			}
+			a.unknown = true
+			if ke.Code == kv.CodeInternal && isKV(a.err) {
+				if bugs++; bugs >= maxBugs {
+					return a // it will not get better; recovery or the fence finds out what happened
+				}
+			}
+		case ke.Code.Class() == kv.Corruption:
+			a.unknown = true
+			return a
+		case ke.Code == kv.CodeRangeMismatch, ke.Code.Class() != kv.RetryRouting:
+			a.definite = true
+			return a
+		case !patient && !a.unknown:
+			a.definite = true // nothing was proposed
+			return a
+		}
+		if ctx.Err() != nil {
+			a.err = asError(ctx, a.err)
+			return a
+		}
+		b.wait(ctx)
+	}
+}
+
+// release drops unreplicated locks. It is tried once for each range: what cannot be
+// reached has lost them, or asks this gateway when somebody waits.
+func (c *Coordinator) release(ctx context.Context, meta kv.TxnMeta, ks []keys.Key) {
+	cut, err := c.cutKeys(ctx, ks)
+	if err != nil {
+		c.metrics.BackgroundFailed.Add(1)
+		return
+	}
+	err = c.inParallel(ctx, len(cut), func(ctx context.Context, i int) error {
+		m := meta
+		req := &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ReleaseLocks{Keys: cut[i].keys}}}
+		if _, err := c.cfg.Sender.Send(ctx, req); err != nil {
+			if kv.HasCode(err, kv.CodeRangeMismatch) { // split: once for each key's own range
+				for _, k := range cut[i].keys {
+					m := meta
+					_, err = c.cfg.Sender.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ReleaseLocks{Keys: []keys.Key{k}}}})
+				}
+			}
+			if err != nil {
+				c.metrics.BackgroundFailed.Add(1)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		c.metrics.BackgroundFailed.Add(1)
+	}
+}

@@ -1,0 +1,152 @@
+package txn
+
+import (
+	"slices"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// readSet is what a transaction has read, as far as it must still hold at commit. Spans hold as of the
+// transaction's read timestamp (moving that refreshes them); locked keys hold as of their own, since the
+// lock keeps them unchanged and only its loss would need looking at.
+type readSet struct {
+	spans  []keys.Span
+	bytes  int
+	gen    int // raised by every change of spans
+	locked map[string]lockedRead
+}
+
+// lockedRead is a key that is locked. If read is not set, nothing is known of its value (the
+// lock is from an earlier attempt of the transaction, or nothing was there to be read).
+type lockedRead struct {
+	at       hlc.Timestamp
+	strength kv.LockStrength
+	read     bool
+}
+
+const (
+	// maxReadSpans and maxReadBytes bound the spans; above them neighbours are
+	// merged, which can make a refresh fail that need not, and loses no conflict.
+	maxReadSpans = 4096
+	maxReadBytes = 1 << 20
+)
+
+// empty reports whether nothing was read that must still hold.
+func (r *readSet) empty() bool {
+	if len(r.spans) > 0 {
+		return false
+	}
+	for _, l := range r.locked {
+		if l.read {
+			return false
+		}
+	}
+	return true
+}
+
+// forget drops what was read and keeps the knowledge of locks, for the next attempt.
+func (r *readSet) forget() {
+	r.forgetSpans()
+	for k, l := range r.locked {
+		l.read = false
+		r.locked[k] = l
+	}
+}
+
+// forgetSpans drops the spans only: a READ COMMITTED statement is over.
+func (r *readSet) forgetSpans() {
+	clear(r.spans)
+	r.spans, r.bytes = r.spans[:0], 0
+	r.gen++
+}
+
+func (r *readSet) strength(key keys.Key) kv.LockStrength { return r.locked[string(key)].strength }
+
+func (r *readSet) add(s keys.Span) {
+	r.gen++
+	if n := len(r.spans); n > 0 {
+		last := &r.spans[n-1]
+		switch {
+		case s.IsPoint() && last.IsPoint() && s.Start.Equal(last.Start):
+			return
+		case !last.IsPoint() && last.Contains(s.Start) && (s.IsPoint() || !last.End.Less(s.End)):
+			return
+		case !last.IsPoint() && !s.IsPoint() && last.End.Equal(s.Start): // the next page of a scan
+			r.bytes += len(s.End) - len(last.End)
+			*last = keys.Span{Start: last.Start, End: s.End}
+			return
+		case !last.IsPoint() && !s.IsPoint() && s.End.Equal(last.Start): // of a reverse scan
+			r.bytes += len(s.Start) - len(last.Start)
+			*last = keys.Span{Start: s.Start, End: last.End}
+			return
+		}
+	}
+	r.spans = append(r.spans, s)
+	r.bytes += len(s.Start) + len(s.End)
+	if len(r.spans) > maxReadSpans || r.bytes > maxReadBytes {
+		r.coalesce()
+	}
+}
+
+// coalesce sorts and merges overlapping spans, and then neighbours until half the bounds are kept.
+func (r *readSet) coalesce() {
+	slices.SortFunc(r.spans, func(a, b keys.Span) int { return a.Start.Compare(b.Start) })
+	merge := func(gap bool) {
+		out := r.spans[:1]
+		for i, s := range r.spans[1:] {
+			last := &out[len(out)-1]
+			end := last.EndKey()
+			if s.Start.Less(end) || (gap && i%2 == 0) {
+				if e := s.EndKey(); end.Less(e) {
+					end = e
+				}
+				if !(last.IsPoint() && s.IsPoint() && last.Start.Equal(s.Start)) {
+					*last = keys.Span{Start: last.Start, End: end}
+				}
+				continue
+			}
+			out = append(out, s)
+		}
+		clear(r.spans[len(out):])
+		r.spans = out
+		r.bytes = 0
+		for _, s := range out {
+			r.bytes += len(s.Start) + len(s.End)
+		}
+	}
+	merge(false)
+	for len(r.spans) > 1 && (len(r.spans) > maxReadSpans/2 || r.bytes > maxReadBytes/2) {
+		merge(true)
+	}
+}
+
+func (r *readSet) addLocked(key keys.Key, at hlc.Timestamp, s kv.LockStrength, read bool) {
+	if r.locked == nil {
+		r.locked = make(map[string]lockedRead, 4)
+	}
+	l := r.locked[string(key)]
+	l.strength = max(l.strength, s)
+	if read && !l.read { // otherwise the earlier reading is the one that must still hold
+		l.at, l.read = at, true
+	}
+	r.locked[string(key)] = l
+}
+
+// pending lists what must be validated for a commit at ts: everything that was read before ts and, if all is
+// set, also what was read at ts (for requests that may land later than they ask for).
+func (r *readSet) pending(readTS, ts hlc.Timestamp, spans, all bool) []kv.ReadSpan {
+	var out []kv.ReadSpan
+	if spans && (all || readTS.Less(ts)) {
+		for _, s := range r.spans {
+			out = append(out, kv.ReadSpan{Span: s, At: readTS})
+		}
+	}
+	for k, l := range r.locked {
+		if l.read && (all || l.at.Less(ts)) {
+			out = append(out, kv.ReadSpan{Span: keys.Span{Start: keys.Key(k)}, At: l.at})
+		}
+	}
+	return out
+}

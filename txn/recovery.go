@@ -1,0 +1,150 @@
+package txn
+
+import (
+	"context"
+	"sync"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// maxRecoveryRounds bounds how often a recovery starts again because the record changed under it.
+const maxRecoveryRounds = 10
+
+// Recover finds the outcome of a transaction whose prepared lock somebody met at key and
+// whose coordinator is silent. It decides where nobody has, by the table in the package documentation.
+// Callers resolve their own key; the others that the record lists are resolved in the background.
+func (c *Coordinator) Recover(ctx context.Context, holder kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+	if len(holder.Anchor) == 0 {
+		return kv.TxnUnknown, hlc.Timestamp{}, kv.Errorf(kv.CodeInternal, "the lock at %s names no anchor", keys.Pretty(key))
+	}
+	// Many waiters may meet the locks of one transaction at a time.
+	got := c.recoveries.DoChan(string(holder.ID[:]), func() (any, error) {
+		c.metrics.Recoveries.Add(1)
+		s, ts, err := c.recover(c.ctx, holder, []keys.Key{key})
+		return outcome{s, ts}, err
+	})
+	select {
+	case r := <-got:
+		if r.Err != nil {
+			return kv.TxnUnknown, hlc.Timestamp{}, r.Err
+		}
+		o := r.Val.(outcome)
+		return o.status, o.ts, nil
+	case <-ctx.Done():
+		return kv.TxnUnknown, hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
+	}
+}
+
+// recover decides. known are keys that are, or may be, locked, besides those that the record lists.
+func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, known []keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{})
+	for n := 0; err == nil && n < maxRecoveryRounds; n++ {
+		if onRecord(rec.Status) == stepFinish {
+			if rec.Status == kv.TxnCommitted {
+				c.metrics.RecoveredCommitted.Add(1)
+			} else {
+				c.metrics.RecoveredAborted.Add(1)
+			}
+			c.finishRecovered(holder, rec, known)
+			return rec.Status, rec.CommitTS, nil
+		}
+		var missing int
+		if missing, err = c.queryPrepared(ctx, holder, rec.Prepared, rec.CommitTS); err != nil {
+			break
+		}
+		// The record may have changed meanwhile: it is written only over the staging that was examined, and
+		// what comes back is what it says now.
+		rec, err = c.askRecord(ctx, holder, &kv.RecoverTxn{Decide: onPrepared(missing), StagedTS: rec.CommitTS})
+	}
+	if err == nil {
+		err = kv.Errorf(kv.CodeUnavailable, "the record of transaction %s keeps changing", holder.ID)
+	}
+	return kv.TxnUnknown, hlc.Timestamp{}, err
+}
+
+func (c *Coordinator) askRecord(ctx context.Context, holder kv.TxnMeta, q *kv.RecoverTxn) (kv.TxnRecord, error) {
+	a := c.insist(ctx, func() *kv.BatchRequest {
+		m := holder
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{q}}
+	}, false)
+	if a.err != nil {
+		return kv.TxnRecord{}, a.err
+	}
+	return a.resp.Responses[0].(*kv.RecoverTxnResponse).Record, nil
+}
+
+// queryPrepared asks for every key, fencing those that are not prepared at or below ts, and counts them.
+func (c *Coordinator) queryPrepared(ctx context.Context, holder kv.TxnMeta, ks []keys.Key, ts hlc.Timestamp) (missing int, err error) {
+	var mu sync.Mutex
+	err = c.eachRange(ctx, ks, func(part []keys.Key) *kv.BatchRequest {
+		m := holder
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.QueryPrepared{Keys: part, TS: ts}}}
+	}, func(_ []keys.Key, resp *kv.BatchResponse) {
+		mu.Lock()
+		missing += len(resp.Responses[0].(*kv.QueryPreparedResponse).Missing)
+		mu.Unlock()
+	})
+	return missing, err
+}
+
+// finishRecovered resolves in the background what the record lists. The record itself stays until the range forgets it by
+// age: an aborted one fences what its coordinator may still have under way, and a committed one tells that
+// coordinator, should it be cut off and not dead, what became of its transaction. (Without a record it would conclude: nothing.)
+func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known []keys.Key) {
+	commit := rec.Status == kv.TxnCommitted
+	ks := rec.Prepared
+	if len(ks) == 0 {
+		ks = known
+	}
+	c.background(func(ctx context.Context) {
+		if err := c.resolve(ctx, holder, ks, commit, rec.CommitTS); err != nil {
+			c.metrics.BackgroundFailed.Add(1)
+		}
+	})
+}
+
+// resolve turns locks into versions or drops them.
+func (c *Coordinator) resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.Key, commit bool, ts hlc.Timestamp) error {
+	return c.eachRange(ctx, ks, func(part []keys.Key) *kv.BatchRequest {
+		m := holder
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ResolveLocks{Commit: commit, CommitTS: ts, Keys: part}}}
+	}, nil)
+}
+
+// endTxn moves the record and resolves local with it. Keys that a split has moved away from the anchor are left out;
+// they are to be resolved with the others. It returns what the record says, and the keys resolved with it.
+func (c *Coordinator) endTxn(ctx context.Context, meta kv.TxnMeta, commit bool, ts hlc.Timestamp, local, prepared []keys.Key) (kv.TxnStatus, hlc.Timestamp, []keys.Key, answer) {
+	for n := 0; ; n++ {
+		a := c.insist(ctx, func() *kv.BatchRequest {
+			m := meta
+			return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.EndTxn{Commit: commit, CommitTS: ts, Local: local, Prepared: prepared}}}
+		}, true)
+		if kv.HasCode(a.err, kv.CodeRangeMismatch) && len(local) > 0 && n < maxRecuts {
+			local = c.keysWith(ctx, meta.Anchor, local)
+			continue
+		}
+		if a.err != nil {
+			return kv.TxnUnknown, hlc.Timestamp{}, nil, a
+		}
+		r := a.resp.Responses[0].(*kv.EndTxnResponse)
+		return r.Status, r.CommitTS, local, a
+	}
+}
+
+// keysWith returns those of ks that lie in one range with anchor, by what is known now.
+func (c *Coordinator) keysWith(ctx context.Context, anchor keys.Key, ks []keys.Key) []keys.Key {
+	cut, err := c.cutKeys(ctx, append([]keys.Key{anchor}, ks...))
+	if err != nil || len(cut) == 0 {
+		return nil
+	}
+	return cut[0].keys[1:]
+}
+
+func (c *Coordinator) removeRecord(ctx context.Context, meta kv.TxnMeta, commit bool, ts hlc.Timestamp) error {
+	return c.insist(ctx, func() *kv.BatchRequest {
+		m := meta
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.EndTxn{Commit: commit, CommitTS: ts, Remove: true}}}
+	}, true).err
+}

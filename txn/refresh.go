@@ -1,0 +1,230 @@
+package txn
+
+import (
+	"context"
+	"slices"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// readDone is what one answer adds to the read set.
+type readDone struct {
+	at         hlc.Timestamp
+	span       keys.Span   // if Start is set
+	spans      []keys.Span // and these
+	lockedKey  keys.Key    // if set: locked and read
+	lockedKeys []keys.Key
+	perhaps    []keys.Key // asked for with SKIP LOCKED and not there: to be released only
+	strength   kv.LockStrength
+}
+
+// done records what was read. If the read timestamp has moved meanwhile (parallel scans), or
+// the leader has moved it, what was read before the later of the two is brought up to it.
+func (t *txn) done(ctx context.Context, r readDone) error {
+	at := r.at
+	for {
+		t.mu.Lock()
+		cur := t.meta.ReadTS
+		if cur.Less(at) && len(t.reads.spans) == 0 {
+			t.meta.ReadTS, cur = at, at
+		}
+		if at == cur {
+			t.add(r)
+			t.mu.Unlock()
+			return nil
+		}
+		if at.Less(cur) && len(r.span.Start) == 0 && len(r.spans) == 0 {
+			t.add(r) // locked keys hold as of their own timestamp
+			t.mu.Unlock()
+			return nil
+		}
+		t.mu.Unlock()
+		if cur.Less(at) {
+			if err := t.moveTo(ctx, at); err != nil {
+				return err
+			}
+			continue
+		}
+		reads := make([]kv.ReadSpan, 0, 1+len(r.spans))
+		if len(r.span.Start) > 0 {
+			reads = append(reads, kv.ReadSpan{Span: r.span, At: at})
+		}
+		for _, s := range r.spans {
+			reads = append(reads, kv.ReadSpan{Span: s, At: at})
+		}
+		if err := t.refresh(ctx, reads, cur); err != nil {
+			return err
+		}
+		at = cur
+	}
+}
+
+// add is done's last step; t.mu is held.
+func (t *txn) add(r readDone) {
+	if len(r.lockedKey) > 0 {
+		t.reads.addLocked(r.lockedKey, r.at, r.strength, true)
+	}
+	for _, k := range r.lockedKeys {
+		t.reads.addLocked(k, r.at, r.strength, true)
+	}
+	for _, k := range r.perhaps {
+		t.reads.addLocked(k, r.at, r.strength, false)
+	}
+	if !t.opts.ReadAsOf.IsEmpty() {
+		return // the past does not change, and the timestamp does not move
+	}
+	if len(r.span.Start) > 0 {
+		t.reads.add(r.span)
+	}
+	for _, s := range r.spans {
+		t.reads.add(s)
+	}
+}
+
+// moves of the read timestamp within one request, before the target is taken from the
+// clock: a row that is written all the time would otherwise be chased step by step.
+const movesBeforeNow = 3
+const maxMoves = 50
+
+// moveFor reacts to an error of a read sent at timestamp at, for the n-th time. It returns nil if the request should be
+// sent again at a later timestamp.
+func (t *txn) moveFor(ctx context.Context, err error, at hlc.Timestamp, n int) error {
+	ke := kv.AsError(err)
+	if (ke.Code != kv.CodeWriteTooOld && ke.Code != kv.CodeUncertain) || !t.opts.ReadAsOf.IsEmpty() || n >= maxMoves {
+		return err
+	}
+	to := ke.TS
+	if n >= movesBeforeNow || !at.Less(to) {
+		to = to.Forward(t.c.cfg.Clock.Now())
+	}
+	if merr := t.moveTo(ctx, to); merr != nil {
+		if kv.HasCode(merr, kv.CodeRefreshFailed) {
+			ke.Message = "could not serialize access: what was read before has changed since"
+			ke.TS = ke.TS.Forward(to)
+			return ke
+		}
+		return merr
+	}
+	return nil
+}
+
+// moveTo moves the read timestamp to `to`, if everything read so far is still the same there.
+func (t *txn) moveTo(ctx context.Context, to hlc.Timestamp) error {
+	t.moving.Lock()
+	defer t.moving.Unlock()
+	t.c.cfg.Clock.Update(to)
+	refreshed := -1 // generation of the spans that are known to hold at to
+	for {
+		t.mu.Lock()
+		from := t.meta.ReadTS
+		if !from.Less(to) {
+			t.mu.Unlock()
+			return nil
+		}
+		if t.reads.gen == refreshed || len(t.reads.spans) == 0 {
+			t.meta.ReadTS = to
+			t.mu.Unlock()
+			return nil
+		}
+		refreshed = t.reads.gen
+		reads := make([]kv.ReadSpan, len(t.reads.spans))
+		for i, s := range t.reads.spans {
+			reads[i] = kv.ReadSpan{Span: s, At: from}
+		}
+		t.mu.Unlock()
+		if err := t.refresh(ctx, reads, to); err != nil {
+			return err
+		}
+	}
+}
+
+// refresh checks that nothing in the reads has changed between their timestamps and `to`, and makes sure that
+// nothing will.
+func (t *txn) refresh(ctx context.Context, reads []kv.ReadSpan, to hlc.Timestamp) error {
+	if len(reads) == 0 {
+		return nil
+	}
+	t.mu.Lock()
+	meta := t.meta
+	t.mu.Unlock()
+	err := t.refreshAt(ctx, meta, reads, to, 0)
+	if err != nil {
+		t.c.metrics.RefreshesFailed.Add(1)
+		return err
+	}
+	t.c.metrics.RefreshesOK.Add(1)
+	t.c.metrics.RefreshSpans.Add(int64(len(reads)))
+	return nil
+}
+
+func (t *txn) refreshAt(ctx context.Context, meta kv.TxnMeta, reads []kv.ReadSpan, to hlc.Timestamp, depth int) error {
+	cut, err := t.c.cutReads(ctx, reads)
+	if err != nil {
+		return err
+	}
+	return t.c.inParallel(ctx, len(cut), func(ctx context.Context, i int) error {
+		m := meta
+		req := &kv.BatchRequest{Txn: &m, Requests: refreshRequests(cut[i].reads, to)}
+		if len(req.Requests) == 0 {
+			return nil
+		}
+		_, err := t.send(ctx, req)
+		if kv.HasCode(err, kv.CodeRangeMismatch) && depth < maxRecuts {
+			return t.refreshAt(ctx, meta, cut[i].reads, to, depth+1)
+		}
+		return err
+	})
+}
+
+// refreshRequests groups the reads by the timestamp at which they were done.
+func refreshRequests(reads []kv.ReadSpan, to hlc.Timestamp) []kv.Request {
+	var out []kv.Request
+	byAt := map[hlc.Timestamp]*kv.Refresh{}
+	for _, r := range reads {
+		if !r.At.Less(to) {
+			continue
+		}
+		q := byAt[r.At]
+		if q == nil {
+			q = &kv.Refresh{From: r.At, To: to}
+			byAt[r.At] = q
+			out = append(out, q)
+		}
+		q.Spans = append(q.Spans, r.Span)
+	}
+	return out
+}
+
+// rangeReads is the share of a read set that lies in one range.
+type rangeReads struct {
+	id    kv.RangeID
+	reads []kv.ReadSpan
+}
+
+// cutReads sorts reads by range.
+func (c *Coordinator) cutReads(ctx context.Context, reads []kv.ReadSpan) ([]rangeReads, error) {
+	byAt := map[hlc.Timestamp][]keys.Span{}
+	for _, r := range reads {
+		byAt[r.At] = append(byAt[r.At], r.Span)
+	}
+	var out []rangeReads
+	for at, spans := range byAt {
+		parts, err := c.cfg.Sender.Ranges(ctx, spans, false)
+		if err != nil {
+			return nil, asError(ctx, err)
+		}
+		for _, p := range parts {
+			i := slices.IndexFunc(out, func(r rangeReads) bool { return r.id == p.RangeID })
+			if i < 0 {
+				i = len(out)
+				out = append(out, rangeReads{id: p.RangeID})
+			}
+			for _, s := range p.Spans {
+				out[i].reads = append(out[i].reads, kv.ReadSpan{Span: s, At: at})
+			}
+		}
+	}
+	return out, nil
+}

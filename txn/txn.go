@@ -1,0 +1,384 @@
+package txn
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+type txnState uint8
+
+const (
+	stateOpen txnState = iota
+	stateCommitted
+	stateEnded // rolled back, or failed to commit
+)
+
+// txn implements Txn.
+type txn struct {
+	c     *Coordinator
+	opts  Options
+	since int64 // start of the first attempt, wall ns
+
+	moving sync.Mutex // one move of the read timestamp at a time
+
+	mu         sync.Mutex // guards what follows; parallel scans share it
+	meta       kv.TxnMeta // as of now; requests carry copies
+	started    bool       // the snapshot is taken
+	reads      readSet
+	buf        writeBuffer
+	clocks     []kv.NodeClock // never changed in place: requests share it
+	state      txnState
+	registered bool
+	traced     bool // the id may have left a trace beyond unreplicated locks: it is not used for another attempt
+	onCommit   []func(hlc.Timestamp)
+
+	inflight atomic.Int32
+}
+
+var _ Txn = (*txn)(nil)
+
+// ID implements Txn.
+func (t *txn) ID() kv.TxnID {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.meta.ID
+}
+
+// start takes the snapshot; t.mu is held.
+func (t *txn) start() {
+	if t.started {
+		return
+	}
+	t.started = true
+	now := t.c.cfg.Clock.Now()
+	t.meta.ReadTS = t.meta.ReadTS.Forward(now)
+	t.meta.UncertaintyLimit = now.Add(t.c.cfg.Clock.MaxOffset())
+	// This node's clock has just been read: what it writes later is not from before.
+	t.clocks = []kv.NodeClock{{Node: t.c.cfg.Node, TS: now}}
+}
+
+// ReadTimestamp implements Txn.
+func (t *txn) ReadTimestamp() hlc.Timestamp {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.start()
+	return t.meta.ReadTS
+}
+
+// StepStatement implements Txn.
+func (t *txn) StepStatement(context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
+		return err
+	}
+	t.buf.seq++
+	if !t.opts.ReadAsOf.IsEmpty() {
+		return nil
+	}
+	switch {
+	case t.meta.Isolation == kv.ReadCommitted:
+		t.reads.forgetSpans()
+		t.started = false
+	case t.reads.empty():
+		t.started = false // nothing seen yet: the snapshot is that of the first statement that reads
+	}
+	return nil
+}
+
+func (t *txn) usable() error {
+	switch t.state {
+	case stateCommitted:
+		return kv.Errorf(kv.CodeBadRequest, "the transaction is committed")
+	case stateEnded:
+		return kv.Errorf(kv.CodeBadRequest, "the transaction has ended")
+	}
+	return nil
+}
+
+// stamp completes a batch of reads for sending: who, as of when. It returns the timestamp.
+func (t *txn) stamp(req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (hlc.Timestamp, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	t.start()
+	if opts.Lock != kv.LockNone {
+		if t.opts.ReadOnly {
+			return hlc.Timestamp{}, kv.Errorf(kv.CodeBadRequest, "cannot lock rows in a read-only transaction")
+		}
+		if !t.registered { // before anybody can meet the lock
+			t.registered = true
+			t.c.register(t.meta, t.since)
+		}
+	}
+	*meta = t.meta
+	req.Txn = meta
+	req.SetObserved(t.clocks)
+	req.Wait = opts.Wait
+	req.LockTimeout = int64(t.opts.LockTimeout)
+	if t.opts.ReadAsOf.IsEmpty() {
+		req.CanMoveReadTS = len(t.reads.spans) == 0 && t.inflight.Load() == 0
+	} else {
+		req.AnyReplica = true
+	}
+	return t.meta.ReadTS, nil
+}
+
+// send delivers a batch of the transaction and learns from the answer.
+func (t *txn) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	t.inflight.Add(1)
+	resp, err := t.c.cfg.Sender.Send(ctx, req)
+	last := t.inflight.Add(-1) == 0
+	t.mu.Lock()
+	if last && t.registered {
+		t.c.answered(t.meta.ID)
+	}
+	if err == nil && resp.ServedBy != 0 && t.started {
+		t.observe(resp.ServedBy, resp.Now)
+	}
+	t.mu.Unlock()
+	if err != nil {
+		return nil, asError(ctx, err)
+	}
+	return resp, nil
+}
+
+func (t *txn) observe(n kv.NodeID, now hlc.Timestamp) {
+	for i := range t.clocks {
+		if t.clocks[i].Node == n {
+			return // the first reading is the one that counts
+		}
+	}
+	t.clocks = append(t.clocks[:len(t.clocks):len(t.clocks)], kv.NodeClock{Node: n, TS: now})
+}
+
+// asError makes sure that callers see *kv.Error only.
+func asError(ctx context.Context, err error) error {
+	if ctx.Err() != nil && !isKV(err) {
+		return kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
+	}
+	return kv.AsError(err)
+}
+
+// pointRead is everything that a Get sends, in one piece of memory.
+type pointRead struct {
+	req  kv.BatchRequest
+	meta kv.TxnMeta
+	get  kv.Get
+	reqs [1]kv.Request
+}
+
+// own returns the transaction's own visible write of the key. Such a key need not be locked: the commit
+// itself settles who writes it.
+func (t *txn) own(key keys.Key, opts *ScanOptions) (w *bufferedWrite, ok bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.buf.empty() {
+		return nil, false
+	}
+	k := t.buf.find(key)
+	if k == nil {
+		return nil, false
+	}
+	w = k.visible(t.buf.seq, opts.Latest)
+	return w, w != nil
+}
+
+// Get implements Txn.
+func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, bool, error) {
+	if w, ok := t.own(key, &opts); ok {
+		return w.value, !w.deleted, nil
+	}
+	for n := 0; ; n++ {
+		p := &pointRead{get: kv.Get{Key: key, Lock: opts.Lock}}
+		p.reqs[0] = &p.get
+		p.req.Requests = p.reqs[:]
+		at, err := t.stamp(&p.req, &p.meta, &opts)
+		if err != nil {
+			return nil, false, err
+		}
+		resp, err := t.send(ctx, &p.req)
+		if err != nil {
+			if err := t.moveFor(ctx, err, at, n); err != nil {
+				return nil, false, err
+			}
+			continue
+		}
+		got, ok := resp.Responses[0].(*kv.GetResponse)
+		if !ok {
+			return nil, false, kv.Errorf(kv.CodeInternal, "the answer to a Get is a %T", resp.Responses[0])
+		}
+		r := readDone{at: readAt(resp, at), strength: opts.Lock}
+		switch {
+		case opts.Lock == kv.LockNone:
+			r.span = keys.Span{Start: key}
+		case got.Exists || opts.Wait != kv.WaitSkip:
+			r.lockedKey = key
+		default:
+			r.perhaps = []keys.Key{key} // left out, or locked and not there: its absence is nothing to rely on
+		}
+		if err := t.done(ctx, r); err != nil {
+			return nil, false, err
+		}
+		return got.Value, got.Exists, nil
+	}
+}
+
+func readAt(resp *kv.BatchResponse, at hlc.Timestamp) hlc.Timestamp { return at.Forward(resp.ReadTS) }
+
+// Put implements Txn.
+func (t *txn) Put(key keys.Key, value []byte) error {
+	return t.write(key, bufferedWrite{value: value})
+}
+
+// Insert implements Txn.
+func (t *txn) Insert(key keys.Key, value []byte) error {
+	return t.write(key, bufferedWrite{value: value, insert: true})
+}
+
+// Delete implements Txn.
+func (t *txn) Delete(key keys.Key) error { return t.write(key, bufferedWrite{deleted: true}) }
+
+func (t *txn) write(key keys.Key, w bufferedWrite) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.usable(); err != nil {
+		return err
+	}
+	if t.opts.ReadOnly {
+		return kv.Errorf(kv.CodeBadRequest, "cannot write in a read-only transaction")
+	}
+	if len(key) == 0 || key.IsLocal() {
+		return kv.Errorf(kv.CodeBadRequest, "%s cannot be written by a transaction", keys.Pretty(key))
+	}
+	t.buf.write(key, w)
+	return nil
+}
+
+// Savepoint implements Txn.
+func (t *txn) Savepoint() Mark {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return Mark(t.buf.savepoint())
+}
+
+// RollbackTo implements Txn.
+func (t *txn) RollbackTo(m Mark) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.buf.rollbackTo(int(m))
+}
+
+// HasWrites implements Txn.
+func (t *txn) HasWrites() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.buf.empty()
+}
+
+// OnCommit implements Txn.
+func (t *txn) OnCommit(f func(hlc.Timestamp)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.onCommit = append(t.onCommit, f)
+}
+
+// Retryable implements Txn.
+func (t *txn) Retryable(err error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return err != nil && t.state != stateCommitted && isKV(err) && kv.AsError(err).Code.Class() == kv.RetryTxn
+}
+
+// Rollback implements Txn.
+func (t *txn) Rollback(context.Context) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state != stateOpen {
+		return
+	}
+	t.c.metrics.Rollbacks.Add(1)
+	t.state = stateEnded
+	t.dropLocks(nil)
+}
+
+// Restart implements Txn.
+func (t *txn) Restart(_ context.Context, cause error) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ke := kv.AsError(cause)
+	if t.state == stateCommitted {
+		return kv.Errorf(kv.CodeBadRequest, "the transaction is committed")
+	}
+	if ke == nil || ke.Code.Class() != kv.RetryTxn {
+		return kv.Errorf(kv.CodeBadRequest, "the transaction cannot be restarted after: %v", cause)
+	}
+	if !t.opts.ReadAsOf.IsEmpty() {
+		return ke
+	}
+	t.countRestart(ke.Code)
+	if t.state == stateEnded && !t.traced {
+		t.traced = true // its locks have been given up
+	}
+	now := t.c.cfg.Clock.Now()
+	if t.traced || ke.Code == kv.CodeTxnAborted {
+		// The locks of the old id go. Age stays: of a deadlock, the transaction that keeps being
+		// restarted is more and more seldom the youngest.
+		t.dropLocks(nil)
+		t.meta.ID = kv.MakeTxnID(now, randomID())
+		t.registered, t.traced = false, false
+		t.reads.locked = nil
+	}
+	t.reads.forget()
+	t.buf = writeBuffer{}
+	t.onCommit = nil
+	t.meta.Anchor = nil
+	t.meta.ReadTS = hlc.Timestamp{}.Forward(ke.TS)
+	t.started, t.state = false, stateOpen
+	t.start()
+	return nil
+}
+
+func (t *txn) countRestart(code kv.Code) {
+	m := &t.c.metrics
+	switch code {
+	case kv.CodeWriteTooOld:
+		m.RestartsWriteTooOld.Add(1)
+	case kv.CodeUncertain:
+		m.RestartsUncertain.Add(1)
+	case kv.CodeRefreshFailed:
+		m.RestartsRefresh.Add(1)
+	case kv.CodeTxnAborted:
+		m.RestartsAborted.Add(1)
+	case kv.CodeLockLost:
+		m.RestartsLockLost.Add(1)
+	default:
+		m.RestartsOther.Add(1)
+	}
+}
+
+// dropLocks releases, in the background, the unreplicated locks on all keys but those that keep
+// says go by themselves, and takes the transaction off the registry. t.mu is held.
+func (t *txn) dropLocks(keep func(keys.Key) bool) {
+	var ks []keys.Key
+	for k := range t.reads.locked {
+		if keep == nil || !keep(keys.Key(k)) {
+			ks = append(ks, keys.Key(k))
+		}
+	}
+	meta := t.meta
+	if t.registered && !t.traced { // a traced one goes when its background work is done
+		t.registered = false
+		t.c.unregister(meta.ID)
+	}
+	if len(ks) > 0 {
+		t.c.background(func(ctx context.Context) { t.c.release(ctx, meta, ks) })
+	}
+}
