@@ -8,6 +8,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/engine"
 	"github.com/pamirdb/pamir/range/internal/liveness"
 	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/kv"
@@ -61,6 +63,11 @@ type Config struct {
 	// Sender is used to keep the meta range up to date and to allocate range ids.
 	// It may be set later, by SetSender, but before Start.
 	Sender Sender
+	// Holders and Recoverer are asked about transactions whose locks stand in the way; nil for none.
+	Holders   Holders
+	Recoverer Recoverer
+	// OnFatal is told, once, that the store cannot go on (engine.Config.OnFatal): by default the process exits.
+	OnFatal func(error)
 	// Logger; nil is slog.Default().
 	Logger *slog.Logger
 
@@ -80,21 +87,34 @@ type Knobs struct {
 	MaxProposalBytes, InflightBytes int64
 	// SnapshotBytesPerSecond limits outgoing snapshots, 64 MiB/s.
 	SnapshotBytesPerSecond int64
+	// SnapshotTimeout bounds the sending of one snapshot, 5 min.
+	SnapshotTimeout time.Duration
 	// Workers of the Raft scheduler, 4.
 	Workers int
+	// MemTableBytes and MaxOpenFiles: see engine.Config.
+	MemTableBytes uint64
+	MaxOpenFiles  int
 	// ClosedLag is how far the closed timestamp trails the clock, 3 s.
 	ClosedLag time.Duration
+
+	// Planted bugs, for the tests of the tests.
+	serveEarly, ignorePromises bool
 }
 
 // Identity of a store.
-type Identity struct {
-	ClusterID string // UUID
-	NodeID    kv.NodeID
-	StoreID   kv.StoreID
-}
+type Identity = engine.Identity
+
+// What the lock tables ask of the node: see package concurrency.
+type (
+	HolderState = concurrency.HolderState
+	Holders     = concurrency.Holders
+	Recoverer   = concurrency.Recoverer
+)
 
 // RangeStatus describes one replica of this store.
 type RangeStatus struct {
+	RangeID kv.RangeID
+	// Descriptor is nil for a replica that waits for its first snapshot. It must not be changed.
 	Descriptor *kv.RangeDescriptor
 	Replica    kv.Replica
 	Leader     bool
@@ -107,14 +127,13 @@ type RangeStatus struct {
 	Quiet   bool
 	Stopped string // why the replica stopped, if it did
 	Term    uint64
-	Commit  uint64
 	Applied uint64
 	// LogBytes is the approximate size of the Raft log on disk.
 	FirstIndex, LastIndex uint64
 	LogBytes              int64
 	Stats                 kv.Stats
 	GCThreshold, ClosedTS hlc.Timestamp
-	// Followers, on the leader.
+	// Followers, on the leader, in RangeDetail.
 	Followers []FollowerStatus
 	// Requests and writes answered since the replica was opened.
 	Requests, Writes int64

@@ -20,6 +20,8 @@ type Config struct {
 	MaxOffset          time.Duration
 	// Horizon covers every promise made by earlier incarnations (rule R5).
 	Horizon hlc.Timestamp
+	// IgnorePromises is a planted bug, for the tests of the tests: promises do not bind this store.
+	IgnorePromises bool
 }
 
 // Peer is another store with which this one shares a range.
@@ -70,9 +72,7 @@ type Machine struct {
 	old       hlc.Timestamp
 	persisted hlc.Timestamp
 	withdrawn []kv.StoreID // not reported yet
-
-	// ignorePromises is a planted bug, for the tests of the tests: promises do not bind this store.
-	ignorePromises bool
+	probe     bool
 }
 
 // New returns a machine.
@@ -100,10 +100,14 @@ func (m *Machine) Peers() []Peer { return m.peers }
 // Tick asks every peer for support, moves the horizon, and withdraws what has expired.
 func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 	var eff Effects
+	incarnation := m.cfg.Incarnation
+	if m.probe {
+		incarnation = 0 // of no process that can be supported
+	}
 	for _, p := range m.peers {
 		eff.Send = append(eff.Send, &Heartbeat{
 			FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: p.Node, ToStore: p.Store,
-			Incarnation: m.cfg.Incarnation, Now: now, Physical: physical, SentAt: physical,
+			Incarnation: incarnation, Now: now, Physical: physical, SentAt: physical,
 		})
 	}
 	for s, g := range m.given {
@@ -118,6 +122,12 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 	eff.Withdrawn = m.takeWithdrawn()
 	return eff
 }
+
+// SetProbe says whether requests are only to measure clocks, and ask for no support.
+func (m *Machine) SetProbe(on bool) { m.probe = on }
+
+// Incarnation returns this store's.
+func (m *Machine) Incarnation() uint64 { return m.cfg.Incarnation }
 
 // Persisted says that the horizon is on disk.
 func (m *Machine) Persisted(horizon hlc.Timestamp) { m.persisted = m.persisted.Forward(horizon) }
@@ -171,8 +181,8 @@ func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heart
 		g = &given{}
 		m.given[h.FromStore] = g
 	}
-	if h.Incarnation < g.incarnation {
-		return a // from a process that is dead; a living one would have a larger number
+	if h.Incarnation < max(g.incarnation, 1) {
+		return a // a probe, or from a process that is dead: a living one would have a larger number
 	}
 	if g.standing && (g.until.Less(now) || h.Incarnation > g.incarnation) {
 		m.withdraw(h.FromStore, g)
@@ -209,7 +219,7 @@ func (m *Machine) takeWithdrawn() []kv.StoreID {
 // Supports reports whether this store stands by the epoch of its support for
 // store s. If the promise has expired it is withdrawn first, so an answer of false is for ever.
 func (m *Machine) Supports(s kv.StoreID, epoch uint64, now hlc.Timestamp) bool {
-	if m.ignorePromises {
+	if m.cfg.IgnorePromises {
 		return false
 	}
 	return epoch != 0 && m.SupportEpoch(s, now) == epoch

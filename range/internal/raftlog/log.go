@@ -43,7 +43,9 @@ type Log struct {
 	last    Position
 	hard    *pb.HardState
 	bytes   atomic.Int64 // approximate size of the entries on disk
-	entries []byte       // key prefix of entries
+	first   atomic.Uint64
+	end     atomic.Uint64
+	entries []byte // key prefix of entries
 	scratch []byte
 
 	// cached are the newest entries, contiguous up to last.
@@ -105,6 +107,7 @@ func (l *Log) Reload() error {
 	if err := it.Error(); err != nil {
 		return engine.Classify(err)
 	}
+	l.publish()
 	return nil
 }
 
@@ -158,6 +161,7 @@ func (l *Log) Append(b *pebble.Batch, ents []*pb.Entry) error {
 	}
 	l.last = Position{Index: end.GetIndex(), Term: end.GetTerm()}
 	l.addToCache(ents)
+	l.publish()
 	return nil
 }
 
@@ -282,6 +286,7 @@ func (l *Log) Truncate(b *pebble.Batch, index uint64) error {
 	if n := len(l.cached); n > 0 && l.cached[0].GetIndex() <= index {
 		l.cutCache(0, min(n, int(index-l.cached[0].GetIndex()+1)))
 	}
+	l.publish()
 	return WriteTruncated(b, l.id, l.trunc)
 }
 
@@ -323,6 +328,14 @@ func (l *Log) IndexAtSize(keep int64) (uint64, error) {
 
 // Bytes returns the approximate size of the entries on disk. Safe for concurrent use.
 func (l *Log) Bytes() int64 { return max(0, l.bytes.Load()) }
+
+// Bounds returns the first and last index, as of the last change. Safe for concurrent use.
+func (l *Log) Bounds() (first, last uint64) { return l.first.Load(), l.end.Load() }
+
+func (l *Log) publish() {
+	l.first.Store(l.trunc.Index + 1)
+	l.end.Store(l.last.Index)
+}
 
 // Truncated and Last return the ends of the log.
 func (l *Log) Truncated() Position { return l.trunc }

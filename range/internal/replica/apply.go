@@ -263,6 +263,8 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	if err != nil {
 		return err
 	}
+	var rr *Replica
+	defer func() { r.deps.Owner.SplitDone(r, rr, right) }()
 	as.Stats.LiveRows -= cmd.rightStats.LiveRows
 	as.Stats.LiveBytes -= cmd.rightStats.LiveBytes
 	as.Stats.Versions -= cmd.rightStats.Versions
@@ -299,28 +301,26 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	if err := commit(); err != nil {
 		return err
 	}
-	rr := existing
 	switch {
 	case drop:
-		rr = nil
 	case existing != nil:
 		// The table carries the locks over, so that they hold if the right side's leader is
 		// here, as it nearly always is.
+		rr = existing
 		rr.locks = rightLocks
 		err = rr.load()
 	default:
 		rr, err = newReplica(r.deps, right.RangeID, me.ReplicaID, rightLocks)
 	}
-	if err == nil && rr != nil {
+	if err != nil {
+		return err
+	}
+	if rr != nil {
 		if serving {
 			rr.tscache.Absorb(rightReads)
 		} else {
 			rr.locks.Clear(rr.notLeader())
 		}
-	}
-	r.deps.Owner.SplitDone(r, rr, right)
-	if err != nil {
-		return err
 	}
 	r.deps.Metrics.Splits.Add(1)
 	r.log.Info("split", "left", left.String(), "right", right.String())
@@ -344,4 +344,34 @@ func (r *Replica) snapshotForRaft() (*pb.Snapshot, error) {
 func (r *Replica) closedTarget(s *state) hlc.Timestamp {
 	now := r.deps.Clock.Peek()
 	return hlc.Timestamp{WallTime: now.WallTime - int64(r.deps.Knobs.ClosedLag)}.Forward(s.applied.ClosedTS)
+}
+
+// LockForSplit keeps the replica from being processed while a split initialises it, until UnlockAfterSplit.
+func (r *Replica) LockForSplit() {
+	r.raftMu.Lock()
+	r.splitting = true
+}
+
+// LockedForSplit is for whoever called LockForSplit, or holds off those who might.
+func (r *Replica) LockedForSplit() bool { return r.splitting }
+
+// UnlockAfterSplit: see LockForSplit.
+func (r *Replica) UnlockAfterSplit() {
+	r.splitting = false
+	r.raftMu.Unlock()
+}
+
+// Destroy ends the replica; remove deletes its data.
+func (r *Replica) Destroy(remove func(desc *kv.RangeDescriptor, spans []pebble.KeyRange) error) error {
+	r.raftMu.Lock()
+	defer r.raftMu.Unlock()
+	desc := r.snapshotState().desc
+	r.markRemoved()
+	r.shut(kv.Errorf(kv.CodeRangeNotFound, "replica %d of range %d was removed", r.rid, r.id))
+	r.hasReady = false
+	var spans []pebble.KeyRange
+	if desc != nil {
+		spans = dataSpans(r.id, desc.StartKey, desc.EndKey)
+	}
+	return remove(desc, spans)
 }

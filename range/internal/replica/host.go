@@ -39,7 +39,8 @@ type Owner interface {
 	// later replica of the right range was here, so that the right side's data must go.
 	// The call and SplitDone bracket the application.
 	SplitRight(left *Replica, right *kv.RangeDescriptor) (r *Replica, drop bool, err error)
-	// SplitDone hands over the new replica after the split was applied; it is nil if it was dropped.
+	// SplitDone hands over the new replica after the split was applied; it is nil if it was dropped, or if the
+	// application failed.
 	SplitDone(left, right *Replica, desc *kv.RangeDescriptor)
 	// DescriptorChanged is told after a change of bounds or replicas was applied, LeadershipBegan after the
 	// replica has begun to serve, Removed that the replica was removed from its range.

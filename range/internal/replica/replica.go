@@ -69,6 +69,7 @@ type Replica struct {
 	peers     map[kv.ReplicaID]kv.Replica
 	proposed  hlc.Timestamp // the closed timestamp last put on an entry
 	staged    *StagedSnapshot
+	splitting bool    // guarded by the store, too: see LockForSplit
 	cmd       command // scratch
 	out       outbox
 	held      []*pb.Message // to be sent after the sync

@@ -415,3 +415,12 @@ func (r *Replica) reload() error {
 	}
 	return nil
 }
+
+// ReportSnapshot tells Raft what became of a snapshot to another replica.
+func (r *Replica) ReportSnapshot(to kv.ReplicaID, status raft.SnapshotStatus) {
+	r.post(func(err error) {
+		if err == nil {
+			r.raft.ReportSnapshot(uint64(to), status)
+		}
+	})
+}

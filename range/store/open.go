@@ -1,0 +1,367 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/internal/scheduler"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Store is one open store. Its methods may be called by several goroutines.
+type Store struct {
+	cfg    Config
+	eng    *engine.Engine
+	log    *slog.Logger
+	clock  *hlc.Clock
+	id     Identity
+	deps   replica.Deps
+	sched  *scheduler.Scheduler[*replica.Replica]
+	sender atomic.Pointer[Sender]
+
+	metrics     replica.Metrics
+	lockMetrics concurrency.Metrics
+	budget      *raftlog.Budget
+
+	// mu guards the set of replicas.
+	mu       sync.RWMutex
+	replicas map[kv.RangeID]*replica.Replica
+	// receiving are the bounds of snapshots under way, for ranges that are not initialised here yet.
+	receiving map[kv.RangeID]keys.Span
+	creating  sync.Mutex // serialises the creation and removal of replicas
+
+	support support
+
+	ctx     context.Context // ends when Close begins
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	started atomic.Bool
+	closed  atomic.Pointer[kv.Error]
+	fatal   atomic.Pointer[kv.Error]
+
+	peersDirty atomic.Bool
+	work       workQueue
+	snapSlots  chan struct{} // outgoing snapshots
+	recvSlots  chan struct{} // incoming ones
+	sending    map[snapshotKey]struct{}
+	sums       checksums
+}
+
+func (k *Knobs) setDefaults() {
+	dur := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	num := func(n *int64, v int64) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	dur(&k.HeartbeatInterval, 300*time.Millisecond)
+	dur(&k.SupportDuration, 1500*time.Millisecond)
+	dur(&k.TickInterval, 100*time.Millisecond)
+	dur(&k.ClosedLag, 3*time.Second)
+	dur(&k.SnapshotTimeout, 5*time.Minute)
+	num(&k.LogMaxBytes, 64<<20)
+	num(&k.LogTruncateBytes, 1<<20)
+	num(&k.MaxProposalBytes, 32<<20)
+	num(&k.InflightBytes, 64<<20)
+	num(&k.SnapshotBytesPerSecond, 64<<20)
+	if k.Workers <= 0 {
+		k.Workers = 4
+	}
+}
+
+// Open opens the store in cfg.Dir, or makes an empty one. Nothing runs before Start.
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	if cfg.Clock == nil || cfg.Transport == nil {
+		return nil, errors.New("store: open: Clock and Transport must be set")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	cfg.Knobs.setDefaults()
+	s := &Store{
+		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
+		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),
+		budget: raftlog.NewBudget(64 << 20), snapSlots: make(chan struct{}, 2), recvSlots: make(chan struct{}, 2),
+		sending: make(map[snapshotKey]struct{}),
+	}
+	s.work.init()
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	if cfg.Sender != nil {
+		s.SetSender(cfg.Sender)
+	}
+	onFatal := func(err error) {
+		s.fatal.Store(kv.AsError(err))
+		if cfg.OnFatal != nil {
+			cfg.OnFatal(err)
+		}
+	}
+	ecfg := engine.Config{
+		Dir: cfg.Dir, FS: cfg.FS, CacheBytes: cfg.CacheBytes, Logger: cfg.Logger,
+		MemTableBytes: cfg.Knobs.MemTableBytes, MaxOpenFiles: cfg.Knobs.MaxOpenFiles,
+	}
+	if cfg.OnFatal != nil {
+		ecfg.OnFatal = onFatal
+	}
+	var err error
+	if s.eng, err = engine.Open(ecfg); err != nil {
+		return nil, err
+	}
+	id, ok, err := s.eng.Identity()
+	if err == nil && ok {
+		s.id = id
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.eng.Close())
+	}
+	return s, nil
+}
+
+// SetSender sets who routes the store's own requests. It must be called before Start.
+func (s *Store) SetSender(x Sender) { s.sender.Store(&x) }
+
+// Identity returns the store's identity; ok is false for a store that has none yet.
+func (s *Store) Identity() (id Identity, ok bool) { return s.id, s.id.StoreID != 0 }
+
+// Bootstrap makes the store the first of a new cluster, with the three initial ranges.
+func (s *Store) Bootstrap(clusterID [16]byte) error {
+	if s.id.StoreID != 0 {
+		return fmt.Errorf("store: %s belongs to %s already", s.cfg.Dir, s.id)
+	}
+	const first = 1
+	id := Identity{ClusterID: clusterID, NodeID: first, StoreID: first}
+	me := kv.Replica{NodeID: first, StoreID: first, ReplicaID: first}
+	bounds := [...]keys.Key{keys.Min, keys.TableMin, keys.Table(keys.FirstUserTable), keys.Max}
+	ids := [...]kv.RangeID{kv.MetaRangeID, kv.CatalogRangeID, kv.FirstUserRange}
+	now := s.clock.Now()
+	b := s.eng.DB().NewBatch()
+	defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
+	w := mvcc.Writer{Batch: b}
+	put := func(key keys.Key, value []byte) error { return w.Put(key, now, false, value, mvcc.Newest{}) }
+	counter := func(key keys.Key, v int64) error { return put(key, binary.BigEndian.AppendUint64(nil, uint64(v))) }
+	err := errors.Join(
+		counter(keys.NodeIDCounter, first), counter(keys.StoreIDCounter, first),
+		counter(keys.RangeIDCounter, int64(ids[len(ids)-1])),
+	)
+	var descs []*kv.RangeDescriptor
+	for i, id := range ids {
+		d := &kv.RangeDescriptor{
+			RangeID: id, StartKey: bounds[i], EndKey: bounds[i+1], Replicas: []kv.Replica{me},
+			NextReplicaID: first + 1, Generation: 1,
+		}
+		descs = append(descs, d)
+		err = errors.Join(err, put(keys.Meta(d.EndKey), d.AppendWire(nil)))
+	}
+	for i, d := range descs {
+		var st mvcc.AppliedState
+		if i == 0 {
+			st.Stats = w.Stats // everything so far is in the meta range
+		}
+		err = errors.Join(err, replica.InitialState(b, d, first, st, nil))
+	}
+	if err != nil {
+		return err
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		return engine.Classify(err)
+	}
+	// The identity comes last: a crash before it leaves a store that can be bootstrapped again.
+	if err := s.eng.SetIdentity(id); err != nil {
+		return err
+	}
+	s.id = id
+	return nil
+}
+
+// Join makes the store a member of an existing cluster. Its id was allocated there.
+func (s *Store) Join(id Identity) error {
+	if err := s.eng.SetIdentity(id); err != nil {
+		return err
+	}
+	s.id = id
+	return nil
+}
+
+// Start loads the replicas and starts to take part. It waits, if need be, until the clock has passed
+// every reading of the process that had the store open before.
+func (s *Store) Start(ctx context.Context) error {
+	if s.id.StoreID == 0 {
+		return errors.New("store: start: the store belongs to no cluster yet")
+	}
+	s.log = s.cfg.Logger.With("node", int(s.id.NodeID), "store", int(s.id.StoreID))
+	if err := s.removeStaleFiles(); err != nil {
+		return err
+	}
+	if err := s.startSupport(ctx); err != nil {
+		return err
+	}
+	k := &s.cfg.Knobs
+	s.deps = replica.Deps{
+		Node: s.id.NodeID, Store: s.id.StoreID, Engine: s.eng, Clock: s.clock, Support: &s.support, Owner: (*owner)(s),
+		Budget: s.budget, Log: s.log, Metrics: &s.metrics,
+		Locks: concurrency.Config{
+			Clock: s.clock, Holders: s.cfg.Holders, Recoverer: s.cfg.Recoverer, Resolver: resolver{s}, Metrics: &s.lockMetrics,
+		},
+		Knobs: replica.Knobs{
+			// Elections go by support, not by these: they matter where no support is known.
+			ElectionTicks: 10, HeartbeatTicks: 3, QuietTicks: 10,
+			MaxProposalBytes: k.MaxProposalBytes, InflightBytes: k.InflightBytes, ClosedLag: k.ClosedLag,
+		},
+		Hooks: replica.Hooks{ServeEarly: k.serveEarly},
+	}
+	proc := replica.NewProcessor(&s.deps)
+	s.sched = scheduler.New(k.Workers, 64, proc.Process)
+	s.deps.Run = s.sched.Run
+	if err := s.loadReplicas(); err != nil {
+		s.sched.Close()
+		return err
+	}
+	s.started.Store(true)
+	s.refreshPeers()
+	s.beat()
+	s.goLoop(s.tickLoop)
+	s.goLoop(s.beatLoop)
+	s.goLoop(s.workLoop)
+	s.goLoop(s.maintenanceLoop)
+	// Groups that nobody else can lead need not wait for an election timeout.
+	s.each(func(r *replica.Replica) bool {
+		d := r.Desc()
+		if d == nil {
+			return true
+		}
+		if me, ok := d.ReplicaByID(r.ReplicaID()); ok && len(d.Replicas) == 1 && me.Type == kv.Voter {
+			r.Campaign(0)
+		}
+		return true
+	})
+	return nil
+}
+
+func (s *Store) goLoop(f func()) {
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		f()
+	}()
+}
+
+// loadReplicas opens every replica that the disk knows.
+func (s *Store) loadReplicas() error {
+	span := keys.AllRangeUnreplicated()
+	it, err := s.eng.DB().NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
+	if err != nil {
+		return engine.Classify(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		k, _, good := engine.SplitKey(it.Key())
+		if !good {
+			return kv.Errorf(kv.CodeCorruption, "malformed key %x", it.Key())
+		}
+		rng, _, _, err := keys.DecodeRangeLocal(k)
+		if err != nil {
+			return kv.Errorf(kv.CodeCorruption, "%v", err)
+		}
+		id := kv.RangeID(rng)
+		rid, err := raftlog.ReadReplicaID(s.eng.DB(), id)
+		if err != nil {
+			return err
+		}
+		if rid != 0 {
+			r, err := replica.New(&s.deps, id, rid)
+			if err != nil {
+				return fmt.Errorf("store: range %d: %w", id, err)
+			}
+			s.replicas[id] = r
+		}
+		ok = it.SeekGE(engine.EncodeKey(keys.RangeUnreplicatedSpan(rng).End))
+	}
+	return engine.Classify(it.Error())
+}
+
+// snapshotPrefix begins the names of files of snapshots that are being received.
+const snapshotPrefix = "incoming-"
+
+func (s *Store) removeStaleFiles() error {
+	names, err := s.eng.FS().List(s.cfg.Dir)
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if strings.HasPrefix(n, snapshotPrefix) {
+			if err := s.eng.FS().Remove(s.eng.FS().PathJoin(s.cfg.Dir, n)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Err returns the error that made the store unusable, or nil.
+func (s *Store) Err() error {
+	if e := s.fatal.Load(); e != nil {
+		return e
+	}
+	return s.eng.Err()
+}
+
+// Close stops everything and closes the directory. Requests under way get an error.
+func (s *Store) Close() error {
+	if !s.closed.CompareAndSwap(nil, kv.Errorf(kv.CodeUnavailable, "the store is closing")) {
+		return nil
+	}
+	s.support.closing.Store(true)
+	s.cancel()
+	if s.started.Load() {
+		// Replicas first: whoever waits for one of them gets an answer, and the loops end.
+		s.each(func(r *replica.Replica) bool {
+			r.Close()
+			return true
+		})
+		s.sched.Close()
+		s.wg.Wait()
+		s.persistFinalClock()
+	}
+	return s.eng.Close()
+}
+
+// each calls f for the replicas until it returns false. f may block; replicas may come and go meanwhile.
+func (s *Store) each(f func(*replica.Replica) bool) {
+	s.mu.RLock()
+	all := make([]*replica.Replica, 0, len(s.replicas))
+	for _, r := range s.replicas {
+		all = append(all, r)
+	}
+	s.mu.RUnlock()
+	for _, r := range all {
+		if !f(r) {
+			return
+		}
+	}
+}
+
+func (s *Store) replica(id kv.RangeID) *replica.Replica {
+	s.mu.RLock()
+	r := s.replicas[id]
+	s.mu.RUnlock()
+	return r
+}

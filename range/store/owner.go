@@ -1,0 +1,266 @@
+package store
+
+import (
+	"fmt"
+
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// owner is the store as its replicas see it (replica.Owner).
+type owner Store
+
+var _ replica.Owner = (*owner)(nil)
+
+func (o *owner) store() *Store { return (*Store)(o) }
+
+func (o *owner) SendRaft(to kv.Replica, msgs []*raftlog.Message) {
+	o.cfg.Transport.SendRaft(to.NodeID, msgs)
+}
+
+func (o *owner) Signal(r *replica.Replica) { o.sched.Signal(r) }
+
+func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
+
+func (o *owner) DescriptorChanged(r *replica.Replica, _ *kv.RangeDescriptor) {
+	o.peersDirty.Store(true)
+	if _, ok := r.Serving(); ok {
+		o.work.push(job{kind: jobMeta, rng: r.ID()})
+	}
+}
+
+func (o *owner) LeadershipBegan(r *replica.Replica) {
+	// Whoever led before may have died between a change and its entry in the meta range.
+	o.work.push(job{kind: jobMeta, rng: r.ID()})
+	o.work.push(job{kind: jobTidy, rng: r.ID()})
+}
+
+func (o *owner) Removed(r *replica.Replica, below kv.ReplicaID) {
+	o.work.push(job{kind: jobRemove, rng: r.ID(), below: below})
+}
+
+// SplitRight holds creating, so that no replica of the right range comes or goes until SplitDone.
+func (o *owner) SplitRight(left *replica.Replica, right *kv.RangeDescriptor) (*replica.Replica, bool, error) {
+	s := o.store()
+	s.creating.Lock()
+	me, ok := right.ReplicaOn(s.id.StoreID)
+	if !ok {
+		return nil, true, nil
+	}
+	r := s.replica(right.RangeID)
+	if r != nil {
+		switch {
+		case r.ReplicaID() < me.ReplicaID:
+			s.creating.Unlock()
+			return nil, false, fmt.Errorf("range %d: replica %d is here, and the split makes %d", right.RangeID, r.ReplicaID(), me.ReplicaID)
+		case r.ReplicaID() > me.ReplicaID:
+			return nil, true, nil // removed and added again since: its state will come by snapshot
+		}
+		r.LockForSplit()
+		if r.Desc() != nil {
+			r.UnlockAfterSplit()
+			s.creating.Unlock()
+			return nil, false, fmt.Errorf("range %d is initialised before its split", right.RangeID)
+		}
+		return r, false, nil
+	}
+	below, err := raftlog.ReadTombstone(s.eng.DB(), right.RangeID)
+	if err != nil {
+		s.creating.Unlock()
+		return nil, false, err
+	}
+	return nil, me.ReplicaID < below, nil
+}
+
+func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor) {
+	s := o.store()
+	defer s.creating.Unlock()
+	if existing := s.replica(desc.RangeID); existing != nil && existing.LockedForSplit() {
+		existing.UnlockAfterSplit()
+	} else if right != nil {
+		s.mu.Lock()
+		s.replicas[desc.RangeID] = right
+		s.mu.Unlock()
+	}
+	if right == nil {
+		return
+	}
+	s.peersDirty.Store(true)
+	// The left side's leader is where the right side's data is hot: its store takes the lead at once. The others wait
+	// for their election timeout.
+	if _, ok := left.Serving(); ok {
+		right.Campaign(0)
+	} else {
+		s.sched.Signal(right)
+	}
+}
+
+// HandleRaftMessages takes messages from another store. It does not block on disks.
+func (s *Store) HandleRaftMessages(msgs []*RaftMessage) {
+	if !s.started.Load() || s.closed.Load() != nil {
+		return
+	}
+	for _, m := range msgs {
+		if m.To.StoreID != s.id.StoreID || !s.observe(m.Now) {
+			continue // for another store that was at this address, or from a clock that is out of bounds
+		}
+		s.handleRaft(m)
+	}
+}
+
+func (s *Store) handleRaft(m *RaftMessage) {
+	r := s.replica(m.RangeID)
+	if m.RemovedBelow != 0 {
+		if r != nil && r.ReplicaID() < m.RemovedBelow {
+			s.work.push(job{kind: jobRemove, rng: m.RangeID, below: m.RemovedBelow})
+		}
+		return
+	}
+	if r == nil || r.ReplicaID() != m.To.ReplicaID {
+		if r = s.replicaFor(m, r); r == nil {
+			return
+		}
+	}
+	switch m.Raft.GetType() {
+	case pb.MsgVote, pb.MsgPreVote:
+		// A replica that was removed while it was away still asks for votes.
+		if d := r.Desc(); d != nil && m.From.ReplicaID < d.NextReplicaID {
+			if _, ok := d.ReplicaByID(m.From.ReplicaID); !ok {
+				s.sayRemoved(m, m.From.ReplicaID+1)
+				return
+			}
+		}
+	case pb.MsgSnap:
+		return // snapshots come by HandleSnapshot
+	}
+	r.Deliver(m)
+}
+
+// replicaFor returns the replica that m is for, and creates it if it may be created; nil if not. have
+// is another replica of the range that is here.
+func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Replica {
+	if have != nil && have.ReplicaID() > m.To.ReplicaID {
+		s.sayRemoved(m, have.ReplicaID())
+		return nil
+	}
+	if have != nil {
+		// The replica here was removed, and the range has a new one for this store.
+		s.work.push(job{kind: jobRemove, rng: m.RangeID, below: m.To.ReplicaID})
+		return nil
+	}
+	switch m.Raft.GetType() {
+	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgVote, pb.MsgPreVote, pb.MsgSnap:
+	default:
+		return nil // an answer to somebody who is gone
+	}
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if r := s.replica(m.RangeID); r != nil {
+		if r.ReplicaID() == m.To.ReplicaID {
+			return r
+		}
+		return nil
+	}
+	below, err := raftlog.ReadTombstone(s.eng.DB(), m.RangeID)
+	if err != nil {
+		s.log.Error("cannot read a tombstone", "range", int64(m.RangeID), "err", err)
+		return nil
+	}
+	if m.To.ReplicaID < below {
+		s.sayRemoved(m, below)
+		return nil
+	}
+	b := s.eng.DB().NewBatch()
+	defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
+	if err := raftlog.WriteReplica(b, m.RangeID, m.To.ReplicaID); err == nil {
+		// Not synced: whatever the replica promises is, later in the same write-ahead log.
+		err = b.Commit(pebble.NoSync)
+	}
+	if err != nil {
+		s.log.Error("cannot create a replica", "range", int64(m.RangeID), "err", err)
+		return nil
+	}
+	r, err := replica.New(&s.deps, m.RangeID, m.To.ReplicaID)
+	if err != nil {
+		s.log.Error("cannot create a replica", "range", int64(m.RangeID), "err", err)
+		return nil
+	}
+	s.mu.Lock()
+	s.replicas[m.RangeID] = r
+	s.mu.Unlock()
+	return r
+}
+
+// sayRemoved tells the sender of m that its counterpart or itself was removed.
+func (s *Store) sayRemoved(m *RaftMessage, below kv.ReplicaID) {
+	switch m.Raft.GetType() {
+	case pb.MsgVote, pb.MsgPreVote:
+	default:
+		if m.From.ReplicaID >= below {
+			return // our removed replica; the sender will learn that from its own log
+		}
+	}
+	if m.From.ReplicaID >= below {
+		return
+	}
+	s.cfg.Transport.SendRaft(m.From.NodeID, []*RaftMessage{{
+		RangeID: m.RangeID, From: m.To, To: m.From, Now: s.clock.Now(), RemovedBelow: below,
+	}})
+}
+
+// removeReplica deletes a replica that was removed from its range, and leaves a tombstone.
+func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	r := s.replica(id)
+	if r == nil || r.ReplicaID() >= below {
+		return nil
+	}
+	err := r.Destroy(func(desc *kv.RangeDescriptor, spans []pebble.KeyRange) error {
+		b := s.eng.DB().NewBatch()
+		defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
+		for _, sp := range spans {
+			if err := b.DeleteRange(sp.Start, sp.End, nil); err != nil {
+				return err
+			}
+		}
+		if err := raftlog.Remove(b, id, below); err != nil {
+			return err
+		}
+		return engine.Classify(b.Commit(pebble.Sync))
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.replicas, id)
+	s.mu.Unlock()
+	s.peersDirty.Store(true)
+	s.log.Info("replica removed", "range", int64(id), "replica", int(r.ReplicaID()))
+	return nil
+}
+
+// overlapping returns an initialised replica, or the bounds of a snapshot under way, that overlaps the span and is
+// not of the range.
+func (s *Store) overlapping(id kv.RangeID, span keys.Span) (kv.RangeID, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for other, r := range s.replicas {
+		if d := r.Desc(); other != id && d != nil && d.Span().Overlaps(span) {
+			return other, true
+		}
+	}
+	for other, sp := range s.receiving {
+		if other != id && sp.Overlaps(span) {
+			return other, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,216 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+
+	"github.com/google/uuid"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Send executes a batch on the replica of its range here. Errors are *kv.Error.
+func (s *Store) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	resp, err := s.send(ctx, req)
+	if err == nil {
+		return resp, nil
+	}
+	// The error may be shared by many requests: the reading goes on a copy.
+	e := *kv.AsError(err)
+	if e.Now.IsEmpty() {
+		e.Now = s.clock.Now()
+	}
+	return nil, &e
+}
+
+func (s *Store) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if !s.started.Load() || s.closed.Load() != nil {
+		return nil, errNotRunning
+	}
+	if e := s.fatal.Load(); e != nil {
+		return nil, e
+	}
+	if !req.Now.IsEmpty() && !s.observe(req.Now) {
+		return nil, kv.Errorf(kv.CodeFenced, "the clock of the sender is %v ahead of this node's", s.clock.Offset(req.Now))
+	}
+	if len(req.Requests) == 0 {
+		return nil, kv.Errorf(kv.CodeBadRequest, "empty batch")
+	}
+	r := s.replica(req.RangeID)
+	if r == nil {
+		return nil, kv.Errorf(kv.CodeRangeNotFound, "no replica of range %d on store %d", req.RangeID, s.id.StoreID)
+	}
+	if len(req.Requests) == 1 {
+		if resp, err, ok := s.admin(ctx, r, req.Requests[0]); ok {
+			if err != nil {
+				return nil, err
+			}
+			return &kv.BatchResponse{Now: s.clock.Now(), ServedBy: s.id.NodeID, Responses: []kv.Response{resp}}, nil
+		}
+	}
+	return r.Send(ctx, req)
+}
+
+var errNotRunning = kv.Errorf(kv.CodeUnavailable, "the store is not running")
+
+// admin carries out an administrative request; ok is false if q is none.
+func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (resp kv.Response, err error, ok bool) {
+	switch q := q.(type) {
+	case *kv.AdminSplit:
+		left, right, err := r.Split(ctx, q.Key, s.nextRangeID)
+		if err != nil {
+			return nil, err, true
+		}
+		// The caller may look for the right side at once; the job that LeadershipBegan queued may take a moment.
+		if err := s.writeMeta(ctx, left, right); err != nil {
+			s.log.Info("the meta range will be brought up to date later", "range", int64(r.ID()), "err", err)
+			s.work.push(job{kind: jobMeta, rng: r.ID()})
+		}
+		return &kv.AdminSplitResponse{Left: *left, Right: *right}, nil, true
+	case *kv.AdminTransferLeader:
+		return &kv.AdminTransferLeaderResponse{}, r.TransferLeader(ctx, q.Target), true
+	case *kv.AdminChangeReplicas:
+		d, err := r.ChangeReplicas(ctx, q.Generation, q.Add, q.Remove)
+		if err != nil {
+			return nil, err, true
+		}
+		return &kv.AdminChangeReplicasResponse{Descriptor: *d}, nil, true
+	case *kv.Checksum:
+		resp, err := s.checksum(ctx, r)
+		return resp, err, true
+	}
+	return nil, nil, false
+}
+
+// do sends a batch of the store's own through the node's router.
+func (s *Store) sendRouted(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	x := s.sender.Load()
+	if x == nil {
+		return nil, kv.Errorf(kv.CodeUnavailable, "the store has no sender")
+	}
+	req.Now = s.clock.Now()
+	return (*x).Send(ctx, req)
+}
+
+func (s *Store) nextRangeID(ctx context.Context) (kv.RangeID, error) {
+	resp, err := s.sendRouted(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: keys.RangeIDCounter, By: 1}}})
+	if err != nil {
+		// An id that may have been taken is never used: ask for another.
+		if kv.HasCode(err, kv.CodeUnknownOutcome) {
+			return 0, kv.Errorf(kv.CodeUnavailable, "no range id could be allocated: %v", err)
+		}
+		return 0, err
+	}
+	return kv.RangeID(resp.Responses[0].(*kv.IncrementResponse).Value), nil
+}
+
+// updateMeta writes the range's descriptor to the meta range, unless a later one is there.
+func (s *Store) updateMeta(ctx context.Context, r *replica.Replica) error {
+	d := r.Desc()
+	if d == nil {
+		return nil
+	}
+	return s.writeMeta(ctx, d)
+}
+
+// writeMeta writes descriptors where no later generation is, in one transaction: read, compare, and commit
+// on the condition that nothing has changed since.
+func (s *Store) writeMeta(ctx context.Context, descs ...*kv.RangeDescriptor) error {
+	const attempts = 10
+	var err error
+	for range attempts {
+		if err = s.tryWriteMeta(ctx, descs); err == nil || ctx.Err() != nil {
+			return err
+		}
+		if e := kv.AsError(err); e.Code.Class() != kv.RetryTxn && e.Code != kv.CodeUnknownOutcome {
+			return err
+		}
+	}
+	return err
+}
+
+func (s *Store) tryWriteMeta(ctx context.Context, descs []*kv.RangeDescriptor) error {
+	now := s.clock.Now()
+	random := uuid.New()
+	txn := &kv.TxnMeta{
+		ID: kv.MakeTxnID(now, binary.BigEndian.Uint64(random[:])), Anchor: keys.Meta(descs[0].EndKey),
+		Gateway: s.id.NodeID, ReadTS: now, UncertaintyLimit: now.Add(s.clock.MaxOffset()),
+	}
+	read := &kv.BatchRequest{Txn: txn, CanMoveReadTS: true}
+	for _, d := range descs {
+		read.Requests = append(read.Requests, &kv.Get{Key: keys.Meta(d.EndKey)})
+	}
+	got, err := s.sendRouted(ctx, read)
+	if err != nil {
+		return err
+	}
+	meta := *txn
+	meta.ReadTS = got.ReadTS
+	c := &kv.CommitSingleRange{}
+	for i, d := range descs {
+		g := got.Responses[i].(*kv.GetResponse)
+		if g.Exists {
+			have, err := kv.DecodeDescriptor(g.Value)
+			if err != nil {
+				return err
+			}
+			if have.Generation > d.Generation || have.Generation == d.Generation && have.RangeID == d.RangeID {
+				continue
+			}
+		}
+		k := keys.Meta(d.EndKey)
+		c.Writes = append(c.Writes, kv.Write{Key: k, Value: d.AppendWire(nil)})
+		c.Refreshes = append(c.Refreshes, kv.ReadSpan{Span: keys.Span{Start: k}, At: meta.ReadTS})
+	}
+	if len(c.Writes) == 0 {
+		return nil
+	}
+	_, err = s.sendRouted(ctx, &kv.BatchRequest{Txn: &meta, Requests: []kv.Request{c}})
+	return err
+}
+
+// resolver turns prepared locks into versions, for the lock tables (concurrency.Resolver).
+type resolver struct{ s *Store }
+
+func (x resolver) Resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.Key, commit bool, commitTS hlc.Timestamp) error {
+	_, err := x.s.sendRouted(ctx, &kv.BatchRequest{Txn: &holder, Requests: []kv.Request{
+		&kv.ResolveLocks{Commit: commit, CommitTS: commitTS, Keys: ks},
+	}})
+	return err
+}
+
+// Drain hands every leadership of this store to somebody else, as far as there is somebody. It returns the
+// number of ranges that are still led here when ctx ends.
+func (s *Store) Drain(ctx context.Context) (left int) {
+	s.support.drained.Store(true)
+	for {
+		left = 0
+		s.each(func(r *replica.Replica) bool {
+			if _, ok := r.Serving(); !ok || ctx.Err() != nil {
+				return true
+			}
+			if d := r.Desc(); len(d.Replicas) > 1 {
+				left++
+				s.drainOne(ctx, r, d)
+			}
+			return true
+		})
+		if left == 0 || ctx.Err() != nil {
+			return left
+		}
+	}
+}
+
+func (s *Store) drainOne(ctx context.Context, r *replica.Replica, d *kv.RangeDescriptor) {
+	for _, p := range d.Replicas {
+		if p.StoreID == s.id.StoreID || !p.VotesNew() {
+			continue
+		}
+		if err := r.TransferLeader(ctx, p.StoreID); err == nil {
+			return
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+type snapshotKey struct {
+	rng kv.RangeID
+	to  kv.ReplicaID
+}
+
+// sendSnapshot sends a snapshot in the background, and tells Raft what became of it. It is called
+// by the goroutine that processes the replica.
+func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
+	k := snapshotKey{r.ID(), to.ReplicaID}
+	s.mu.Lock()
+	_, busy := s.sending[k]
+	if !busy {
+		s.sending[k] = struct{}{}
+	}
+	s.mu.Unlock()
+	if busy || s.ctx.Err() != nil {
+		return // the one under way will be reported
+	}
+	s.goLoop(func() {
+		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
+		defer cancel()
+		err := s.trySnapshot(ctx, r, to)
+		s.mu.Lock()
+		delete(s.sending, k)
+		s.mu.Unlock()
+		status := raft.SnapshotFinish
+		if err != nil {
+			status = raft.SnapshotFailure
+			if s.ctx.Err() == nil {
+				s.log.Warn("snapshot failed", "range", int64(r.ID()), "to", int(to.StoreID), "err", err)
+				select { // Raft would try again at once
+				case <-time.After(jobRetry):
+				case <-s.ctx.Done():
+				}
+			}
+		} else {
+			s.metrics.SnapshotsOut.Add(1)
+		}
+		r.ReportSnapshot(to.ReplicaID, status)
+	})
+}
+
+func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica) error {
+	select {
+	case s.snapSlots <- struct{}{}:
+		defer func() { <-s.snapSlots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p := &pacer{rate: s.cfg.Knobs.SnapshotBytesPerSecond}
+	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
+		return r.WriteSnapshot(ctx, to, p.wait, send)
+	})
+}
+
+// pacer spreads bytes over time.
+type pacer struct {
+	rate int64
+	next time.Time
+}
+
+func (p *pacer) wait(ctx context.Context, n int) error {
+	now := time.Now()
+	if p.next.Before(now) {
+		p.next = now
+	}
+	d := p.next.Sub(now)
+	p.next = p.next.Add(time.Duration(int64(n) * int64(time.Second) / p.rate))
+	if d < time.Millisecond {
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// HandleSnapshot receives a snapshot stream: recv returns its frames, then io.EOF. It returns when the snapshot
+// is in place, or with the reason why not.
+func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error)) error {
+	if !s.started.Load() || s.closed.Load() != nil {
+		return errNotRunning
+	}
+	f, err := recv()
+	if err != nil {
+		return err
+	}
+	h, err := replica.ParseSnapshotHeader(f)
+	if err != nil {
+		return err
+	}
+	m := h.Message
+	if m.To.StoreID != s.id.StoreID || !s.observe(m.Now) {
+		return fmt.Errorf("store: snapshot for store %d came to store %d", m.To.StoreID, s.id.StoreID)
+	}
+	r := s.replica(m.RangeID)
+	if r == nil || r.ReplicaID() != m.To.ReplicaID {
+		if r = s.replicaFor(m, r); r == nil {
+			return fmt.Errorf("store: no replica %d of range %d here", m.To.ReplicaID, m.RangeID)
+		}
+	}
+	select {
+	case s.recvSlots <- struct{}{}:
+		defer func() { <-s.recvSlots }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-s.ctx.Done():
+		return errClosing
+	}
+	if err := s.eng.CheckSpace(); err != nil {
+		return err
+	}
+	if err := s.reserve(h.Desc); err != nil {
+		return err
+	}
+	defer s.unreserve(h.Desc.RangeID)
+	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
+	staged, err := replica.ReceiveSnapshot(s.eng, h, prefix, func() ([]byte, error) {
+		if err := s.ctx.Err(); err != nil {
+			return nil, err
+		}
+		return recv()
+	})
+	if err != nil {
+		return err
+	}
+	r.DeliverSnapshot(staged)
+	return <-staged.Done
+}
+
+// reserve keeps the bounds of a snapshot free while it is received.
+func (s *Store) reserve(d *kv.RangeDescriptor) error {
+	// Under creating no split makes a replica between the look and the reservation.
+	s.creating.Lock()
+	defer s.creating.Unlock()
+	if other, ok := s.overlapping(d.RangeID, d.Span()); ok {
+		return fmt.Errorf("store: snapshot of %s overlaps range %d, which has not caught up", d, other)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, busy := s.receiving[d.RangeID]; busy {
+		return fmt.Errorf("store: another snapshot of range %d is being received", d.RangeID)
+	}
+	s.receiving[d.RangeID] = d.Span()
+	return nil
+}
+
+func (s *Store) unreserve(id kv.RangeID) {
+	s.mu.Lock()
+	delete(s.receiving, id)
+	s.mu.Unlock()
+}
+
+var _ = raftlog.ErrCorrupt

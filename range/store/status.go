@@ -1,0 +1,79 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Ranges describes the replicas of the store, in the order of their ids. It costs little and locks
+// nothing for long; Raft's view of the followers is in RangeDetail.
+func (s *Store) Ranges() []RangeStatus {
+	var out []RangeStatus
+	s.each(func(r *replica.Replica) bool {
+		out = append(out, rangeStatus(r.Status()))
+		return true
+	})
+	slices.SortFunc(out, func(a, b RangeStatus) int { return cmp.Compare(a.RangeID, b.RangeID) })
+	return out
+}
+
+// RangeDetail describes one replica, with the leader's view of the others.
+func (s *Store) RangeDetail(id kv.RangeID) (RangeStatus, bool) {
+	r := s.replica(id)
+	if r == nil {
+		return RangeStatus{}, false
+	}
+	st := rangeStatus(r.Status())
+	for _, f := range r.Followers() {
+		st.Followers = append(st.Followers, FollowerStatus{
+			Replica: f.Replica, Match: f.Match, State: f.State, Support: f.Support, Active: f.Active, Snapshot: f.Snapshot,
+		})
+	}
+	return st, true
+}
+
+func rangeStatus(st replica.Status) RangeStatus {
+	return RangeStatus{
+		RangeID: st.ID, Descriptor: st.Desc, Replica: st.Me, Leader: st.Leader, LeaderReplica: st.LeaderReplica, LeaseEnd: st.LeaseEnd,
+		Serving: st.Serving, Quiet: st.Quiet, Stopped: st.Stopped, Term: st.Term, Applied: st.Applied.AppliedIndex,
+		FirstIndex: st.FirstIndex, LastIndex: st.LastIndex, LogBytes: st.LogBytes, Stats: st.Applied.Stats,
+		GCThreshold: st.Applied.GCThreshold, ClosedTS: st.Applied.ClosedTS, Requests: st.Requests, Writes: st.Writes,
+	}
+}
+
+// Locks returns up to limit locks and waiters of a range led here.
+func (s *Store) Locks(id kv.RangeID, limit int) []LockInfo {
+	if r := s.replica(id); r != nil {
+		return r.Locks().Locks(limit)
+	}
+	return nil
+}
+
+// LockInfo is one lock or waiter.
+type LockInfo = concurrency.LockInfo
+
+// Engine gives access to the store's disk, for metrics and inspection.
+func (s *Store) DiskMetrics() DiskMetrics {
+	free, all := s.eng.Space()
+	m := s.eng.DB().Metrics()
+	return DiskMetrics{
+		FreeBytes: int64(free), CapacityBytes: int64(all), UsedBytes: int64(m.DiskSpaceUsage()),
+		WriteStalls: s.eng.WriteStalls(), SlowWrites: s.eng.SlowWrites(),
+		L0Sublevels: int64(m.Levels[0].Sublevels), CacheBytes: m.BlockCache.Size,
+		CacheHits: m.BlockCache.Hits, CacheMisses: m.BlockCache.Misses,
+		Compactions: m.Compact.Count, Flushes: m.Flush.Count, WALBytes: int64(m.WAL.BytesWritten),
+	}
+}
+
+// DiskMetrics of a store.
+type DiskMetrics struct {
+	FreeBytes, CapacityBytes, UsedBytes int64
+	WriteStalls, SlowWrites             int64
+	L0Sublevels                         int64
+	CacheBytes, CacheHits, CacheMisses  int64
+	Compactions, Flushes, WALBytes      int64
+}

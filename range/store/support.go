@@ -1,0 +1,286 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/internal/liveness"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// support is the machine of package liveness behind a mutex, and what else decides whether
+// the store may serve. It implements replica.Support.
+type support struct {
+	clock *hlc.Clock
+
+	mu      sync.Mutex
+	machine *liveness.Machine
+
+	// ceiling: no reading of the clock at or above it may be used before a later one is on disk (wall time).
+	ceiling atomic.Int64
+	fenced  atomic.Pointer[kv.Error]
+	closing atomic.Bool
+	// drained: leadership is not wanted any more.
+	drained atomic.Bool
+}
+
+var _ replica.Support = (*support)(nil)
+
+func (s *support) Supports(st kv.StoreID, epoch uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.Supports(st, epoch, s.clock.Now())
+}
+
+func (s *support) SupportEpoch(st kv.StoreID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.SupportEpoch(st, s.clock.Now())
+}
+
+func (s *support) SupportFrom(st kv.StoreID) (uint64, hlc.Timestamp) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.SupportFrom(st)
+}
+
+func (s *support) MayVote() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.MayVote(s.clock.Now())
+}
+
+var (
+	errClosing = kv.Errorf(kv.CodeUnavailable, "the store is closing")
+	errCeiling = kv.Errorf(kv.CodeUnavailable, "the clock has run into its persisted ceiling: the disk is slow")
+)
+
+func (s *support) MayServe(now hlc.Timestamp) *kv.Error {
+	if s.closing.Load() {
+		return errClosing
+	}
+	if now.WallTime >= s.ceiling.Load() {
+		return errCeiling
+	}
+	return s.fenced.Load()
+}
+
+// clockKey holds: 01 | incarnation 8 | ceiling 8 | horizon 12.
+var clockKey = engine.EncodeKey(keys.Store("clock"))
+
+const clockVersion = 1
+
+type clockState struct {
+	incarnation uint64
+	ceiling     int64
+	horizon     hlc.Timestamp
+}
+
+func (s *Store) readClock() (c clockState, err error) {
+	v, closer, err := s.eng.DB().Get(clockKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return c, nil
+	} else if err != nil {
+		return c, engine.Classify(err)
+	}
+	defer closer.Close()
+	if len(v) != 1+8+8+hlc.EncodedLen || v[0] != clockVersion {
+		return c, kv.Errorf(kv.CodeCorruption, "clock state is %x", v)
+	}
+	c.incarnation = binary.BigEndian.Uint64(v[1:])
+	c.ceiling = int64(binary.BigEndian.Uint64(v[9:]))
+	c.horizon, _, err = hlc.Decode(v[17:])
+	return c, err
+}
+
+func (s *Store) writeClock(c clockState) error {
+	v := binary.BigEndian.AppendUint64([]byte{clockVersion}, c.incarnation)
+	v = binary.BigEndian.AppendUint64(v, uint64(c.ceiling))
+	return engine.Classify(s.eng.DB().Set(clockKey, c.horizon.Append(v), pebble.Sync))
+}
+
+// ceilingLead is how far ahead of the clock the ceiling is kept. A restart waits it out.
+func (s *Store) ceilingLead() int64 { return int64(s.cfg.Knobs.SupportDuration) }
+
+// startSupport begins a new incarnation, after the clock has passed what the last one may have read.
+func (s *Store) startSupport(ctx context.Context) error {
+	c, err := s.readClock()
+	if err != nil {
+		return err
+	}
+	for wait := c.ceiling - s.clock.Peek().WallTime; wait >= 0; wait = c.ceiling - s.clock.Peek().WallTime {
+		if wait > int64(time.Minute) {
+			return kv.Errorf(kv.CodeFenced, "the clock is %v behind what it read before the restart", time.Duration(wait))
+		}
+		select {
+		case <-time.After(time.Duration(wait) + time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	c.incarnation++
+	c.ceiling = s.clock.Now().WallTime + s.ceilingLead()
+	if err := s.writeClock(c); err != nil {
+		return err
+	}
+	s.support.clock = s.clock
+	s.support.ceiling.Store(c.ceiling)
+	s.support.machine = liveness.New(liveness.Config{
+		Node: s.id.NodeID, Store: s.id.StoreID, Incarnation: c.incarnation,
+		Support: s.cfg.Knobs.SupportDuration, Heartbeat: s.cfg.Knobs.HeartbeatInterval,
+		MaxOffset: s.clock.MaxOffset(), Horizon: c.horizon, IgnorePromises: s.cfg.Knobs.ignorePromises,
+	})
+	return nil
+}
+
+// persistFinalClock lets a store that was closed in good order start again without waiting for its own ceiling.
+func (s *Store) persistFinalClock() {
+	if s.Err() != nil {
+		return
+	}
+	s.support.mu.Lock()
+	horizon := s.support.machine.Promised()
+	inc := s.support.machine.Incarnation()
+	s.support.mu.Unlock()
+	if err := s.writeClock(clockState{incarnation: inc, ceiling: s.clock.Now().WallTime, horizon: horizon}); err != nil {
+		s.log.Warn("cannot write the clock's last reading", "err", err)
+	}
+}
+
+func (s *Store) beatLoop() {
+	t := time.NewTicker(s.cfg.Knobs.HeartbeatInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			s.beat()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// beat persists the ceiling and the horizon and sends a heartbeat to every peer.
+func (s *Store) beat() {
+	if s.peersDirty.Swap(false) {
+		s.refreshPeers()
+	}
+	now := s.clock.Now()
+	sp := &s.support
+	sp.mu.Lock()
+	s.fence()
+	eff := sp.machine.Tick(now, s.clock.Physical())
+	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: now.WallTime + s.ceilingLead(), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
+	sp.mu.Unlock()
+	if err := s.writeClock(c); err != nil {
+		s.log.Error("cannot persist the clock", "err", err)
+	} else {
+		sp.ceiling.Store(c.ceiling)
+		sp.mu.Lock()
+		sp.machine.Persisted(c.horizon)
+		sp.mu.Unlock()
+	}
+	s.carryOut(eff)
+}
+
+// fence decides whether the store serves, by the measured clock offsets. support.mu is held.
+func (s *Store) fence() {
+	sp := &s.support
+	fenced, worst := sp.machine.Fenced(s.clock.Physical())
+	sp.machine.SetProbe(fenced)
+	switch was := sp.fenced.Load(); {
+	case fenced && was == nil:
+		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node is off by %v from its peers; the bound is %v", worst, s.clock.MaxOffset()))
+		s.log.Error("clock is off: this store serves nothing until it agrees with its peers again", "offset", worst)
+	case !fenced && was != nil:
+		sp.fenced.Store(nil)
+		s.log.Info("clock agrees with its peers again")
+	}
+}
+
+// HandleHeartbeat takes a heartbeat from another store.
+func (s *Store) HandleHeartbeat(h *Heartbeat) {
+	if !s.started.Load() || s.closed.Load() != nil || h.ToStore != s.id.StoreID {
+		return
+	}
+	// Offsets are measured by readings that are not believed, too; the clock does not follow those.
+	if !s.observe(h.Now) && !h.Answer {
+		return
+	}
+	sp := &s.support
+	sp.mu.Lock()
+	eff := sp.machine.Step(s.clock.Now(), s.clock.Physical(), h)
+	sp.mu.Unlock()
+	s.carryOut(eff)
+}
+
+// observe moves the clock past a remote reading, unless that is too far ahead to be believed.
+func (s *Store) observe(now hlc.Timestamp) bool {
+	if bound := s.clock.MaxOffset(); bound > 0 && s.clock.Offset(now) > 2*bound {
+		return false
+	}
+	s.clock.Update(now)
+	return true
+}
+
+func (s *Store) carryOut(eff liveness.Effects) {
+	for _, h := range eff.Send {
+		s.cfg.Transport.SendHeartbeat(h.ToNode, h)
+	}
+	for _, st := range eff.Changed {
+		s.each(func(r *replica.Replica) bool {
+			if d := r.Desc(); d != nil {
+				if _, ok := d.ReplicaOn(st); ok {
+					if _, leads := r.Serving(); leads || r.LeaderStore() == st {
+						r.Wake()
+					}
+				}
+			}
+			return true
+		})
+	}
+	for _, st := range eff.Withdrawn {
+		s.log.Warn("support withdrawn", "from", int(st))
+		s.each(func(r *replica.Replica) bool {
+			// A small jitter, in ticks, so that one of the followers is usually first.
+			r.Withdrawn(st, 1+rand.IntN(3))
+			return true
+		})
+	}
+}
+
+// refreshPeers finds the stores with which this one shares a range.
+func (s *Store) refreshPeers() {
+	seen := make(map[kv.StoreID]kv.NodeID)
+	s.each(func(r *replica.Replica) bool {
+		if d := r.Desc(); d != nil {
+			for _, p := range d.Replicas {
+				seen[p.StoreID] = p.NodeID
+			}
+		}
+		return true
+	})
+	peers := make([]liveness.Peer, 0, len(seen))
+	for st, n := range seen {
+		if st != s.id.StoreID {
+			peers = append(peers, liveness.Peer{Node: n, Store: st})
+		}
+	}
+	slices.SortFunc(peers, func(a, b liveness.Peer) int { return cmp.Compare(a.Store, b.Store) })
+	s.support.mu.Lock()
+	s.support.machine.SetPeers(peers)
+	s.support.mu.Unlock()
+}

@@ -1,0 +1,165 @@
+package store
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+type jobKind uint8
+
+const (
+	jobMeta   jobKind = iota // bring the meta range up to date
+	jobTidy                  // finish replica changes that an earlier leader began
+	jobRemove                // delete a removed replica
+)
+
+// job is work on one range that must not be done by the goroutine that processes it.
+type job struct {
+	kind  jobKind
+	rng   kv.RangeID
+	below kv.ReplicaID
+}
+
+// workQueue holds each job once; its length is bounded by the number of ranges.
+type workQueue struct {
+	mu     sync.Mutex
+	jobs   []job
+	queued map[job]struct{}
+	wake   chan struct{}
+}
+
+func (q *workQueue) init() {
+	q.queued = make(map[job]struct{})
+	q.wake = make(chan struct{}, 1)
+}
+
+func (q *workQueue) push(j job) {
+	q.mu.Lock()
+	if _, ok := q.queued[j]; !ok {
+		q.queued[j] = struct{}{}
+		q.jobs = append(q.jobs, j)
+	}
+	q.mu.Unlock()
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (q *workQueue) pop() (j job, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.jobs) == 0 {
+		return j, false
+	}
+	j = q.jobs[0]
+	q.jobs = q.jobs[1:]
+	delete(q.queued, j)
+	return j, true
+}
+
+// workLoop does the jobs, a few at a time: one that waits for another store must not hold up the rest.
+func (s *Store) workLoop() {
+	var running sync.WaitGroup
+	defer running.Wait()
+	slots := make(chan struct{}, 8)
+	for {
+		j, ok := s.work.pop()
+		if !ok {
+			select {
+			case <-s.work.wake:
+				continue
+			case <-s.ctx.Done():
+				return
+			}
+		}
+		select {
+		case slots <- struct{}{}:
+		case <-s.ctx.Done():
+			return
+		}
+		running.Add(1)
+		go func() {
+			defer running.Done()
+			defer func() { <-slots }()
+			s.do(j)
+		}()
+	}
+}
+
+// jobTimeout bounds one attempt; jobRetry is the pause after a failed one.
+const (
+	jobTimeout = 10 * time.Second
+	jobRetry   = 500 * time.Millisecond
+)
+
+func (s *Store) do(j job) {
+	ctx, cancel := context.WithTimeout(s.ctx, jobTimeout)
+	defer cancel()
+	var err error
+	switch j.kind {
+	case jobRemove:
+		err = s.removeReplica(j.rng, j.below)
+	case jobMeta, jobTidy:
+		r := s.replica(j.rng)
+		if r == nil {
+			return
+		}
+		if _, ok := r.Serving(); !ok {
+			return // whoever leads now does it
+		}
+		if j.kind == jobTidy {
+			err = r.Tidy(ctx)
+		} else {
+			err = s.updateMeta(ctx, r)
+		}
+	}
+	if err != nil && s.ctx.Err() == nil {
+		s.log.Info("work on a range failed and will be tried again", "range", int64(j.rng), "job", int(j.kind), "err", err)
+		select {
+		case <-time.After(jobRetry):
+			s.work.push(j)
+		case <-s.ctx.Done():
+		}
+	}
+}
+
+// tickLoop advances the clocks of the groups that are not quiet.
+func (s *Store) tickLoop() {
+	t := time.NewTicker(s.cfg.Knobs.TickInterval)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			s.each(func(r *replica.Replica) bool {
+				r.Tick()
+				return true
+			})
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// maintenanceLoop looks after the logs.
+func (s *Store) maintenanceLoop() {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			s.each(func(r *replica.Replica) bool {
+				if err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes); err != nil && s.ctx.Err() == nil {
+					s.log.Warn("cannot truncate a log", "range", int64(r.ID()), "err", err)
+				}
+				return s.ctx.Err() == nil
+			})
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
