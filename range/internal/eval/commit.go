@@ -169,6 +169,9 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 	if err != nil {
 		return nil, err
 	}
+	if !r.MaxTS.IsEmpty() && r.MaxTS.Less(ts) {
+		return nil, &kv.Error{Code: kv.CodeWriteTooOld, TS: ts, Message: "reads elsewhere hold up to an earlier timestamp only"}
+	}
 	if err := e.checkRefreshes(r.Refreshes, r.Writes, ts); err != nil {
 		return nil, err
 	}
@@ -221,6 +224,9 @@ func (e *evaluation) writeNow(key keys.Key, deleted bool, value []byte) (ts hlc.
 		return ts, false, err
 	}
 	prev := mvcc.Describe(v, ok)
+	if deleted && (!ok || prev.Deleted) {
+		return ts, false, nil // nothing to delete, and nothing to write
+	}
 	ts = e.above(key, e.floor(e.env.Clock.Now()), prev)
 	if err := e.batch().Put(key, ts, deleted, value, prev); err != nil {
 		return ts, false, err

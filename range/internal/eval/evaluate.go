@@ -130,6 +130,8 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 		return e.queryCommit(r)
 	case *kv.GC:
 		return e.gc(r)
+	case *kv.Checksum, *kv.AdminSplit, *kv.AdminTransferLeader, *kv.AdminChangeReplicas:
+		return nil, kv.Errorf(kv.CodeBadRequest, "%T comes alone", r) // the replica serves it
 	}
 	if e.req.Txn == nil {
 		return nil, kv.Errorf(kv.CodeBadRequest, "%T without a transaction", r)
@@ -153,7 +155,7 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 	case *kv.RecoverTxn:
 		return e.recoverTxn(r)
 	}
-	return nil, kv.Errorf(kv.CodeBadRequest, "%T is not evaluated in a batch", r)
+	return nil, kv.Errorf(kv.CodeBadRequest, "%T is unknown", r)
 }
 
 // setReadTS decides at which timestamp the batch reads at first, and what is uncertain.

@@ -57,11 +57,6 @@ func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
 // lockingGet locks first and then reads the newest version: with the lock held nobody changes it any more.
 func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	resp := &kv.GetResponse{}
-	if ok, err := e.lock(r.Key, r.Lock); err != nil {
-		return nil, err
-	} else if !ok {
-		return resp, nil // WaitSkip: as if it did not exist
-	}
 	if e.env.Stats.Locks > 0 {
 		l, err := e.r.Lock(r.Key)
 		if err != nil {
@@ -70,6 +65,12 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 		if l != nil && l.Txn.ID != e.id {
 			return resp, e.lockedOnDisk(r.Key, l)
 		}
+	}
+	// Not before the look at the disk: who waits for a prepared write holds nothing on its key.
+	if ok, err := e.lock(r.Key, r.Lock); err != nil {
+		return nil, err
+	} else if !ok {
+		return resp, nil // WaitSkip: as if it did not exist
 	}
 	v, ok, err := e.r.Newest(r.Key)
 	if err != nil {
