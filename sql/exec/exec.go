@@ -25,6 +25,8 @@ type Runtime struct {
 	TempDir string
 	// Implicit: the statement is the whole transaction. Inserts then leave uniqueness to the commit.
 	Implicit bool
+	// Node is this node's number, for generated row ids; 0 if unknown.
+	Node int32
 	// Bulk writes rows of tables that nobody else can see yet; nil means through the transaction.
 	Bulk BulkWriter
 	// Stats, if not nil, collects figures for EXPLAIN ANALYZE.

@@ -305,3 +305,80 @@ func (x *Index) Covers(pos int) bool {
 	id := x.Table.Columns[pos].ID
 	return inKey(x.Desc, id) || inKey(x.Table.Primary(), id) || slices.Contains(x.Desc.Include, id)
 }
+
+// DecodeKeyColumns returns the index columns in a key, for people: of types with a lossy ordered form the
+// values are equal to what was written but may look different.
+func (x *Index) DecodeKeyColumns(key []byte) ([]types.Datum, error) {
+	if len(key) < len(x.prefix) {
+		return nil, ErrCorrupt
+	}
+	b := key[len(x.prefix):]
+	out := make([]types.Datum, len(x.key))
+	for i := range x.key {
+		k := &x.key[i]
+		f := keyField{Kind: k.kind, Desc: k.desc, Marker: k.marker, Out: -1}
+		rest, null, err := f.skip(b)
+		if err != nil {
+			return nil, err
+		}
+		raw := slices.Clone(b[:len(b)-len(rest)])
+		b = rest
+		if null {
+			out[i] = types.NullDatum
+			continue
+		}
+		if k.marker {
+			raw = raw[1:]
+		}
+		if k.desc {
+			keys.Invert(raw, 0)
+		}
+		if out[i], err = decodeForPeople(raw, k.kind, x.Table.Columns[k.pos].Type); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+func decodeForPeople(b []byte, k kind, t types.Type) (types.Datum, error) {
+	switch k {
+	case kindFloat8, kindFloat4:
+		f, _, err := keys.DecodeFloat64(b)
+		return types.NewFloat(f), err
+	case kindBpchar:
+		v, _, err := keys.DecodeBytes(b)
+		return types.NewBytes(v), err
+	case kindNum:
+		return decodeNumericKey(b)
+	case kindIntvl:
+		days, b, err := keys.DecodeInt64(b)
+		if err != nil {
+			return types.Datum{}, err
+		}
+		micros, _, err := keys.DecodeInt64(b)
+		return types.NewInterval(types.Interval{Days: int32(days), Micros: micros}), err
+	case kindAny:
+		return types.Datum{}, ErrCorrupt // the caller does without
+	}
+	v := types.NewVec(t, 1)
+	if _, err := decodeOrderedInto(b, k, v, &arena{}); err != nil {
+		return types.Datum{}, err
+	}
+	return v.Get(0), nil
+}
+
+// ValuesStart and ValuesEnd bound the keys under a prefix of i columns whose column i is not NULL.
+func (x *Index) ValuesStart(prefix keys.Key, i int) keys.Key {
+	if !x.key[i].marker {
+		return slices.Clone(prefix)
+	}
+	return append(slices.Clone(prefix), markerValue)
+}
+
+// ValuesEnd: see ValuesStart.
+func (x *Index) ValuesEnd(prefix keys.Key, i int) keys.Key {
+	if !x.key[i].marker {
+		return prefix.PrefixEnd()
+	}
+	return append(slices.Clone(prefix), markerValue+1)
+}

@@ -76,7 +76,8 @@ func (k kind) lossy() bool {
 // Orderable reports whether a column of the type can be in an index key.
 func Orderable(t types.OID) bool {
 	switch t {
-	case types.JSONOID, types.JSONBOID, types.XMLOID, types.XidOID, types.CidOID, types.RecordOID, types.TimetzOID:
+	case types.JSONOID, types.JSONBOID, types.XMLOID, types.XidOID, types.CidOID, types.RecordOID, types.TimetzOID,
+		types.CharOID, types.Xid8OID, types.PgLsnOID:
 		return false
 	}
 	if e := types.ElemOf(t); e != 0 {

@@ -7,6 +7,7 @@ import (
 	"github.com/cockroachdb/apd/v3"
 
 	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/sql/types"
 )
 
 // The ordered form of a numeric: a class byte, and for finite numbers other than zero the number as
@@ -176,4 +177,50 @@ func lengthIs(b []byte, n int) error {
 		return ErrCorrupt
 	}
 	return nil
+}
+
+// decodeNumericKey returns the number with the smallest scale that holds it.
+func decodeNumericKey(b []byte) (types.Datum, error) {
+	d := &apd.Decimal{}
+	if len(b) == 0 {
+		return types.Datum{}, ErrCorrupt
+	}
+	class := b[0]
+	switch class {
+	case numNaN:
+		d.Form = apd.NaN
+		return types.NewDecimal(d), nil
+	case numPosInf, numNegInf:
+		d.Form, d.Negative = apd.Infinite, class == numNegInf
+		return types.NewDecimal(d), nil
+	case numZero:
+		return types.NewDecimal(d), nil
+	}
+	b = append([]byte(nil), b[1:]...)
+	if class == numNeg {
+		keys.Invert(b, 0)
+	}
+	exp, b, err := keys.DecodeVarint(b)
+	if err != nil || len(b) < 2 || exp < -1<<24 || exp > 1<<24 {
+		return types.Datum{}, ErrCorrupt
+	}
+	digits := make([]byte, 0, 2*len(b))
+	for _, p := range b[:len(b)-1] {
+		if p == 0 || p > 100 {
+			return types.Datum{}, ErrCorrupt
+		}
+		digits = append(digits, '0'+(p-1)/10, '0'+(p-1)%10)
+	}
+	for len(digits) > 1 && digits[len(digits)-1] == '0' && int64(len(digits)) > exp {
+		digits = digits[:len(digits)-1]
+	}
+	for int64(len(digits)) < exp {
+		digits = append(digits, '0')
+	}
+	if _, ok := d.Coeff.SetString(string(digits), 10); !ok {
+		return types.Datum{}, ErrCorrupt
+	}
+	d.Exponent = int32(exp - int64(len(digits)))
+	d.Negative = class == numNeg
+	return types.NewDecimal(d), nil
 }

@@ -14,7 +14,10 @@ import (
 const tupleVersion = 1
 
 // Tags of kindAny.
-const tagArray = 1
+const (
+	tagArray  = 1 // element type, dimensions, elements
+	tagTimeTZ = 2 // varint microseconds, varint zone
+)
 
 // AppendValue appends the stored form of a value that is not NULL (catalog.Column.Missing holds one).
 func AppendValue(dst []byte, t types.OID, d types.Datum) ([]byte, error) {
@@ -70,11 +73,15 @@ func appendValue(dst []byte, k kind, t types.OID, d types.Datum) ([]byte, error)
 		dst = binary.AppendVarint(dst, int64(iv.Days))
 		return binary.AppendVarint(dst, iv.Micros), nil
 	}
-	a, ok := d.A.(*types.Array)
-	if !ok {
-		return nil, errNoForm(t)
+	switch a := d.A.(type) {
+	case *types.Array:
+		return sized(dst, func(b []byte) ([]byte, error) { return appendArray(append(b, tagArray), a) })
+	case types.TimeTZ:
+		return sized(dst, func(b []byte) ([]byte, error) {
+			return binary.AppendVarint(binary.AppendVarint(append(b, tagTimeTZ), a.Micros), int64(a.Zone)), nil
+		})
 	}
-	return sized(dst, func(b []byte) ([]byte, error) { return appendArray(append(b, tagArray), a) })
+	return nil, errNoForm(t)
 }
 
 // sized appends what f appends with its length in front. The length is nearly always one byte.
@@ -151,7 +158,7 @@ func decodeArray(b []byte) (*types.Array, error) {
 	}
 	v := types.NewVec(types.Of(a.Elem), int(n))
 	k := kindOf(a.Elem)
-	if k == kindAny {
+	if types.ElemOf(a.Elem) != 0 { // arrays have no array elements: no recursion
 		return nil, ErrCorrupt
 	}
 	ar := &arena{}
@@ -294,11 +301,7 @@ func decodeValueInto(b []byte, k kind, v *types.Vec, ar *arena) ([]byte, error) 
 		}
 		notNull(v)
 	case kindAny:
-		if len(body) == 0 || body[0] != tagArray {
-			return nil, ErrCorrupt
-		}
-		// The elements keep what they alias.
-		a, err := decodeArray(slices.Clone(body[1:]))
+		a, err := decodeAny(body)
 		if err != nil {
 			return nil, err
 		}
@@ -308,6 +311,27 @@ func decodeValueInto(b []byte, k kind, v *types.Vec, ar *arena) ([]byte, error) 
 		return nil, ErrCorrupt
 	}
 	return rest, nil
+}
+
+func decodeAny(b []byte) (any, error) {
+	if len(b) == 0 {
+		return nil, ErrCorrupt
+	}
+	switch b[0] {
+	case tagArray:
+		return decodeArray(slices.Clone(b[1:])) // the elements keep what they alias
+	case tagTimeTZ:
+		micros, w := binary.Varint(b[1:])
+		if w <= 0 {
+			return nil, ErrCorrupt
+		}
+		zone, w2 := binary.Varint(b[1+w:])
+		if w2 <= 0 || 1+w+w2 != len(b) || int64(int32(zone)) != zone {
+			return nil, ErrCorrupt
+		}
+		return types.TimeTZ{Micros: micros, Zone: int32(zone)}, nil
+	}
+	return nil, ErrCorrupt
 }
 
 func decodeInterval(b []byte, v *types.Vec) ([]byte, error) {

@@ -1,0 +1,160 @@
+package exec
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/rowenc"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// Translate gives an error of the layers below its SQLSTATE. It is the only place that does, and leaves
+// what has one alone. The result's Cause is the error itself, so that txn.Txn.Retryable can be
+// asked about it. cat names the constraint that a commit found violated; it may be nil.
+func Translate(err error, cat catalog.Snapshot) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := pgerr.As(err); ok {
+		return err
+	}
+	var ke *kv.Error
+	if errors.As(err, &ke) {
+		e := translateKV(ke, cat)
+		if e.Cause == nil {
+			e.Cause = err
+		}
+		return e
+	}
+	switch {
+	case errors.Is(err, context.Canceled):
+		return &pgerr.Error{Code: pgerr.QueryCanceled, Message: "canceling statement due to user request", Cause: err}
+	case errors.Is(err, context.DeadlineExceeded):
+		return &pgerr.Error{Code: pgerr.QueryCanceled, Message: "canceling statement due to statement timeout", Cause: err}
+	}
+	return &pgerr.Error{Code: pgerr.InternalError, Message: err.Error(), Cause: err}
+}
+
+func translate(rt *Runtime, err error) error {
+	if rt == nil {
+		return Translate(err, nil)
+	}
+	return Translate(err, rt.Catalog)
+}
+
+func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
+	switch ke.Code {
+	case kv.CodeWriteTooOld, kv.CodeUncertain, kv.CodeRefreshFailed, kv.CodeTxnAborted, kv.CodeLockLost:
+		return &pgerr.Error{Code: pgerr.SerializationFailure,
+			Message: "could not serialize access due to concurrent update",
+			Detail:  "Reason: " + ke.Error() + ".",
+			Hint:    "The transaction might succeed if retried."}
+	case kv.CodeConditionFailed:
+		return duplicateKey(ke.Key, cat)
+	case kv.CodeLockNotAvailable:
+		msg := "could not obtain lock on row"
+		if strings.Contains(ke.Message, "timeout") {
+			msg = "canceling statement due to lock timeout"
+		}
+		return &pgerr.Error{Code: pgerr.LockNotAvailable, Message: msg}
+	case kv.CodeDeadlock:
+		return &pgerr.Error{Code: pgerr.DeadlockDetected, Message: "deadlock detected", Detail: ke.Message}
+	case kv.CodeReadBelowGC:
+		return &pgerr.Error{Code: pgerr.ObjectNotInPrerequisiteState, Message: "the snapshot is too old",
+			Detail: "What was current then has been removed up to " + ke.TS.GoTime().Format("2006-01-02 15:04:05.999Z07:00") + "."}
+	case kv.CodePushdown:
+		return fromPushdownError(ke)
+	case kv.CodeCanceled:
+		return &pgerr.Error{Code: pgerr.QueryCanceled, Message: "canceling statement due to user request"}
+	case kv.CodeTooLarge:
+		return &pgerr.Error{Code: pgerr.ProgramLimitExceeded, Message: "request is too large", Detail: ke.Message}
+	case kv.CodeDiskFull:
+		return &pgerr.Error{Code: pgerr.DiskFull, Message: "a store is full", Detail: ke.Message,
+			Hint: "Free space or add a node."}
+	case kv.CodeUnknownOutcome:
+		return &pgerr.Error{Code: pgerr.StatementCompletionUnknown, Message: "it is not known whether the transaction committed",
+			Detail: ke.Message}
+	case kv.CodeCorruption:
+		return &pgerr.Error{Code: pgerr.DataCorrupted, Message: "stored data is corrupt", Detail: ke.Message}
+	case kv.CodeUnavailable, kv.CodeNotLeader, kv.CodeOverloaded, kv.CodeFenced, kv.CodeRangeNotFound, kv.CodeRangeMismatch,
+		kv.CodeNotClosed:
+		return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database cannot be reached", Detail: ke.Error() + "."}
+	case kv.CodeInternal:
+		if ke.Message == context.Canceled.Error() {
+			return &pgerr.Error{Code: pgerr.QueryCanceled, Message: "canceling statement due to user request"}
+		}
+	}
+	return &pgerr.Error{Code: pgerr.InternalError, Message: ke.Error()}
+}
+
+// duplicateKey is PostgreSQL's unique violation for a key that exists.
+func duplicateKey(key keys.Key, cat catalog.Snapshot) *pgerr.Error {
+	if data, index, _, err := keys.DecodeIndex(key); err == nil && cat != nil {
+		for _, t := range cat.Tables() {
+			if t.DataID != data || t.Virtual {
+				continue
+			}
+			for i := range t.Indexes {
+				if t.Indexes[i].ID == catalog.IndexID(index) {
+					return uniqueViolation(cat, t, &t.Indexes[i], key)
+				}
+			}
+		}
+	}
+	return pgerr.New(pgerr.UniqueViolation, "duplicate key value violates unique constraint").
+		WithDetail("Key %s already exists.", keys.Pretty(key))
+}
+
+func uniqueViolation(cat catalog.Snapshot, t *catalog.Table, ix *catalog.Index, key keys.Key) *pgerr.Error {
+	e := pgerr.New(pgerr.UniqueViolation, "duplicate key value violates unique constraint \"%s\"", ix.Name)
+	e.Table, e.Constraint = t.Name, ix.Name
+	e.Schema = schemaName(cat, t)
+	if names, vals, ok := keyText(t, ix, key); ok {
+		e.Detail = "Key (" + names + ")=(" + vals + ") already exists."
+	}
+	return e
+}
+
+func schemaName(cat catalog.Snapshot, t *catalog.Table) string {
+	if cat == nil {
+		return ""
+	}
+	if s, ok := cat.SchemaByID(t.Schema); ok {
+		return s.Name
+	}
+	return ""
+}
+
+// keyText prints the columns of an index key; ok is false if they cannot be read off the key.
+func keyText(t *catalog.Table, ix *catalog.Index, key keys.Key) (names, vals string, ok bool) {
+	x, err := rowenc.ForIndex(t, ix)
+	if err != nil {
+		return "", "", false
+	}
+	var cols []int
+	for _, c := range ix.Columns {
+		cols = append(cols, t.ColumnByID(c.Column))
+	}
+	ds, err := x.DecodeKeyColumns(key)
+	if err != nil {
+		return "", "", false
+	}
+	n, v := make([]string, len(cols)), make([]string, len(cols))
+	for i, c := range cols {
+		n[i] = QuoteIdent(t.Columns[c].Name)
+		v[i] = datumText(t.Columns[c].Type, ds[i])
+	}
+	return strings.Join(n, ", "), strings.Join(v, ", "), true
+}
+
+func datumText(t types.Type, d types.Datum) string {
+	if d.Null {
+		return "null"
+	}
+	return types.Text(t, d, types.DefaultEnv)
+}

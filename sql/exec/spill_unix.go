@@ -1,0 +1,5 @@
+package exec
+
+import "syscall"
+
+var errNoSpace error = syscall.ENOSPC

@@ -1,0 +1,489 @@
+package exec
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/expr"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/rowenc"
+	"github.com/pamirdb/pamir/sql/types"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// rowWriter writes rows of one table with their index entries, and checks their constraints. It belongs to one
+// statement at a time.
+type rowWriter struct {
+	table  *catalog.Table
+	tab    *rowenc.Table
+	second []*rowenc.Index // written
+	dying  []*rowenc.Index // only deleted from
+	checks []checkProgram
+	// rowid is the position of the hidden key column, -1 if the table has a primary key.
+	rowid int
+
+	rt  *Runtime
+	er  *expr.Runtime
+	sel []int32
+	mem chunk
+	// Uniqueness of a statement's own rows, where the reads before could not see them. The first keys wait in first until
+	// a second row comes: most statements write one.
+	first []keys.Key
+	seen  map[string]struct{}
+	acct  account
+}
+
+type checkProgram struct {
+	name string
+	cond *expr.Program
+}
+
+func newRowWriter(t *catalog.Table, checks []plan.CheckExpr) (*rowWriter, error) {
+	tab, err := rowenc.ForTable(t)
+	if err != nil {
+		return nil, err
+	}
+	w := &rowWriter{table: t, tab: tab, rowid: -1, sel: []int32{}}
+	for _, x := range tab.Secondary {
+		if x.Desc.State == catalog.DeleteOnly {
+			w.dying = append(w.dying, x)
+		} else {
+			w.second = append(w.second, x)
+		}
+	}
+	for i := range t.Columns {
+		if t.Columns[i].Hidden && !t.Columns[i].Dropped {
+			w.rowid = i
+		}
+	}
+	for _, c := range checks {
+		p, err := expr.Compile(c.Cond)
+		if err != nil {
+			return nil, err
+		}
+		w.checks = append(w.checks, checkProgram{c.Name, p})
+	}
+	return w, nil
+}
+
+func (w *rowWriter) begin(rt *Runtime, er *expr.Runtime, budget *Budget) {
+	w.rt, w.er = rt, er
+	w.first, w.seen = nil, nil
+	w.acct = account{b: budget}
+}
+
+func (w *rowWriter) end() {
+	w.acct.close()
+	w.rt, w.er, w.first, w.seen = nil, nil, nil, nil
+	w.mem = chunk{}
+}
+
+// chunk hands out memory for keys and values: the transaction keeps them, so it is never used again.
+type chunk struct {
+	buf  []byte
+	size int
+}
+
+// room returns an empty slice to append to.
+func (c *chunk) room() []byte {
+	if cap(c.buf)-len(c.buf) < 64 {
+		c.size = min(max(2*c.size, 192), 64<<10)
+		c.buf = make([]byte, 0, c.size)
+	}
+	return c.buf[len(c.buf):]
+}
+
+// keep takes what was appended to room out of the chunk.
+func (c *chunk) keep(b []byte) []byte {
+	if n := len(c.buf); len(b) > 0 && cap(c.buf)-n >= len(b) && &c.buf[:n+1][n] == &b[0] {
+		c.buf = c.buf[:n+len(b)]
+	}
+	return b[:len(b):len(b)]
+}
+
+// entry encodes a row's entry in an index.
+func (w *rowWriter) entry(x *rowenc.Index, row rowenc.Row) (key keys.Key, val []byte, distinct bool, err error) {
+	k, distinct, err := x.AppendKey(w.mem.room(), row)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	k = w.mem.keep(k)
+	v, err := x.AppendTuple(w.mem.room(), row, distinct)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	return k, w.mem.keep(v), distinct, nil
+}
+
+func (w *rowWriter) key(x *rowenc.Index, row rowenc.Row) (keys.Key, bool, error) {
+	k, distinct, err := x.AppendKey(w.mem.room(), row)
+	if err != nil {
+		return nil, false, err
+	}
+	return w.mem.keep(k), distinct, nil
+}
+
+// check tests NOT NULL and CHECK constraints of a batch of whole rows.
+func (w *rowWriter) check(b *types.Batch) error {
+	for c := range w.table.Columns {
+		col := &w.table.Columns[c]
+		v := b.Cols[c]
+		if !col.NotNull || col.Dropped || col.Hidden || !v.HasNulls {
+			continue
+		}
+		for i := range b.Len() {
+			if row := b.Row(i); v.Nulls[row] {
+				e := pgerr.New(pgerr.NotNullViolation, "null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+					col.Name, w.table.Name).WithDetail("%s", w.failing(b, row))
+				e.Schema, e.Table, e.Column = schemaName(w.rt.Catalog, w.table), w.table.Name, col.Name
+				return e
+			}
+		}
+	}
+	for _, c := range w.checks {
+		v, err := c.cond.Eval(w.er, b)
+		if err != nil {
+			return err
+		}
+		for i := range b.Len() {
+			if row := b.Row(i); !v.IsNull(row) && v.Ints[row] == 0 {
+				e := pgerr.New(pgerr.CheckViolation, "new row for relation \"%s\" violates check constraint \"%s\"",
+					w.table.Name, c.name).WithDetail("%s", w.failing(b, row))
+				e.Schema, e.Table, e.Constraint = schemaName(w.rt.Catalog, w.table), w.table.Name, c.name
+				return e
+			}
+		}
+	}
+	return nil
+}
+
+// failing describes a row for an error's detail as PostgreSQL does: values are cut at 64 bytes.
+func (w *rowWriter) failing(b *types.Batch, row int) string {
+	var sb strings.Builder
+	sb.WriteString("Failing row contains (")
+	first := true
+	for c := range w.table.Columns {
+		col := &w.table.Columns[c]
+		if col.Dropped || col.Hidden {
+			continue
+		}
+		if !first {
+			sb.WriteString(", ")
+		}
+		first = false
+		if b.Cols[c].IsNull(row) {
+			sb.WriteString("null")
+			continue
+		}
+		s := types.AppendText(nil, col.Type, b.Cols[c], row, types.DefaultEnv)
+		if len(s) > 64 {
+			n := 64
+			for n > 0 && s[n]&0xc0 == 0x80 { // not inside a character
+				n--
+			}
+			s = append(s[:n:n], "..."...)
+		}
+		sb.Write(s)
+	}
+	sb.WriteString(").")
+	return sb.String()
+}
+
+// unique returns the error for a row whose values exist already.
+func (w *rowWriter) unique(x *rowenc.Index, row rowenc.Row) error {
+	e := pgerr.New(pgerr.UniqueViolation, "duplicate key value violates unique constraint \"%s\"", x.Desc.Name)
+	e.Schema, e.Table, e.Constraint = schemaName(w.rt.Catalog, w.table), w.table.Name, x.Desc.Name
+	var names, vals []string
+	for _, c := range x.Desc.Columns {
+		pos := w.table.ColumnByID(c.Column)
+		names = append(names, QuoteIdent(w.table.Columns[pos].Name))
+		vals = append(vals, datumText(w.table.Columns[pos].Type, row[pos]))
+	}
+	return e.WithDetail("Key (%s)=(%s) already exists.", strings.Join(names, ", "), strings.Join(vals, ", "))
+}
+
+var latestLocked = txn.ScanOptions{Latest: true, Lock: kv.LockUpdate}
+
+// insert writes the counting rows of a batch of whole rows, which have passed check.
+func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
+	if w.rowid >= 0 {
+		w.fillRowIDs(b)
+	}
+	n := b.Len()
+	row := make(rowenc.Row, len(b.Cols))
+	if w.rt.Implicit {
+		for i := range n {
+			loadRow(row, b, b.Row(i))
+			if err := w.insertBlind(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	// Look first, for all rows at once; what the batch itself repeats is found by seen.
+	type pending struct {
+		x    *rowenc.Index
+		row  int
+		key  keys.Key
+		val  []byte
+		must bool
+	}
+	todo := make([]pending, 0, n*(1+len(w.second)))
+	var look []keys.Key
+	for i := range n {
+		loadRow(row, b, b.Row(i))
+		for j := -1; j < len(w.second); j++ {
+			x := w.tab.Primary
+			if j >= 0 {
+				x = w.second[j]
+			}
+			key, val, distinct, err := w.entry(x, row)
+			if err != nil {
+				return err
+			}
+			must := distinct && !(j < 0 && w.rowid >= 0)
+			todo = append(todo, pending{x, b.Row(i), key, val, must})
+			if must {
+				look = append(look, key)
+			}
+		}
+	}
+	var found [][]byte
+	if len(look) > 0 {
+		var err error
+		if found, err = w.rt.Txn.GetMany(ctx, look, latestLocked); err != nil {
+			return err
+		}
+	}
+	var own map[string]struct{}
+	if n > 1 && len(look) > 0 {
+		own = make(map[string]struct{}, len(look))
+	}
+	at := 0
+	for i := range todo {
+		p := &todo[i]
+		if p.must {
+			exists := found[at] != nil
+			at++
+			if own != nil && !exists {
+				_, exists = own[string(p.key)]
+				own[string(p.key)] = struct{}{}
+			}
+			if exists {
+				loadRow(row, b, p.row)
+				return w.unique(p.x, row)
+			}
+		}
+		if err := w.put(p.x, p.key, p.val, p.must); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// put buffers a new entry. Distinct keys are asserted not to exist; so are generated row ids, which
+// two nodes could make twice only if their node numbers were mistaken.
+func (w *rowWriter) put(x *rowenc.Index, key keys.Key, val []byte, distinct bool) error {
+	if distinct || x.Desc.Primary {
+		return w.rt.Txn.Insert(key, val)
+	}
+	return w.rt.Txn.Put(key, val)
+}
+
+// insertBlind writes a row without looking: the commit finds keys that exist.
+func (w *rowWriter) insertBlind(row rowenc.Row) error {
+	for j := -1; j < len(w.second); j++ {
+		x := w.tab.Primary
+		if j >= 0 {
+			x = w.second[j]
+		}
+		key, val, distinct, err := w.entry(x, row)
+		if err != nil {
+			return err
+		}
+		if distinct && !(j < 0 && w.rowid >= 0) {
+			dup, err := w.repeated(key)
+			if err != nil {
+				return err
+			}
+			if dup {
+				return w.unique(x, row)
+			}
+		}
+		if err := w.put(x, key, val, distinct); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// repeated reports whether the statement has written the key before.
+func (w *rowWriter) repeated(key keys.Key) (bool, error) {
+	if w.seen == nil {
+		if len(w.first) <= len(w.second) {
+			for _, k := range w.first {
+				if bytes.Equal(k, key) {
+					return true, nil
+				}
+			}
+			w.first = append(w.first, key)
+			return false, nil
+		}
+		w.seen = make(map[string]struct{}, 64)
+		for _, k := range w.first {
+			w.seen[string(k)] = struct{}{}
+		}
+	}
+	if _, ok := w.seen[string(key)]; ok {
+		return true, nil
+	}
+	w.seen[string(key)] = struct{}{}
+	return false, w.acct.add(int64(len(key)) + 48)
+}
+
+// loadRow copies a row of a batch of whole rows.
+func loadRow(row rowenc.Row, b *types.Batch, at int) {
+	for c, v := range b.Cols {
+		row[c] = v.Get(at)
+	}
+}
+
+// fillRowIDs gives every row its hidden key.
+func (w *rowWriter) fillRowIDs(b *types.Batch) {
+	v := b.Cols[w.rowid]
+	for i := range b.Len() {
+		row := b.Row(i)
+		if v.IsNull(row) {
+			v.Set(row, types.NewInt(nextRowID(w.rt.Node)))
+		}
+	}
+	v.ClearNulls()
+}
+
+// touches reports whether an index holds any of the columns.
+func (w *rowWriter) touches(x *rowenc.Index, set []int) bool {
+	for _, c := range set {
+		id := w.table.Columns[c].ID
+		has := func(cols []catalog.IndexColumn) bool {
+			return slices.ContainsFunc(cols, func(ic catalog.IndexColumn) bool { return ic.Column == id })
+		}
+		if has(x.Desc.Columns) || has(w.tab.Primary.Desc.Columns) || slices.Contains(x.Desc.Include, id) {
+			return true
+		}
+	}
+	return false
+}
+
+// update replaces a row. set lists the columns that may differ.
+func (w *rowWriter) update(ctx context.Context, before, after rowenc.Row, set []int) error {
+	p := w.tab.Primary
+	key, val, _, err := w.entry(p, after)
+	if err != nil {
+		return err
+	}
+	moved := false
+	if w.touches(p, set) {
+		old, _, err := w.key(p, before)
+		if err != nil {
+			return err
+		}
+		if moved = !bytes.Equal(old, key); moved {
+			if err := w.mustBeFree(ctx, p, key, after); err != nil {
+				return err
+			}
+			if err := w.rt.Txn.Delete(old); err != nil {
+				return err
+			}
+			if err := w.rt.Txn.Insert(key, val); err != nil {
+				return err
+			}
+		}
+	}
+	if !moved {
+		if err := w.rt.Txn.Put(key, val); err != nil {
+			return err
+		}
+	}
+	for _, x := range w.second {
+		if w.touches(x, set) {
+			if err := w.updateEntry(ctx, x, before, after); err != nil {
+				return err
+			}
+		}
+	}
+	for _, x := range w.dying {
+		if w.touches(x, set) {
+			if err := w.deleteEntry(x, before); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (w *rowWriter) updateEntry(ctx context.Context, x *rowenc.Index, before, after rowenc.Row) error {
+	ok, ov, _, err := w.entry(x, before)
+	if err != nil {
+		return err
+	}
+	nk, nv, distinct, err := w.entry(x, after)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(ok, nk) {
+		if bytes.Equal(ov, nv) && x.Desc.State == catalog.Public {
+			return nil
+		}
+		return w.rt.Txn.Put(nk, nv)
+	}
+	if distinct {
+		if err := w.mustBeFree(ctx, x, nk, after); err != nil {
+			return err
+		}
+	}
+	if err := w.rt.Txn.Delete(ok); err != nil {
+		return err
+	}
+	return w.put(x, nk, nv, distinct)
+}
+
+// mustBeFree fails if a row has the key now, this statement's own rows included.
+func (w *rowWriter) mustBeFree(ctx context.Context, x *rowenc.Index, key keys.Key, row rowenc.Row) error {
+	_, exists, err := w.rt.Txn.Get(ctx, key, latestLocked)
+	if err != nil {
+		return err
+	}
+	if exists {
+		return w.unique(x, row)
+	}
+	return nil
+}
+
+func (w *rowWriter) deleteEntry(x *rowenc.Index, row rowenc.Row) error {
+	k, _, err := w.key(x, row)
+	if err != nil {
+		return err
+	}
+	return w.rt.Txn.Delete(k)
+}
+
+// delete removes a row.
+func (w *rowWriter) delete(row rowenc.Row) error {
+	if err := w.deleteEntry(w.tab.Primary, row); err != nil {
+		return err
+	}
+	for _, xs := range [2][]*rowenc.Index{w.second, w.dying} {
+		for _, x := range xs {
+			if err := w.deleteEntry(x, row); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
