@@ -16,6 +16,14 @@ type Function struct {
 	Strict     bool
 	Volatility byte // 'i', 's', 'v'
 	Kind       byte // 'f' function, 'a' aggregate, 'w' window, 'p' procedure
+	// ArgNames are the names of Args, "" where a parameter has none; nil if none has.
+	ArgNames []string
+	// DefaultText has the defaults of the last Defaults arguments, as SQL.
+	DefaultText []string
+	// OutNames and OutTypes are the columns of a function with OUT parameters or RETURNS TABLE.
+	OutNames []string
+	OutTypes []types.OID
+	Language uint32 // pg_language: 12 internal, 13 C, 14 SQL
 	// Kernel is nil if Pamir cannot compute it.
 	Kernel Kernel
 }
