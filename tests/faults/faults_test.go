@@ -62,7 +62,7 @@ func verify(t *testing.T, c *cluster.Cluster, l *Load) {
 	var sums struct {
 		Ranges []struct {
 			ID        int64             `json:"range_id"`
-			Checksums map[string]string `json:"sums"`
+			Checksums map[string]string `json:"by_store"`
 		} `json:"ranges"`
 	}
 	// A replica that is behind has no answer in time: ask again until every one has.
