@@ -27,9 +27,6 @@ func (s *Session) runPrepare(ctx context.Context, st *ast.Prepare) error {
 func (s *Session) runExecute(ctx context.Context, p *portal, st *ast.Execute, maxRows int, final bool) error {
 	return pgerr.Unsupported(st.Tag(), "")
 }
-func (s *Session) runCopy(ctx context.Context, p *portal, st *ast.Copy) (string, error) {
-	return "", pgerr.Unsupported(st.Tag(), "")
-}
 func (s *Session) readAsOf(v string) (hlc.Timestamp, error) {
 	return hlc.Timestamp{}, pgerr.Unsupported("pamir.read_as_of", "")
 }

@@ -474,11 +474,14 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 		return err
 	}
 	pl := p.stmt.plan
-	if p.shape == nil || p.shape.Text != s.effects.env && p.state == portalNew {
+	switch {
+	case p.shape == nil:
 		var err error
-		if p.shape, err = s.shapeFor(p.stmt, p.stmt.formats); err != nil {
+		if p.shape, err = s.shapeFor(p.stmt, nil); err != nil {
 			return err
 		}
+	case p.shape.Text != s.effects.env:
+		p.shape = &RowShape{Fields: p.shape.Fields, Formats: p.shape.Formats, Text: s.effects.env}
 	}
 	if !pl.ReadOnly {
 		if s.readOnly() {
@@ -486,15 +489,17 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 		}
 		s.txWrote = true
 	}
-	p.rt = exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: s.srv.cfg.Virtual,
-		TempDir: s.srv.cfg.TempDir, Implicit: whole && !s.txWrote}
-	if whole && !pl.ReadOnly {
-		p.rt.Implicit = true
-	}
-	p.rt.Memory = exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)
+	p.rt = s.runtime(p)
+	p.rt.Implicit = whole
 	var err error
 	p.cursor, err = exec.Start(ctx, &p.rt, pl)
 	return err
+}
+
+// runtime is what p's statement runs in.
+func (s *Session) runtime(p *portal) exec.Runtime {
+	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: s.srv.cfg.Virtual,
+		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
 }
 
 func readOnlyName(p *prepared) string {
