@@ -284,6 +284,20 @@ func TestMovedRange(t *testing.T) {
 	require.EqualValues(t, 5, resp.ServedBy)
 }
 
+// The meta range has moved, and the cached descriptor names dead nodes only: gossip says where it is now.
+func TestMovedMetaRange(t *testing.T) {
+	w := newWorld()
+	w.ranges[0].Replicas = replicas(1)
+	s := w.sender(2)
+	_, err := s.Send(t.Context(), getReq(keys.System("x")))
+	require.NoError(t, err)
+	w.ranges[0].Replicas, w.ranges[0].Generation = replicas(1, 2, 3), 5
+	w.dead[1], w.leader[1] = true, 3
+	resp, err := s.Send(t.Context(), getReq(keys.System("x")))
+	require.NoError(t, err)
+	require.EqualValues(t, 3, resp.ServedBy)
+}
+
 func TestFollowerReads(t *testing.T) {
 	w := newWorld()
 	w.closed = true

@@ -177,6 +177,9 @@ func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error)
 			if !a.pause(ctx) {
 				continue
 			}
+			if a.renew() {
+				continue // somebody else has learned better meanwhile
+			}
 			if time.Since(a.since) > 200*time.Millisecond && a.key != nil {
 				a.forget() // perhaps the range has moved away from all of these
 			}
@@ -218,6 +221,27 @@ func (a *attempt) forget() {
 		a.s.cache.evict(a.e)
 		a.e, a.tried, a.fresh = nil, 0, false
 	}
+}
+
+// renew takes the cached entry if it is not the one in use any more.
+func (a *attempt) renew() bool {
+	if a.e == nil {
+		return false
+	}
+	if a.e.desc.RangeID == kv.MetaRangeID {
+		if d := a.s.cfg.Hints.Meta(); d != nil {
+			a.s.cache.insert(d)
+		}
+	}
+	now := a.s.cache.findID(a.e.desc.RangeID)
+	if a.key != nil {
+		now = a.s.cache.find(a.key)
+	}
+	if now == nil || now == a.e {
+		return false
+	}
+	a.e, a.fresh = now, false
+	return true
 }
 
 // pick chooses the replica to ask next; -1 if all have been.

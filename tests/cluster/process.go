@@ -27,11 +27,12 @@ import (
 // Cluster is a set of Pamir processes.
 type Cluster struct {
 	t     testing.TB
-	nodes []*node
+	nodes []*process
 	opts  options
+	dir   string
 }
 
-type node struct {
+type process struct {
 	dir            string
 	rpc, sql, http string
 	args           []string
@@ -115,11 +116,12 @@ func freeAddrs(t testing.TB, n int) []string {
 func Start(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Helper()
 	Binary(t)
-	o := options{replicated: true, timeout: 60 * time.Second}
+	o := options{replicated: true, timeout: 30 * time.Second}
 	for _, f := range opts {
 		f(&o)
 	}
-	c := &Cluster{t: t, opts: o}
+	// The directory comes before the clean-up: it must still be there when logs are shown.
+	c := &Cluster{t: t, opts: o, dir: t.TempDir()}
 	t.Cleanup(c.close)
 	for range n {
 		c.Add()
@@ -135,7 +137,7 @@ func (c *Cluster) Add() int {
 	c.t.Helper()
 	i := len(c.nodes)
 	addrs := freeAddrs(c.t, 3)
-	nd := &node{dir: filepath.Join(c.t.TempDir(), fmt.Sprintf("n%d", i+1)), rpc: addrs[0], sql: addrs[1], http: addrs[2]}
+	nd := &process{dir: filepath.Join(c.dir, fmt.Sprintf("n%d", i+1)), rpc: addrs[0], sql: addrs[1], http: addrs[2]}
 	logs, err := os.Create(nd.dir + ".log")
 	if err != nil {
 		c.t.Fatal(err)

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/pamirdb/pamir/internal/node"
+)
+
+type demoOptions struct {
+	store   string
+	nodes   int
+	sqlAddr string
+	http    string
+	noShell bool
+}
+
+func demoCommand() *cobra.Command {
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Run a cluster in this process, with sample data, and open a shell",
+		Long: `Run a cluster of several nodes inside this process, on a temporary directory, fill it with a
+small sample data set across several ranges, and open psql if there is one. Ctrl-C stops it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.OutOrStdout(), o) },
+	}
+	f := cmd.Flags()
+	f.StringVar(&o.store, "store", "", "directory to keep the data in (default: a temporary one, removed at the end)")
+	f.IntVar(&o.nodes, "nodes", 3, "number of nodes")
+	f.StringVar(&o.sqlAddr, "sql-addr", node.DefaultSQLAddr, "SQL address of the first node; the others take free ports")
+	f.StringVar(&o.http, "http-addr", node.DefaultHTTPAddr, "HTTP address of the first node; the others take free ports")
+	f.BoolVar(&o.noShell, "no-shell", false, "do not open psql")
+	return cmd
+}
+
+func runDemo(out io.Writer, o demoOptions) (err error) {
+	if o.nodes < 1 || o.nodes > 16 {
+		return fmt.Errorf("--nodes %d: between 1 and 16", o.nodes)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	dir := o.store
+	if dir == "" {
+		if dir, err = os.MkdirTemp("", "pamir-demo-"); err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+	}
+	log := logger(slog.LevelWarn)
+	slog.SetDefault(log)
+	fmt.Fprintf(out, "Starting %d nodes in %s ...\n", o.nodes, dir)
+	d := demo{opts: o, dir: dir, log: log}
+	defer d.stop(out)
+	if err := d.start(ctx); err != nil {
+		return demoError(ctx, err)
+	}
+	dsn := d.dsn()
+	fresh, err := d.sampleData(ctx, dsn)
+	if err != nil {
+		return demoError(ctx, fmt.Errorf("sample data: %w", err))
+	}
+	d.greet(out, dsn, fresh)
+	if psql, err := exec.LookPath("psql"); err == nil && !o.noShell && isTerminal(os.Stdin) {
+		return d.shell(psql, dsn)
+	}
+	fmt.Fprintln(out, "Ctrl-C stops the cluster.")
+	select {
+	case <-ctx.Done():
+		return nil
+	case err := <-d.nodes[0].Failed():
+		return err
+	}
+}
+
+// demoError hides the noise of a start that the user interrupted.
+func demoError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("stopped")
+	}
+	return err
+}
+
+// demo is a cluster in this process.
+type demo struct {
+	opts  demoOptions
+	dir   string
+	log   *slog.Logger
+	nodes []*node.Node
+}
+
+func (d *demo) start(ctx context.Context) error {
+	first, err := node.Start(ctx, d.config(0, ""))
+	if err != nil {
+		return err
+	}
+	d.nodes = append(d.nodes, first)
+	rpc, _, _ := first.Addresses()
+	others := make([]*node.Node, d.opts.nodes)
+	errs := make([]error, d.opts.nodes)
+	var wg sync.WaitGroup
+	for i := 1; i < d.opts.nodes; i++ {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			others[i], errs[i] = node.Start(ctx, d.config(i, rpc))
+		}()
+	}
+	wg.Wait()
+	for _, n := range others[1:] {
+		if n != nil {
+			d.nodes = append(d.nodes, n)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (d *demo) config(i int, join string) node.Config {
+	cfg := node.Config{
+		StoreDir: filepath.Join(d.dir, fmt.Sprintf("node%d", i+1)),
+		RPCAddr:  "127.0.0.1:0", SQLAddr: "127.0.0.1:0", HTTPAddr: "127.0.0.1:0",
+		Locality: []string{fmt.Sprintf("zone=%c", 'a'+i%3)},
+		Log:      d.log.With("demo", fmt.Sprintf("node%d", i+1)), Build: build(),
+		CacheBytes:        32 << 20,
+		PlacementInterval: 300 * time.Millisecond, // a demo shows what happens while one watches
+	}
+	if i == 0 {
+		cfg.SQLAddr, cfg.HTTPAddr = d.opts.sqlAddr, d.opts.http
+	}
+	if join != "" {
+		cfg.Join = []string{join}
+	}
+	return cfg
+}
+
+func (d *demo) dsn() string {
+	_, sql, _ := d.nodes[0].Addresses()
+	return fmt.Sprintf("postgresql://root@%s/defaultdb", sql)
+}
+
+// stop stops all nodes together: a leader that has nowhere to go is simply stopped.
+func (d *demo) stop(out io.Writer) {
+	if len(d.nodes) == 0 {
+		return
+	}
+	fmt.Fprintln(out, "Stopping ...")
+	var wg sync.WaitGroup
+	for _, n := range d.nodes {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			n.Stop()
+		}()
+	}
+	wg.Wait()
+}
+
+// sampleData fills the cluster if it is new.
+func (d *demo) sampleData(ctx context.Context, dsn string) (fresh bool, err error) {
+	conn, err := pgx.Connect(ctx, dsn+"?sslmode=disable")
+	if err != nil {
+		return false, err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var n int
+	if err := conn.QueryRow(ctx, "SELECT count(*) FROM information_schema.tables WHERE table_name IN ('peaks', 'accounts')").Scan(&n); err != nil {
+		return false, err
+	}
+	if n > 0 {
+		return false, nil
+	}
+	for _, stmt := range sampleStatements {
+		if _, err := conn.Exec(ctx, stmt); err != nil {
+			return false, fmt.Errorf("%w\n%s", err, stmt)
+		}
+	}
+	return true, nil
+}
+
+func (d *demo) greet(out io.Writer, dsn string, fresh bool) {
+	_, _, http := d.nodes[0].Addresses()
+	if !fresh {
+		fmt.Fprintln(out, "The data of an earlier run is still there.")
+	}
+	fmt.Fprintf(out, `
+A cluster of %d nodes is running in this process.
+
+  SQL    psql %s
+  HTTP   http://%s/api/v1/ranges  (also /api/v1/nodes, /api/v1/placement, /metrics, /health, /ready)
+`, len(d.nodes), dsn, http)
+	for i, n := range d.nodes[1:] {
+		_, sql, _ := n.Addresses()
+		fmt.Fprintf(out, "         node %d: psql postgresql://root@%s/defaultdb\n", i+2, sql)
+	}
+	fmt.Fprint(out, `
+What to try:
+
+  \dt
+  SELECT * FROM peaks ORDER BY height_m DESC LIMIT 5;
+  SELECT sum(balance) FROM accounts;
+  BEGIN; UPDATE accounts SET balance = balance - 10 WHERE id = 1;
+         UPDATE accounts SET balance = balance + 10 WHERE id = 900; COMMIT;   -- two ranges, one transaction
+  EXPLAIN SELECT * FROM accounts WHERE id = 42;
+
+`)
+}
+
+// shell runs psql until it ends. Ctrl-C is psql's meanwhile.
+func (d *demo) shell(psql, dsn string) error {
+	signal.Ignore(os.Interrupt)
+	defer signal.Reset(os.Interrupt)
+	cmd := exec.Command(psql, dsn)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return nil // its last statement failed, which is not ours
+	}
+	return err
+}
+
+var sampleStatements = []string{
+	`CREATE TABLE peaks (name text PRIMARY KEY, mountains text NOT NULL, height_m int4 NOT NULL, first_ascent date)`,
+	`INSERT INTO peaks VALUES
+		('Ismoil Somoni', 'Pamir', 7495, '1933-09-03'), ('Ibn Sina', 'Pamir', 7134, '1928-09-25'),
+		('Kongur Tagh', 'Pamir', 7649, '1981-07-12'), ('Muztagh Ata', 'Pamir', 7546, '1956-07-31'),
+		('Korzhenevskaya', 'Pamir', 7105, '1953-08-22'), ('Independence', 'Pamir', 6940, '1954-01-01'),
+		('Everest', 'Himalaya', 8849, '1953-05-29'), ('Kangchenjunga', 'Himalaya', 8586, '1955-05-25'),
+		('Lhotse', 'Himalaya', 8516, '1956-05-18'), ('Makalu', 'Himalaya', 8485, '1955-05-15'),
+		('K2', 'Karakoram', 8611, '1954-07-31'), ('Broad Peak', 'Karakoram', 8051, '1957-06-09'),
+		('Tirich Mir', 'Hindu Kush', 7708, '1950-07-21'), ('Noshaq', 'Hindu Kush', 7492, '1960-08-17'),
+		('Jengish Chokusu', 'Tian Shan', 7439, '1956-08-30'), ('Khan Tengri', 'Tian Shan', 7010, '1931-09-11')`,
+	`CREATE TABLE accounts (id int8 PRIMARY KEY, owner text NOT NULL, balance numeric(12,2) NOT NULL DEFAULT 0)`,
+	`INSERT INTO accounts SELECT i, 'owner ' || i, 100 FROM generate_series(1, 1000) AS g(i)`,
+	`SELECT pamir.split_at('accounts', 250), pamir.split_at('accounts', 500), pamir.split_at('accounts', 750)`,
+}

@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"errors"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pamirdb/pamir/range/store"
+)
+
+func main() {
+	if err := command().Execute(); err != nil {
+		fmt.Fprintln(os.Stderr, "pamir:", explain(err))
+		os.Exit(1)
+	}
+}
+
+func command() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "pamir",
+		Short:         "A distributed SQL store that speaks the Postgres protocol",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddCommand(startCommand(), demoCommand(), versionCommand())
+	return root
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Say which build this is", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) {
+			fmt.Fprintf(cmd.OutOrStdout(), "pamir %s (%s, %s/%s)\n", build(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+		},
+	}
+}
+
+// build names this build by what the Go tool recorded.
+func build() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	rev, dirty := "", ""
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			rev = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			if s.Value == "true" {
+				dirty = "+"
+			}
+		}
+	}
+	if rev == "" {
+		return info.Main.Version
+	}
+	return rev + dirty
+}
+
+// explain adds to an error what the operator can do about it.
+func explain(err error) string {
+	hint := ""
+	switch {
+	case errors.Is(err, store.ErrLocked):
+		hint = "Another pamir process has this directory open. Stop it, or give another --store."
+	case errors.Is(err, store.ErrNewerFormat):
+		hint = "Nothing was changed. Run the newer version of pamir that wrote it."
+	case errors.Is(err, store.ErrNotStore):
+		hint = "Nothing was changed. Give --store an empty directory, or one that pamir has made."
+	case errors.Is(err, store.ErrCorrupt):
+		hint = "Nothing was repaired or deleted. If the cluster has other replicas, start this node with an empty directory and --join; otherwise restore from a backup."
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
+		hint = "The disk (or its quota) is full. Make room and start again: nothing that was acknowledged is lost."
+	case errors.Is(err, syscall.EADDRINUSE):
+		hint = "Something else listens there; another node, perhaps. Choose another address."
+	case errors.Is(err, fs.ErrPermission):
+		hint = "The user that runs pamir must be able to write there."
+	}
+	if hint == "" {
+		return err.Error()
+	}
+	return err.Error() + "\n" + hint
+}
+
+// logger writes to stderr; debug level with PAMIR_LOG=debug.
+func logger(level slog.Level) *slog.Logger {
+	if os.Getenv("PAMIR_LOG") == "debug" {
+		level = slog.LevelDebug
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
+}

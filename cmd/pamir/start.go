@@ -1,0 +1,113 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pamirdb/pamir/internal/node"
+)
+
+func startCommand() *cobra.Command {
+	var cfg node.Config
+	var join, cache, locality string
+	cmd := &cobra.Command{
+		Use:   "start --store DIR",
+		Short: "Run a node",
+		Long: `Run a node on the store in DIR.
+
+An empty store begins a new cluster; with --join it joins the cluster of the nodes named there.
+A store that is not empty knows its cluster: a restart needs neither.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			var err error
+			if cfg.CacheBytes, err = parseSize(cache); err != nil {
+				return fmt.Errorf("--cache: %w", err)
+			}
+			cfg.Join = splitList(join)
+			cfg.Locality = splitList(locality)
+			return runStart(cfg)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&cfg.StoreDir, "store", "", "directory of the store (required)")
+	f.StringVar(&cfg.RPCAddr, "rpc-addr", node.DefaultRPCAddr, "address for other nodes")
+	f.StringVar(&cfg.SQLAddr, "sql-addr", node.DefaultSQLAddr, "address for SQL clients (Postgres protocol)")
+	f.StringVar(&cfg.HTTPAddr, "http-addr", node.DefaultHTTPAddr, "address for health, metrics and the admin API")
+	f.StringVar(&join, "join", "", "RPC addresses of nodes of the cluster to join, comma-separated")
+	f.StringVar(&locality, "locality", "", "where the node is, from wide to narrow: region=eu,zone=a")
+	f.DurationVar(&cfg.MaxOffset, "max-offset", node.DefaultMaxOffset, "assumed bound on the difference between the nodes' clocks; the same on all nodes")
+	f.StringVar(&cache, "cache", "", "size of the block cache: 512MiB, 4GiB, ... (default 128MiB)")
+	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
+	return cmd
+}
+
+func runStart(cfg node.Config) error {
+	if err := os.MkdirAll(cfg.StoreDir, 0o755); cfg.StoreDir != "" && err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	cfg.Log, cfg.Build = logger(slog.LevelInfo), build()
+	slog.SetDefault(cfg.Log)
+	if cfg.Insecure {
+		cfg.Log.Warn("INSECURE: no certificates, no passwords. Whoever reaches this node's ports can read and write everything.")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	n, err := node.Start(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+			return errors.New("stopped before the node had started")
+		}
+		return err
+	}
+	select {
+	case <-ctx.Done():
+		stop() // a second signal ends the process at once
+		n.Shutdown()
+		return nil
+	case err := <-n.Failed():
+		n.Stop()
+		return err
+	}
+}
+
+func splitList(s string) []string {
+	var out []string
+	for _, p := range strings.Split(s, ",") {
+		if p = strings.TrimSpace(p); p != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// parseSize reads a number of bytes with an optional unit.
+func parseSize(s string) (int64, error) {
+	if s == "" {
+		return 0, nil
+	}
+	digits := strings.TrimRight(s, "kKmMgGtTiIbB ")
+	unit := strings.ToLower(strings.TrimSpace(s[len(digits):]))
+	n, err := strconv.ParseFloat(digits, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("%q is not a size", s)
+	}
+	mult := map[string]float64{"": 1, "b": 1, "k": 1 << 10, "kb": 1e3, "kib": 1 << 10, "m": 1 << 20, "mb": 1e6, "mib": 1 << 20,
+		"g": 1 << 30, "gb": 1e9, "gib": 1 << 30, "t": 1 << 40, "tb": 1e12, "tib": 1 << 40}
+	m, ok := mult[unit]
+	if !ok || n*m > 1<<50 {
+		return 0, fmt.Errorf("%q is not a size", s)
+	}
+	if v := int64(n * m); v >= 1<<20 {
+		return v, nil
+	}
+	return 0, fmt.Errorf("%q is too small: at least 1MiB", s)
+}

@@ -1,0 +1,85 @@
+package node
+
+import (
+	"context"
+	"sync"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/store"
+	"github.com/pamirdb/pamir/range/transport"
+)
+
+// wire carries what a store sends (store.Transport) over the transport, which knows bytes only.
+type wire struct{ n *Node }
+
+// rawBufs recycles the buffers in which messages are encoded; the transport copies.
+var rawBufs = sync.Pool{New: func() any { return new([]byte) }}
+
+const maxPooledBuf = 1 << 20
+
+func (w wire) SendRaft(to kv.NodeID, msgs []*store.RaftMessage) {
+	buf := rawBufs.Get().(*[]byte)
+	for _, m := range msgs {
+		b, err := m.Append((*buf)[:0])
+		if err != nil {
+			w.n.log.Error("raft message has no wire form", "to", to, "err", err)
+			continue
+		}
+		*buf = b
+		w.n.transport.SendRaft(to, b)
+	}
+	if cap(*buf) <= maxPooledBuf {
+		rawBufs.Put(buf)
+	}
+}
+
+func (w wire) SendHeartbeat(to kv.NodeID, h *store.Heartbeat) {
+	w.n.transport.SendHeartbeat(to, h.Append(nil))
+}
+
+func (w wire) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(send func([]byte) error) error) error {
+	return w.n.transport.SendSnapshot(ctx, to, write)
+}
+
+// inbound is what arrives from other nodes (transport.Handler).
+type inbound struct{ n *Node }
+
+var _ transport.Handler = inbound{}
+
+func (h inbound) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	return h.n.store.Send(ctx, req)
+}
+
+func (h inbound) HandleRaft(from kv.NodeID, msgs [][]byte) {
+	out := make([]*store.RaftMessage, 0, len(msgs))
+	for _, b := range msgs {
+		m, err := store.DecodeRaftMessage(b)
+		if err != nil {
+			h.n.log.Error("malformed raft message", "from", from, "err", err)
+			continue // dropping is safe
+		}
+		out = append(out, m)
+	}
+	h.n.store.HandleRaftMessages(out)
+}
+
+func (h inbound) HandleHeartbeat(from kv.NodeID, msg []byte) {
+	hb, err := store.DecodeHeartbeat(msg)
+	if err != nil {
+		h.n.log.Error("malformed heartbeat", "from", from, "err", err)
+		return
+	}
+	h.n.store.HandleHeartbeat(hb)
+}
+
+func (h inbound) HandleSnapshot(ctx context.Context, _ kv.NodeID, next func() ([]byte, error)) error {
+	return h.n.store.HandleSnapshot(ctx, next)
+}
+
+func (h inbound) HandleCall(ctx context.Context, from kv.NodeID, method string, body []byte) ([]byte, error) {
+	f := calls[method]
+	if f == nil {
+		return nil, kv.Errorf(kv.CodeBadRequest, "unknown call %q: the caller runs another version", method)
+	}
+	return f(h.n, ctx, from, body)
+}

@@ -1,0 +1,168 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// calls are the cold questions that nodes ask each other, as JSON.
+var calls = map[string]func(n *Node, ctx context.Context, from kv.NodeID, body []byte) ([]byte, error){
+	"join":         call((*Node).serveJoin, true),
+	"query-holder": call((*Node).serveQueryHolder, false),
+	"report-wait":  call((*Node).serveReportWait, false),
+	"report":       call((*Node).serveReport, false),
+}
+
+// call wraps a typed handler. Only members may make calls, unless outsiders is set.
+func call[Req, Resp any](f func(n *Node, ctx context.Context, from kv.NodeID, req *Req) (*Resp, error), outsiders bool) func(*Node, context.Context, kv.NodeID, []byte) ([]byte, error) {
+	return func(n *Node, ctx context.Context, from kv.NodeID, body []byte) ([]byte, error) {
+		if from == 0 && !outsiders {
+			return nil, kv.Errorf(kv.CodeBadRequest, "the caller is not a member of this cluster")
+		}
+		var req Req
+		if err := json.Unmarshal(body, &req); err != nil {
+			return nil, kv.Errorf(kv.CodeBadRequest, "malformed call: %v", err)
+		}
+		resp, err := f(n, ctx, from, &req)
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(resp)
+	}
+}
+
+// ask makes a call to another node, or to this one.
+func ask[Req, Resp any](ctx context.Context, n *Node, to kv.NodeID, method string, req *Req) (*Resp, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return nil, kv.AsError(err)
+	}
+	var out []byte
+	if to == n.id.NodeID {
+		out, err = inbound{n}.HandleCall(ctx, to, method, body)
+	} else {
+		out, err = n.transport.CallNode(ctx, to, method, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp := new(Resp)
+	if err := json.Unmarshal(out, resp); err != nil {
+		return nil, kv.Errorf(kv.CodeInternal, "%s: malformed answer of node %d: %v", method, to, err)
+	}
+	return resp, nil
+}
+
+// Join.
+
+type joinRequest struct {
+	RPCAddr   string
+	Build     string
+	MaxOffset time.Duration
+}
+
+type joinResponse struct {
+	ClusterID uuid.UUID
+	NodeID    kv.NodeID
+	StoreID   kv.StoreID
+	Book      []byte
+}
+
+// serveJoin gives a new node an id. A reply that gets lost wastes a number and nothing else.
+func (n *Node) serveJoin(ctx context.Context, _ kv.NodeID, req *joinRequest) (*joinResponse, error) {
+	if req.MaxOffset != n.cfg.MaxOffset {
+		return nil, kv.Errorf(kv.CodeBadRequest, "this cluster runs with --max-offset %s, the new node with %s: they must be the same", n.cfg.MaxOffset, req.MaxOffset)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	resp, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{
+		&kv.Increment{Key: keys.NodeIDCounter, By: 1}, &kv.Increment{Key: keys.StoreIDCounter, By: 1},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	id := resp.Responses[0].(*kv.IncrementResponse).Value
+	storeID := resp.Responses[1].(*kv.IncrementResponse).Value
+	if max(id, storeID) > 1<<30 {
+		return nil, kv.Errorf(kv.CodeInternal, "node ids are used up")
+	}
+	book, err := n.book.Encode()
+	if err != nil {
+		return nil, err
+	}
+	n.log.Info("a node joins", "node", id, "rpc", req.RPCAddr, "build", req.Build)
+	return &joinResponse{ClusterID: n.id.ClusterID, NodeID: kv.NodeID(id), StoreID: kv.StoreID(storeID), Book: book}, nil
+}
+
+// Lock holders: ranges ask gateways about transactions.
+
+type holderQuery struct {
+	Gateway     kv.NodeID
+	Incarnation int64
+	Txn         kv.TxnID
+}
+
+type waitReport struct {
+	Waiter  kv.TxnMeta
+	Key     keys.Key
+	Holders []kv.TxnMeta
+}
+
+func (n *Node) serveQueryHolder(ctx context.Context, _ kv.NodeID, q *holderQuery) (*kv.HolderState, error) {
+	st, err := n.txns.QueryHolder(ctx, q.Gateway, q.Incarnation, q.Txn)
+	return &st, err
+}
+
+func (n *Node) serveReportWait(ctx context.Context, _ kv.NodeID, r *waitReport) (*kv.HolderState, error) {
+	st, err := n.txns.ReportWait(ctx, &r.Waiter, r.Key, r.Holders)
+	return &st, err
+}
+
+// holders answers the lock tables of this node's ranges: from the coordinator here, or from another node's.
+type holders struct{ n *Node }
+
+// holderTimeout bounds one question; whoever waits asks again.
+const holderTimeout = time.Second
+
+func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
+	if gateway == h.n.id.NodeID {
+		return h.n.txns.QueryHolder(ctx, gateway, incarnation, id)
+	}
+	if e, ok := h.n.book.Get(gateway); ok && e.Incarnation > incarnation {
+		return kv.HolderState{}, nil // that process is gone
+	}
+	ctx, cancel := context.WithTimeout(ctx, holderTimeout)
+	defer cancel()
+	st, err := ask[holderQuery, kv.HolderState](ctx, h.n, gateway, "query-holder", &holderQuery{gateway, incarnation, id})
+	if err != nil {
+		return kv.HolderState{}, err
+	}
+	return *st, nil
+}
+
+func (h holders) ReportWait(ctx context.Context, waiter *kv.TxnMeta, key keys.Key, hs []kv.TxnMeta) (kv.HolderState, error) {
+	if waiter.Gateway == h.n.id.NodeID {
+		return h.n.txns.ReportWait(ctx, waiter, key, hs)
+	}
+	ctx, cancel := context.WithTimeout(ctx, holderTimeout)
+	defer cancel()
+	st, err := ask[waitReport, kv.HolderState](ctx, h.n, waiter.Gateway, "report-wait", &waitReport{*waiter, key, hs})
+	if err != nil {
+		return kv.HolderState{}, err
+	}
+	return *st, nil
+}
+
+// recoverer finishes transactions whose coordinator is silent, for the lock tables.
+type recoverer struct{ n *Node }
+
+func (r recoverer) Recover(ctx context.Context, holder kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+	return r.n.txns.Recover(ctx, holder, key)
+}

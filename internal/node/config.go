@@ -1,0 +1,147 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/pamirdb/pamir/placement"
+	"github.com/pamirdb/pamir/range/store"
+	"github.com/pamirdb/pamir/range/transport"
+)
+
+// Default ports, on loopback.
+const (
+	DefaultSQLAddr  = "localhost:7432"
+	DefaultRPCAddr  = "localhost:7433"
+	DefaultHTTPAddr = "localhost:7480"
+
+	DefaultMaxOffset = 250 * time.Millisecond
+)
+
+// Config of a node.
+type Config struct {
+	// StoreDir is the store's directory; FS is where it is (nil: the operating system's files).
+	StoreDir string
+	FS       vfs.FS
+	// RPCAddr, SQLAddr and HTTPAddr are listened on. An empty SQLAddr or HTTPAddr leaves that server out.
+	RPCAddr, SQLAddr, HTTPAddr string
+	// Join lists RPC addresses of nodes of the cluster to join, if the store is empty.
+	Join []string
+	// Locality from wide to narrow: "region=eu", "zone=a".
+	Locality  []string
+	MaxOffset time.Duration
+	// CacheBytes is the size of the block cache, 0 for the default.
+	CacheBytes int64
+	// Insecure allows listening beyond loopback without certificates.
+	Insecure bool
+
+	// Physical is the physical clock; nil for the system's.
+	Physical func() int64
+	Log      *slog.Logger
+	Build    string
+
+	// Rules of placement; nil for the defaults. NoPlacement turns the driver off.
+	Rules             *placement.Rules
+	NoPlacement       bool
+	PlacementInterval time.Duration // default 2 s
+
+	// DrainTimeout bounds Drain; default 20 s.
+	DrainTimeout time.Duration
+
+	// For tests.
+	Faults    transport.Faults
+	StoreKnob store.Knobs
+	Transport transport.Config // durations and sizes only
+}
+
+func (c *Config) setDefaults() {
+	if c.MaxOffset == 0 {
+		c.MaxOffset = DefaultMaxOffset
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Rules == nil {
+		r := placement.DefaultRules()
+		c.Rules = &r
+	}
+	if c.PlacementInterval == 0 {
+		c.PlacementInterval = 2 * time.Second
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 20 * time.Second
+	}
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Build == "" {
+		c.Build = "dev"
+	}
+}
+
+// check refuses what would be a mistake, before anything is opened.
+func (c *Config) check() error {
+	if c.StoreDir == "" {
+		return errors.New("no store directory: give --store DIR")
+	}
+	if c.MaxOffset < time.Millisecond || c.MaxOffset > 10*time.Second {
+		return fmt.Errorf("--max-offset %s is out of range (1ms to 10s)", c.MaxOffset)
+	}
+	for _, l := range c.Locality {
+		if k, v, ok := strings.Cut(l, "="); !ok || k == "" || v == "" {
+			return fmt.Errorf("--locality: %q is not of the form key=value", l)
+		}
+	}
+	for _, a := range []struct{ flag, addr string }{
+		{"--rpc-addr", c.RPCAddr}, {"--sql-addr", c.SQLAddr}, {"--http-addr", c.HTTPAddr},
+	} {
+		if a.addr == "" {
+			if a.flag == "--rpc-addr" {
+				return errors.New("no --rpc-addr")
+			}
+			continue
+		}
+		host, _, err := net.SplitHostPort(a.addr)
+		if err != nil {
+			return fmt.Errorf("%s %q: %w", a.flag, a.addr, err)
+		}
+		if !c.Insecure && !isLoopback(host) {
+			return fmt.Errorf("%s %s listens beyond this machine, without certificates anybody could read and write everything: use a loopback address, or spell out --insecure", a.flag, a.addr)
+		}
+	}
+	return nil
+}
+
+// isLoopback reports whether a host means this machine only.
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}
+
+// advertised turns the address of a listener into one that other nodes can dial.
+func advertised(configured string, ln net.Listener) (string, error) {
+	host, _, err := net.SplitHostPort(configured)
+	if err != nil {
+		return "", err
+	}
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		return "", err
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		if host, err = os.Hostname(); err != nil {
+			return "", fmt.Errorf("listening on all addresses, and the host name is not known: %w", err)
+		}
+	}
+	return net.JoinHostPort(host, port), nil
+}

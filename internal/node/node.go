@@ -1,0 +1,347 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/routing"
+	"github.com/pamirdb/pamir/range/store"
+	"github.com/pamirdb/pamir/range/transport"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// Node is a running node.
+type Node struct {
+	cfg     Config
+	log     *slog.Logger
+	started time.Time
+	clock   *hlc.Clock
+	id      transport.Identity
+	storeID kv.StoreID
+
+	rpcAddr, sqlAddr, httpAddr string // as others dial them
+
+	store     *store.Store
+	transport *transport.Transport
+	book      *transport.Book
+	sender    *routing.Sender
+	txns      *txn.Coordinator
+	front     *front // SQL; nil without --sql-addr
+	registry  *prometheus.Registry
+	placement placementState
+
+	// stops undo the start, last first.
+	stops []stop
+
+	ctx      context.Context // of background work; ends when Stop begins
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	ready    atomic.Bool
+	draining atomic.Bool
+	failed   chan error // a part that cannot go on says so here; buffered
+	stopOnce sync.Once
+}
+
+type stop struct {
+	what string
+	f    func(ctx context.Context) error
+}
+
+func (n *Node) onStop(what string, f func(ctx context.Context) error) {
+	n.stops = append(n.stops, stop{what, f})
+}
+
+// Start starts a node and returns when it serves. ctx bounds the start only (joining waits for the cluster).
+func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
+	cfg.setDefaults()
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	n := &Node{cfg: cfg, log: cfg.Log, started: time.Now(), registry: prometheus.NewRegistry(), failed: make(chan error, 8)}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			n.Stop()
+		}
+	}()
+	ls, err := n.listen()
+	if err != nil {
+		return nil, err
+	}
+	n.clock = hlc.NewClock(cfg.Physical, cfg.MaxOffset)
+	if err := n.open(); err != nil {
+		return nil, err
+	}
+	n.serveEarly(ls)
+	if err := n.identify(ctx); err != nil {
+		return nil, err
+	}
+	n.log = n.log.With("node", int(n.id.NodeID))
+	if err := n.connect(ctx); err != nil {
+		return nil, err
+	}
+	n.startPlacement()
+	if err := n.startSQL(ctx, ls.sql); err != nil {
+		return nil, err
+	}
+	n.ready.Store(true)
+	n.log.Info("node is ready", "cluster", n.id.ClusterID, "rpc", n.rpcAddr, "sql", n.sqlAddr, "http", n.httpAddr, "took", time.Since(n.started).Round(time.Millisecond))
+	return n, nil
+}
+
+type listeners struct{ rpc, sql, http net.Listener }
+
+// listen takes the addresses.
+func (n *Node) listen() (ls listeners, err error) {
+	for _, a := range []struct {
+		flag, addr string
+		ln         *net.Listener
+		as         *string
+	}{
+		{"--rpc-addr", n.cfg.RPCAddr, &ls.rpc, &n.rpcAddr},
+		{"--sql-addr", n.cfg.SQLAddr, &ls.sql, &n.sqlAddr},
+		{"--http-addr", n.cfg.HTTPAddr, &ls.http, &n.httpAddr},
+	} {
+		if a.addr == "" {
+			continue
+		}
+		ln, err := net.Listen("tcp", a.addr)
+		if err != nil {
+			return ls, fmt.Errorf("%s %s: %w", a.flag, a.addr, err)
+		}
+		// The servers close their listeners; this is for a start that fails before.
+		n.onStop("listener "+a.flag, func(context.Context) error {
+			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+				return err
+			}
+			return nil
+		})
+		*a.ln = ln
+		if *a.as, err = advertised(a.addr, ln); err != nil {
+			return ls, fmt.Errorf("%s: %w", a.flag, err)
+		}
+	}
+	return ls, nil
+}
+
+// open opens the store and makes the transport that it sends through.
+func (n *Node) open() error {
+	metrics := transport.NewMetrics()
+	n.registry.MustRegister(metrics.Collectors()...)
+	tc := n.cfg.Transport
+	tc.Clock, tc.Log, tc.Faults, tc.Metrics, tc.Decoder = n.clock, n.log, n.cfg.Faults, metrics, pushdownDecoder()
+	n.transport = transport.New(tc)
+	n.onStop("transport", func(context.Context) error { n.transport.Close(); return nil })
+	st, err := store.Open(n.ctx, store.Config{
+		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Clock: n.clock,
+		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
+	})
+	if err != nil {
+		return err
+	}
+	n.store = st
+	n.onStop("store", func(context.Context) error { return st.Close() })
+	return nil
+}
+
+// serveEarly starts what answers before the node is part of anything: HTTP (not ready) and RPC (refusing).
+func (n *Node) serveEarly(ls listeners) {
+	if ls.http != nil {
+		n.serveHTTP(ls.http)
+	}
+	n.transport.Serve(ls.rpc)
+}
+
+// identify finds out who this node is: what the store says, a new cluster, or a place in one.
+func (n *Node) identify(ctx context.Context) error {
+	n.id.Incarnation = time.Now().UnixNano()
+	id, ok := n.store.Identity()
+	switch {
+	case ok:
+		if len(n.cfg.Join) > 0 {
+			n.log.Info("the store belongs to a cluster already; --join is not needed", "cluster", uuid.UUID(id.ClusterID))
+		}
+	case len(n.cfg.Join) == 0:
+		if err := n.store.Bootstrap(uuid.New()); err != nil {
+			return err
+		}
+		id, _ = n.store.Identity()
+		n.log.Info("a new cluster begins", "cluster", uuid.UUID(id.ClusterID))
+	default:
+		resp, err := n.join(ctx)
+		if err != nil {
+			return err
+		}
+		id = store.Identity{ClusterID: resp.ClusterID, NodeID: resp.NodeID, StoreID: resp.StoreID}
+		if err := n.store.Join(id); err != nil {
+			return err
+		}
+		n.book = transport.NewBook(id.NodeID)
+		if err := n.book.MergeEncoded(resp.Book); err != nil {
+			return fmt.Errorf("join: address book: %w", err)
+		}
+		n.log.Info("joined", "cluster", resp.ClusterID, "node", int(id.NodeID))
+	}
+	n.id.ClusterID, n.id.NodeID, n.storeID = id.ClusterID, id.NodeID, id.StoreID
+	return nil
+}
+
+// join asks the nodes of --join in turn until one gives this node a place.
+func (n *Node) join(ctx context.Context) (*joinResponse, error) {
+	req := joinRequest{RPCAddr: n.rpcAddr, Build: n.cfg.Build, MaxOffset: n.cfg.MaxOffset}
+	for attempt := 0; ; attempt++ {
+		var last error
+		for _, addr := range n.cfg.Join {
+			resp, err := askAddr[joinRequest, joinResponse](ctx, n, addr, "join", &req)
+			if err == nil {
+				return resp, nil
+			}
+			if kv.HasCode(err, kv.CodeBadRequest) {
+				return nil, fmt.Errorf("join %s: %w", addr, err)
+			}
+			last = fmt.Errorf("join %s: %w", addr, err)
+		}
+		if attempt%20 == 0 {
+			n.log.Warn("waiting for the cluster to join", "err", last)
+		}
+		select {
+		case <-time.After(250 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), last)
+		}
+	}
+}
+
+// connect starts everything between the store and SQL.
+func (n *Node) connect(ctx context.Context) error {
+	if n.book == nil {
+		n.book = transport.NewBook(n.id.NodeID)
+	}
+	if err := n.loadBook(); err != nil {
+		return err
+	}
+	n.book.Merge(transport.Entry{
+		NodeID: n.id.NodeID, StoreID: n.storeID, RPCAddr: n.rpcAddr, SQLAddr: n.sqlAddr, HTTPAddr: n.httpAddr,
+		Locality: n.cfg.Locality, Incarnation: n.id.Incarnation, Build: n.cfg.Build,
+	})
+	rm := routing.NewMetrics()
+	n.registry.MustRegister(rm.Collectors()...)
+	n.sender = routing.New(routing.Config{
+		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
+	})
+	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
+	n.txns = txn.New(txn.Config{Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation})
+	n.onStop("transactions", func(ctx context.Context) error { n.txns.Close(ctx); return nil })
+	n.registerMetrics()
+	n.store.SetSender(n.sender)
+	if err := n.store.Start(ctx); err != nil {
+		return err
+	}
+	n.transport.Start(n.id, n.book, inbound{n})
+	n.background(n.keepBook)
+	return nil
+}
+
+// background runs f until Stop.
+func (n *Node) background(f func(ctx context.Context)) {
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		f(n.ctx)
+	}()
+}
+
+// every runs f now and then until ctx ends.
+func every(ctx context.Context, d time.Duration, f func()) {
+	t := time.NewTicker(d)
+	defer t.Stop()
+	for {
+		f()
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Failed delivers the error of a part that cannot go on (a broken disk); the owner should Stop.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// fail reports such an error.
+func (n *Node) fail(err error) {
+	select {
+	case n.failed <- err:
+	default: // one is enough
+	}
+}
+
+// Drain hands over what others can do. The node stays up, and is not ready any more.
+func (n *Node) Drain(ctx context.Context) {
+	if n.draining.Swap(true) {
+		return
+	}
+	n.log.Info("draining")
+	n.ready.Store(false)
+	if n.book == nil {
+		return
+	}
+	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = true })
+	if n.front != nil {
+		n.front.drain(ctx)
+	}
+	left := n.handOver(ctx)
+	n.log.Info("drained", "ranges_still_led", left)
+}
+
+// Stop stops everything, without handing anything over, and waits for it.
+func (n *Node) Stop() {
+	n.stopOnce.Do(func() {
+		n.ready.Store(false)
+		n.draining.Store(true)
+		n.cancel()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if n.front != nil {
+			n.front.close()
+		}
+		n.wg.Wait()
+		for i := len(n.stops) - 1; i >= 0; i-- {
+			if err := n.stops[i].f(ctx); err != nil {
+				n.log.Error("stopping", "part", n.stops[i].what, "err", err)
+			}
+		}
+		n.log.Info("stopped")
+	})
+}
+
+// Shutdown drains and stops.
+func (n *Node) Shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
+	defer cancel()
+	n.Drain(ctx)
+	n.Stop()
+}
+
+// Identity of the node.
+func (n *Node) Identity() transport.Identity { return n.id }
+
+// Addresses returns where the node can be reached.
+func (n *Node) Addresses() (rpc, sql, http string) { return n.rpcAddr, n.sqlAddr, n.httpAddr }
+
+// Sender gives tests and tools the key space below SQL.
+func (n *Node) Sender() *routing.Sender { return n.sender }
+
+// Gateway gives tests and tools transactions below SQL.
+func (n *Node) Gateway() txn.Gateway { return n.txns }

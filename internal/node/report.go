@@ -1,0 +1,155 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+type reportRequest struct{}
+
+// report is what a node says about the ranges that it leads.
+type report struct {
+	NodeID  kv.NodeID
+	StoreID kv.StoreID
+	Ranges  []rangeReport
+}
+
+type rangeReport struct {
+	Desc     []byte // wire form
+	Stats    kv.Stats
+	Requests int64
+	Writes   int64
+	LogBytes int64
+	Quiet    bool
+
+	desc kv.RangeDescriptor
+}
+
+func (n *Node) serveReport(context.Context, kv.NodeID, *reportRequest) (*report, error) {
+	r := &report{NodeID: n.id.NodeID, StoreID: n.storeID}
+	for _, st := range n.store.Ranges() {
+		if !st.Leader || st.Descriptor == nil {
+			continue
+		}
+		rr := rangeReport{Desc: st.Descriptor.AppendWire(nil), Stats: st.Stats, Requests: st.Requests, Writes: st.Writes,
+			LogBytes: st.LogBytes, Quiet: st.Quiet}
+		r.Ranges = append(r.Ranges, rr)
+	}
+	return r, nil
+}
+
+// ledRange is a range as its leader reported it.
+type ledRange struct {
+	rangeReport
+	leader      kv.NodeID
+	leaderStore kv.StoreID
+}
+
+// reports asks every node that answers for its report. Of two leaders of a range, the one with the newer descriptor counts.
+func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, silent []kv.NodeID) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	led = map[kv.RangeID]*ledRange{}
+	for _, e := range n.book.Entries() {
+		if !n.transport.Alive(e.NodeID) {
+			silent = append(silent, e.NodeID)
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			r, err := ask[reportRequest, report](ctx, n, e.NodeID, "report", &reportRequest{})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				silent = append(silent, e.NodeID)
+				return
+			}
+			for _, rr := range r.Ranges {
+				if rr.desc, err = kv.DecodeRangeDescriptor(rr.Desc); err != nil {
+					n.log.Error("malformed report", "from", e.NodeID, "err", err)
+					return
+				}
+				if old := led[rr.desc.RangeID]; old == nil || old.desc.Generation < rr.desc.Generation {
+					led[rr.desc.RangeID] = &ledRange{rr, r.NodeID, r.StoreID}
+				}
+			}
+		}()
+	}
+	wg.Wait()
+	slices.Sort(silent)
+	return led, silent
+}
+
+// RangeView is a range for people.
+type RangeView struct {
+	ID         kv.RangeID    `json:"id"`
+	Start      string        `json:"start"`
+	End        string        `json:"end"`
+	Generation int64         `json:"generation"`
+	Replicas   []ReplicaView `json:"replicas"`
+	// LeaderNode is 0 if no node says that it leads.
+	LeaderNode kv.NodeID `json:"leader_node"`
+	LiveRows   int64     `json:"live_rows"`
+	LiveBytes  int64     `json:"live_bytes"`
+	Bytes      int64     `json:"bytes"`
+	Locks      int64     `json:"prepared_locks"`
+	Requests   int64     `json:"requests"`
+	Writes     int64     `json:"writes"`
+	LogBytes   int64     `json:"log_bytes"`
+	Quiet      bool      `json:"quiet"`
+}
+
+// ReplicaView is a replica for people.
+type ReplicaView struct {
+	NodeID  kv.NodeID  `json:"node_id"`
+	StoreID kv.StoreID `json:"store_id"`
+	ID      int32      `json:"replica_id"`
+	Type    string     `json:"type"`
+}
+
+// RangeViews describes every range: what the meta range lists, and what leaders say of their own.
+func (n *Node) RangeViews(ctx context.Context) ([]RangeView, error) {
+	descs, err := n.sender.AllRanges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	led, _ := n.reports(ctx)
+	known := map[kv.RangeID]bool{}
+	for i := range descs {
+		known[descs[i].RangeID] = true
+		if l := led[descs[i].RangeID]; l != nil && l.desc.Generation >= descs[i].Generation {
+			descs[i] = l.desc
+		}
+	}
+	for id, l := range led { // the meta range is told after the fact
+		if !known[id] {
+			descs = append(descs, l.desc)
+		}
+	}
+	slices.SortFunc(descs, func(a, b kv.RangeDescriptor) int { return a.StartKey.Compare(b.StartKey) })
+	out := make([]RangeView, 0, len(descs))
+	for i := range descs {
+		out = append(out, rangeView(&descs[i], led[descs[i].RangeID]))
+	}
+	return out, nil
+}
+
+func rangeView(d *kv.RangeDescriptor, l *ledRange) RangeView {
+	v := RangeView{ID: d.RangeID, Start: pretty(d.StartKey), End: pretty(d.EndKey), Generation: d.Generation}
+	for _, r := range d.Replicas {
+		v.Replicas = append(v.Replicas, ReplicaView{r.NodeID, r.StoreID, int32(r.ReplicaID), r.Type.String()})
+	}
+	if l != nil {
+		v.LeaderNode = l.leader
+		v.LiveRows, v.LiveBytes, v.Bytes, v.Locks = l.Stats.LiveRows, l.Stats.LiveBytes, l.Stats.Bytes, l.Stats.Locks
+		v.Requests, v.Writes, v.LogBytes, v.Quiet = l.Requests, l.Writes, l.LogBytes, l.Quiet
+	}
+	return v
+}
