@@ -121,6 +121,9 @@ func Open(cfg Config) (*Engine, error) {
 	if err := e.checkFormat(cfg); err != nil {
 		return fail(err)
 	}
+	if err := e.checkManifest(); err != nil {
+		return fail(err)
+	}
 
 	opts := e.options(cfg)
 	e.db, err = pebble.Open(cfg.Dir, opts)
