@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,8 +33,10 @@ type cluster struct {
 	// drop is the fraction of Raft messages that are lost; delay the most that one takes.
 	drop  float64
 	delay time.Duration
-	wg    sync.WaitGroup
-	done  chan struct{}
+	// filter, if set, reports whether a Raft message is lost.
+	filter func(m *RaftMessage) bool
+	wg     sync.WaitGroup
+	done   chan struct{}
 }
 
 type node struct {
@@ -43,9 +46,16 @@ type node struct {
 	clock *hlc.Clock
 	skew  time.Duration
 	store *Store // nil while down
+	link  *link
 
 	mu    sync.Mutex
 	inbox map[kv.NodeID]chan func(*Store) // by sender; guarded by mu
+}
+
+// link is the transport of one life of a node. After a crash nothing of that life is heard any more.
+type link struct {
+	*node
+	dead atomic.Bool
 }
 
 var testKnobs = Knobs{
@@ -85,9 +95,10 @@ func testLogger(id kv.NodeID) *slog.Logger {
 
 func (nd *node) start() {
 	t := nd.c.t
+	l := &link{node: nd}
 	nd.clock = hlc.NewClock(func() int64 { return time.Now().Add(nd.skew).UnixNano() }, testOffset)
 	s, err := Open(context.Background(), Config{
-		Dir: "store", FS: nd.fs, CacheBytes: 8 << 20, Clock: nd.clock, Transport: nd, Logger: testLogger(nd.id), Knobs: nd.c.knobs,
+		Dir: "store", FS: nd.fs, CacheBytes: 8 << 20, Clock: nd.clock, Transport: l, Logger: testLogger(nd.id), Knobs: nd.c.knobs,
 		OnFatal: func(error) {},
 	})
 	require.NoError(t, err)
@@ -101,7 +112,7 @@ func (nd *node) start() {
 	s.SetSender(nd.c)
 	require.NoError(t, s.Start(context.Background()))
 	nd.c.mu.Lock()
-	nd.store = s
+	nd.store, nd.link = s, l
 	nd.c.mu.Unlock()
 }
 
@@ -120,6 +131,7 @@ func (nd *node) crash() {
 	nd.c.mu.Lock()
 	s := nd.store
 	nd.store = nil
+	nd.link.dead.Store(true)
 	fs := nd.fs
 	nd.fs = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rand.IntN(101), RNG: rand.New(rand.NewPCG(rand.Uint64(), 1))})
 	nd.c.mu.Unlock()
@@ -138,11 +150,14 @@ func (c *cluster) up(id kv.NodeID) *Store {
 }
 
 // deliver runs f on the receiving store, in the order of sending per sender.
-func (nd *node) deliver(to kv.NodeID, lossy bool, f func(*Store)) {
+func (nd *link) deliver(to kv.NodeID, lossy bool, f func(*Store)) {
+	if nd.dead.Load() {
+		return
+	}
 	c := nd.c
 	c.mu.Lock()
 	dst := c.nodes[to]
-	cut := c.cut[[2]kv.NodeID{nd.id, to}] || nd.store == nil && false
+	cut := c.cut[[2]kv.NodeID{nd.id, to}]
 	drop, delay := c.drop, c.delay
 	c.mu.Unlock()
 	if dst == nil || cut || lossy && rand.Float64() < drop {
@@ -182,9 +197,15 @@ func (nd *node) deliver(to kv.NodeID, lossy bool, f func(*Store)) {
 	send()
 }
 
-func (nd *node) SendRaft(to kv.NodeID, msgs []*RaftMessage) {
+func (nd *link) SendRaft(to kv.NodeID, msgs []*RaftMessage) {
 	var wire [][]byte
+	nd.c.mu.Lock()
+	filter := nd.c.filter
+	nd.c.mu.Unlock()
 	for _, m := range msgs {
+		if filter != nil && filter(m) {
+			continue
+		}
 		b, err := m.Append(nil)
 		if err != nil {
 			panic(err)
@@ -204,7 +225,7 @@ func (nd *node) SendRaft(to kv.NodeID, msgs []*RaftMessage) {
 	})
 }
 
-func (nd *node) SendHeartbeat(to kv.NodeID, h *Heartbeat) {
+func (nd *link) SendHeartbeat(to kv.NodeID, h *Heartbeat) {
 	b := h.Append(nil)
 	nd.deliver(to, false, func(s *Store) {
 		h, err := DecodeHeartbeat(b)
@@ -215,12 +236,12 @@ func (nd *node) SendHeartbeat(to kv.NodeID, h *Heartbeat) {
 	})
 }
 
-func (nd *node) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(func([]byte) error) error) error {
+func (nd *link) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(func([]byte) error) error) error {
 	s := nd.c.up(to)
 	nd.c.mu.Lock()
 	cut := nd.c.cut[[2]kv.NodeID{nd.id, to}]
 	nd.c.mu.Unlock()
-	if s == nil || cut {
+	if s == nil || cut || nd.dead.Load() {
 		return fmt.Errorf("node %d is down", to)
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -269,13 +290,15 @@ func (c *cluster) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	for {
 		c.mu.Lock()
 		var stores []*Store
+		var links []*link
 		for _, nd := range c.nodes {
 			if nd.store != nil {
 				stores = append(stores, nd.store)
+				links = append(links, nd.link)
 			}
 		}
 		c.mu.Unlock()
-		for _, s := range stores {
+		for i, s := range stores {
 			id := req.RangeID
 			if key != nil {
 				id = 0
@@ -291,6 +314,9 @@ func (c *cluster) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 			r := *req
 			r.RangeID = id
 			resp, err := s.Send(ctx, &r)
+			if links[i].dead.Load() {
+				return nil, kv.Errorf(kv.CodeUnknownOutcome, "node died") // its answer was never heard
+			}
 			if err == nil {
 				return resp, nil
 			}
@@ -350,4 +376,83 @@ func (c *cluster) ctx(d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	c.t.Cleanup(cancel)
 	return ctx
+}
+
+func (c *cluster) setFilter(f func(*RaftMessage) bool) {
+	c.mu.Lock()
+	c.filter = f
+	c.mu.Unlock()
+}
+
+// isolate cuts a node off from all others, or joins it again.
+func (c *cluster) isolate(id kv.NodeID, on bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for other := range c.nodes {
+		if other != id {
+			c.cut[[2]kv.NodeID{id, other}] = on
+			c.cut[[2]kv.NodeID{other, id}] = on
+		}
+	}
+}
+
+// upReplicate adds replicas of every range on the given nodes.
+func (c *cluster) upReplicate(ids ...kv.NodeID) {
+	c.t.Helper()
+	ctx := c.ctx(30 * time.Second)
+	for _, st := range c.up(1).Ranges() {
+		c.changeReplicas(ctx, st.RangeID, ids, nil)
+	}
+}
+
+func (c *cluster) leaderOf(id kv.RangeID) (*Store, RangeStatus) {
+	for n := range c.nodes {
+		if s := c.up(n); s != nil {
+			if st, ok := s.RangeDetail(id); ok && st.Serving {
+				return s, st
+			}
+		}
+	}
+	return nil, RangeStatus{}
+}
+
+// waitLeader waits until the range has a serving leader.
+func (c *cluster) waitLeader(id kv.RangeID) (*Store, RangeStatus) {
+	c.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		if s, st := c.leaderOf(id); s != nil {
+			return s, st
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.t.Fatalf("range %d has no leader", id)
+	return nil, RangeStatus{}
+}
+
+func (c *cluster) changeReplicas(ctx context.Context, id kv.RangeID, add, remove []kv.NodeID) {
+	c.t.Helper()
+	var err error
+	for ctx.Err() == nil {
+		s, st := c.leaderOf(id)
+		if s == nil {
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		req := &kv.AdminChangeReplicas{Generation: st.Descriptor.Generation}
+		for _, n := range add {
+			req.Add = append(req.Add, kv.Replica{NodeID: n, StoreID: kv.StoreID(n)})
+		}
+		for _, n := range remove {
+			req.Remove = append(req.Remove, kv.Replica{NodeID: n, StoreID: kv.StoreID(n)})
+		}
+		if _, err = s.Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{req}}); err == nil {
+			return
+		}
+		if k := kv.AsError(err).Code; k.Class() != kv.RetryRouting {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	require.NoError(c.t, err)
+	require.NoError(c.t, ctx.Err())
 }

@@ -217,13 +217,14 @@ func (s *Store) sayRemoved(m *RaftMessage, below kv.ReplicaID) {
 
 // removeReplica deletes a replica that was removed from its range, and leaves a tombstone.
 func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
-	s.creating.Lock()
-	defer s.creating.Unlock()
 	r := s.replica(id)
 	if r == nil || r.ReplicaID() >= below {
 		return nil
 	}
 	err := r.Destroy(func(desc *kv.RangeDescriptor, spans []pebble.KeyRange) error {
+		// A split takes the locks in this order, too: the replica's, then creating.
+		s.creating.Lock()
+		defer s.creating.Unlock()
 		b := s.eng.DB().NewBatch()
 		defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
 		for _, sp := range spans {
@@ -234,14 +235,17 @@ func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
 		if err := raftlog.Remove(b, id, below); err != nil {
 			return err
 		}
-		return engine.Classify(b.Commit(pebble.Sync))
+		if err := b.Commit(pebble.Sync); err != nil {
+			return engine.Classify(err)
+		}
+		s.mu.Lock()
+		delete(s.replicas, id)
+		s.mu.Unlock()
+		return nil
 	})
 	if err != nil {
 		return err
 	}
-	s.mu.Lock()
-	delete(s.replicas, id)
-	s.mu.Unlock()
 	s.peersDirty.Store(true)
 	s.log.Info("replica removed", "range", int64(id), "replica", int(r.ReplicaID()))
 	return nil

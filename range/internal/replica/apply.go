@@ -22,6 +22,16 @@ type done struct {
 	err *kv.Error
 }
 
+// commitsSplit reports whether a split is among the entries that are about to be applied. raftMu is held.
+func (r *Replica) commitsSplit() bool {
+	for _, e := range r.rd.CommittedEntries {
+		if len(e.Data) > 1 && e.GetType() == pb.EntryNormal && e.Data[1]&cmdSplit != 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // apply applies committed entries. raftMu is held.
 func (r *Replica) apply(ents []*pb.Entry) {
 	st := r.snapshotState()

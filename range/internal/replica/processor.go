@@ -1,6 +1,8 @@
 package replica
 
 import (
+	"slices"
+
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/pamirdb/pamir/range/internal/engine"
@@ -46,7 +48,14 @@ func (p *Processor) Process(batch []*Replica) {
 			}
 		}
 		set = next
+		// A split takes the lock of the right side's replica, if there is one, and that may be of this very set: whoever
+		// applies one holds no other replica's lock, but for those of other splits.
+		var splits []*Replica
 		for _, r := range set {
+			if r.commitsSplit() {
+				splits = append(splits, r)
+				continue
+			}
 			r.guarded(r.applyEarly)
 		}
 		if !b.Empty() {
@@ -74,17 +83,27 @@ func (p *Processor) Process(batch []*Replica) {
 		}
 		next = set[:0]
 		for _, r := range set {
+			if len(splits) > 0 && slices.Contains(splits, r) {
+				continue
+			}
 			var more bool
 			r.guarded(func() { more = r.finish() })
-			switch {
-			case more && round < maxRounds:
+			if more && round < maxRounds && len(splits) == 0 {
 				next = append(next, r)
-			default:
-				if more {
-					p.deps.Owner.Signal(r)
-				}
-				r.raftMu.Unlock()
+				continue
 			}
+			if more {
+				p.deps.Owner.Signal(r)
+			}
+			r.raftMu.Unlock()
+		}
+		for _, r := range splits {
+			var more bool
+			r.guarded(func() { more = r.finish() })
+			if more {
+				p.deps.Owner.Signal(r)
+			}
+			r.raftMu.Unlock()
 		}
 		set = next
 	}
