@@ -1,0 +1,6 @@
+// Package memtxn is a key-value store in memory with transactions, for the tests of the packages in sql/: it does what
+// package txn promises its callers, in the simplest way, in one process.
+//
+// It has snapshots, statement boundaries, savepoints, locks (of whole transactions, without waiting) and first-committer-wins; it has
+// no ranges unless Cut is set, which makes scans return a page per piece as the real ones do.
+package memtxn

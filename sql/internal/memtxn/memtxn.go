@@ -1,0 +1,402 @@
+package memtxn
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/tidwall/btree"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/txn"
+)
+
+type row struct {
+	key, value []byte
+	ts         hlc.Timestamp
+	deleted    bool
+}
+
+func less(a, b row) bool { return bytes.Compare(a.key, b.key) < 0 }
+
+// Store is the data. It implements txn.Gateway and catalog.Counters.
+type Store struct {
+	clock *hlc.Clock
+	mu    sync.Mutex
+	rows  *btree.BTreeG[row]
+	// Cut is how many rows a page has at most; 0 = all.
+	Cut int
+	// Wire sends every pushdown and result through its wire form.
+	Wire kv.PushdownDecoder
+	// Gets, Scans and Commits count calls.
+	Gets, Scans, Commits int
+}
+
+// New returns an empty store.
+func New() *Store { return &Store{clock: hlc.NewClock(nil, 0), rows: btree.NewBTreeG(less)} }
+
+// Clock implements txn.Gateway.
+func (s *Store) Clock() *hlc.Clock { return s.clock }
+
+// Begin implements txn.Gateway.
+func (s *Store) Begin(_ context.Context, opts txn.Options) txn.Txn {
+	t := &Txn{s: s, opts: opts}
+	t.start()
+	return t
+}
+
+// Increment implements catalog.Counters.
+func (s *Store) Increment(_ context.Context, key keys.Key, by int64) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var v int64
+	if r, ok := s.rows.Get(row{key: key}); ok {
+		v = int64(binary.BigEndian.Uint64(r.value))
+	}
+	v += by
+	s.rows.Set(row{key: key.Clone(), value: binary.BigEndian.AppendUint64(nil, uint64(v)), ts: s.clock.Now()})
+	return v, nil
+}
+
+// Write implements exec.BulkWriter.
+func (s *Store) Write(_ context.Context, _ txn.Txn, pairs []kv.Write) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range pairs {
+		s.rows.Set(row{key: p.Key, value: p.Value, ts: hlc.Timestamp{WallTime: 1}})
+	}
+	return nil
+}
+
+// Len is the number of live rows under a prefix.
+func (s *Store) Len(prefix keys.Key) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	s.rows.Ascend(row{key: prefix}, func(r row) bool {
+		if !bytes.HasPrefix(r.key, prefix) {
+			return false
+		}
+		if !r.deleted {
+			n++
+		}
+		return true
+	})
+	return n
+}
+
+type write struct {
+	kv.Write
+	stmt int
+}
+
+// Txn is a transaction.
+type Txn struct {
+	s      *Store
+	opts   txn.Options
+	id     kv.TxnID
+	ts     hlc.Timestamp
+	snap   *btree.BTreeG[row]
+	writes []write
+	stmt   int
+	read   map[string]bool // read one by one, for Insert
+	spans  []keys.Span
+	after  []func(hlc.Timestamp)
+	done   bool
+}
+
+func (t *Txn) start() {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	t.ts = t.s.clock.Now()
+	t.id = kv.MakeTxnID(t.ts, rand.Uint64())
+	t.snap = t.s.rows.Copy()
+	t.writes, t.stmt, t.read, t.spans = nil, 0, map[string]bool{}, nil
+}
+
+// ID implements txn.Txn.
+func (t *Txn) ID() kv.TxnID                 { return t.id }
+func (t *Txn) ReadTimestamp() hlc.Timestamp { return t.ts }
+
+// StepStatement implements txn.Txn.
+func (t *Txn) StepStatement(context.Context) error {
+	t.stmt++
+	return nil
+}
+
+// find returns the newest own write of a key that a read may see.
+func (t *Txn) find(key keys.Key, latest bool) (write, bool) {
+	for i := len(t.writes) - 1; i >= 0; i-- {
+		if w := t.writes[i]; (latest || w.stmt < t.stmt) && bytes.Equal(w.Key, key) {
+			return w, true
+		}
+	}
+	return write{}, false
+}
+
+// Get implements txn.Txn.
+func (t *Txn) Get(_ context.Context, key keys.Key, opts txn.ScanOptions) ([]byte, bool, error) {
+	t.s.Gets++
+	t.read[string(key)] = true
+	if w, ok := t.find(key, opts.Latest); ok {
+		return w.Value, !w.Deleted, nil
+	}
+	r, ok := t.snap.Get(row{key: key})
+	if !ok || r.deleted {
+		return nil, false, nil
+	}
+	return r.value, true, nil
+}
+
+// GetMany implements txn.Txn.
+func (t *Txn) GetMany(ctx context.Context, ks []keys.Key, opts txn.ScanOptions) ([][]byte, error) {
+	out := make([][]byte, len(ks))
+	for i, k := range ks {
+		v, ok, err := t.Get(ctx, k, opts)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			out[i] = v
+		}
+	}
+	return out, nil
+}
+
+type scanner struct {
+	t     *Txn
+	opts  txn.ScanOptions
+	spans []keys.Span
+	left  int64
+	done  bool
+	stmt  int
+	begun bool
+}
+
+// Scan implements txn.Txn.
+func (t *Txn) Scan(_ context.Context, spans []keys.Span, opts txn.ScanOptions) txn.Scanner {
+	t.s.Scans++
+	t.spans = append(t.spans, spans...)
+	return &scanner{t: t, opts: opts, spans: spans, left: opts.MaxRows, stmt: t.stmt}
+}
+
+// rows returns what a span holds for the transaction, in the order of the scan.
+func (sc *scanner) rows(span keys.Span) []row {
+	t := sc.t
+	over := btree.NewBTreeG(less)
+	for _, w := range t.writes {
+		if (sc.opts.Latest || w.stmt < sc.stmt) && span.Contains(w.Key) {
+			over.Set(row{key: w.Key, value: w.Value, deleted: w.Deleted})
+		}
+	}
+	merged := btree.NewBTreeG(less)
+	t.snap.Ascend(row{key: span.Start}, func(r row) bool {
+		if !span.Contains(r.key) {
+			return false
+		}
+		merged.Set(r)
+		return true
+	})
+	over.Scan(func(r row) bool { merged.Set(r); return true })
+	var out []row
+	keep := func(r row) bool {
+		if !r.deleted {
+			out = append(out, r)
+		}
+		return true
+	}
+	if sc.opts.Reverse {
+		merged.Reverse(keep)
+	} else {
+		merged.Scan(keep)
+	}
+	return out
+}
+
+// Next implements txn.Scanner.
+func (sc *scanner) Next(ctx context.Context) (txn.Page, bool, error) {
+	if sc.done || len(sc.spans) == 0 {
+		return txn.Page{}, false, nil
+	}
+	if err := ctx.Err(); err != nil {
+		return txn.Page{}, false, err
+	}
+	var proc kv.Processor
+	pd := sc.opts.Pushdown
+	if pd != nil {
+		if sc.t.s.Wire != nil {
+			b, err := pd.AppendWire(nil)
+			if err != nil {
+				return txn.Page{}, false, err
+			}
+			if pd, err = sc.t.s.Wire.DecodePushdown(b); err != nil {
+				return txn.Page{}, false, err
+			}
+		}
+		proc = pd.NewProcessor()
+		defer proc.Close()
+	}
+	var out kv.Rows
+	n := 0
+	stop := false
+	for len(sc.spans) > 0 && !stop {
+		rows := sc.rows(sc.spans[0])
+		rest := sc.spans[1:]
+		for i, r := range rows {
+			if sc.t.s.Cut > 0 && n == sc.t.s.Cut {
+				span := sc.spans[0]
+				if sc.opts.Reverse {
+					span = keys.Span{Start: span.Start, End: keys.Key(rows[i-1].key)}
+				} else {
+					span.Start = keys.Key(r.key)
+				}
+				rest = append([]keys.Span{span}, rest...)
+				stop = true
+				break
+			}
+			n++
+			if proc != nil {
+				keep, err := proc.Row(r.key, r.value)
+				if err != nil {
+					return txn.Page{}, false, kv.AsError(err)
+				}
+				if proc.Done() {
+					stop, rest = true, nil
+					break
+				}
+				if !keep {
+					continue
+				}
+			} else {
+				out.Append(r.key, r.value)
+			}
+			if sc.left > 0 {
+				if sc.left--; sc.left == 0 {
+					stop, rest = true, nil
+					break
+				}
+			}
+		}
+		sc.spans = rest
+	}
+	sc.done = len(sc.spans) == 0
+	if proc == nil {
+		return txn.Page{Rows: out}, true, nil
+	}
+	res, err := proc.Finish()
+	if err != nil {
+		return txn.Page{}, false, kv.AsError(err)
+	}
+	if sc.t.s.Wire != nil {
+		b, err := res.AppendWire(nil)
+		if err != nil {
+			return txn.Page{}, false, err
+		}
+		if res, err = sc.t.s.Wire.DecodeResult(b); err != nil {
+			return txn.Page{}, false, err
+		}
+	}
+	return txn.Page{Result: res}, true, nil
+}
+
+// Close implements txn.Scanner.
+func (sc *scanner) Close() { sc.done = true }
+
+func (t *Txn) buffer(w kv.Write) error {
+	t.writes = append(t.writes, write{Write: w, stmt: t.stmt})
+	return nil
+}
+
+// Put implements txn.Txn.
+func (t *Txn) Put(key keys.Key, value []byte) error {
+	return t.buffer(kv.Write{Key: key, Value: value})
+}
+
+// Insert implements txn.Txn.
+func (t *Txn) Insert(key keys.Key, value []byte) error {
+	return t.buffer(kv.Write{Key: key, Value: value, MustNotExist: !t.read[string(key)]})
+}
+
+// Delete implements txn.Txn.
+func (t *Txn) Delete(key keys.Key) error { return t.buffer(kv.Write{Key: key, Deleted: true}) }
+
+// Savepoint implements txn.Txn.
+func (t *Txn) Savepoint() txn.Mark      { return txn.Mark(len(t.writes)) }
+func (t *Txn) RollbackTo(m txn.Mark)    { t.writes = t.writes[:m] }
+func (t *Txn) HasWrites() bool          { return len(t.writes) > 0 }
+func (t *Txn) Retryable(err error) bool { return kv.AsError(err).Code.Class() == kv.RetryTxn }
+
+// OnCommit implements txn.Txn.
+func (t *Txn) OnCommit(f func(hlc.Timestamp)) { t.after = append(t.after, f) }
+
+// Commit implements txn.Txn.
+func (t *Txn) Commit(context.Context) (hlc.Timestamp, error) {
+	ts, err := t.commit()
+	if err != nil {
+		return ts, err
+	}
+	for _, f := range t.after {
+		f(ts)
+	}
+	return ts, nil
+}
+
+func (t *Txn) commit() (hlc.Timestamp, error) {
+	s := t.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.Commits++
+	t.done = true
+	if len(t.writes) == 0 {
+		return t.ts, nil
+	}
+	changed := func(k []byte) bool {
+		r, ok := s.rows.Get(row{key: k})
+		return ok && t.ts.Less(r.ts)
+	}
+	for k := range t.read {
+		if changed([]byte(k)) {
+			return hlc.Timestamp{}, &kv.Error{Code: kv.CodeRefreshFailed, Key: keys.Key(k)}
+		}
+	}
+	for _, span := range t.spans {
+		bad := false
+		s.rows.Ascend(row{key: span.Start}, func(r row) bool {
+			if !span.Contains(r.key) {
+				return false
+			}
+			bad = t.ts.Less(r.ts)
+			return !bad
+		})
+		if bad {
+			return hlc.Timestamp{}, &kv.Error{Code: kv.CodeRefreshFailed, Key: span.Start}
+		}
+	}
+	first := map[string]bool{}
+	for _, w := range t.writes {
+		if w.MustNotExist && !first[string(w.Key)] {
+			if r, ok := s.rows.Get(row{key: w.Key}); ok && !r.deleted {
+				return hlc.Timestamp{}, &kv.Error{Code: kv.CodeConditionFailed, Key: w.Key, Value: r.value}
+			}
+		}
+		first[string(w.Key)] = true
+	}
+	ts := s.clock.Now()
+	for _, w := range t.writes {
+		s.rows.Set(row{key: w.Key, value: w.Value, deleted: w.Deleted, ts: ts})
+	}
+	return ts, nil
+}
+
+// Rollback implements txn.Txn.
+func (t *Txn) Rollback(context.Context) { t.done = true }
+
+// Restart implements txn.Txn.
+func (t *Txn) Restart(context.Context, error) error {
+	t.start()
+	return nil
+}
