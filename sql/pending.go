@@ -21,12 +21,6 @@ func (s *Session) runExplain(ctx context.Context, p *portal, st *ast.Explain) er
 func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 	return pgerr.Unsupported(st.Tag(), "")
 }
-func (s *Session) runPrepare(ctx context.Context, st *ast.Prepare) error {
-	return pgerr.Unsupported(st.Tag(), "")
-}
-func (s *Session) runExecute(ctx context.Context, p *portal, st *ast.Execute, maxRows int, final bool) error {
-	return pgerr.Unsupported(st.Tag(), "")
-}
 func (s *Session) readAsOf(v string) (hlc.Timestamp, error) {
 	return hlc.Timestamp{}, pgerr.Unsupported("pamir.read_as_of", "")
 }

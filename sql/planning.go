@@ -44,7 +44,7 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 		if err != nil {
 			return nil, s.translate(err)
 		}
-		s.snap = snap
+		s.snap = s.srv.overlay(snap, s.ddlDone)
 	}
 	return s.snap, nil
 }

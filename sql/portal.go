@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
 )
@@ -34,6 +35,7 @@ type portal struct {
 	decl *declared
 	// logged: the replay log refers to it, so its memory is not reused.
 	logged bool
+	made   time.Time
 }
 
 type portalState uint8
@@ -102,6 +104,7 @@ func (s *Session) newPortal(name []byte) (*portal, error) {
 		return po, nil
 	}
 	po.name = string(name)
+	po.made = time.Now()
 	s.portals[po.name] = po
 	return po, nil
 }
@@ -498,7 +501,7 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 
 // runtime is what p's statement runs in.
 func (s *Session) runtime(p *portal) exec.Runtime {
-	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: s.srv.cfg.Virtual,
+	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: pgcatalog.Tables{},
 		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
 }
 

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/parse"
@@ -31,7 +32,10 @@ type prepared struct {
 	shape   *RowShape
 	formats []int16
 	// sql: made by PREPARE; SQL's DEALLOCATE and the protocol's Close act on both kinds.
-	sql bool
+	sql  bool
+	made time.Time
+	// generic counts executions.
+	generic int
 }
 
 // planned reports whether a statement goes through the planner.
@@ -95,6 +99,9 @@ func (s *Session) prepare(ctx context.Context, name, text string, hints []types.
 		return nil, err
 	}
 	p := &prepared{name: name, text: text, stmt: stmt, hints: append([]types.OID(nil), hints...)}
+	if name != "" {
+		p.made = time.Now()
+	}
 	return p, s.analyze(ctx, p)
 }
 
@@ -130,15 +137,8 @@ func (s *Session) analyze(ctx context.Context, p *prepared) error {
 
 // revalidate makes sure that p's plan is good for the catalog as the transaction sees it.
 func (s *Session) revalidate(ctx context.Context, p *prepared) error {
-	if err := s.ensureTxn(ctx); err != nil {
+	if _, err := s.snapshot(ctx); err != nil {
 		return err
-	}
-	if s.snap == nil {
-		snap, err := s.srv.cfg.Catalog.Snapshot(ctx, s.tx)
-		if err != nil {
-			return s.translate(err)
-		}
-		s.snap = snap
 	}
 	if p.plan != nil && p.plan.CatalogVersion == s.snap.Version() && p.pathKey == s.effects.pathKey && p.local == s.ddlDone {
 		return nil

@@ -8,6 +8,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/txn"
 )
@@ -49,8 +50,10 @@ type Config struct {
 	Catalog Catalog
 	// Roles; nil means that there is only "root".
 	Roles Roles
-	// Virtual answers scans of virtual tables.
-	Virtual exec.VirtualTables
+	// ListRoles lists all roles for the system catalogs; nil means that there is only "root".
+	ListRoles func() []pgcatalog.Role
+	// TableSize is how many bytes a table takes, for the system catalogs; nil: unknown.
+	TableSize func(*catalog.Table) int64
 	// DDL runs schema changes.
 	DDL DDL
 	// Bulk is for backfills and COPY into tables that nobody sees yet; may be nil.
@@ -75,6 +78,8 @@ type Server struct {
 	cfg     Config
 	plans   *planCache
 	metrics Metrics
+	// lastOverlay is the system relations over the catalog version used last.
+	lastOverlay atomic.Pointer[pgcatalog.Overlay]
 
 	mu       sync.Mutex
 	sessions map[int32]*Session

@@ -9,7 +9,7 @@ import (
 
 // The settings of PostgreSQL 15 that a session may see, generated out of its pg_settings.
 //
-//go:generate go run ./pgcatalog/gen -dsn $PGDSN -out ..
+//go:generate go run ./gen -dsn $PGDSN -out ..
 //go:embed settings.tsv
 var settingsTSV string
 

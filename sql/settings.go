@@ -7,6 +7,7 @@ import (
 
 	_ "time/tzdata" // zones must not depend on the machine
 
+	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
 )
@@ -386,10 +387,11 @@ func (c *settings) refresh() {
 		loc = time.UTC // cannot be: the value was checked
 	}
 	env.Location = loc
-	if e.env != nil {
-		env.RegIn, env.RegOut = e.env.RegIn, e.env.RegOut
-	}
+	sess := c.s
+	env.RegIn = func(t types.OID, name string) (uint32, error) { return pgcatalog.RegIn(sess, t, name) }
+	env.RegOut = func(t types.OID, oid uint32) (string, bool) { return pgcatalog.RegOut(sess, t, oid) }
 	e.env = env
+	sess.fnctx.Env = env
 	e.pathKey = get("search_path") + "\x00" + c.s.user
 	e.searchPath = e.searchPath[:0:0]
 	names, _ := splitIdentifiers(get("search_path"))

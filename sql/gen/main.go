@@ -1,7 +1,6 @@
-// Command gen writes the tables that package pgcatalog and package sql embed, out of a running PostgreSQL 15:
-// the columns of every relation in pg_catalog and information_schema, and the settings.
+// Command gen writes the table of settings that package sql embeds, out of a running PostgreSQL 15.
 //
-//	go run ./sql/pgcatalog/gen -dsn 'host=127.0.0.1 port=5432 user=postgres dbname=postgres' -out .
+//	go run ./sql/gen -dsn 'host=127.0.0.1 port=5432 user=postgres dbname=postgres' -out .
 package main
 
 import (
@@ -15,16 +14,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 )
-
-// The information schema's domains are replaced by the types under them.
-const columns = `
-select n.nspname, c.relname, c.relkind::text, c.oid::text, a.attname,
-       (case when t.typtype = 'd' then t.typbasetype else t.oid end)::text,
-       (case when t.typtype = 'd' then t.typtypmod else a.atttypmod end)::text, a.attnotnull::text
-from pg_class c join pg_namespace n on n.oid = c.relnamespace
-join pg_attribute a on a.attrelid = c.oid join pg_type t on t.oid = a.atttypid
-where n.nspname in ('pg_catalog', 'information_schema') and c.relkind in ('r', 'v') and a.attnum > 0 and not a.attisdropped
-order by n.nspname desc, c.relname, a.attnum`
 
 // Settings of the server process (files, buffers, WAL, autovacuum) are not Pamir's and stay out.
 const settings = `
@@ -47,7 +36,6 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	write(conn, columns, filepath.Join(*out, "sql/pgcatalog/columns.tsv"))
 	write(conn, settings, filepath.Join(*out, "sql/settings.tsv"))
 	if err := conn.Close(context.Background()); err != nil {
 		log.Fatal(err)
