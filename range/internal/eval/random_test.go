@@ -45,6 +45,7 @@ type known struct {
 	laid     hlc.Timestamp // where Prepare laid the locks
 	status   kv.TxnStatus
 	commitTS hlc.Timestamp
+	stay     []answered // must stay so if it commits
 }
 
 // Random transactions, reads, repetitions and recoveries on one range:
@@ -122,14 +123,15 @@ func TestRandomHistories(t *testing.T) {
 		own := func(k *known, commitTS hlc.Timestamp) {
 			reads = slices.DeleteFunc(reads, func(a answered) bool { return a.txn == k.meta.ID && a.ts == commitTS })
 		}
-		refreshed := func(t *rapid.T, rs []kv.ReadSpan, commitTS hlc.Timestamp) {
+		refreshed := func(t *rapid.T, rs []kv.ReadSpan, commitTS hlc.Timestamp) (stay []answered) {
 			for _, r := range rs {
 				if r.At.Less(commitTS) {
 					rows := w.rows(t, r.Span, r.At)
 					require.Equal(t, rows, w.rows(t, r.Span, commitTS.Prev()), "%s at %s", r.Span, commitTS)
-					reads = append(reads, answered{span: r.Span, ts: commitTS.Prev(), rows: rows}) // and nobody may change it later
+					stay = append(stay, answered{span: r.Span, ts: commitTS.Prev(), rows: rows})
 				}
 			}
+			return stay
 		}
 		expected := func(t *rapid.T, err error) {
 			var ce *ConflictError
@@ -180,7 +182,7 @@ func TestRandomHistories(t *testing.T) {
 				}
 				ts := resp.Responses[0].(*kv.CommitSingleRangeResponse).CommitTS
 				require.False(t, ts.Less(k.meta.ReadTS))
-				refreshed(t, rs, ts)
+				reads = append(reads, refreshed(t, rs, ts)...)
 				own(k, ts)
 				again, eff, err := w.do(req)
 				require.NoError(t, err)
@@ -207,7 +209,7 @@ func TestRandomHistories(t *testing.T) {
 					return
 				}
 				k.laid = resp.Responses[0].(*kv.PrepareResponse).TS
-				refreshed(t, rs, k.laid)
+				k.stay = refreshed(t, rs, k.laid)
 				own(k, k.laid)
 				txns[k.meta.ID] = k
 				order = append(order, k.meta.ID)
@@ -230,6 +232,9 @@ func TestRandomHistories(t *testing.T) {
 				require.NoError(t, err)
 				k.status, k.commitTS = resp.Responses[0].(*kv.EndTxnResponse).Status, r.CommitTS
 				require.Equal(t, r.Commit, k.status == kv.TxnCommitted)
+				if r.Commit {
+					reads = append(reads, k.stay...)
+				}
 			},
 			"recover": func(t *rapid.T) {
 				k := pick(t, prepared)
@@ -249,6 +254,9 @@ func TestRandomHistories(t *testing.T) {
 				rec = one(&kv.RecoverTxn{Decide: decide, StagedTS: rec.CommitTS}).(*kv.RecoverTxnResponse).Record
 				require.Equal(t, decide, rec.Status)
 				k.status, k.commitTS = decide, k.stage
+				if decide == kv.TxnCommitted {
+					reads = append(reads, k.stay...)
+				}
 				one(&kv.ResolveLocks{Commit: decide == kv.TxnCommitted, CommitTS: k.stage, Keys: keysOf(k)})
 			},
 			"late": func(t *rapid.T) {
