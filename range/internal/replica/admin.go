@@ -85,17 +85,12 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 	if err != nil {
 		return fail(err)
 	}
-	done := make(chan *kv.Error, 2)
+	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) {
 		g.Finish()
-		done <- err
+		done.tell(err)
 	}
-	p.giveUp = func() {
-		select {
-		case done <- unknown("the split has made no progress"):
-		default:
-		}
-	}
+	p.giveUp = func() { done.tell(unknown("the split has made no progress")) }
 	r.submit(p)
 	select {
 	case e := <-done:

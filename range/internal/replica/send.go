@@ -157,20 +157,15 @@ func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*prop
 func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Writes.Add(1)
 	r.writes.Add(1)
-	done := make(chan *kv.Error, 2)
+	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) {
 		if err == nil {
 			r.tellLocks(eff)
 		}
 		g.Finish()
-		done <- err
+		done.tell(err)
 	}
-	p.giveUp = func() {
-		select {
-		case done <- unknown("the proposal has made no progress"):
-		default:
-		}
-	}
+	p.giveUp = func() { done.tell(unknown("the proposal has made no progress")) }
 	r.submit(p)
 	select {
 	case err := <-done:
@@ -181,6 +176,16 @@ func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *propos
 		return resp, nil
 	case <-ctx.Done():
 		return nil, unknown("the request ended before its outcome was known: " + ctx.Err().Error())
+	}
+}
+
+// outcome holds the first thing that is known about a proposal: whoever waits takes it; nobody may wait any more.
+type outcome chan *kv.Error
+
+func (o outcome) tell(err *kv.Error) {
+	select {
+	case o <- err:
+	default:
 	}
 }
 
@@ -209,14 +214,9 @@ func (r *Replica) proposeAndWait(ctx context.Context, cmd *command, b *pebble.Ba
 		return err
 	}
 	p.conf = conf
-	done := make(chan *kv.Error, 2)
-	p.finish = func(err *kv.Error) { done <- err }
-	p.giveUp = func() {
-		select {
-		case done <- unknown("the proposal has made no progress"):
-		default:
-		}
-	}
+	done := make(outcome, 1)
+	p.finish = func(err *kv.Error) { done.tell(err) }
+	p.giveUp = func() { done.tell(unknown("the proposal has made no progress")) }
 	r.submit(p)
 	select {
 	case err := <-done:

@@ -1,0 +1,147 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+type regOp struct {
+	key   int
+	write bool
+	value string
+}
+
+// register is the model of independent registers; a read returns the last value written.
+var register = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		byKey := map[int][]porcupine.Operation{}
+		for _, op := range history {
+			k := op.Input.(regOp).key
+			byKey[k] = append(byKey[k], op)
+		}
+		var out [][]porcupine.Operation
+		for _, ops := range byKey {
+			out = append(out, ops)
+		}
+		return out
+	},
+	Init: func() any { return "" },
+	Step: func(state, in, out any) (bool, any) {
+		op := in.(regOp)
+		if op.write {
+			return true, op.value
+		}
+		return out.(string) == state.(string), state
+	},
+}
+
+// Reads and writes of a few registers are linearizable, whatever happens to leaders, links and disks.
+func TestLinearizableUnderFaults(t *testing.T) {
+	k := testKnobs
+	k.LogTruncateBytes, k.LogMaxBytes = 8<<10, 32<<10
+	c := newCluster(t, 3, k)
+	c.upReplicate(2, 3)
+	const keysN, clients = 5, 6
+	length := 6 * time.Second
+	if testing.Short() {
+		length = 2 * time.Second
+	}
+	begin := time.Now()
+	var mu sync.Mutex
+	var history []porcupine.Operation
+	var acked atomic.Int64
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for id := range clients {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				op := regOp{key: rand.IntN(keysN), write: rand.IntN(2) == 0, value: fmt.Sprint(id, "-", n)}
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+				call := time.Since(begin)
+				var out string
+				var err error
+				if op.write {
+					err = c.put(ctx, op.key, op.value)
+				} else {
+					out, err = c.get(ctx, op.key)
+				}
+				cancel()
+				ret := time.Since(begin)
+				if err != nil {
+					if !op.write || kv.AsError(err).Code != kv.CodeUnknownOutcome {
+						continue // it had no effect
+					}
+					ret = time.Hour // it may take effect at any time
+				} else {
+					acked.Add(1)
+				}
+				mu.Lock()
+				history = append(history, porcupine.Operation{ClientId: id, Input: op, Call: int64(call), Output: out, Return: int64(ret)})
+				mu.Unlock()
+				time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond)
+			}
+		}()
+	}
+	for end := time.Now().Add(length); time.Now().Before(end); {
+		time.Sleep(time.Duration(100+rand.IntN(400)) * time.Millisecond)
+		n := kv.NodeID(1 + rand.IntN(3))
+		if s, _ := c.leaderOf(kv.FirstUserRange); s != nil && rand.IntN(2) == 0 {
+			n = s.id.NodeID
+		}
+		switch rand.IntN(5) {
+		case 0:
+			c.nodes[n].crash()
+			time.Sleep(time.Duration(rand.IntN(600)) * time.Millisecond)
+			c.nodes[n].start()
+		case 1:
+			c.isolate(n, true)
+			time.Sleep(time.Duration(rand.IntN(1000)) * time.Millisecond)
+			c.isolate(n, false)
+		case 2:
+			c.mu.Lock()
+			c.drop, c.delay = 0.2, 5*time.Millisecond
+			c.mu.Unlock()
+			time.Sleep(300 * time.Millisecond)
+			c.mu.Lock()
+			c.drop, c.delay = 0, 0
+			c.mu.Unlock()
+		case 3: // everybody at once
+			for _, nd := range c.nodes {
+				nd.crash()
+			}
+			for _, nd := range c.nodes {
+				nd.start()
+			}
+		case 4:
+			if s, _ := c.leaderOf(kv.FirstUserRange); s != nil {
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				_, _ = s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: kv.StoreID(n)}}})
+				cancel()
+			}
+		}
+	}
+	close(stop)
+	wg.Wait()
+	c.waitLeader(kv.FirstUserRange)
+	c.checkReplicas(c.ctx(30 * time.Second))
+	t.Logf("%d operations, %d acknowledged", len(history), acked.Load())
+	require.Greater(t, acked.Load(), int64(200))
+	require.Equal(t, porcupine.Ok, porcupine.CheckOperationsTimeout(register, history, 30*time.Second))
+}

@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/raft/v3/raftpb"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// readAt reads key i on one store only.
+func readAt(ctx context.Context, s *Store, i int) (string, error) {
+	resp, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.Get{Key: key(i)}}})
+	if err != nil {
+		return "", err
+	}
+	return string(resp.Responses[0].(*kv.GetResponse).Value), nil
+}
+
+// staleAfterTakeover: followers have the leader's last entry in their logs, but do not know that it is
+// committed. The leader dies. Whoever answers next must answer with that entry, or not at all.
+func staleAfterTakeover(t *testing.T, knobs Knobs) (stale bool) {
+	c := newCluster(t, 3, knobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(20 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "old"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	old := s.id.NodeID
+	time.Sleep(100 * time.Millisecond)
+	c.setFilter(func(m *RaftMessage) bool {
+		if m.RangeID != kv.FirstUserRange || m.Raft == nil {
+			return false
+		}
+		switch m.Raft.GetType() {
+		case pb.MsgApp:
+			return m.From.NodeID != old || len(m.Raft.Entries) == 0 // nothing that tells the commit index alone, or a successor's entry
+		case pb.MsgHeartbeat:
+			return m.From.NodeID == old
+		}
+		return false
+	})
+	require.NoError(t, c.put(ctx, 1, "new"))
+	c.nodes[old].crash()
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end) && !stale; {
+		for n := range c.nodes {
+			if s := c.up(n); s != nil {
+				if v, err := readAt(ctx, s, 1); err == nil && v != "new" {
+					stale = true
+				}
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c.setFilter(nil)
+	v, err := c.get(ctx, 1)
+	require.NoError(t, err)
+	if !stale {
+		require.Equal(t, "new", v)
+	}
+	return stale
+}
+
+func TestNewLeaderServesOnlyAfterItsOwnEntry(t *testing.T) {
+	require.False(t, staleAfterTakeover(t, testKnobs))
+	mutant := testKnobs
+	mutant.serveEarly = true
+	require.True(t, staleAfterTakeover(t, mutant), "the test does not notice a leader that serves too early")
+}
+
+// twoLeaders: the leader's Raft messages are lost, but its heartbeats are not, so its lease holds. Nobody
+// else may be elected, or it would read the past.
+func twoLeaders(t *testing.T, knobs Knobs) (stale bool) {
+	c := newCluster(t, 3, knobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(20 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "old"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	old := s.id.NodeID
+	c.setFilter(func(m *RaftMessage) bool {
+		return m.RangeID == kv.FirstUserRange && (m.From.NodeID == old || m.To.NodeID == old)
+	})
+	wctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for wctx.Err() == nil && !stale {
+		for n := range c.nodes {
+			if n == old {
+				continue
+			}
+			w, cancel := context.WithTimeout(wctx, 50*time.Millisecond)
+			_, err := c.up(n).Send(w, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.Put{Key: key(1), Value: []byte("new")}}})
+			cancel()
+			if err != nil {
+				continue
+			}
+			if v, err := readAt(ctx, s, 1); err == nil && v != "new" {
+				stale = true
+			}
+		}
+		time.Sleep(time.Millisecond)
+	}
+	c.setFilter(nil)
+	return stale
+}
+
+func TestVoteGateHonoursPromises(t *testing.T) {
+	require.False(t, twoLeaders(t, testKnobs))
+	mutant := testKnobs
+	mutant.ignorePromises = true
+	require.True(t, twoLeaders(t, mutant), "the test does not notice a gate that ignores promises")
+}
+
+// A leader that is cut off stops serving before anybody else begins, and the others take over without an election timeout.
+func TestFailover(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	for round := range 4 {
+		require.NoError(t, c.put(ctx, 1, "x"))
+		s, _ := c.waitLeader(kv.FirstUserRange)
+		begin := time.Now()
+		c.isolate(s.id.NodeID, true)
+		for {
+			other, _ := c.leaderOf(kv.FirstUserRange)
+			if other != nil && other != s {
+				break
+			}
+			require.Less(t, time.Since(begin), 5*time.Second)
+			time.Sleep(time.Millisecond)
+		}
+		t.Logf("round %d: new leader after %v", round, time.Since(begin))
+		_, err := readAt(ctx, s, 1)
+		require.True(t, kv.HasCode(err, kv.CodeNotLeader), "%v", err)
+		require.NoError(t, c.put(ctx, 1, "y"))
+		c.isolate(s.id.NodeID, false)
+		v, err := c.get(ctx, 1)
+		require.NoError(t, err)
+		require.Equal(t, "y", v)
+	}
+}
+
+// Groups with nothing to do stop talking, and wake up when there is.
+func TestQuietGroups(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	allQuiet := func() bool {
+		for n := range c.nodes {
+			for _, st := range c.up(n).Ranges() {
+				if !st.Quiet {
+					return false
+				}
+			}
+		}
+		return true
+	}
+	require.Eventually(t, allQuiet, 10*time.Second, 20*time.Millisecond)
+	sent := c.up(1).metrics.RaftSent.Load() + c.up(2).metrics.RaftSent.Load() + c.up(3).metrics.RaftSent.Load()
+	time.Sleep(500 * time.Millisecond)
+	require.Equal(t, sent, c.up(1).metrics.RaftSent.Load()+c.up(2).metrics.RaftSent.Load()+c.up(3).metrics.RaftSent.Load())
+	v, err := c.get(ctx, 1) // a quiet leader still serves
+	require.NoError(t, err)
+	require.Equal(t, "x", v)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	c.nodes[s.id.NodeID].crash()
+	v, err = c.get(ctx, 1)
+	require.NoError(t, err)
+	require.Equal(t, "x", v)
+	require.NoError(t, c.put(ctx, 1, "y"))
+	c.nodes[s.id.NodeID].start()
+	require.Eventually(t, allQuiet, 10*time.Second, 20*time.Millisecond)
+	c.checkReplicas(ctx)
+}
