@@ -73,7 +73,9 @@ func newCluster(t *testing.T, n int, knobs Knobs) *cluster {
 		id := kv.NodeID(i + 1)
 		nd := &node{c: c, id: id, fs: vfs.NewCrashableMem(), inbox: map[kv.NodeID]chan func(*Store){}}
 		c.nodes[id] = nd
-		nd.start()
+	}
+	for i := range n {
+		c.nodes[kv.NodeID(i+1)].start()
 	}
 	return c
 }

@@ -139,8 +139,9 @@ func (c *cluster) checkReplicas(ctx context.Context) {
 				continue
 			}
 			require.Empty(c.t, st.Stopped)
-			if _, ok := st.Descriptor.ReplicaOn(s.id.StoreID); !ok {
-				continue
+			_, lead := c.waitLeader(st.RangeID)
+			if _, ok := lead.Descriptor.ReplicaOn(s.id.StoreID); !ok {
+				continue // it is about to go
 			}
 			require.Eventually(c.t, func() bool {
 				_, lead := c.leaderOf(st.RangeID)
