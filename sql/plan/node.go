@@ -246,6 +246,7 @@ type (
 	CTE struct {
 		Props
 		ID        int
+		Name      string
 		Input     Node
 		Step      Node
 		Recursive bool
@@ -254,7 +255,8 @@ type (
 	}
 	CTEScan struct {
 		Props
-		ID int
+		ID   int
+		Name string
 	}
 	// Window computes window functions over partitions; output is the input's columns, then the calls.
 	Window struct {
@@ -262,6 +264,7 @@ type (
 		Input       Node
 		PartitionBy []expr.Expr
 		OrderBy     []SortKey
+		Frame       *WindowFrame // nil is the default: from the start to the current row and its peers
 		Calls       []AggCall
 	}
 	// LockRows locks the rows its Input yields (FOR UPDATE over joins); key columns of each table are at the given positions.

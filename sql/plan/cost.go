@@ -1,0 +1,139 @@
+package plan
+
+import (
+	"math"
+
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/expr"
+)
+
+// tableRows is a table's estimated size; 1000 if nothing is known.
+func (p *physical) tableRows(t *catalog.Table) float64 {
+	s := p.b.cat.Stats(t.ID)
+	if s.Rows < 0 {
+		return 1000
+	}
+	return math.Max(1, s.Rows)
+}
+
+// distinctOf estimates how many values a column has.
+func (p *physical) distinctOf(t *catalog.Table, ord int) float64 {
+	rows := p.tableRows(t)
+	id := t.Columns[ord].ID
+	if d, ok := p.b.cat.Stats(t.ID).Distinct[id]; ok && d > 0 {
+		return d
+	}
+	for i := range t.Indexes {
+		ix := &t.Indexes[i]
+		if (ix.Unique || ix.Primary) && len(ix.Columns) == 1 && ix.Columns[0].Column == id {
+			return rows
+		}
+	}
+	return math.Max(1, math.Min(rows, math.Max(10, rows/20)))
+}
+
+func (p *physical) eqSelectivity(r *scanRel, ord int) float64 {
+	return 1 / p.distinctOf(r.table, ord)
+}
+
+// columnDistinct estimates a column's values, 0 if it is not a base column.
+func (p *physical) columnDistinct(id colID) float64 {
+	m := &p.b.cols[id]
+	if m.table == nil || m.table.Kind != 'r' || m.table.Virtual {
+		return 0
+	}
+	return p.distinctOf(m.table, m.ord)
+}
+
+// selectivity guesses which share of rows a condition lets through. The constants are PostgreSQL's defaults.
+func (p *physical) selectivity(e expr.Expr, r *scanRel) float64 {
+	switch x := e.(type) {
+	case *expr.And:
+		s := 1.0
+		for _, a := range x.Args {
+			s *= p.selectivity(a, r)
+		}
+		return s
+	case *expr.Or:
+		s := 0.0
+		for _, a := range x.Args {
+			t := p.selectivity(a, r)
+			s = s + t - s*t
+		}
+		return s
+	case *expr.Not:
+		return clampSel(1 - p.selectivity(x.Arg, r))
+	case *expr.IsNull:
+		if x.Not {
+			return 0.99
+		}
+		return 0.01
+	case *expr.Any:
+		if c, ok := stripRelabel(x.Left).(*expr.Column); ok && x.Op == "=" && !x.All {
+			if d := p.columnDistinct(c.Index); d > 0 {
+				return clampSel(arrayLen(x.Array) / d)
+			}
+		}
+		return 0.1
+	case *expr.Call:
+		switch x.Op {
+		case "=":
+			best := 0.0
+			for _, a := range x.Args {
+				if c, ok := stripRelabel(a).(*expr.Column); ok {
+					best = math.Max(best, p.columnDistinct(c.Index))
+				}
+			}
+			if best > 0 {
+				return 1 / best
+			}
+			return 0.005
+		case "<", "<=", ">", ">=":
+			return 0.33
+		case "<>":
+			return 0.995
+		case "~~", "~", "~*", "~~*":
+			return 0.05
+		}
+		return 0.33
+	case *expr.Const:
+		if x.Value.Null || x.Value.I == 0 {
+			return 0.0001
+		}
+		return 1
+	case *expr.Subplan:
+		return 0.5
+	}
+	return 0.5
+}
+
+func stripRelabel(e expr.Expr) expr.Expr {
+	for {
+		c, ok := e.(*expr.Convert)
+		if !ok || c.Via != 'r' {
+			return e
+		}
+		e = c.Arg
+	}
+}
+
+func clampSel(s float64) float64 { return math.Min(1, math.Max(0.0001, s)) }
+
+// groupRows estimates how many groups there are over the columns ids.
+func (p *physical) groupRows(rows float64, ids []colID) float64 {
+	if len(ids) == 0 {
+		return 1
+	}
+	n := 1.0
+	for _, id := range ids {
+		d := p.columnDistinct(id)
+		if d == 0 {
+			d = math.Max(10, rows/10)
+		}
+		n *= d
+		if n > rows {
+			return math.Max(1, rows)
+		}
+	}
+	return math.Max(1, math.Min(n, rows))
+}

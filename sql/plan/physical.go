@@ -1,0 +1,775 @@
+package plan
+
+import (
+	"math"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/builtin"
+	"github.com/pamirdb/pamir/sql/expr"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// physical turns logical operators into nodes.
+type physical struct {
+	b    *binder
+	stmt *Statement
+	// outer maps columns of enclosing queries to Outer slots.
+	outer map[colID]int
+	slots int
+}
+
+// ordCol is a column of an order.
+type ordCol struct {
+	id               colID
+	desc, nullsFirst bool
+}
+
+// phys is a node with what the planner knows of it.
+type phys struct {
+	node Node
+	cols []colID
+	rows float64
+	cost float64
+	// order is what the rows are known to be sorted by; fixed columns have one value only.
+	order []ordCol
+	fixed colSet
+	// unique: no two rows agree on all of order's columns.
+	unique bool
+}
+
+// want is what the parent asks for. Order and limit are wishes: the result says what came of them.
+type want struct {
+	need  colSet
+	order []ordCol
+	// limit is how many rows the parent will probably take, 0 for all; limitExpr bounds them at run time.
+	limit     float64
+	limitExpr expr.Expr
+}
+
+func (w want) plain(need colSet) want { return want{need: need} }
+
+// query plans a bound query, its result in the order of cols.
+func (p *physical) query(r rel, cols []outCol) Node {
+	return p.queryOf(p.b.optimize(r), cols, want{})
+}
+
+func (p *physical) queryOf(r rel, cols []outCol, w want) Node {
+	w.need = colSet{}
+	ids := make([]colID, len(cols))
+	for i, c := range cols {
+		w.need.add(c.id)
+		ids[i] = c.id
+	}
+	ph := p.exactly(p.build(r, w), ids)
+	out := ph.node.Fields()
+	same := true
+	for i := range out {
+		same = same && out[i].Name == cols[i].name
+	}
+	if !same {
+		fields := append([]Field(nil), out...)
+		for i := range fields {
+			fields[i].Name = cols[i].name
+		}
+		setFields(ph.node, fields)
+	}
+	return ph.node
+}
+
+// props makes a node's common part.
+func (p *physical) props(cols []colID, rows, cost float64) Props {
+	out := make([]Field, len(cols))
+	for i, id := range cols {
+		m := &p.b.cols[id]
+		out[i] = Field{Name: m.name, Type: m.typ}
+		if m.table != nil && m.table.Kind != 'v' {
+			out[i].Table, out[i].Attnum = m.table.ID, int16(m.ord+1)
+		}
+	}
+	return Props{Out: out, EstRows: math.Max(1, math.Round(rows)), EstCost: cost}
+}
+
+func setFields(n Node, out []Field) {
+	if s, ok := n.(interface{ setOut([]Field) }); ok {
+		s.setOut(out)
+	}
+}
+
+func (p *Props) setOut(out []Field) { p.Out = out }
+
+// exactly projects ph to the given columns if it yields others.
+func (p *physical) exactly(ph *phys, ids []colID) *phys {
+	if len(ids) == len(ph.cols) {
+		same := true
+		for i, id := range ids {
+			same = same && ph.cols[i] == id
+		}
+		if same {
+			return ph
+		}
+	}
+	out := *ph
+	n := &Project{Props: p.props(ids, ph.rows, ph.cost), Input: ph.node}
+	for _, id := range ids {
+		n.Exprs = append(n.Exprs, p.final(p.b.col(id), ph.cols))
+	}
+	out.node, out.cols = n, ids
+	return &out
+}
+
+// final replaces column numbers by positions in cols, outer columns by slots, and plans subqueries.
+func (p *physical) final(e expr.Expr, cols []colID) expr.Expr {
+	return expr.Rewrite(expr.Fold(e), func(x expr.Expr) expr.Expr {
+		switch x := x.(type) {
+		case *expr.Column:
+			for i, id := range cols {
+				if id == x.Index {
+					return &expr.Column{T: x.T, Index: i, Name: p.columnName(id)}
+				}
+			}
+			if slot, ok := p.outer[x.Index]; ok {
+				return &expr.Outer{T: x.T, Index: slot}
+			}
+			p.b.throw(internal("column %s is not available", p.columnName(x.Index)))
+		case *expr.Subplan:
+			return p.subplan(x)
+		}
+		return x
+	})
+}
+
+// columnName is how EXPLAIN writes a column.
+func (p *physical) columnName(id colID) string {
+	m := &p.b.cols[id]
+	if m.alias != "" {
+		return quoteIdent(m.alias) + "." + quoteIdent(m.name)
+	}
+	return quoteIdent(m.name)
+}
+
+func (p *physical) finals(es []expr.Expr, cols []colID) []expr.Expr {
+	if es == nil {
+		return nil
+	}
+	out := make([]expr.Expr, len(es))
+	for i, e := range es {
+		out[i] = p.final(e, cols)
+	}
+	return out
+}
+
+func (p *physical) finalKeys(keys []SortKey, cols []colID) []SortKey {
+	if keys == nil {
+		return nil
+	}
+	out := make([]SortKey, len(keys))
+	for i, k := range keys {
+		out[i] = SortKey{Expr: p.final(k.Expr, cols), Desc: k.Desc, NullsFirst: k.NullsFirst}
+	}
+	return out
+}
+
+func (p *physical) finalCalls(calls []aggCall, cols []colID) []AggCall {
+	out := make([]AggCall, len(calls))
+	for i, c := range calls {
+		out[i] = c.call
+		out[i].Args = p.finals(c.call.Args, cols)
+		if c.call.Filter != nil {
+			out[i].Filter = p.final(c.call.Filter, cols)
+		}
+		out[i].OrderBy = p.finalKeys(c.call.OrderBy, cols)
+	}
+	return out
+}
+
+// withOuter runs f with further columns available in slots.
+func (p *physical) withOuter(ids []colID, slot int, f func()) {
+	saved := p.outer
+	p.outer = make(map[colID]int, len(saved)+len(ids))
+	for k, v := range saved {
+		p.outer[k] = v
+	}
+	for i, id := range ids {
+		p.outer[id] = slot + i
+	}
+	f()
+	p.outer = saved
+}
+
+// subplan plans an expression's subquery. Its arguments have been made final already.
+func (p *physical) subplan(x *expr.Subplan) expr.Expr {
+	sub := p.b.subs[x.Plan]
+	if !sub.optimized {
+		sub.rel, sub.optimized = p.b.optimize(sub.rel), true
+	}
+	c := *x
+	c.Slot = p.slots
+	p.slots += len(sub.free)
+	w := want{}
+	switch x.Kind {
+	case expr.SubExists:
+		w.limit = 1
+	case expr.SubScalar:
+		w.limit = 2
+	}
+	var node Node
+	p.withOuter(sub.free, c.Slot, func() { node = p.queryOf(sub.rel, sub.cols, w) })
+	c.Plan = len(p.stmt.Subplans)
+	p.stmt.Subplans = append(p.stmt.Subplans, node)
+	return &c
+}
+
+// constant reports whether e can be computed before the scan it constrains starts.
+func (p *physical) constant(e expr.Expr) bool {
+	if expr.Volatility(e) == 'v' || hasSubplan(e) {
+		return false
+	}
+	for _, id := range expr.ColumnsUsed(nil, e) {
+		if _, ok := p.outer[id]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// build plans r.
+func (p *physical) build(r rel, w want) *phys {
+	switch r := r.(type) {
+	case *oneRowRel:
+		v := &Values{Props: p.props(nil, 1, 0), Lists: [][]expr.Expr{{}}}
+		return &phys{node: v, rows: 1}
+	case *scanRel:
+		return p.scan(r, w)
+	case *valuesRel:
+		return p.values(r)
+	case *projectRel:
+		return p.project(r, w)
+	case *filterRel:
+		return p.filter(r, w)
+	case *joinRel:
+		return p.join(r, w)
+	case *aggRel:
+		return p.aggregate(r, w)
+	case *windowRel:
+		return p.window(r, w)
+	case *distinctRel:
+		return p.distinct(r, w)
+	case *sortRel:
+		return p.sort(r, w)
+	case *limitRel:
+		return p.limit(r, w)
+	case *lockRel:
+		return p.lock(r, w)
+	case *setRel:
+		return p.setOp(r, w)
+	case *funcRel:
+		n := &FunctionScan{Props: p.props(r.cols, 1000, 10), Fn: r.fn, Args: p.finals(r.args, nil), Ordinality: r.ordinality}
+		rows := 1.0
+		if r.fn.ReturnsSet {
+			rows = 1000
+		}
+		n.EstRows = rows
+		return &phys{node: n, cols: r.cols, rows: rows, cost: rows}
+	case *cteRel:
+		n := &CTEScan{Props: p.props(r.cols, 100, 100), ID: r.def.id, Name: r.def.name}
+		return &phys{node: n, cols: r.cols, rows: 100, cost: 100}
+	case *withRel:
+		return p.with(r, w)
+	case *dmlRel:
+		n := r.make(p)
+		return &phys{node: n, cols: r.cols, rows: n.Rows(), cost: 100}
+	}
+	p.b.throw(internal("no plan for %T", r))
+	return nil
+}
+
+func (p *physical) values(r *valuesRel) *phys {
+	v := &Values{Props: p.props(r.cols, float64(len(r.rows)), float64(len(r.rows))*0.1)}
+	for _, row := range r.rows {
+		v.Lists = append(v.Lists, p.finals(row, nil))
+	}
+	return &phys{node: v, cols: r.cols, rows: float64(len(r.rows)), cost: v.EstCost}
+}
+
+// needs adds the columns of expressions that the input makes to need.
+func needs(need colSet, es ...expr.Expr) {
+	for _, e := range es {
+		if e != nil {
+			need.add(expr.ColumnsUsed(nil, e)...)
+		}
+	}
+}
+
+func (s colSet) clone() colSet {
+	c := make(colSet, len(s))
+	for k := range s {
+		c[k] = struct{}{}
+	}
+	return c
+}
+
+func (p *physical) project(r *projectRel, w want) *phys {
+	in := colSet{}
+	var items []projItem
+	rename := map[colID]colID{}
+	for _, it := range r.items {
+		// What nobody reads is not computed, unless it multiplies rows.
+		if w.need.has(it.id) || r.set && isSetCall(it.e) {
+			items = append(items, it)
+			needs(in, it.e)
+			if c, ok := it.e.(*expr.Column); ok {
+				rename[it.id] = c.Index
+			}
+		}
+	}
+	iw := want{need: in, limitExpr: w.limitExpr, limit: w.limit}
+	if r.set {
+		iw.limitExpr, iw.limit = nil, 0
+	} else {
+		for _, o := range w.order {
+			id, ok := rename[o.id]
+			if !ok {
+				iw.order = nil
+				break
+			}
+			iw.order = append(iw.order, ordCol{id, o.desc, o.nullsFirst})
+		}
+	}
+	ph := p.build(r.in, iw)
+	out := &phys{rows: ph.rows, cost: ph.cost + ph.rows*0.01*float64(len(items)), fixed: colSet{}}
+	if r.set {
+		out.rows *= 100
+	}
+	back := map[colID]colID{}
+	pure := true
+	for i, it := range items {
+		out.cols = append(out.cols, it.id)
+		if c, ok := it.e.(*expr.Column); ok {
+			back[c.Index] = it.id
+			if ph.fixed.has(c.Index) {
+				out.fixed.add(it.id)
+			}
+			pure = pure && i < len(ph.cols) && ph.cols[i] == c.Index
+		} else {
+			pure = false
+			if p.constant(it.e) {
+				out.fixed.add(it.id)
+			}
+		}
+	}
+	if !r.set {
+		for _, o := range ph.order {
+			id, ok := back[o.id]
+			if !ok {
+				if ph.fixed.has(o.id) {
+					continue
+				}
+				break
+			}
+			out.order = append(out.order, ordCol{id, o.desc, o.nullsFirst})
+		}
+		out.unique = ph.unique && len(out.order) == len(ph.order)
+	}
+	if pure && len(items) == len(ph.cols) && !r.set {
+		// Only names change.
+		out.node, out.cost = ph.node, ph.cost
+		f := p.props(out.cols, out.rows, 0).Out
+		for i := range f {
+			if f[i].Table == 0 {
+				old := ph.node.Fields()[i]
+				f[i].Table, f[i].Attnum = old.Table, old.Attnum
+			}
+		}
+		setFields(ph.node, f)
+		return out
+	}
+	n := &Project{Props: p.props(out.cols, out.rows, out.cost), Input: ph.node}
+	for _, it := range items {
+		n.Exprs = append(n.Exprs, p.final(it.e, ph.cols))
+	}
+	out.node = n
+	return out
+}
+
+func (p *physical) filter(r *filterRel, w want) *phys {
+	iw := want{need: w.need.clone(), order: w.order}
+	needs(iw.need, r.conds...)
+	sel := 1.0
+	for _, c := range r.conds {
+		sel *= p.selectivity(c, nil)
+	}
+	if w.limit > 0 {
+		iw.limit = w.limit / sel
+	}
+	return p.filterOver(p.build(r.in, iw), r.conds)
+}
+
+// filterOver puts a filter above ph.
+func (p *physical) filterOver(ph *phys, conds []expr.Expr) *phys {
+	if len(conds) == 0 {
+		return ph
+	}
+	out := *ph
+	for _, c := range conds {
+		out.rows *= p.selectivity(c, nil)
+	}
+	out.rows = math.Max(out.rows, 1)
+	out.cost += ph.rows * 0.05 * float64(len(conds))
+	for _, c := range conds {
+		if hasSubplan(c) {
+			out.cost += ph.rows * 10
+		}
+	}
+	out.node = &Filter{Props: p.props(ph.cols, out.rows, out.cost), Input: ph.node, Cond: p.final(conjunction(conds), ph.cols)}
+	keepFields(out.node, ph.node)
+	return &out
+}
+
+// keepFields copies the input's output description, names included.
+func keepFields(n, in Node) { setFields(n, in.Fields()) }
+
+func (p *physical) window(r *windowRel, w want) *phys {
+	in := colSet{}
+	for _, id := range r.in.outs() {
+		if w.need.has(id) {
+			in.add(id)
+		}
+	}
+	visitExprs(r, func(e expr.Expr) { needs(in, e) })
+	ph := p.build(r.in, want{need: in})
+	cols := append([]colID(nil), ph.cols...)
+	for _, c := range r.calls {
+		cols = append(cols, c.id)
+	}
+	cost := ph.cost + sortCost(ph.rows) + ph.rows*0.1*float64(len(r.calls))
+	n := &Window{Props: p.props(cols, ph.rows, cost), Input: ph.node, PartitionBy: p.finals(r.part, ph.cols),
+		OrderBy: p.finalKeys(r.order, ph.cols), Calls: p.finalCalls(r.calls, ph.cols)}
+	if r.frame != nil {
+		f := *r.frame
+		if f.StartOffset != nil {
+			f.StartOffset = p.final(f.StartOffset, nil)
+		}
+		if f.EndOffset != nil {
+			f.EndOffset = p.final(f.EndOffset, nil)
+		}
+		n.Frame = &f
+	}
+	return &phys{node: n, cols: cols, rows: ph.rows, cost: cost}
+}
+
+func (p *physical) distinct(r *distinctRel, w want) *phys {
+	outs := r.in.outs()
+	iw := want{need: w.need.clone(), order: w.order}
+	on := r.on
+	if on == nil {
+		on = outs
+	}
+	iw.need.add(on...)
+	if r.on == nil {
+		iw.need = setOf(outs...)
+	}
+	ph := p.build(r.in, iw)
+	out := *ph
+	out.rows = math.Max(1, p.groupRows(ph.rows, on))
+	out.cost += ph.rows * 0.5
+	n := &Distinct{Input: ph.node}
+	if r.on == nil {
+		if len(ph.cols) != len(outs) {
+			ph = p.exactly(ph, outs)
+			out.node, out.cols, n.Input = ph.node, ph.cols, ph.node
+		}
+	} else {
+		for _, id := range r.on {
+			for i, c := range ph.cols {
+				if c == id {
+					n.On = append(n.On, i)
+				}
+			}
+		}
+	}
+	n.Sorted = groupedBy(ph, on)
+	n.Props = p.props(out.cols, out.rows, out.cost)
+	keepFields(n, ph.node)
+	out.node = n
+	if !n.Sorted {
+		out.order = nil
+		if r.on != nil || len(ph.order) > 0 {
+			// The executor keeps the first row of each group in input order.
+			out.order = ph.order
+		}
+	}
+	return &out
+}
+
+// groupedBy reports whether rows that agree on the columns ids come together: the order starts with just these.
+func groupedBy(ph *phys, ids []colID) bool {
+	left := setOf(ids...)
+	for id := range ph.fixed {
+		delete(left, id)
+	}
+	for _, o := range ph.order {
+		if len(left) == 0 {
+			return true
+		}
+		if !left.has(o.id) {
+			if ph.fixed.has(o.id) {
+				continue
+			}
+			return false
+		}
+		delete(left, o.id)
+	}
+	return len(left) == 0
+}
+
+// satisfies reports whether ph is sorted as wanted.
+func satisfies(ph *phys, order []ordCol) bool {
+	i := 0
+	for _, o := range order {
+		if ph.fixed.has(o.id) {
+			continue
+		}
+		for i < len(ph.order) && ph.fixed.has(ph.order[i].id) {
+			i++
+		}
+		if i < len(ph.order) && ph.order[i] == o {
+			i++
+			continue
+		}
+		// A further key does not matter once the order is unique.
+		return ph.unique && i >= len(ph.order)
+	}
+	return true
+}
+
+func sortCost(rows float64) float64 { return rows * 0.2 * math.Log2(rows+2) }
+
+func (p *physical) sort(r *sortRel, w want) *phys {
+	need := w.need.clone()
+	order := make([]ordCol, 0, len(r.keys))
+	seen := colSet{}
+	plain := true
+	var keys []SortKey
+	for _, k := range r.keys {
+		needs(need, k.Expr)
+		c, ok := k.Expr.(*expr.Column)
+		if !ok {
+			plain = false
+			keys = append(keys, k)
+			continue
+		}
+		if seen.has(c.Index) {
+			continue
+		}
+		seen.add(c.Index)
+		keys = append(keys, k)
+		order = append(order, ordCol{c.Index, k.Desc, k.NullsFirst})
+	}
+	unsorted := p.build(r.in, want{need: need})
+	total := unsorted.cost + sortCost(unsorted.rows)
+	if w.limit > 0 && w.limit < unsorted.rows {
+		total = unsorted.cost + unsorted.rows*0.2*math.Log2(w.limit+2)
+	}
+	if plain {
+		ordered := p.build(r.in, want{need: need, order: order, limit: w.limit, limitExpr: w.limitExpr})
+		if satisfies(ordered, order) && p.limited(ordered, w.limit) <= total {
+			return ordered
+		}
+	}
+	out := &phys{cols: unsorted.cols, rows: unsorted.rows, cost: total, order: order, fixed: unsorted.fixed}
+	if !plain {
+		out.order = nil
+	}
+	n := &Sort{Props: p.props(out.cols, out.rows, total), Input: unsorted.node, Keys: p.finalKeys(keys, unsorted.cols)}
+	if w.limitExpr != nil {
+		n.TopN = p.final(w.limitExpr, nil)
+		if w.limit > 0 {
+			n.EstRows = math.Min(n.EstRows, math.Max(1, w.limit))
+		}
+	}
+	keepFields(n, unsorted.node)
+	out.node = n
+	return out
+}
+
+// limited is the cost of taking the first rows of ph only. Nodes that must read all their input first say so by blocking.
+func (p *physical) limited(ph *phys, limit float64) float64 {
+	if limit <= 0 || ph.rows <= limit || blocking(ph.node) {
+		return ph.cost
+	}
+	return ph.cost * limit / ph.rows
+}
+
+func blocking(n Node) bool {
+	switch n := n.(type) {
+	case *Sort, *Aggregate, *SetOp, *Window:
+		return true
+	case *HashJoin:
+		return true
+	case *Project:
+		return blocking(n.Input)
+	case *Filter:
+		return blocking(n.Input)
+	case *Distinct:
+		return !n.Sorted || blocking(n.Input)
+	}
+	return false
+}
+
+func (p *physical) limit(r *limitRel, w want) *phys {
+	iw := want{need: w.need, order: w.order}
+	count := constRows(r.count)
+	if r.count != nil {
+		iw.limit = 100
+		if count >= 0 {
+			iw.limit = math.Max(1, count)
+		}
+		iw.limitExpr = r.count
+		if r.offset != nil {
+			if off := constRows(r.offset); off > 0 {
+				iw.limit += off
+			}
+			sum, err := expr.MakeOp("+", r.count, r.offset)
+			p.b.check(err, 0)
+			iw.limitExpr = sum
+		}
+	}
+	ph := p.build(r.in, iw)
+	out := *ph
+	if r.count != nil {
+		out.rows = math.Min(ph.rows, iw.limit)
+		out.cost = p.limited(ph, iw.limit)
+	}
+	n := &Limit{Props: p.props(ph.cols, out.rows, out.cost), Input: ph.node}
+	if r.count != nil {
+		n.Count = p.final(r.count, nil)
+	}
+	if r.offset != nil {
+		n.Offset = p.final(r.offset, nil)
+	}
+	keepFields(n, ph.node)
+	out.node = n
+	return &out
+}
+
+// constRows is a constant row count, -1 if it is not constant.
+func constRows(e expr.Expr) float64 {
+	if c, ok := e.(*expr.Const); ok && !c.Value.Null {
+		return float64(c.Value.I)
+	}
+	return -1
+}
+
+// lock plans FOR UPDATE: in the scan itself where that locks just the rows returned, above otherwise.
+func (p *physical) lock(r *lockRel, w want) *phys {
+	if len(r.scans) == 1 {
+		s := r.scans[0]
+		s.lock, s.wait = r.strength[0], r.wait[0]
+		ph := p.build(r.in, w)
+		if scanOnly(ph.node, w.limit > 0 || w.limitExpr != nil || s.wait == kv.WaitSkip) {
+			return ph
+		}
+		s.lock, s.wait = kv.LockNone, kv.WaitBlock
+	}
+	need := w.need.clone()
+	n := &LockRows{}
+	for _, s := range r.scans {
+		need.add(keyColumns(s)...)
+	}
+	ph := p.build(r.in, want{need: need, order: w.order, limit: w.limit})
+	for i, s := range r.scans {
+		t := LockTarget{Table: s.table, Strength: r.strength[i], Wait: r.wait[i]}
+		for _, id := range keyColumns(s) {
+			for k, c := range ph.cols {
+				if c == id {
+					t.KeyCols = append(t.KeyCols, k)
+				}
+			}
+		}
+		n.Targets = append(n.Targets, t)
+	}
+	out := *ph
+	n.Props = p.props(ph.cols, ph.rows, ph.cost+ph.rows*2)
+	n.Input = ph.node
+	keepFields(n, ph.node)
+	out.node = n
+	return &out
+}
+
+// scanOnly reports whether a plan is a scan that filters by itself; below a limit it must not sort.
+func scanOnly(n Node, limited bool) bool {
+	switch n := n.(type) {
+	case *Scan:
+		return true
+	case *Project:
+		return scanOnly(n.Input, limited)
+	case *Sort:
+		return !limited && scanOnly(n.Input, limited)
+	}
+	return false
+}
+
+// keyColumns are the numbers of a scan's primary key columns.
+func keyColumns(s *scanRel) []colID {
+	var out []colID
+	for _, kc := range s.table.Primary().Columns {
+		out = append(out, s.cols[s.table.ColumnByID(kc.Column)])
+	}
+	return out
+}
+
+func (p *physical) setOp(r *setRel, w want) *phys {
+	lf, rf := p.build(r.left, want{need: setOf(r.lcols...)}), p.build(r.right, want{need: setOf(r.rcol...)})
+	l, rt := p.exactly(lf, r.lcols), p.exactly(rf, r.rcol)
+	rows, cost := l.rows+rt.rows, l.cost+rt.cost
+	if r.op == 'u' && r.all {
+		n := &Append{Props: p.props(r.cols, rows, cost)}
+		for _, in := range []Node{l.node, rt.node} {
+			if a, ok := in.(*Append); ok {
+				n.Inputs = append(n.Inputs, a.Inputs...)
+			} else {
+				n.Inputs = append(n.Inputs, in)
+			}
+		}
+		return &phys{node: n, cols: r.cols, rows: rows, cost: cost}
+	}
+	cost += rows
+	if r.op != 'u' {
+		rows = l.rows
+	}
+	n := &SetOp{Props: p.props(r.cols, rows, cost), Left: l.node, Right: rt.node, Op: r.op, All: r.all}
+	return &phys{node: n, cols: r.cols, rows: rows, cost: cost}
+}
+
+func (p *physical) with(r *withRel, w want) *phys {
+	d := r.def
+	n := &CTE{ID: d.id, Name: d.name, Recursive: d.recursive, Dedup: d.dedup}
+	ids := make([]colID, len(d.cols))
+	need := colSet{}
+	for i, c := range d.cols {
+		ids[i] = c.id
+		need.add(c.id)
+	}
+	in := p.exactly(p.build(d.rel, want{need: need}), ids)
+	n.Input = in.node
+	cost := in.cost
+	if d.recursive {
+		st := p.exactly(p.build(d.step, want{need: setOf(d.stepCols...)}), d.stepCols)
+		n.Step = st.node
+		cost += 10 * st.cost
+	}
+	body := p.build(r.body, w)
+	out := *body
+	n.Body = body.node
+	out.cost += cost
+	n.Props = p.props(body.cols, body.rows, out.cost)
+	keepFields(n, body.node)
+	out.node = n
+	return &out
+}
+
+// comparable reports whether the hash of a pair's values can be compared: they are of one type.
+func comparable(a, c types.OID) bool {
+	x, ok := builtin.TypeComparators(a)
+	return a == c && ok && x.Eq != nil
+}
