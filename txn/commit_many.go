@@ -26,7 +26,6 @@ type manyCommit struct {
 	results []prepareResult
 	pieces  []preparedPiece // what is locked, or may be, by range as far as known
 	firstEr error
-	unknown bool // some attempt was not answered: copies may be on their way
 }
 
 // preparedPiece is the share of the keys that was prepared together.
@@ -83,8 +82,7 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	case verdictWait:
 		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)
 	}
-	mc.abort()
-	return hlc.Timestamp{}, mc.firstEr
+	return mc.abort(ctx, mc.firstEr)
 }
 
 // untraced takes back commitMany's mark: no record was attempted.
@@ -173,11 +171,6 @@ func (mc *manyCommit) prepare(ctx context.Context, writes []kv.Write, reads []kv
 		return req
 	}, false)
 	if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {
-		if a.unknown {
-			mc.mu.Lock()
-			mc.unknown = true
-			mc.mu.Unlock()
-		}
 		mc.reprepare(ctx, writes, reads, depth)
 		return
 	}
@@ -207,7 +200,6 @@ func (mc *manyCommit) note(p preparedPiece, r prepareResult, a answer) {
 	defer mc.mu.Unlock()
 	mc.pieces = append(mc.pieces, p)
 	mc.results = append(mc.results, r)
-	mc.unknown = mc.unknown || a.unknown
 	if a.err != nil && (mc.firstEr == nil || kv.AsError(mc.firstEr).Code.Class() == kv.RetryRouting) {
 		mc.firstEr = kv.AsError(a.err)
 	}
@@ -218,7 +210,7 @@ func (mc *manyCommit) note(p preparedPiece, r prepareResult, a answer) {
 func (mc *manyCommit) reprepare(ctx context.Context, writes []kv.Write, reads []kv.ReadSpan, depth int) {
 	failed := func(err error) {
 		mc.note(preparedPiece{keys: keysOf(writes), anchor: hasKey(writes, mc.meta.Anchor)},
-			prepareResult{outcome: prepareFailed}, answer{err: err, unknown: true})
+			prepareResult{outcome: prepareFailed}, answer{err: err})
 	}
 	cut, err := mc.c.cutKeys(ctx, keysOf(writes))
 	if err != nil {
@@ -271,9 +263,7 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	reads := t.reads.pending(mc.meta.ReadTS, ts, mc.meta.Isolation == kv.Serializable, false)
 	t.mu.Unlock()
 	if err := t.refresh(ctx, reads, ts); err != nil {
-		mc.firstEr = err
-		mc.abort()
-		return hlc.Timestamp{}, err
+		return mc.abort(ctx, err)
 	}
 	// A participant that prepared below ts may not have seen ts on any clock yet, and the client's next transaction may
 	// rely on that (kv.TxnMeta.Observed). So each is told before the client is.
@@ -285,12 +275,7 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	switch {
 	case a.err == nil && status == kv.TxnCommitted:
 	case a.err == nil || a.definite:
-		mc.firstEr = kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery")
-		if a.err != nil {
-			mc.firstEr = kv.AsError(a.err)
-		}
-		mc.abort()
-		return hlc.Timestamp{}, mc.firstEr
+		return mc.abort(ctx, kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery"))
 	default:
 		return hlc.Timestamp{}, t.leaveUnknown(mc.meta, mc.settle)
 	}
@@ -387,8 +372,21 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 	}
 }
 
-// abort hands the cleaning up after a commit that failed to the background.
-func (mc *manyCommit) abort() {
+// abort ends a commit that failed because of cause. The client may be told so only when the record says ABORTED: a refused prepare
+// may have been sent twice, and the copy, arriving later, may be accepted; if then everything is prepared, recovery commits.
+// For the same reason an ABORTED record is not removed when the locks are gone; the range forgets it by age.
+func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, error) {
+	status, ts, local, a := mc.c.endTxn(ctx, mc.meta, false, hlc.Timestamp{}, mc.anchorKeys(), nil)
+	switch {
+	case a.err != nil:
+		return hlc.Timestamp{}, mc.t.leaveUnknown(mc.meta, mc.settle)
+	case status == kv.TxnCommitted:
+		mc.localDone = local
+		mc.c.metrics.CommitsTwoRounds.Add(1)
+		mc.finish(ts, true)
+		mc.t.committedMany(ts, mc.all)
+		return ts, nil
+	}
 	mc.t.mu.Lock()
 	mc.t.state = stateEnded
 	var locked []keys.Key
@@ -402,39 +400,19 @@ func (mc *manyCommit) abort() {
 		}
 	}
 	mc.t.reads.locked = nil
-	mc.t.registered = false // abortNow takes it off
+	mc.t.registered = false // the job below takes it off
 	mc.t.mu.Unlock()
-	mc.c.background(func(ctx context.Context) { mc.abortNow(ctx, locked) })
-}
-
-func (mc *manyCommit) abortNow(ctx context.Context, locked []keys.Key) {
-	c := mc.c
-	defer c.unregister(mc.meta.ID)
-	if len(locked) > 0 {
-		c.release(ctx, mc.meta, locked)
-	}
-	failed := func(err error) bool {
-		if err != nil {
-			c.metrics.BackgroundFailed.Add(1) // locks that stay are resolved by whoever meets them
+	mc.c.background(func(ctx context.Context) {
+		c := mc.c
+		defer c.unregister(mc.meta.ID)
+		if len(locked) > 0 {
+			c.release(ctx, mc.meta, locked)
 		}
-		return err != nil
-	}
-	if mc.unknown {
-		// A copy of a prepare or of the staging may still arrive. Fenced, no such copy can complete the transaction.
-		if _, err := c.queryPrepared(ctx, mc.meta, mc.all, mc.stageTS); failed(err) {
-			return
+		if err := c.resolve(ctx, mc.meta, without(mc.all, local), false, hlc.Timestamp{}); err != nil {
+			c.metrics.BackgroundFailed.Add(1) // locks that stay are dropped by whoever meets them
 		}
-	}
-	status, ts, local, a := c.endTxn(ctx, mc.meta, false, hlc.Timestamp{}, mc.anchorKeys(), mc.recordKeys())
-	if failed(a.err) {
-		return
-	}
-	if failed(c.resolve(ctx, mc.meta, without(mc.all, local), status == kv.TxnCommitted, ts)) {
-		return
-	}
-	if !mc.unknown {
-		failed(c.removeRecord(ctx, mc.meta, false, hlc.Timestamp{}))
-	}
+	})
+	return hlc.Timestamp{}, cause
 }
 
 // without returns ks without those in done.

@@ -116,7 +116,7 @@ func (s *fakeStore) get(req *kv.BatchRequest, k keys.Key, ts hlc.Timestamp) (fak
 func (s *fakeStore) lock(req *kv.BatchRequest, k keys.Key, st kv.LockStrength) *fakeConflict {
 	for id, h := range s.held[string(k)] {
 		if id != req.Txn.ID && h.Conflicts(st) {
-			return &fakeConflict{k, kv.TxnMeta{ID: id, Gateway: 1}, false}
+			return &fakeConflict{k, kv.TxnMeta{ID: id, Gateway: 1, Incarnation: 7}, false}
 		}
 	}
 	if l := s.prepared[string(k)]; l != nil && l.meta.ID != req.Txn.ID {
@@ -375,7 +375,7 @@ func (s *fakeStore) place(req *kv.BatchRequest, writes []kv.Write, refreshes []k
 		st := kv.LockNoKeyUpdate
 		for h, m := range s.held[string(w.Key)] {
 			if h != id && m.Conflicts(st) && s.held[string(w.Key)][id] == kv.LockNone {
-				return ts, &fakeConflict{w.Key, kv.TxnMeta{ID: h, Gateway: 1}, false}, nil
+				return ts, &fakeConflict{w.Key, kv.TxnMeta{ID: h, Gateway: 1, Incarnation: 7}, false}, nil
 			}
 		}
 		if v, ok := s.newest(w.Key); ok {
@@ -509,8 +509,6 @@ func (s *fakeStore) end(req *kv.BatchRequest, q *kv.EndTxn) (kv.Response, *fakeC
 		rec.Status = kv.TxnAborted
 	case rec.Status == kv.TxnAborted && q.Commit:
 		return nil, nil, kv.Errorf(kv.CodeTxnAborted, "aborted")
-	case rec.Status == kv.TxnCommitted && q.Commit && rec.CommitTS != q.CommitTS:
-		panic("two commit timestamps")
 	}
 	if q.Remove {
 		delete(s.records, id)

@@ -37,7 +37,7 @@ type fakeStore struct {
 	loseRequest, loseReply, duplicate float64
 	onSend                            func(req *kv.BatchRequest) error // before evaluation, without the mutex
 	recover                           func(ctx context.Context, holder kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error)
-	query                             func(id kv.TxnMeta) bool // alive?
+	query                             func(holder kv.TxnMeta) bool // does its gateway know it?
 	sent                              map[string]int
 }
 
@@ -236,6 +236,13 @@ func (s *fakeStore) serve(ctx context.Context, req *kv.BatchRequest) (*kv.BatchR
 				_, _ = s.serve(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ResolveLocks{
 					Commit: st == kv.TxnCommitted, CommitTS: at, Keys: []keys.Key{conflict.key}}}})
 			}
+		}
+		if !conflict.repl && s.query != nil && time.Since(start) > 2*time.Millisecond && !s.query(conflict.holder) {
+			s.mu.Lock() // the release got lost; the gateway does not know the holder any more
+			for k := range s.held {
+				s.drop(conflict.holder.ID, k)
+			}
+			s.mu.Unlock()
 		}
 		select {
 		case <-changed:

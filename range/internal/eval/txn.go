@@ -154,9 +154,8 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 	case rec == nil:
 		rec = &kv.TxnRecord{Status: kv.TxnAborted, CommitTS: e.env.Clock.Now()}
 	case rec.Status == kv.TxnCommitted:
-		if r.Commit && r.CommitTS != rec.CommitTS {
-			return nil, kv.Errorf(kv.CodeInternal, "transaction %s is committed at %s and cannot be at %s", e.id, rec.CommitTS, r.CommitTS)
-		}
+		// Perhaps at another timestamp than r's: recovery committed it as staged, and a prepare that was repeated after
+		// its lock had been resolved made the coordinator believe that it was pushed. The record is right.
 		r = &kv.EndTxn{Commit: true, CommitTS: rec.CommitTS, Local: r.Local, Remove: r.Remove}
 	case rec.Status == kv.TxnAborted:
 		if r.Commit {
