@@ -18,9 +18,3 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error { return nil
 func (f *front) drain(ctx context.Context) {}
 
 func (f *front) close() {}
-
-func (n *Node) registerMetrics() {
-	n.registry.MustRegister(
-		newCounters("pamir_txn", "Transactions", n.txns.Metrics(), "Active"),
-	)
-}
