@@ -17,6 +17,7 @@ type Guard struct {
 	req     *kv.BatchRequest
 	want    []eval.Latch
 	set     *latchSet // nil while waiting for locks
+	first   latchSet  // the first of them: most requests latch once
 	waiters []*waiter // places in queues, kept until Finish
 }
 
@@ -55,8 +56,11 @@ func (g *Guard) unlatch() {
 // enter latches, and again after every wait for a lock, until the way is free.
 func (g *Guard) enter(ctx context.Context) error {
 	for {
-		set, err := g.t.latches.acquire(ctx, g.want)
-		if err != nil {
+		set := &g.first
+		if set.items != nil {
+			set = &latchSet{} // others may still look at the one released
+		}
+		if err := g.t.latches.acquire(ctx, set, g.want); err != nil {
 			return ctxError(err)
 		}
 		g.set = set

@@ -39,7 +39,7 @@ type latchSet struct {
 }
 
 func newLatches(contended *atomic.Int64) *latches {
-	return &latches{contended: contended, points: btree.NewBTreeGOptions(func(a, b *latch) bool {
+	l := &latches{contended: contended, points: btree.NewBTreeGOptions(func(a, b *latch) bool {
 		if c := a.Span.Start.Compare(b.Span.Start); c != 0 {
 			return c < 0
 		}
@@ -48,6 +48,9 @@ func newLatches(contended *atomic.Int64) *latches {
 		}
 		return a.index < b.index
 	}, btree.Options{NoLocks: true, Degree: 16})}
+	// One entry beyond every key, so that the tree keeps its root node when nothing is held.
+	l.points.Set(&latch{Latch: eval.Latch{Span: keys.Span{Start: keys.Key{0xff, 0xff, 0xff, 0xff}}}, set: &zeroSet})
+	return l
 }
 
 // conflicts: two reads never; two writes always; a read and a write unless the write is later.
@@ -64,9 +67,8 @@ func conflicts(a, b *eval.Latch) bool {
 	return a.TS.LessEq(b.TS) // the write a is at or before the read b
 }
 
-// acquire enters the latches and waits until they are held.
-func (l *latches) acquire(ctx context.Context, want []eval.Latch) (*latchSet, error) {
-	set := &latchSet{}
+// acquire enters the latches into set, which is new, and waits until they are held.
+func (l *latches) acquire(ctx context.Context, set *latchSet, want []eval.Latch) error {
 	if len(want) <= len(set.inline) {
 		set.items = set.inline[:len(want)]
 	} else {
@@ -99,7 +101,7 @@ func (l *latches) acquire(ctx context.Context, want []eval.Latch) (*latchSet, er
 	}
 	l.mu.Unlock()
 	if len(ahead) == 0 {
-		return set, nil
+		return nil
 	}
 
 	l.contended.Add(1)
@@ -113,10 +115,10 @@ func (l *latches) acquire(ctx context.Context, want []eval.Latch) (*latchSet, er
 		case <-o.done:
 		case <-ctx.Done():
 			l.release(set)
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
-	return set, nil
+	return nil
 }
 
 // collect appends the sets that it conflicts with; l.mu is held.
@@ -126,7 +128,7 @@ func (l *latches) collect(it *latch, ahead []*latchSet) []*latchSet {
 			ahead = append(ahead, o.set)
 		}
 	}
-	if l.points.Len() > 0 {
+	if l.points.Len() > 1 {
 		pivot := latch{Latch: eval.Latch{Span: keys.Span{Start: it.Span.Start}}, set: &zeroSet}
 		point := it.Span.IsPoint()
 		l.points.Ascend(&pivot, func(o *latch) bool {

@@ -133,7 +133,8 @@ func TestLatchesExclude(t *testing.T) {
 					want = append(want, eval.Latch{Span: sp, Access: eval.Access(rng.IntN(2)), TS: ts(int64(rng.IntN(3)))})
 				}
 				ctx, cancel := context.WithTimeout(context.Background(), time.Duration(rng.IntN(3000))*time.Microsecond)
-				set, err := l.acquire(ctx, want)
+				set := &latchSet{}
+				err := l.acquire(ctx, set, want)
 				cancel()
 				if err != nil {
 					continue
@@ -161,7 +162,7 @@ func TestLatchesExclude(t *testing.T) {
 		}()
 	}
 	wg.Wait()
-	require.Zero(t, l.points.Len())
+	require.Equal(t, 1, l.points.Len(), "the entry that keeps the root")
 	require.Empty(t, l.spans)
 }
 
@@ -172,14 +173,12 @@ func TestLatchReadsAndLaterWritesShare(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	r, err := l.acquire(ctx, at(eval.Read, 10))
-	require.NoError(t, err)
-	w, err := l.acquire(ctx, at(eval.Write, 11))
-	require.NoError(t, err)
-	_, err = l.acquire(ctx, at(eval.Write, 12))
-	require.ErrorIs(t, err, context.DeadlineExceeded)
-	l.release(r)
-	l.release(w)
+	var r, w, late latchSet
+	require.NoError(t, l.acquire(ctx, &r, at(eval.Read, 10)))
+	require.NoError(t, l.acquire(ctx, &w, at(eval.Write, 11)))
+	require.ErrorIs(t, l.acquire(ctx, &late, at(eval.Write, 12)), context.DeadlineExceeded)
+	l.release(&r)
+	l.release(&w)
 }
 
 // A hot row under many clients: everybody gets it, in order of arrival, one at a time.
