@@ -44,7 +44,7 @@ type node struct {
 	id    kv.NodeID
 	fs    *vfs.MemFS
 	clock *hlc.Clock
-	skew  time.Duration
+	skew  atomic.Int64
 	store *Store // nil while down
 	link  *link
 
@@ -98,7 +98,7 @@ func testLogger(id kv.NodeID) *slog.Logger {
 func (nd *node) start() {
 	t := nd.c.t
 	l := &link{node: nd}
-	nd.clock = hlc.NewClock(func() int64 { return time.Now().Add(nd.skew).UnixNano() }, testOffset)
+	nd.clock = hlc.NewClock(func() int64 { return time.Now().UnixNano() + nd.skew.Load() }, testOffset)
 	s, err := Open(context.Background(), Config{
 		Dir: "store", FS: nd.fs, CacheBytes: 8 << 20, Clock: nd.clock, Transport: l, Logger: testLogger(nd.id), Knobs: nd.c.knobs,
 		OnFatal: func(error) {},
@@ -429,6 +429,11 @@ func (c *cluster) waitLeader(id kv.RangeID) (*Store, RangeStatus) {
 	}
 	c.t.Fatalf("range %d has no leader", id)
 	return nil, RangeStatus{}
+}
+
+func (c *cluster) waitLeaderStore() *Store {
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	return s
 }
 
 func (c *cluster) changeReplicas(ctx context.Context, id kv.RangeID, add, remove []kv.NodeID) {

@@ -178,3 +178,80 @@ func TestQuietGroups(t *testing.T) {
 	require.Eventually(t, allQuiet, 10*time.Second, 20*time.Millisecond)
 	c.checkReplicas(ctx)
 }
+
+// A store whose clock runs away fences itself; the others go on, and it comes back when its clock does.
+func TestFencing(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	off := c.nodes[s.id.NodeID]
+	off.skew.Store(int64(-testOffset))
+	require.Eventually(t, func() bool {
+		other, _ := c.leaderOf(kv.FirstUserRange)
+		return other != nil && other != s
+	}, 10*time.Second, 5*time.Millisecond)
+	_, err := readAt(ctx, s, 1)
+	require.Error(t, err)
+	require.NotNil(t, s.support.fenced.Load())
+	require.NoError(t, c.put(ctx, 1, "y"))
+	off.skew.Store(0)
+	require.Eventually(t, func() bool { return s.support.fenced.Load() == nil }, 10*time.Second, 5*time.Millisecond)
+	_, err = c.waitLeaderStore().Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
+		&kv.AdminTransferLeader{Target: s.id.StoreID},
+	}})
+	require.NoError(t, err)
+	v, err := readAt(ctx, s, 1)
+	require.NoError(t, err)
+	require.Equal(t, "y", v)
+}
+
+// A replica that stops must not keep the range from electing another leader, though its store lives on.
+func TestStoppedLeader(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	s.replica(kv.FirstUserRange).StopForTest()
+	require.NoError(t, c.put(ctx, 1, "y"))
+	require.Positive(t, s.metrics.Stopped.Load())
+}
+
+// A replica that was removed while its store was away learns that when it comes back.
+func TestRemovedWhileAway(t *testing.T) {
+	c := newCluster(t, 4, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	away := 1 + s.id.NodeID%3
+	c.nodes[away].crash()
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{4}, []kv.NodeID{away})
+	c.nodes[away].start()
+	require.Eventually(t, func() bool {
+		_, ok := c.up(away).RangeDetail(kv.FirstUserRange)
+		return !ok
+	}, 10*time.Second, 10*time.Millisecond)
+	c.checkReplicas(ctx)
+}
+
+// After a restart of everybody, promises are waited out and the range serves soon.
+func TestRestartOfAll(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	for _, nd := range c.nodes {
+		nd.crash()
+	}
+	begin := time.Now()
+	for _, nd := range c.nodes {
+		nd.start()
+	}
+	v, err := c.get(ctx, 1)
+	require.NoError(t, err)
+	require.Equal(t, "x", v)
+	t.Logf("serves again after %v", time.Since(begin))
+}

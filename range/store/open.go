@@ -61,6 +61,7 @@ type Store struct {
 	recvSlots  chan struct{} // incoming ones
 	sending    map[snapshotKey]struct{}
 	sums       checksums
+	sumSlot    chan struct{}
 }
 
 func (k *Knobs) setDefaults() {
@@ -102,7 +103,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),
 		budget: raftlog.NewBudget(64 << 20), snapSlots: make(chan struct{}, 2), recvSlots: make(chan struct{}, 2),
-		sending: make(map[snapshotKey]struct{}),
+		sending: make(map[snapshotKey]struct{}), sumSlot: make(chan struct{}, 1),
 	}
 	s.work.init()
 	s.ctx, s.cancel = context.WithCancel(context.Background())

@@ -123,6 +123,16 @@ func (s *Store) handleRaft(m *RaftMessage) {
 		}
 		return
 	}
+	switch {
+	case m.ChecksumID != 0:
+		s.sums.deliver(m.ChecksumID, m.From.StoreID, string(m.Checksum))
+		return
+	case m.Resigned != 0:
+		if r != nil && r.ReplicaID() == m.To.ReplicaID {
+			r.Resigned(m)
+		}
+		return
+	}
 	if r == nil || r.ReplicaID() != m.To.ReplicaID {
 		if r = s.replicaFor(m, r); r == nil {
 			return

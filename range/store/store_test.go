@@ -103,6 +103,15 @@ func TestSplitUnderWrites(t *testing.T) {
 		require.Equal(t, counts[k], resp.Responses[0].(*kv.IncrementResponse).Value)
 	}
 	c.checkReplicas(ctx)
+	for _, st := range c.up(1).Ranges() {
+		resp, err := c.Send(ctx, &kv.BatchRequest{RangeID: st.RangeID, Requests: []kv.Request{&kv.Checksum{}}})
+		require.NoError(t, err)
+		sums := resp.Responses[0].(*kv.ChecksumResponse).ByStore
+		require.Len(t, sums, 3)
+		require.Equal(t, sums[1], sums[2])
+		require.Equal(t, sums[1], sums[3])
+		require.NotContains(t, sums[1], "stats")
+	}
 	// The meta range knows all of them, in order and without holes.
 	meta, err := c.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Scan{Spans: []keys.Span{{Start: keys.MetaMin, End: keys.MetaMax}}}}})
 	require.NoError(t, err)

@@ -78,6 +78,17 @@ func (s *support) MayServe(now hlc.Timestamp) *kv.Error {
 	return s.fenced.Load()
 }
 
+var errDraining = kv.Errorf(kv.CodeUnavailable, "the store is being drained")
+
+func (s *support) MayLead() *kv.Error {
+	if s.drained.Load() {
+		return errDraining
+	}
+	return s.MayServe(s.clock.Now())
+}
+
+func (s *support) Fenced() bool { return s.fenced.Load() != nil }
+
 // clockKey holds: 01 | incarnation 8 | ceiling 8 | horizon 12.
 var clockKey = engine.EncodeKey(keys.Store("clock"))
 
@@ -181,7 +192,7 @@ func (s *Store) beat() {
 	now := s.clock.Now()
 	sp := &s.support
 	sp.mu.Lock()
-	s.fence()
+	fenced := s.fence()
 	eff := sp.machine.Tick(now, s.clock.Physical())
 	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: now.WallTime + s.ceilingLead(), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
 	sp.mu.Unlock()
@@ -194,10 +205,19 @@ func (s *Store) beat() {
 		sp.mu.Unlock()
 	}
 	s.carryOut(eff)
+	if fenced {
+		s.each(func(r *replica.Replica) bool {
+			if _, leads := r.Serving(); leads {
+				r.Wake() // to step down
+			}
+			return true
+		})
+	}
 }
 
-// fence decides whether the store serves, by the measured clock offsets. support.mu is held.
-func (s *Store) fence() {
+// fence decides whether the store serves, by the measured clock offsets, and reports whether it has
+// just ceased to. support.mu is held.
+func (s *Store) fence() (now bool) {
 	sp := &s.support
 	fenced, worst := sp.machine.Fenced(s.clock.Physical())
 	sp.machine.SetProbe(fenced)
@@ -205,10 +225,12 @@ func (s *Store) fence() {
 	case fenced && was == nil:
 		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node is off by %v from its peers; the bound is %v", worst, s.clock.MaxOffset()))
 		s.log.Error("clock is off: this store serves nothing until it agrees with its peers again", "offset", worst)
+		return true
 	case !fenced && was != nil:
 		sp.fenced.Store(nil)
 		s.log.Info("clock agrees with its peers again")
 	}
+	return false
 }
 
 // HandleHeartbeat takes a heartbeat from another store.

@@ -29,7 +29,12 @@ type Message struct {
 	// RemovedBelow, if not zero, says that replicas of the range with a smaller id
 	// have been removed for ever. There is no Raft message then.
 	RemovedBelow kv.ReplicaID
-	Raft         *pb.Message
+	// ChecksumID, if not zero, says that From computed Checksum for the command of that id. There is no Raft message then.
+	ChecksumID uint64
+	Checksum   []byte
+	// Resigned says that From has stopped for good and will never lead again at a term up to this one. There is no Raft message then.
+	Resigned uint64
+	Raft     *pb.Message
 }
 
 const (
@@ -39,6 +44,10 @@ const (
 	flagRemoved  = 1 << 1
 	flagSnapshot = 1 << 2
 	flagContext  = 1 << 3
+	flagChecksum = 1 << 4
+	flagResigned = 1 << 5
+	flagNotice   = flagRemoved | flagChecksum | flagResigned
+	flagsKnown   = 1<<6 - 1
 
 	// minEntryLen is the smallest encoding of an entry: type, term, index, length.
 	minEntryLen = 4
@@ -48,6 +57,8 @@ const (
 //
 //	01 | flags | range id | from (node, store, replica) | to (same) | now 12 | epoch
 //	flagRemoved:  smallest id
+//	flagChecksum: command id | length, checksum
+//	flagResigned: term
 //	otherwise:    type | term | log term | index | commit | vote | reject hint
 //	              [flagContext: length, context] [flagSnapshot: length, protobuf]
 //	              entry count | (type | term | index - previous index | length | data)...
@@ -58,6 +69,10 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 	r := m.Raft
 	if m.RemovedBelow != 0 {
 		flags |= flagRemoved
+	} else if m.ChecksumID != 0 {
+		flags |= flagChecksum
+	} else if m.Resigned != 0 {
+		flags |= flagResigned
 	} else if r == nil {
 		return dst, errors.New("raftlog: message without content")
 	} else {
@@ -83,8 +98,13 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 	}
 	dst = m.Now.Append(dst)
 	dst = binary.AppendUvarint(dst, m.Epoch)
-	if flags&flagRemoved != 0 {
+	switch flags & flagNotice {
+	case flagRemoved:
 		return binary.AppendUvarint(dst, uint64(uint32(m.RemovedBelow))), nil
+	case flagChecksum:
+		return appendBytes(binary.AppendUvarint(dst, m.ChecksumID), m.Checksum), nil
+	case flagResigned:
+		return binary.AppendUvarint(dst, m.Resigned), nil
 	}
 	dst = binary.AppendUvarint(dst, uint64(r.GetType()))
 	for _, v := range [6]uint64{r.GetTerm(), r.GetLogTerm(), r.GetIndex(), r.GetCommit(), r.GetVote(), r.GetRejectHint()} {
@@ -121,6 +141,9 @@ func DecodeMessage(b []byte) (*Message, error) {
 		return nil, fmt.Errorf("raftlog: message version %d is not supported", b[0])
 	}
 	flags := b[1]
+	if flags > flagsKnown {
+		return nil, ErrCorrupt
+	}
 	d := decoder{b: b[2:]}
 	m := &Message{RangeID: kv.RangeID(d.uvarint())}
 	for _, p := range [2]*kv.Replica{&m.From, &m.To} {
@@ -130,9 +153,21 @@ func DecodeMessage(b []byte) (*Message, error) {
 	}
 	m.Now = d.timestamp()
 	m.Epoch = d.uvarint()
-	if flags&flagRemoved != 0 {
-		m.RemovedBelow = kv.ReplicaID(d.uint32())
-		if d.bad || len(d.b) != 0 || m.RemovedBelow == 0 {
+	if n := flags & flagNotice; n != 0 {
+		switch n {
+		case flagRemoved:
+			m.RemovedBelow = kv.ReplicaID(d.uint32())
+			d.bad = d.bad || m.RemovedBelow == 0
+		case flagChecksum:
+			m.ChecksumID, m.Checksum = d.uvarint(), d.bytes()
+			d.bad = d.bad || m.ChecksumID == 0
+		case flagResigned:
+			m.Resigned = d.uvarint()
+			d.bad = d.bad || m.Resigned == 0
+		default:
+			return nil, ErrCorrupt
+		}
+		if d.bad || len(d.b) != 0 {
 			return nil, ErrCorrupt
 		}
 		return m, nil

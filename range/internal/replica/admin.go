@@ -401,3 +401,18 @@ func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID) error {
 		}
 	}
 }
+
+// Checksum makes every replica compute a checksum at one log position (Owner.Checksum); announce is told
+// the id of the command before any of them can.
+func (r *Replica) Checksum(ctx context.Context, announce func(id uint64)) error {
+	s := r.snapshotState()
+	if s.desc == nil {
+		return r.notLeaderIn(&s)
+	}
+	if err := r.mayServe(&s, s.since); err != nil {
+		return err
+	}
+	cmd := command{id: nextProposalID(), checksum: true}
+	announce(cmd.id)
+	return r.proposeAndWait(ctx, &cmd, nil, nil, s.term)
+}

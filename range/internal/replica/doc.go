@@ -35,5 +35,6 @@
 //  6. A replica serves only if package liveness's R7 holds.
 //  7. A descriptor changes by one generation at a time; a command made for another
 //     generation has no effect on any replica.
-//  8. An inconsistency stops the replica: it answers CodeCorruption and takes no further part.
+//  8. An inconsistency stops the replica: it says so in the log and in its status, sends requests elsewhere, tells the
+//     others that it will not lead, and takes no further part.
 package replica

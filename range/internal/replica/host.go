@@ -23,6 +23,11 @@ type Support interface {
 	// MayServe returns an error if the store must not serve at now: it has
 	// fenced itself, its clock's ceiling is not persisted far enough, or it is closing.
 	MayServe(now hlc.Timestamp) *kv.Error
+	// MayLead returns an error if the store should not take leadership where another can: it
+	// may not serve, or is being drained.
+	MayLead() *kv.Error
+	// Fenced reports whether the store's clock is off, so that it must give leadership up.
+	Fenced() bool
 }
 
 // Owner is what a replica asks of the store that holds it. Its methods are called by the

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"math/rand/v2"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -42,7 +43,7 @@ func (r *Replica) gate(m *raftlog.Message) (drop bool) {
 
 // mayCampaign reports whether the gate lets this replica campaign. raftMu is held.
 func (r *Replica) mayCampaign() bool {
-	if !r.deps.Support.MayVote() {
+	if !r.deps.Support.MayVote() || len(r.peers) > 1 && r.deps.Support.Fenced() {
 		return false
 	}
 	f := &r.following
@@ -89,6 +90,37 @@ func (r *Replica) acknowledged(m *raftlog.Message) {
 		r.acks[m.From.ReplicaID] = a
 	}
 	r.acksMu.Unlock()
+}
+
+// sayResigned tells the others that this replica has stopped. Its store lives, so their promises to it would keep
+// them from electing another leader. raftMu is held.
+func (r *Replica) sayResigned() {
+	if r.term == 0 {
+		return
+	}
+	now := r.deps.Clock.Now()
+	for _, p := range r.peers {
+		if p.ReplicaID != r.rid {
+			r.deps.Owner.SendRaft(p, []*raftlog.Message{{
+				RangeID: r.id, To: p, Now: now, Resigned: r.term,
+				From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
+			}})
+		}
+	}
+}
+
+// Resigned is told that a replica has stopped, and will not lead at any term up to the given one: a
+// promise to it binds nobody. (It is case d of package liveness: its leadership is over, and the message
+// carries a clock reading from after that.)
+func (r *Replica) Resigned(m *raftlog.Message) {
+	r.post(func(err error) {
+		if f := &r.following; err == nil && f.replica == m.From.ReplicaID && f.term <= m.Resigned {
+			*f = following{}
+			r.wake()
+			r.forgetLeader()
+			r.campaign = 1 + rand.IntN(3)
+		}
+	})
 }
 
 // forgetLeader makes Raft forget whom it follows, so that it does not wait before it votes. raftMu is held.
@@ -157,7 +189,7 @@ func quorumEnd(ends []hlc.Timestamp) hlc.Timestamp {
 // answer a request at ts.
 func (r *Replica) mayServe(s *state, ts hlc.Timestamp) *kv.Error {
 	if s.stopped != nil {
-		return s.stopped
+		return elsewhere(s.stopped)
 	}
 	if !s.serving || s.transferring {
 		return r.notLeaderIn(s)

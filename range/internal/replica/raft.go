@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"runtime/debug"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -114,6 +115,9 @@ func (r *Replica) stand() {
 	if r.role == raft.StateLeader || !r.mayCampaign() {
 		return
 	}
+	if len(r.peers) > 1 && r.deps.Support.MayLead() != nil {
+		return // it could not serve: let others try
+	}
 	r.deps.Metrics.Campaigns.Add(1)
 	r.forgetLeader()
 	if err := r.raft.Campaign(); err != nil {
@@ -196,6 +200,17 @@ func (r *Replica) step(m *raftlog.Message) {
 }
 
 func (r *Replica) tick() {
+	if r.fresh && r.deps.Support.MayVote() {
+		// After a restart nobody knows a leader. Whoever led last is the best choice, and need not wait for an
+		// election timeout; the others come in if it does not.
+		r.fresh = false
+		if r.lead == 0 && r.campaign == 0 && r.raftLog.Last().Index > 0 {
+			r.campaign = 3 + rand.IntN(5)
+			if r.raftLog.HardState().GetVote() == uint64(r.rid) {
+				r.campaign = 1
+			}
+		}
+	}
 	if r.campaign > 0 {
 		if r.campaign--; r.campaign == 0 {
 			if r.lead == 0 || r.following.epoch == 0 || !r.deps.Support.Supports(r.following.store, r.following.epoch) {
@@ -207,6 +222,10 @@ func (r *Replica) tick() {
 	case raft.StateLeader:
 		if r.snapshotState().transferring && r.raft.BasicStatus().LeadTransferee == 0 {
 			r.resign() // the target did not win in time, and this term is over for us
+			return
+		}
+		if len(r.peers) > 1 && r.deps.Support.Fenced() {
+			r.resign() // nobody is asked for support any more: let somebody lead who can serve
 			return
 		}
 		if r.maySleep() {

@@ -65,7 +65,8 @@ type Replica struct {
 	lead      kv.ReplicaID
 	idleTicks int
 	following following
-	campaign  int // ticks until a campaign that was asked for; 0 is none
+	fresh     bool // nothing has been heard of a leader since the start
+	campaign  int  // ticks until a campaign that was asked for; 0 is none
 	peers     map[kv.ReplicaID]kv.Replica
 	proposed  hlc.Timestamp // the closed timestamp last put on an entry
 	staged    *StagedSnapshot
@@ -253,6 +254,7 @@ func (r *Replica) startRaft(applied uint64) error {
 	}
 	r.raft, r.term, r.role, r.lead = rn, hs.GetTerm(), raft.StateFollower, 0
 	r.hasReady = false
+	r.fresh = true
 	return nil
 }
 
@@ -367,7 +369,7 @@ func (r *Replica) stop(err error) {
 	if first {
 		r.state.stopped = ke
 	}
-	r.state.serving = false
+	r.state.serving, r.state.lead = false, 0
 	r.mu.Unlock()
 	if !first {
 		return
@@ -375,8 +377,17 @@ func (r *Replica) stop(err error) {
 	r.hasReady = false
 	r.deps.Metrics.Stopped.Add(1)
 	r.log.Error("replica stopped", "err", err)
-	r.locks.Clear(ke)
+	r.sayResigned()
+	r.locks.Clear(elsewhere(ke))
 	r.failAll(kv.Errorf(kv.CodeUnknownOutcome, "the replica stopped: %v", err))
+}
+
+// elsewhere is what requests to a stopped replica are told: another replica may be well.
+func elsewhere(why *kv.Error) *kv.Error {
+	if why.Code.Class() == kv.RetryRouting {
+		return why
+	}
+	return kv.Errorf(kv.CodeUnavailable, "this replica has stopped: %v", why)
 }
 
 // Close ends the replica: what is pending gets "outcome unknown". The scheduler must not run any more.
@@ -384,6 +395,13 @@ func (r *Replica) Close() {
 	r.raftMu.Lock()
 	defer r.raftMu.Unlock()
 	r.shut(kv.Errorf(kv.CodeUnavailable, "the store is closing"))
+}
+
+// StopForTest stops the replica as an inconsistency would.
+func (r *Replica) StopForTest() {
+	r.raftMu.Lock()
+	defer r.raftMu.Unlock()
+	r.stop(fmt.Errorf("stopped by a test"))
 }
 
 // shut makes the replica refuse everything from now on. raftMu is held.
