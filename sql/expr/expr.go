@@ -50,6 +50,8 @@ type (
 		T   types.Type
 		Arg Expr
 		Via byte
+		// Fn casts the elements of an array one by one (Via "a"); nil relabels them.
+		Fn *builtin.Function
 		// Explicit casts truncate where implicit ones fail.
 		Explicit bool
 	}

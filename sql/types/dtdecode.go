@@ -549,3 +549,9 @@ func parseTimeOfDay(s []byte, env *TextEnv, name string) (dt, error) {
 	}
 	return t, nil
 }
+
+// IsPlainISO reports whether s is an ISO date or timestamp whose meaning no setting changes; with zone it must say its zone.
+func IsPlainISO(s []byte, zone bool) bool {
+	_, _, has, ok := isoStamp(s)
+	return ok && (has || !zone)
+}
