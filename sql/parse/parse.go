@@ -156,7 +156,7 @@ func codeOf(msg string) string {
 	switch {
 	case has("stack depth limit exceeded"):
 		return pgerr.StatementTooComplex
-	case has("invalid Unicode"), has("invalid escape"):
+	case has("invalid Unicode escape"), has("invalid escape"):
 		return "22025"
 	case has("unsafe use of \\'"):
 		return "22P06"

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/expr"
+	"github.com/pamirdb/pamir/sql/types"
 )
 
 // tableRows is a table's estimated size; 1000 if nothing is known.
@@ -136,4 +137,27 @@ func (p *physical) groupRows(rows float64, ids []colID) float64 {
 		}
 	}
 	return math.Max(1, math.Min(n, rows))
+}
+
+// typeWidth guesses the bytes of a value.
+func typeWidth(t types.Type) int {
+	switch t.OID {
+	case types.BoolOID, types.CharOID:
+		return 1
+	case types.Int2OID:
+		return 2
+	case types.Int4OID, types.Float4OID, types.DateOID, types.OidOID:
+		return 4
+	case types.Int8OID, types.Float8OID, types.TimestampOID, types.TimestamptzOID, types.TimeOID:
+		return 8
+	case types.UUIDOID, types.IntervalOID:
+		return 16
+	case types.NameOID:
+		return 64
+	case types.VarcharOID, types.BpcharOID:
+		if t.Mod > 4 {
+			return int(min(t.Mod-4, 1000))
+		}
+	}
+	return 32
 }

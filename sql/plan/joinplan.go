@@ -527,4 +527,3 @@ func (p *physical) lateral(r *joinRel, w want) *phys {
 	out.node = n
 	return out
 }
-
