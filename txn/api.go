@@ -96,8 +96,9 @@ type Txn interface {
 	Commit(ctx context.Context) (hlc.Timestamp, error)
 	// Rollback releases the locks. Harmless after Commit.
 	Rollback(ctx context.Context)
-	// Restart prepares the same Txn for another attempt with a new id and a later
-	// read timestamp, after an error of class RetryTxn. Locks are kept where possible, for fairness.
+	// Restart prepares the same Txn for another attempt with a later read timestamp, after an error of class
+	// RetryTxn. Locks are kept, for fairness, unless the failed attempt may have left more than locks behind: then
+	// the next one has a new id. Its age, which decides who is the victim of a deadlock, stays.
 	Restart(ctx context.Context, cause error) error
 	// Retryable reports whether an implicit or a replayable transaction may be restarted after err.
 	Retryable(err error) bool

@@ -99,9 +99,9 @@ func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) 
 
 	p := &plan{}
 	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + 16 }
-	if len(writes) == 1 && len(reads) == 0 {
+	if len(writes) == 1 && onlyKey(reads, writes[0].Key) { // one row: nothing to sort
 		p.bytes = size(&writes[0])
-		p.parts = []participant{{writes: writes, bytes: p.bytes}}
+		p.parts = []participant{{writes: writes, reads: reads, bytes: p.bytes}}
 		return p, nil
 	}
 	ks := make([]keys.Key, len(writes))
@@ -152,6 +152,16 @@ next:
 		p.remote = append(p.remote, r.reads...)
 	}
 	return p, nil
+}
+
+// onlyKey reports whether all reads are of that key alone.
+func onlyKey(reads []kv.ReadSpan, k keys.Key) bool {
+	for i := range reads {
+		if !reads[i].Span.IsPoint() || !reads[i].Span.Start.Equal(k) {
+			return false
+		}
+	}
+	return true
 }
 
 // commitWrites plans and commits, and again when a split has overtaken the plan.

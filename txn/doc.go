@@ -13,6 +13,58 @@
 // It knows no tables and no SQL (package sql), it does not find ranges or
 // retry routing (range/routing), and it does not evaluate (range/internal/eval).
 //
+// # Reads
+//
+// The snapshot is taken at the first use. A value in the uncertainty window, a newer version under a
+// lock, or a leader that has to answer later, moves the read timestamp: everything read so far is refreshed
+// (checked not to have changed up to the new timestamp, and kept from changing), and the client sees nothing of it. Own writes
+// are laid over what comes back; where a pushed-down program meets own writes, it runs here, over the merged rows.
+//
+// # Commit
+//
+//	no writes                      nothing to send; locked reads are looked at again if the timestamp moved
+//	one range                      CommitSingleRange: conflict checks, refreshes there, and writes, in one round.
+//	                               Reads in other ranges hold up to the timestamp they are refreshed to and no
+//	                               further, which therefore bounds the commit (MaxTS)
+//	several ranges                 Prepare everywhere; the anchor's range writes the record, STAGING, with it.
+//	                               All prepared at the staged timestamp: that was it, after one round
+//	... a prepare was pushed       refresh up to the highest, then EndTxn: two rounds
+//	... more keys than a record    Prepare, then EndTxn: two rounds, nothing is staged
+//
+// Afterwards, in the background: record COMMITTED, then locks to versions, then the record away. The order matters: a
+// lock that goes while the record says STAGING is a missing prepare to recovery.
+//
+// # Who decides what
+//
+// S is the staged timestamp. Every row is a function in decide.go, or a rule of the ranges
+// (range/internal/eval); model_test.go checks them together over all interleavings of late, lost and
+// repeated messages, dying coordinators and recoveries at any time.
+//
+//	   who          sees                                             does
+//	1  coordinator  an answer to a prepare is missing                asks again, under the same id
+//	2  coordinator  every prepare at S, record STAGING               tells the client: committed at S
+//	3  coordinator  every prepare, some above S                      refreshes; EndTxn(commit) at the highest
+//	4  coordinator  a prepare refused, or a refresh failed           EndTxn(abort), and only then tells the client: failed
+//	5  recovery     no record                                        writes ABORTED (a later staging fails)
+//	6  recovery     STAGING at S                                     asks for every listed key; the range fences missing ones
+//	7  recovery     COMMITTED or ABORTED                             resolves
+//	8  recovery     a key is missing, record still STAGING at S      writes ABORTED
+//	9  recovery     every key at or below S, record still so         writes COMMITTED at S
+//	10 record       COMMITTED and asked to abort, or the reverse     stays, and says what it is
+//	11 coordinator  all locks of a COMMITTED transaction are gone    removes the record
+//	12 range        ABORTED                                          keeps it until the GC threshold passes
+//
+// Why row 4 waits for the record: a refused prepare may have a copy under way that is accepted, and recovery would
+// then commit what the client was told had failed. Why row 12: were it removed, a late copy of the staging would revive the
+// transaction for a recovery that looked at the keys before they were dropped.
+//
+// # Clocks
+//
+// A transaction remembers the first reading of each node's clock that it sees; what that node wrote later is not from
+// before the transaction (kv.TxnMeta.Observed). That holds because a version's timestamp has passed
+// the clock of the node that prepared it before the client is told: by the prepare itself where it commits as
+// prepared, and otherwise because the coordinator tells those nodes first, or waits until every clock has passed.
+//
 // # Invariants
 //
 //  1. No trace before commit: until Commit, a transaction has only unreplicated locks in the ranges.
@@ -22,5 +74,8 @@
 //  4. Every span read is either refreshed up to the commit timestamp, or protected by a lock
 //     that is re-validated at commit.
 //  5. An acknowledged commit is durable on a quorum of every range it wrote.
-//  6. An outcome is "unknown" only to a gateway that died: a living coordinator asks until it knows.
+//  6. An outcome is "unknown" only to a gateway that died, or to a client that did not wait: a living coordinator asks
+//     until it knows, fences what it was not answered (QueryCommit), and remembers (Coordinator.Outcome).
+//  7. A failure is told to the client only when the transaction can never commit any more.
+//  8. Background work is done by a bounded pool; when its queue is full, committers do their own.
 package txn

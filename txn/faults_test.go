@@ -1,0 +1,250 @@
+package txn
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+func isCommit(req *kv.BatchRequest) bool {
+	_, ok := req.Requests[0].(*kv.CommitSingleRange)
+	return ok
+}
+
+// The reply to a single-range commit is lost, the range splits, and the keys lie in two ranges when the commit is
+// repeated: the pieces are asked, and both remember.
+func TestLostReplyThenSplit(t *testing.T) {
+	for _, applied := range []bool{true, false} {
+		c, s := newTest(t, "x")
+		var n atomic.Int32
+		s.onSend = func(req *kv.BatchRequest) error {
+			if isCommit(req) && n.Add(1) == 1 {
+				if applied {
+					_, err := s.serve(bg, req)
+					require.NoError(t, err)
+				}
+				s.split("g")
+				return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+			}
+			return nil
+		}
+		x := c.Begin(bg, Options{})
+		require.NoError(t, x.Put(k("a"), []byte("1")))
+		require.NoError(t, x.Put(k("h"), []byte("1")))
+		_, err := x.Commit(bg)
+		if applied {
+			require.NoError(t, err)
+		} else {
+			require.True(t, x.Retryable(err), "fenced, so nothing was written: %v", err)
+			id := x.ID()
+			require.NoError(t, x.Restart(bg, err))
+			require.NotEqual(t, id, x.ID())
+			require.NoError(t, x.Put(k("a"), []byte("1")))
+			require.NoError(t, x.Put(k("h"), []byte("1")))
+			commit(t, x)
+		}
+		require.Equal(t, "a=1 h=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
+		require.Len(t, s.versions["a"], 1)
+		settled(t, c, s)
+	}
+}
+
+// A range that splits between plan and commit: nothing has happened yet, so the commit is planned anew.
+func TestSplitBeforeCommit(t *testing.T) {
+	c, s := newTest(t)
+	x := c.Begin(bg, Options{})
+	require.Equal(t, "-", get(t, x, "q"))
+	require.NoError(t, x.Put(k("a"), []byte("1")))
+	require.NoError(t, x.Put(k("h"), []byte("1")))
+	s.split("g")
+	s.split("p")
+	commit(t, x)
+	require.EqualValues(t, 1, c.Metrics().CommitsOneRound.Load()+c.Metrics().CommitsTwoRounds.Load())
+	settled(t, c, s)
+}
+
+// A participant splits between prepare and resolution.
+func TestSplitDuringCommit(t *testing.T) {
+	c, s := newTest(t, "m")
+	var n atomic.Int32
+	s.onSend = func(req *kv.BatchRequest) error {
+		switch req.Requests[0].(type) {
+		case *kv.Prepare:
+			if n.Add(1) == 1 {
+				s.split("c")
+			}
+		case *kv.EndTxn:
+			if n.Add(1) == 5 {
+				s.split("b")
+				s.split("q")
+			}
+		}
+		return nil
+	}
+	put(t, c, "a", "1", "b", "1", "d", "1", "p", "1", "q", "1")
+	settled(t, c, s)
+	require.Equal(t, "a=1 b=1 d=1 p=1 q=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
+}
+
+// A client that leaves while nobody answers is told so, and later told the truth.
+func TestOutcomeAfterLeaving(t *testing.T) {
+	c, s := newTest(t, "m")
+	var cut atomic.Bool
+	s.onSend = func(req *kv.BatchRequest) error {
+		if cut.Load() {
+			return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+		}
+		if _, ok := req.Requests[0].(*kv.Prepare); ok { // both arrive, no reply does
+			cut.Store(false)
+			if _, err := s.serve(bg, req); err != nil {
+				return err
+			}
+			return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+		}
+		return nil
+	}
+	x := c.Begin(bg, Options{})
+	require.NoError(t, x.Put(k("a"), []byte("1")))
+	require.NoError(t, x.Put(k("x"), []byte("1")))
+	ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
+	defer cancel()
+	_, err := x.Commit(ctx)
+	require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), "%v", err)
+	require.False(t, x.Retryable(err))
+	require.Eventually(t, func() bool { st, _ := c.Outcome(x.ID()); return st == kv.TxnCommitted }, 5*time.Second, time.Millisecond)
+	settled(t, c, s)
+	require.Equal(t, "a=1 x=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
+}
+
+// Recovery by somebody else, while the coordinator is slow: whatever it decides, the coordinator agrees.
+func TestRecoveryOvertakesCoordinator(t *testing.T) {
+	for _, when := range []string{"before staging", "after staging"} {
+		t.Run(when, func(t *testing.T) {
+			s := newFakeStore("m")
+			other := New(Config{Sender: s, Clock: s.clock, Node: 2, Incarnation: 1})
+			slow := &hookSender{fakeStore: s}
+			c := New(Config{Sender: slow, Clock: s.clock, Node: 1, Incarnation: 1})
+			x := c.Begin(bg, Options{})
+			require.NoError(t, x.Put(k("a"), []byte("1")))
+			require.NoError(t, x.Put(k("x"), []byte("1")))
+			slow.hook = func(req *kv.BatchRequest) {
+				p, ok := req.Requests[0].(*kv.Prepare)
+				if !ok {
+					return
+				}
+				anchor := p.Writes[0].Key.Equal(k("a"))
+				if anchor == (when == "after staging") {
+					// Let the other participant go first, and then recovery.
+					_, err := s.serve(bg, req)
+					require.NoError(t, err)
+					_, _, err = other.Recover(bg, *req.Txn, p.Writes[0].Key)
+					require.NoError(t, err)
+				} else {
+					time.Sleep(20 * time.Millisecond)
+				}
+			}
+			_, err := x.Commit(bg)
+			require.True(t, x.Retryable(err), "%v", err)
+			x.Rollback(bg)
+			c.Close(bg)
+			other.Close(bg)
+			require.Empty(t, s.prepared)
+			require.Empty(t, finalState(s))
+		})
+	}
+}
+
+type hookSender struct {
+	*fakeStore
+	hook func(*kv.BatchRequest)
+}
+
+func (h *hookSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	h.hook(req)
+	return h.fakeStore.Send(ctx, req)
+}
+
+func TestRegistryAnswers(t *testing.T) {
+	c, s := newTest(t)
+	put(t, c, "a", "1")
+	x := c.Begin(bg, Options{})
+	st, err := c.QueryHolder(bg, 1, 7, x.ID())
+	require.NoError(t, err)
+	require.False(t, st.Alive, "who holds nothing is not known")
+	_, _, err = x.Get(bg, k("a"), ScanOptions{Lock: kv.LockUpdate})
+	require.NoError(t, err)
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	require.True(t, st.Alive)
+	st, _ = c.QueryHolder(bg, 1, 6, x.ID())
+	require.False(t, st.Alive, "another incarnation")
+
+	me := kv.TxnMeta{ID: x.ID(), Gateway: 1, Incarnation: 7}
+	other := kv.TxnMeta{ID: kv.TxnID{1}, Gateway: 2}
+	_, err = c.ReportWait(bg, &me, k("b"), []kv.TxnMeta{other})
+	require.NoError(t, err)
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	require.Equal(t, []kv.TxnMeta{other}, st.WaitingFor)
+	require.NotZero(t, st.Since)
+	get(t, x, "a") // an answer has come: it does not wait any more
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	require.Empty(t, st.WaitingFor)
+	for range 2 * maxWaits {
+		_, err = c.ReportWait(bg, &me, keys.Key{byte(len(st.WaitingFor)), byte(s.rng.IntN(250)), byte(s.rng.IntN(250))}, []kv.TxnMeta{other})
+		require.NoError(t, err)
+	}
+	require.LessOrEqual(t, c.Active()[0].Waits, maxWaits)
+	time.Sleep(waitReportTTL + 10*time.Millisecond)
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	require.Empty(t, st.WaitingFor, "reports run out")
+	x.Rollback(bg)
+	settled(t, c, s)
+}
+
+func TestReadSetStaysBounded(t *testing.T) {
+	var r readSet
+	for i := range 20_000 {
+		r.add(keys.Span{Start: keys.Key{byte(i >> 16), byte(i >> 8), byte(i)}})
+	}
+	require.LessOrEqual(t, len(r.spans), maxReadSpans)
+	for i := range 20_000 {
+		key := keys.Key{byte(i >> 16), byte(i >> 8), byte(i)}
+		found := false
+		for _, s := range r.spans {
+			found = found || s.Contains(key)
+		}
+		require.True(t, found, "a read was forgotten")
+		if i%50 != 0 {
+			continue
+		}
+	}
+	// Pages of a scan, both ways, are one span.
+	r = readSet{}
+	r.add(span("a", "c"))
+	r.add(span("c", "f"))
+	r.add(span("f", "g"))
+	require.Equal(t, []keys.Span{span("a", "g")}, r.spans)
+	r = readSet{}
+	r.add(span("f", "g"))
+	r.add(span("c", "f"))
+	require.Equal(t, []keys.Span{span("c", "g")}, r.spans)
+}
+
+func TestCloseDrains(t *testing.T) {
+	s := newFakeStore("m")
+	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Workers: 1, Queue: 2})
+	s.onSend = func(*kv.BatchRequest) error { time.Sleep(100 * time.Microsecond); return nil }
+	for range 20 {
+		put(t, c, "a", "1", "x", "2")
+	}
+	c.Close(bg)
+	require.Empty(t, s.prepared)
+	require.Empty(t, s.records)
+	require.Zero(t, c.Metrics().BackgroundFailed.Load())
+	c.Close(bg)
+}
