@@ -48,16 +48,16 @@ var unread = map[string]string{
 	"RawStmt.stmt_location": "the span", "RawStmt.stmt_len": "the span", "ParseResult.version": "the parser's",
 	"RowExpr.row_format": "an implicit row and an explicit one", "DefElem.arg_location": "no error points there",
 	"CreateStmt.oncommit": "NOOP is the default",
-	"A_Expr.name": "the kind says what IN, BETWEEN, DISTINCT and NULLIF mean",
-	"A_Const.location": "", "Alias.aliasname": "",
+	"A_Expr.name":         "the kind says what IN, BETWEEN, DISTINCT and NULLIF mean",
+	"A_Const.location":    "", "Alias.aliasname": "",
 	"RawStmt.stmt": "walked", "List.items": "walked",
-	"Node.node": "walked",
+	"Node.node":             "walked",
 	"NullTest.nulltesttype": "two values", "SortBy.sortby_dir": "USING has its operator", "IndexElem.ordering": "ASC is the default",
 	"IndexElem.nulls_ordering": "the default", "SortBy.sortby_nulls": "the default", "InsertStmt.override": "the default",
 	"OnConflictClause.action": "the default", "RangeVar.relpersistence": "the default",
 	"CommonTableExpr.ctematerialized": "the default", "LockingClause.wait_policy": "the default",
 	"ViewStmt.with_check_option": "the default",
-	"WindowDef.frame_options": "its bits are read one by one",
+	"WindowDef.frame_options":    "its bits are read one by one",
 }
 
 // corpus has every statement that Pamir supports at least once.

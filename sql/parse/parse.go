@@ -89,7 +89,7 @@ func parse(sql string) ([]ast.Stmt, error) {
 	}
 	tree, err := pg.Parse(sql)
 	if err != nil {
-		return nil, syntaxError(err)
+		return nil, syntaxError(sql, err)
 	}
 	c := &converter{text: sql, ascii: isASCII(sql)}
 	return c.stmts(tree)
@@ -139,23 +139,25 @@ func isASCII(s string) bool {
 }
 
 // syntaxError gives the C parser's error its SQLSTATE, which it does not carry.
-func syntaxError(err error) error {
+func syntaxError(sql string, err error) error {
 	var pe *parser.Error
 	if !errors.As(err, &pe) {
 		return &pgerr.Error{Code: pgerr.InternalError, Message: "parser failed: " + err.Error(), Cause: err}
 	}
-	e := &pgerr.Error{Code: codeOf(pe.Message), Message: pe.Message, Position: pe.Cursorpos}
+	e := &pgerr.Error{Code: codeOf(sql, pe.Message), Message: pe.Message, Position: pe.Cursorpos}
 	if strings.HasPrefix(pe.Message, "unsafe use of string constant with Unicode escapes") {
 		e.Detail = "String constants with Unicode escapes cannot be used when standard_conforming_strings is off."
 	}
 	return e
 }
 
-func codeOf(msg string) string {
+func codeOf(sql, msg string) string {
 	has := func(p string) bool { return strings.HasPrefix(msg, p) }
 	switch {
 	case has("stack depth limit exceeded"):
 		return pgerr.StatementTooComplex
+	case has("invalid Unicode escape") && strings.Contains(strings.ToUpper(sql), "U&"):
+		return pgerr.SyntaxError // in U&'...'; in E'...' it is the next one
 	case has("invalid Unicode escape"), has("invalid escape"):
 		return "22025"
 	case has("unsafe use of \\'"):
@@ -182,7 +184,7 @@ func codeOf(msg string) string {
 func guardDepth(sql string) error {
 	scan, err := pg.Scan(sql)
 	if err != nil {
-		return syntaxError(err)
+		return syntaxError(sql, err)
 	}
 	depth, run := 0, 0
 	for _, t := range scan.Tokens {
