@@ -227,7 +227,13 @@ func (e *evaluation) moveReadTS(err error, move int) bool {
 	switch ke.Code {
 	case kv.CodeUncertain:
 		if move >= movesBeforeJump {
-			to = to.Forward(e.window.Global)
+			// The clock, not the limit: nothing here is above the clock, and a read at the limit would pull
+			// the clock up to it. The next limit would be further ahead, and so on without end.
+			now := e.env.Clock.Now()
+			if e.window.Global.Less(now) {
+				now = e.window.Global
+			}
+			to = to.Forward(now)
 		}
 	case kv.CodeWriteTooOld:
 		if move >= movesBeforeJump {
