@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
 )
 
@@ -26,17 +28,11 @@ func (s *Session) translate(err error) error {
 	if cause := s.endCause(); cause != nil && isCanceled(err) {
 		return cause
 	}
-	if e, ok := pgerr.As(err); ok {
-		return e
+	var cat catalog.Snapshot
+	if s.snap != nil {
+		cat = s.snap
 	}
-	var k *kv.Error
-	if !errors.As(err, &k) {
-		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
-			return errUserCancel
-		}
-		return &pgerr.Error{Code: pgerr.InternalError, Message: err.Error(), Cause: err}
-	}
-	return kvError(k)
+	return exec.Translate(err, cat)
 }
 
 // isCanceled reports whether an error may be due to the end of the statement's context.
@@ -54,59 +50,4 @@ func (s *Session) endCause() *pgerr.Error {
 	}
 	e, _ := pgerr.As(context.Cause(s.ctx))
 	return e
-}
-
-// kvError is a key-value error in PostgreSQL's terms.
-func kvError(k *kv.Error) *pgerr.Error {
-	e := &pgerr.Error{Cause: k}
-	switch k.Code {
-	case kv.CodeWriteTooOld, kv.CodeUncertain, kv.CodeLockLost:
-		e.Code, e.Message = pgerr.SerializationFailure, "could not serialize access due to concurrent update"
-	case kv.CodeRefreshFailed:
-		e.Code, e.Message = pgerr.SerializationFailure, "could not serialize access due to read/write dependencies among transactions"
-	case kv.CodeTxnAborted:
-		e.Code, e.Message = pgerr.SerializationFailure, "could not serialize access: the transaction was aborted by another"
-	case kv.CodeLockNotAvailable:
-		e.Code, e.Message = pgerr.LockNotAvailable, orText(k.Message, "canceling statement due to lock timeout")
-		return e
-	case kv.CodeDeadlock:
-		e.Code, e.Message, e.Detail = pgerr.DeadlockDetected, "deadlock detected", k.Message
-		return e
-	case kv.CodeUnknownOutcome:
-		e.Code, e.Message = pgerr.StatementCompletionUnknown, "the outcome of the transaction is unknown"
-		e.Hint = "Ask for it once the cluster answers again; do not repeat the transaction blindly."
-		return e
-	case kv.CodeReadBelowGC:
-		e.Code, e.Message = "72000", "snapshot too old"
-		return e
-	case kv.CodeCanceled:
-		e.Code, e.Message = errUserCancel.Code, errUserCancel.Message
-		return e
-	case kv.CodeTooLarge:
-		e.Code, e.Message = pgerr.ProgramLimitExceeded, orText(k.Message, "transaction too large")
-		return e
-	case kv.CodeDiskFull:
-		e.Code, e.Message = pgerr.DiskFull, orText(k.Message, "disk full")
-		return e
-	case kv.CodeCorruption:
-		e.Code, e.Message = pgerr.DataCorrupted, orText(k.Message, "data corrupted")
-		return e
-	case kv.CodeNotLeader, kv.CodeUnavailable, kv.CodeOverloaded, kv.CodeRangeNotFound, kv.CodeFenced:
-		e.Code, e.Message = "58000", "part of the data cannot be reached"
-		e.Detail = k.Error()
-		return e
-	default:
-		e.Code, e.Message = pgerr.InternalError, k.Error()
-		return e
-	}
-	e.Detail = "Reason: " + k.Error() + "."
-	e.Hint = "The transaction might succeed if retried."
-	return e
-}
-
-func orText(s, or string) string {
-	if s == "" {
-		return or
-	}
-	return s
 }

@@ -27,41 +27,22 @@ type SessionArgs struct {
 	HangUp func()
 }
 
-// Catalog gives snapshots of the catalog as a transaction sees it.
-type Catalog interface {
-	Snapshot(ctx context.Context, t txn.Txn) (catalog.Snapshot, error)
-}
-
-// Role is a role of the cluster.
-type Role struct {
-	Name         string
-	OID          uint32
-	Super, Login bool
-}
-
-// Roles looks roles up.
-type Roles interface {
-	Role(ctx context.Context, name string) (Role, bool, error)
-}
-
 // Config of a Server. Gateway and Catalog are required.
 type Config struct {
 	Gateway txn.Gateway
-	Catalog Catalog
-	// Roles; nil means that there is only "root".
-	Roles Roles
+	Catalog *catalog.Store
 	// ListRoles lists all roles for the system catalogs; nil means that there is only "root".
 	ListRoles func() []pgcatalog.Role
 	// TableSize is how many bytes a table takes, for the system catalogs; nil: unknown.
 	TableSize func(*catalog.Table) int64
-	// DDL runs schema changes.
-	DDL DDL
 	// Bulk is for backfills and COPY into tables that nobody sees yet; may be nil.
 	Bulk exec.BulkWriter
 	// Database is the database's name (default "defaultdb").
 	Database string
 	// Memory bounds what all statements use together; nil: no bound.
 	Memory *exec.Budget
+	// Node is this node's number, for generated row ids.
+	Node int32
 	// TempDir is where operators spill; empty means that they may not.
 	TempDir string
 	Log     *slog.Logger
@@ -146,13 +127,25 @@ func (srv *Server) unregister(s *Session) {
 	}
 }
 
-// role finds a role; without a Roles there is only root.
-func (srv *Server) role(ctx context.Context, name string) (Role, bool, error) {
-	if srv.cfg.Roles != nil {
-		return srv.cfg.Roles.Role(ctx, name)
+// role finds a role.
+func (srv *Server) role(ctx context.Context, name string) (catalog.Role, bool, error) {
+	t := srv.cfg.Gateway.Begin(ctx, txn.Options{ReadOnly: true})
+	defer t.Rollback(ctx)
+	for {
+		r, ok, err := srv.cfg.Catalog.Role(ctx, t, name)
+		if err == nil {
+			return r, ok, nil
+		}
+		if !t.Retryable(err) {
+			return r, false, exec.Translate(err, nil)
+		}
+		if err := t.Restart(ctx, err); err != nil {
+			return r, false, exec.Translate(err, nil)
+		}
 	}
-	if name == RootRole {
-		return Role{Name: RootRole, OID: 10, Super: true, Login: true}, true, nil
-	}
-	return Role{}, false, nil
+}
+
+// NewCatalog makes the catalog store that a Server needs: one that knows the system relations.
+func NewCatalog(counters catalog.Counters) *catalog.Store {
+	return catalog.NewStore(catalog.Options{Counters: counters, VirtualSchemas: pgcatalog.Schemas(), VirtualTables: pgcatalog.AllTables()})
 }

@@ -2,19 +2,154 @@ package node
 
 import (
 	"context"
+	"errors"
 	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pamirdb/pamir/pgwire"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql"
+	"github.com/pamirdb/pamir/sql/builtin"
+	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/txn"
 )
 
 // pushdownDecoder turns programs that other gateways send into what the ranges here can run.
-func pushdownDecoder() kv.PushdownDecoder { return nil }
+func pushdownDecoder() kv.PushdownDecoder { return exec.Decoder{} }
 
 // front is the SQL side of the node.
-type front struct{}
+type front struct {
+	sql   *sql.Server
+	wire  *pgwire.Server
+	ended chan struct{}
+}
 
-func (n *Node) startSQL(ctx context.Context, ln net.Listener) error { return nil }
+// sequences hands out numbers outside of transactions.
+type sequences struct{ sender txn.Sender }
 
-func (f *front) drain(ctx context.Context) {}
+// Increment implements catalog.Counters.
+func (s sequences) Increment(ctx context.Context, key keys.Key, by int64) (int64, error) {
+	resp, err := s.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: key, By: by}}})
+	if err != nil {
+		return 0, err
+	}
+	return resp.Responses[0].(*kv.IncrementResponse).Value, nil
+}
 
-func (f *front) close() {}
+// startSQL starts serving SQL. The catalog of a new cluster is written in the background if the cluster
+// does not answer at once (a restart without a quorum): clients are told until then.
+func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
+	if ln == nil {
+		return nil
+	}
+	builtin.Warm()
+	cat := sql.NewCatalog(sequences{n.sender})
+	boot := make(chan struct{})
+	n.background(func(ctx context.Context) {
+		defer close(boot)
+		for {
+			err := cat.Bootstrap(ctx, n.txns)
+			if err == nil || ctx.Err() != nil {
+				return
+			}
+			n.log.Warn("waiting for the catalog", "err", err)
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	select {
+	case <-boot:
+	case <-time.After(5 * time.Second):
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	tmp, err := n.tempDir()
+	if err != nil {
+		return err
+	}
+	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Node: int32(n.id.NodeID), Log: n.log})
+	f := &front{sql: srv, ended: make(chan struct{})}
+	f.wire = pgwire.New(pgwire.Config{
+		Open: func(args sql.SessionArgs, c sql.Client) (pgwire.Session, error) {
+			s, err := srv.NewSession(args, c)
+			if err != nil {
+				return nil, err
+			}
+			return s, nil
+		},
+		Log: n.log,
+	})
+	n.front = f
+	n.registry.MustRegister(newCounters("pamir_pgwire", "Connections", f.wire.Metrics(), "Connections"),
+		newCounters("pamir_sql", "Statements", srv.Metrics(), "Sessions"), sqlCollector{srv})
+	go func() {
+		defer close(f.ended)
+		if err := f.wire.Serve(ln); err != nil && !errors.Is(err, net.ErrClosed) {
+			n.fail(err)
+		}
+	}()
+	return nil
+}
+
+// tempDir is where statements spill: in the store's directory, emptied at every start. Memory file systems have none.
+func (n *Node) tempDir() (string, error) {
+	if n.cfg.FS != vfs.Default {
+		return "", nil
+	}
+	dir := filepath.Join(n.cfg.StoreDir, "sql-temp")
+	if err := os.RemoveAll(dir); err != nil {
+		return "", err
+	}
+	return dir, os.MkdirAll(dir, 0o700)
+}
+
+func (f *front) drain(ctx context.Context) { f.wire.Drain(ctx) }
+
+func (f *front) close() {
+	f.wire.Close()
+	<-f.ended
+}
+
+// sqlCollector exposes latencies and the reasons of visible serialization failures.
+type sqlCollector struct{ srv *sql.Server }
+
+var (
+	latencyDesc = prometheus.NewDesc("pamir_sql_statement_seconds", "Statements by duration.", nil, nil)
+	abortDesc   = prometheus.NewDesc("pamir_sql_serialization_failures_total", "Serialization failures that clients saw, by reason.", []string{"reason"}, nil)
+)
+
+func (c sqlCollector) Describe(ch chan<- *prometheus.Desc) {
+	ch <- latencyDesc
+	ch <- abortDesc
+}
+
+func (c sqlCollector) Collect(ch chan<- prometheus.Metric) {
+	m := c.srv.Metrics()
+	buckets := make(map[float64]uint64, len(sql.LatencyBounds))
+	total := uint64(0)
+	for i, b := range sql.LatencyBounds {
+		total += uint64(m.Latency[i].Load())
+		buckets[b.Seconds()] = total
+	}
+	total += uint64(m.Latency[len(sql.LatencyBounds)].Load())
+	ch <- prometheus.MustNewConstHistogram(latencyDesc, total, time.Duration(m.LatencySum.Load()).Seconds(), buckets)
+	for i := range m.Aborts {
+		reason := strings.ReplaceAll(kv.Code(i).String(), " ", "_")
+		if i == len(m.Aborts)-1 {
+			reason = "results_changed"
+		}
+		if v := m.Aborts[i].Load(); v > 0 {
+			ch <- prometheus.MustNewConstMetric(abortDesc, prometheus.CounterValue, float64(v), reason)
+		}
+	}
+}

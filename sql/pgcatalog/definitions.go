@@ -13,6 +13,8 @@ import (
 // definition is one system relation.
 type definition struct {
 	table *catalog.Table
+	// kind is the relation's kind in PostgreSQL; the descriptor's is always a table's.
+	kind byte
 	// column positions by name
 	index map[string]int
 }
@@ -38,8 +40,8 @@ var system = sync.OnceValue(func() *systemTables {
 			schema = oidInfoSchema
 		}
 		d := &definition{index: map[string]int{}, table: &catalog.Table{
-			ID: id, Schema: schema, Name: *r[at["relname"]], Version: 1, Owner: "root", Kind: (*r[at["relkind"]])[0], Virtual: true,
-		}}
+			ID: id, Schema: schema, Name: *r[at["relname"]], Version: 1, Owner: "root", Kind: 'r', Virtual: true,
+		}, kind: (*r[at["relkind"]])[0]}
 		s.byID[id] = d
 		s.all = append(s.all, d)
 		s.byName[schemaName(schema)+"."+d.table.Name] = d

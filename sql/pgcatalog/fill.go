@@ -426,7 +426,7 @@ func (o *Overlay) schemaOf(t *catalog.Table) string {
 // tablesOf calls f for stored and system relations of a kind.
 func (o *Overlay) tablesOf(kind byte, f func(t *catalog.Table)) {
 	for _, d := range system().all {
-		if d.table.Kind == kind {
+		if d.kind == kind {
 			f(d.table)
 		}
 	}

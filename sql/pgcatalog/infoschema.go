@@ -54,7 +54,7 @@ func (o *Overlay) eachRelation(f func(t *catalog.Table)) {
 func fillISTables(o *Overlay, b *builder) {
 	o.eachRelation(func(t *catalog.Table) {
 		kind := "BASE TABLE"
-		if t.Kind == 'v' {
+		if t.Kind == 'v' || t.Virtual && system().byID[t.ID].kind == 'v' {
 			kind = "VIEW"
 		}
 		b.row().s("table_catalog", o.env.Database).s("table_schema", o.schemaOf(t)).s("table_name", t.Name).s("table_type", kind).

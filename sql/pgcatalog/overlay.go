@@ -69,6 +69,19 @@ func NewOverlay(snap catalog.Snapshot, env Env) *Overlay {
 
 var systemSchemas = []*catalog.Schema{{ID: oidPgCatalog, Name: "pg_catalog", Owner: "root"}, {ID: oidInfoSchema, Name: "information_schema", Owner: "root"}}
 
+// Schemas and AllTables are the descriptors of the system's schemas and relations.
+func Schemas() []*catalog.Schema { return systemSchemas }
+
+// AllTables: see Schemas.
+func AllTables() []*catalog.Table {
+	s := system()
+	out := make([]*catalog.Table, len(s.all))
+	for i, d := range s.all {
+		out[i] = d.table
+	}
+	return out
+}
+
 // Table implements catalog.Snapshot.
 func (o *Overlay) Table(schema, name string) (*catalog.Table, bool) {
 	if schema == "pg_catalog" || schema == "information_schema" {

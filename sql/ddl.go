@@ -1,0 +1,40 @@
+package sql
+
+import (
+	"context"
+
+	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/ddl"
+	"github.com/pamirdb/pamir/sql/pgerr"
+)
+
+// runDDL runs a schema change in the session's transaction.
+func (s *Session) runDDL(ctx context.Context, st ast.Statement) (string, error) {
+	if !ddl.Handles(st) {
+		return "", pgerr.Unsupported(st.Tag(), "")
+	}
+	if s.readOnly() {
+		return "", pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", commandName(st))
+	}
+	if ci, ok := st.(*ast.CreateIndex); ok && ci.Concurrently && s.block == blockOpen {
+		return "", pgerr.New(pgerr.ActiveSQLTransaction, "CREATE INDEX CONCURRENTLY cannot run inside a transaction block")
+	}
+	if err := s.ensureTxn(ctx); err != nil {
+		return "", err
+	}
+	if err := s.step(ctx); err != nil {
+		return "", err
+	}
+	if _, err := s.snapshot(ctx); err != nil {
+		return "", err
+	}
+	p := &portal{}
+	p.rt = s.runtime(p)
+	s.txWrote = true
+	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, SearchPath: s.effects.searchPath, User: s.user, Database: s.database, Notice: s.notice}
+	tag, err := ddl.Execute(ctx, env, st)
+	// Whatever came of it, the catalog has to be looked at anew.
+	s.ddlDone = true
+	s.snap = nil
+	return tag, err
+}
