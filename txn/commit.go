@@ -59,7 +59,10 @@ func commitError(err error) error {
 func (t *txn) commitReads(ctx context.Context) (hlc.Timestamp, error) {
 	t.mu.Lock()
 	ts := t.meta.ReadTS
-	pending := t.reads.pending(ts, ts, false, false)
+	var pending []kv.ReadSpan
+	if t.meta.Isolation != kv.ReadCommitted { // which has no one snapshot that they would have to fit
+		pending = t.reads.pending(ts, ts, false, false)
+	}
 	t.mu.Unlock()
 	if err := t.refresh(ctx, pending, ts); err != nil {
 		return hlc.Timestamp{}, err
@@ -102,6 +105,26 @@ func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) 
 	if len(writes) == 1 && onlyKey(reads, writes[0].Key) { // one row: nothing to sort
 		p.bytes = size(&writes[0])
 		p.parts = []participant{{writes: writes, reads: reads, bytes: p.bytes}}
+		return p, nil
+	}
+	// The common case is that all of it lies in one range.
+	spans := make([]keys.Span, 0, len(writes)+len(reads))
+	for i := range writes {
+		spans = append(spans, keys.Span{Start: writes[i].Key})
+	}
+	for i := range reads {
+		spans = append(spans, reads[i].Span)
+	}
+	whole, err := t.c.cfg.Sender.Ranges(ctx, spans, false)
+	if err != nil {
+		return nil, asError(ctx, err)
+	}
+	if len(whole) == 1 {
+		part := participant{id: whole[0].RangeID, writes: writes, reads: reads}
+		for i := range writes {
+			part.bytes += size(&writes[i])
+		}
+		p.parts, p.bytes = []participant{part}, part.bytes
 		return p, nil
 	}
 	ks := make([]keys.Key, len(writes))
@@ -304,7 +327,6 @@ func (t *txn) giveUp() {
 	t.state = stateEnded
 	t.traced = false // so that it leaves the registry now
 	t.dropLocks(nil)
-	t.reads.locked = nil
 	t.traced = true
 }
 
@@ -337,11 +359,7 @@ func (t *txn) leaveUnknown(meta kv.TxnMeta, settle func(context.Context) (outcom
 	c.metrics.UnknownToClient.Add(1)
 	t.mu.Lock()
 	t.state, t.traced = stateEnded, true
-	var locked []keys.Key
-	for k := range t.reads.locked {
-		locked = append(locked, keys.Key(k))
-	}
-	t.reads.locked = nil
+	locked := t.takeLocks(nil)
 	t.mu.Unlock()
 	c.background(func(ctx context.Context) {
 		defer c.unregister(meta.ID)

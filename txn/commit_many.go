@@ -389,25 +389,17 @@ func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, er
 	}
 	mc.t.mu.Lock()
 	mc.t.state = stateEnded
-	var locked []keys.Key
 	written := make(map[string]bool, len(mc.all))
 	for _, k := range mc.all {
 		written[string(k)] = true
 	}
-	for k := range mc.t.reads.locked {
-		if !written[k] {
-			locked = append(locked, keys.Key(k))
-		}
-	}
-	mc.t.reads.locked = nil
+	locked := mc.t.takeLocks(func(k keys.Key) bool { return written[string(k)] })
 	mc.t.registered = false // the job below takes it off
 	mc.t.mu.Unlock()
 	mc.c.background(func(ctx context.Context) {
 		c := mc.c
 		defer c.unregister(mc.meta.ID)
-		if len(locked) > 0 {
-			c.release(ctx, mc.meta, locked)
-		}
+		c.release(ctx, mc.meta, locked)
 		if err := c.resolve(ctx, mc.meta, without(mc.all, local), false, hlc.Timestamp{}); err != nil {
 			c.metrics.BackgroundFailed.Add(1) // locks that stay are dropped by whoever meets them
 		}

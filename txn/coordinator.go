@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -37,7 +35,8 @@ type Coordinator struct {
 	metrics Metrics
 	reg     registry
 
-	recoveries singleflight.Group
+	recMu      sync.Mutex
+	recovering map[kv.TxnID]*recovery
 	outcomes   outcomes
 
 	ctx    context.Context // of the background; ends at the end of Close
@@ -62,7 +61,7 @@ func New(cfg Config) *Coordinator {
 	def(&cfg.MaxStagedBytes, 64<<10)
 	def(&cfg.MaxBatchBytes, 4<<20)
 	def(&cfg.Parallel, 16)
-	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue)}
+	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue), recovering: map[kv.TxnID]*recovery{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.reg.init()
 	for range cfg.Workers {

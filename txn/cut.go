@@ -196,29 +196,41 @@ func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, pa
 
 // release drops unreplicated locks. It is tried once for each range: what cannot be
 // reached has lost them, or asks this gateway when somebody waits.
-func (c *Coordinator) release(ctx context.Context, meta kv.TxnMeta, ks []keys.Key) {
-	cut, err := c.cutKeys(ctx, ks)
-	if err != nil {
-		c.metrics.BackgroundFailed.Add(1)
-		return
-	}
-	err = c.inParallel(ctx, len(cut), func(ctx context.Context, i int) error {
+func (c *Coordinator) release(ctx context.Context, meta kv.TxnMeta, h heldLocks) {
+	send := func(ctx context.Context, id kv.RangeID, ks []keys.Key) error {
 		m := meta
-		req := &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ReleaseLocks{Keys: cut[i].keys}}}
-		if _, err := c.cfg.Sender.Send(ctx, req); err != nil {
-			if kv.HasCode(err, kv.CodeRangeMismatch) { // split: once for each key's own range
-				for _, k := range cut[i].keys {
-					m := meta
-					_, err = c.cfg.Sender.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ReleaseLocks{Keys: []keys.Key{k}}}})
-				}
-			}
-			if err != nil {
-				c.metrics.BackgroundFailed.Add(1)
-			}
+		_, err := c.cfg.Sender.Send(ctx, &kv.BatchRequest{RangeID: id, Txn: &m, Requests: []kv.Request{&kv.ReleaseLocks{Keys: ks}}})
+		return err
+	}
+	var failed error
+	if len(h.spans) > 0 { // everything in these ranges
+		parts, err := c.cfg.Sender.Ranges(ctx, h.spans, false)
+		if err == nil {
+			err = c.inParallel(ctx, len(parts), func(ctx context.Context, i int) error { return send(ctx, parts[i].RangeID, nil) })
 		}
-		return nil
-	})
-	if err != nil {
+		failed = err
+	}
+	if len(h.keys) > 0 {
+		cut, err := c.cutKeys(ctx, h.keys)
+		if err == nil {
+			err = c.inParallel(ctx, len(cut), func(ctx context.Context, i int) error {
+				err := send(ctx, cut[i].id, cut[i].keys)
+				if !kv.HasCode(err, kv.CodeRangeMismatch) {
+					return err
+				}
+				for _, k := range cut[i].keys { // split meanwhile: each in its own range
+					if err := send(ctx, 0, []keys.Key{k}); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		}
+		if err != nil {
+			failed = err
+		}
+	}
+	if failed != nil {
 		c.metrics.BackgroundFailed.Add(1)
 	}
 }

@@ -206,6 +206,11 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 		for _, k := range q.Keys {
 			s.drop(id, string(k))
 		}
+		for k := range s.held {
+			if len(q.Keys) == 0 && rangeOf(s.bounds, keys.Key(k)) == int(req.RangeID)-1 {
+				s.drop(id, k)
+			}
+		}
 		return &kv.ReleaseLocksResponse{}, nil, nil
 	case *kv.QueryPrepared:
 		r := &kv.QueryPreparedResponse{}

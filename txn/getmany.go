@@ -107,6 +107,9 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 		resp, err := t.send(ctx, req)
 		if err != nil {
 			if err := t.moveFor(ctx, err, at, n); err != nil {
+				for _, i := range idx {
+					t.mayHold(opts.Lock, []keys.Key{ks[i]}, nil)
+				}
 				return err
 			}
 			continue

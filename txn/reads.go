@@ -16,6 +16,8 @@ type readSet struct {
 	bytes  int
 	gen    int // raised by every change of spans
 	locked map[string]lockedRead
+	// lockSpans: see heldLocks.
+	lockSpans []keys.Span
 }
 
 // lockedRead is a key that is locked. If read is not set, nothing is known of its value (the

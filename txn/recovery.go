@@ -19,22 +19,40 @@ func (c *Coordinator) Recover(ctx context.Context, holder kv.TxnMeta, key keys.K
 	if len(holder.Anchor) == 0 {
 		return kv.TxnUnknown, hlc.Timestamp{}, kv.Errorf(kv.CodeInternal, "the lock at %s names no anchor", keys.Pretty(key))
 	}
-	// Many waiters may meet the locks of one transaction at a time.
-	got := c.recoveries.DoChan(string(holder.ID[:]), func() (any, error) {
-		c.metrics.Recoveries.Add(1)
-		s, ts, err := c.recover(c.ctx, holder, []keys.Key{key})
-		return outcome{s, ts}, err
-	})
-	select {
-	case r := <-got:
-		if r.Err != nil {
-			return kv.TxnUnknown, hlc.Timestamp{}, r.Err
+	// Many waiters may meet the locks of one transaction at a time: one of them works, the others wait for it.
+	for {
+		c.recMu.Lock()
+		r := c.recovering[holder.ID]
+		if r == nil {
+			r = &recovery{done: make(chan struct{})}
+			c.recovering[holder.ID] = r
+			c.recMu.Unlock()
+			c.metrics.Recoveries.Add(1)
+			r.status, r.ts, r.err = c.recover(ctx, holder, []keys.Key{key})
+			c.recMu.Lock()
+			delete(c.recovering, holder.ID)
+			c.recMu.Unlock()
+			close(r.done)
+			return r.status, r.ts, r.err
 		}
-		o := r.Val.(outcome)
-		return o.status, o.ts, nil
-	case <-ctx.Done():
-		return kv.TxnUnknown, hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
+		c.recMu.Unlock()
+		select {
+		case <-r.done:
+			if !kv.HasCode(r.err, kv.CodeCanceled) {
+				return r.status, r.ts, r.err
+			} // who worked has left: somebody else goes on
+		case <-ctx.Done():
+			return kv.TxnUnknown, hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
+		}
 	}
+}
+
+// recovery is one that is under way.
+type recovery struct {
+	done   chan struct{}
+	status kv.TxnStatus
+	ts     hlc.Timestamp
+	err    error
 }
 
 // recover decides. known are keys that are, or may be, locked, besides those that the record lists.

@@ -294,6 +294,7 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		resp, err := t.send(ctx, &p.req)
 		if err != nil {
 			if err := t.moveFor(ctx, err, at, n); err != nil {
+				t.mayHold(s.opts.Lock, nil, spans)
 				return nil, err
 			}
 			continue

@@ -207,6 +207,7 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		resp, err := t.send(ctx, &p.req)
 		if err != nil {
 			if err := t.moveFor(ctx, err, at, n); err != nil {
+				t.mayHold(opts.Lock, []keys.Key{key}, nil)
 				return nil, false, err
 			}
 			continue
@@ -334,7 +335,6 @@ func (t *txn) Restart(_ context.Context, cause error) error {
 		t.dropLocks(nil)
 		t.meta.ID = kv.MakeTxnID(now, randomID())
 		t.registered, t.traced = false, false
-		t.reads.locked = nil
 	}
 	t.reads.forget()
 	t.buf = writeBuffer{}
@@ -364,21 +364,46 @@ func (t *txn) countRestart(code kv.Code) {
 	}
 }
 
-// dropLocks releases, in the background, the unreplicated locks on all keys but those that keep
-// says go by themselves, and takes the transaction off the registry. t.mu is held.
-func (t *txn) dropLocks(keep func(keys.Key) bool) {
-	var ks []keys.Key
+// heldLocks is what is to be released.
+type heldLocks struct {
+	keys []keys.Key
+	// spans of locking scans that failed: which rows they had locked by then is not known.
+	spans []keys.Span
+}
+
+// takeLocks hands over the locks, but for those on keys that keep says go by themselves. t.mu is held.
+func (t *txn) takeLocks(keep func(keys.Key) bool) heldLocks {
+	h := heldLocks{spans: t.reads.lockSpans}
 	for k := range t.reads.locked {
 		if keep == nil || !keep(keys.Key(k)) {
-			ks = append(ks, keys.Key(k))
+			h.keys = append(h.keys, keys.Key(k))
 		}
 	}
-	meta := t.meta
+	t.reads.locked, t.reads.lockSpans = nil, nil
+	return h
+}
+
+// dropLocks releases locks in the background and takes the transaction off the registry. t.mu is held.
+func (t *txn) dropLocks(keep func(keys.Key) bool) {
+	h, meta := t.takeLocks(keep), t.meta
 	if t.registered && !t.traced { // a traced one goes when its background work is done
 		t.registered = false
 		t.c.unregister(meta.ID)
 	}
-	if len(ks) > 0 {
-		t.c.background(func(ctx context.Context) { t.c.release(ctx, meta, ks) })
+	if len(h.keys) > 0 || len(h.spans) > 0 {
+		t.c.background(func(ctx context.Context) { t.c.release(ctx, meta, h) })
 	}
+}
+
+// mayHold notes what a locking request that failed may have locked before it did.
+func (t *txn) mayHold(s kv.LockStrength, ks []keys.Key, spans []keys.Span) {
+	if s == kv.LockNone {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, k := range ks {
+		t.reads.addLocked(k, hlc.Timestamp{}, s, false)
+	}
+	t.reads.lockSpans = append(t.reads.lockSpans, spans...)
 }
