@@ -65,6 +65,10 @@ func (r *Replica) follow(m *raftlog.Message) {
 		}
 		*f = following{replica: m.From.ReplicaID, store: m.From.StoreID, term: term}
 	}
+	if f.replica == r.resigned.replica && term <= r.resigned.term {
+		f.epoch = 0 // a message that was overtaken by the news that its sender has stopped
+		return
+	}
 	f.epoch = r.deps.Support.SupportEpoch(f.store)
 }
 
@@ -114,7 +118,11 @@ func (r *Replica) sayResigned() {
 // carries a clock reading from after that.)
 func (r *Replica) Resigned(m *raftlog.Message) {
 	r.post(func(err error) {
-		if f := &r.following; err == nil && f.replica == m.From.ReplicaID && f.term <= m.Resigned {
+		if err != nil {
+			return
+		}
+		r.resigned = following{replica: m.From.ReplicaID, term: m.Resigned}
+		if f := &r.following; f.replica == m.From.ReplicaID && f.term <= m.Resigned {
 			*f = following{}
 			r.wake()
 			r.forgetLeader()

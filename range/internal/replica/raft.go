@@ -134,21 +134,24 @@ func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
 	r.inboxMu.Unlock()
 
 	stopped := r.snapshotState().stopped
-	for _, f := range calls {
-		if stopped != nil {
+	if stopped != nil {
+		for _, f := range calls {
 			f(stopped)
-		} else {
-			f(nil)
 		}
-	}
-	if stopped != nil || r.raft == nil {
 		for _, p := range props {
+			if p.closed != nil {
+				r.closed.end(p.closed)
+			}
 			r.end(p, r.notLeader())
 		}
 		return false, false
 	}
 	for _, m := range msgs {
 		r.step(m)
+	}
+	// Calls come after the messages: some of them are about what a message before them said.
+	for _, f := range calls {
+		f(nil)
 	}
 	for range min(ticks, 2*r.deps.Knobs.ElectionTicks) {
 		r.tick()

@@ -65,8 +65,9 @@ type Replica struct {
 	lead      kv.ReplicaID
 	idleTicks int
 	following following
-	fresh     bool // nothing has been heard of a leader since the start
-	campaign  int  // ticks until a campaign that was asked for; 0 is none
+	resigned  following // a replica that has stopped, and the last term it may have led
+	fresh     bool      // nothing has been heard of a leader since the start
+	campaign  int       // ticks until a campaign that was asked for; 0 is none
 	peers     map[kv.ReplicaID]kv.Replica
 	proposed  hlc.Timestamp // the closed timestamp last put on an entry
 	staged    *StagedSnapshot
