@@ -243,6 +243,7 @@ func TestTransferAndDrain(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
+	c.checkReplicas(ctx) // a replica with a change of the configuration still to apply does not stand
 	for _, to := range []kv.StoreID{2, 3, 1, 2} {
 		s, _ := c.waitLeader(kv.FirstUserRange)
 		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: to}}})
