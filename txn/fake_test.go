@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -31,7 +32,7 @@ type fakeStore struct {
 	commits  map[int]map[kv.TxnID]outcome // by range (index by start key hash)
 	waits    map[kv.TxnID][]kv.TxnMeta
 	rng      *rand.Rand
-	late     sync.WaitGroup
+	late     atomic.Int64 // copies under way
 
 	// faults
 	loseRequest, loseReply, duplicate float64
@@ -108,6 +109,13 @@ func (s *fakeStore) split(at string) {
 	s.wake()
 }
 
+// waitLate waits until all copies have arrived.
+func (s *fakeStore) waitLate() {
+	for s.late.Load() > 0 {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 func (s *fakeStore) wake() {
 	close(s.changed)
 	s.changed = make(chan struct{})
@@ -182,7 +190,7 @@ func (s *fakeStore) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRe
 	if writes && s.chance(s.duplicate) { // a copy that arrives later
 		s.late.Add(1)
 		go func() {
-			defer s.late.Done()
+			defer s.late.Add(-1)
 			time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
 			_, _ = s.serve(context.Background(), req)
 		}()

@@ -273,7 +273,7 @@ func TestBankIsSerializable(t *testing.T) {
 			h := bank(t, c, s, seed, 6, 40, accounts, false)
 			close(stop)
 			splitter.Wait()
-			s.late.Wait()
+			s.waitLate()
 			drain(t, c, s)
 			h.check(t, finalState(s))
 			checkBank(t, s, accounts)
@@ -320,7 +320,7 @@ func TestClientsLeave(t *testing.T) {
 		}
 		const accounts = 8
 		h := bank(t, c, s, seed, 5, 30, accounts, true)
-		s.late.Wait()
+		s.waitLate()
 		drain(t, c, s)
 		h.check(t, finalState(s))
 		checkBank(t, s, accounts)

@@ -33,7 +33,7 @@ func newTest(t testing.TB, bounds ...string) (*Coordinator, *fakeStore) {
 		ctx, cancel := context.WithTimeout(bg, 10*time.Second)
 		defer cancel()
 		c.Close(ctx)
-		s.late.Wait()
+		s.waitLate()
 	})
 	return c, s
 }
