@@ -127,7 +127,7 @@ func (n *normalizer) run() bool {
 	}
 	sec := inHead
 	depth, valuesDepth := 0, 0
-	prev2, prev, cur := token{}, first, n.next()
+	prev3, prev2, prev, cur := token{}, token{}, first, n.next()
 	for {
 		next := n.next()
 		switch cur.kind {
@@ -184,31 +184,30 @@ func (n *normalizer) run() bool {
 				return next.kind == tokEnd
 			}
 		case tokInt, tokDecimal, tokString:
-			n.literal(sec, depth, valuesDepth, prev2, prev, cur, next)
+			n.literal(sec, depth, valuesDepth, prev3, prev2, prev, cur, next)
 			if len(n.lits)-n.base > normalizeMaxLiterals {
 				return false
 			}
 		}
-		prev2, prev, cur = prev, cur, next
+		prev3, prev2, prev, cur = prev2, prev, cur, next
 	}
 }
 
 // literal replaces cur if that is safe where it stands.
-func (n *normalizer) literal(sec section, depth, valuesDepth int, prev2, prev, cur, next token) {
-	start, negative := cur.start, false
-	before := prev
+func (n *normalizer) literal(sec section, depth, valuesDepth int, prev3, prev2, prev, cur, next token) {
+	start, negative, before, operand := cur.start, false, prev, prev2
 	if prev.kind == tokOp && prev.ch == '-' && prev.end-prev.start == 1 && cur.kind != tokString && signedAfter(prev2) {
 		// A sign: the grammar folds it into the number, and so do we.
-		start, negative, before = prev.start, true, prev2
+		start, negative, before, operand = prev.start, true, prev2, prev3
 	}
 	switch sec {
 	case inWhere:
-		if !(before.kind == tokOp && (before.op == opCompare || before.op == opPlusMinus && cur.kind != tokString) ||
+		if !(before.kind == tokOp && (before.op == opCompare || before.op == opPlusMinus && cur.kind != tokString && isOperand(operand)) ||
 			before.kind == tokWord && before.word == kwBetween) {
 			return
 		}
 	case inSet:
-		if !(before.kind == tokOp && (before.op == opCompare && before.ch == '=' || before.op == opPlusMinus && cur.kind != tokString)) {
+		if !(before.kind == tokOp && (before.op == opCompare && before.ch == '=' || before.op == opPlusMinus && cur.kind != tokString && isOperand(operand))) {
 			return
 		}
 	case inValues:
@@ -268,6 +267,19 @@ func signedAfter(t token) bool {
 		return t.op != opClose && t.ch != ']'
 	case tokWord:
 		return t.word == kwBetween
+	}
+	return false
+}
+
+// isOperand reports whether a plus or minus after t is between two operands.
+func isOperand(t token) bool {
+	switch t.kind {
+	case tokWord:
+		return t.word == kwNone
+	case tokQuoted, tokInt, tokDecimal, tokString:
+		return true
+	case tokOp:
+		return t.op == opClose || t.ch == ']'
 	}
 	return false
 }

@@ -30,6 +30,8 @@ const (
 	kwAnd
 	kwOr
 	kwBetween
+	// kwReserved is any other word that cannot be a column name.
+	kwReserved
 )
 
 var keywords = map[string]keyword{
@@ -37,6 +39,15 @@ var keywords = map[string]keyword{
 	"intersect": kwIntersect, "except": kwExcept, "window": kwWindow, "where": kwWhere, "set": kwSet, "values": kwValues,
 	"from": kwFrom, "group": kwGroup, "order": kwOrder, "having": kwHaving, "limit": kwLimit, "offset": kwOffset,
 	"fetch": kwFetch, "for": kwFor, "returning": kwReturning, "on": kwOn, "and": kwAnd, "or": kwOr, "between": kwBetween,
+	"all": kwReserved, "analyse": kwReserved, "analyze": kwReserved, "any": kwReserved, "array": kwReserved, "as": kwReserved, "asc": kwReserved, "asymmetric": kwReserved, "authorization": kwReserved, "binary": kwReserved, "both": kwReserved, "case": kwReserved, "cast": kwReserved, "check": kwReserved, "collate": kwReserved, "collation": kwReserved,
+	"column": kwReserved, "concurrently": kwReserved, "constraint": kwReserved, "create": kwReserved, "cross": kwReserved,
+	"current_catalog": kwReserved, "current_date": kwReserved, "current_role": kwReserved, "current_schema": kwReserved,
+	"current_time": kwReserved, "current_timestamp": kwReserved, "current_user": kwReserved, "default": kwReserved,
+	"deferrable": kwReserved, "desc": kwReserved, "distinct": kwReserved, "do": kwReserved, "else": kwReserved, "end": kwReserved, "false": kwReserved, "foreign": kwReserved, "freeze": kwReserved, "full": kwReserved,
+	"grant": kwReserved, "ilike": kwReserved, "in": kwReserved, "initially": kwReserved, "inner": kwReserved, "into": kwReserved, "is": kwReserved, "isnull": kwReserved, "join": kwReserved, "lateral": kwReserved, "leading": kwReserved,
+	"left": kwReserved, "like": kwReserved, "localtime": kwReserved, "localtimestamp": kwReserved, "natural": kwReserved,
+	"not": kwReserved, "notnull": kwReserved, "null": kwReserved, "only": kwReserved, "outer": kwReserved, "overlaps": kwReserved, "placing": kwReserved, "primary": kwReserved, "references": kwReserved, "right": kwReserved, "session_user": kwReserved, "similar": kwReserved, "some": kwReserved, "symmetric": kwReserved, "table": kwReserved, "tablesample": kwReserved, "then": kwReserved, "to": kwReserved, "trailing": kwReserved, "true": kwReserved, "unique": kwReserved,
+	"user": kwReserved, "using": kwReserved, "variadic": kwReserved, "verbose": kwReserved, "when": kwReserved,
 }
 
 // Character classes.
@@ -157,10 +168,10 @@ func (n *normalizer) next() token {
 }
 
 func lookup(word string) keyword {
-	if len(word) > 9 || len(word) < 2 {
+	var low [17]byte
+	if len(word) > len(low) || len(word) < 2 {
 		return kwNone
 	}
-	var low [9]byte
 	for i := 0; i < len(word); i++ {
 		c := word[i]
 		if c >= 'A' && c <= 'Z' {

@@ -58,6 +58,8 @@ type binder struct {
 	subs   []*subquery
 	ctes   int
 	writes bool
+	// rels counts relations: with more than one, EXPLAIN qualifies column names.
+	rels int
 	// path is the search path in use; views have their own.
 	path []string
 	// viewDepth guards against views that contain themselves.

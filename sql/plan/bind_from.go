@@ -93,6 +93,7 @@ func (b *binder) tableRef(q *query, t *ast.TableName) (rel, []*nsItem) {
 
 // scanOf makes a scan of a base table with all its columns.
 func (b *binder) scanOf(q *query, t *ast.TableName, tab *catalog.Table, schema string) (*scanRel, *nsItem) {
+	b.rels++
 	it := &nsItem{name: tab.Name, schema: schema, relVisible: true, colsVisible: true, table: tab}
 	var names []string
 	if t.Alias != nil {
@@ -215,6 +216,7 @@ func (b *binder) relevel(q *query, r rel, it *nsItem, cols []outCol) rel {
 
 // itemFor makes the item of a derived table.
 func (b *binder) itemFor(q *query, alias *ast.Alias, cols []outCol, pos int) *nsItem {
+	b.rels++
 	it := &nsItem{relVisible: true, colsVisible: true}
 	var names []string
 	if alias != nil {

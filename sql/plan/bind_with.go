@@ -158,6 +158,7 @@ func (b *binder) cteRef(d *cteDef, t *ast.TableName) (rel, []*nsItem) {
 		b.fail(t.Pos, pgerr.FeatureNotSupported, "WITH query \"%s\" does not have a RETURNING clause", d.name)
 	}
 	d.refs++
+	b.rels++
 	r := &cteRel{def: d}
 	it := &nsItem{name: t.Name, relVisible: true, colsVisible: true}
 	var names []string

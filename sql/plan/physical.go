@@ -141,7 +141,7 @@ func (p *physical) final(e expr.Expr, cols []colID) expr.Expr {
 // columnName is how EXPLAIN writes a column.
 func (p *physical) columnName(id colID) string {
 	m := &p.b.cols[id]
-	if m.alias != "" {
+	if m.alias != "" && p.b.rels > 1 {
 		return quoteIdent(m.alias) + "." + quoteIdent(m.name)
 	}
 	return quoteIdent(m.name)
