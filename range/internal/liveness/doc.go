@@ -12,7 +12,7 @@
 //	    clock has passed T". For one e, T only grows.
 //	R2  Once S's clock has passed T, S withdraws: epoch e is never extended again, and
 //	    a later promise has a larger epoch. S may withdraw earlier if R shows a new
-//	    incarnation (R4). Testing whether the promise stands and withdrawing it are one step.
+//	    incarnation (R4); a promise is to one incarnation of R, and no other counts on it. Testing whether the promise stands and withdrawing it are one step.
 //	R3  When S's replica of a range follows a leader on R at term t, it remembers (R, t, e), e
 //	    being the epoch of S's standing support for R. The acknowledgements that it sends to that leader
 //	    at term t are stamped with e. While S stands by epoch e, the replica neither votes for nor

@@ -21,8 +21,10 @@ type Heartbeat struct {
 	ToStore   kv.StoreID
 	// Answer distinguishes the answer from the request.
 	Answer bool
-	// Incarnation counts the starts of the sending store.
+	// Incarnation counts the starts of the sending store. Requester, in an answer, is the Incarnation of the request:
+	// a promise to one process says nothing to the next.
 	Incarnation uint64
+	Requester   uint64
 	// Now is the sender's HLC reading, Physical its physical clock.
 	Now      hlc.Timestamp
 	Physical int64
@@ -46,7 +48,7 @@ type ClosedRange struct {
 
 const heartbeatVersion = 1
 
-// Append appends the wire form: 01 | answer | ids | incarnation | now 12 | physical 8 | sent 8 | epoch | until 12
+// Append appends the wire form: 01 | answer | ids | incarnation | requester | now 12 | physical 8 | sent 8 | epoch | until 12
 // | count | (range id | index | ts 12)...; numbers without a width are uvarints.
 func (h *Heartbeat) Append(dst []byte) []byte {
 	var a byte
@@ -58,6 +60,7 @@ func (h *Heartbeat) Append(dst []byte) []byte {
 		dst = binary.AppendUvarint(dst, uint64(v))
 	}
 	dst = binary.AppendUvarint(dst, h.Incarnation)
+	dst = binary.AppendUvarint(dst, h.Requester)
 	dst = h.Now.Append(dst)
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.Physical))
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.SentAt))
@@ -118,6 +121,7 @@ func DecodeHeartbeat(b []byte) (*Heartbeat, error) {
 	h.FromNode, h.FromStore = kv.NodeID(id()), kv.StoreID(id())
 	h.ToNode, h.ToStore = kv.NodeID(id()), kv.StoreID(id())
 	h.Incarnation = num()
+	h.Requester = num()
 	h.Now = ts()
 	h.Physical, h.SentAt = fixed(), fixed()
 	h.Epoch = num()

@@ -150,9 +150,12 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 		s.incarnation = h.Incarnation
 	}
 	if h.Answer {
-		if h.Epoch > s.epoch {
+		switch {
+		case h.Requester != m.cfg.Incarnation:
+			// To a process before this one, or to a probe.
+		case h.Epoch > s.epoch:
 			s.epoch, s.until, changed = h.Epoch, h.Until, true
-		} else if h.Epoch == s.epoch {
+		case h.Epoch == s.epoch:
 			s.until = s.until.Forward(h.Until)
 		}
 		if trip := physical - h.SentAt; trip >= 0 && trip < int64(m.cfg.Support) {
@@ -174,7 +177,7 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heartbeat {
 	a := &Heartbeat{
 		FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: h.FromNode, ToStore: h.FromStore, Answer: true,
-		Incarnation: m.cfg.Incarnation, Now: now, Physical: physical, SentAt: h.SentAt,
+		Incarnation: m.cfg.Incarnation, Requester: h.Incarnation, Now: now, Physical: physical, SentAt: h.SentAt,
 	}
 	g := m.given[h.FromStore]
 	if g == nil {
