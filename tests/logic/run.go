@@ -137,6 +137,7 @@ func (c *client) exec(ctx context.Context, st statement) string {
 	for res.NextResult() {
 		r := res.ResultReader()
 		fields := r.FieldDescriptions()
+		head := ""
 		if len(fields) > 0 {
 			names := make([]string, len(fields))
 			for i, f := range fields {
@@ -145,7 +146,7 @@ func (c *client) exec(ctx context.Context, st statement) string {
 					names[i] += fmt.Sprintf("/%d", f.TypeModifier)
 				}
 			}
-			b.WriteString(strings.Join(names, " | ") + "\n")
+			head = strings.Join(names, " | ") + "\n"
 		}
 		var rows []string
 		for r.NextRow() {
@@ -162,10 +163,14 @@ func (c *client) exec(ctx context.Context, st statement) string {
 		if st.unordered {
 			sort.Strings(rows)
 		}
+		tag, err := r.Close()
+		// Whether an error comes before or after the columns depends on what the planner computes.
+		if err == nil || len(rows) > 0 {
+			b.WriteString(head)
+		}
 		for _, row := range rows {
 			b.WriteString(row)
 		}
-		tag, err := r.Close()
 		flush()
 		if err != nil {
 			break // described below
