@@ -323,6 +323,11 @@ func (d *db) loadFunctions() {
 		d.funcByOID[fn.OID] = fn
 		d.byName[fn.Name] = append(d.byName[fn.Name], fn)
 	}
+	for _, fn := range operatorFunctions {
+		fn.Kernel = kernels[fn.Source]
+		d.funcByOID[fn.OID] = fn
+		d.byName[fn.Name] = append(d.byName[fn.Name], fn)
+	}
 	for _, fn := range synthetic {
 		fn.Kernel = kernels[fn.Source]
 		d.funcByOID[fn.OID] = fn

@@ -9,7 +9,7 @@ import (
 
 // Compare orders two values of a type that are not NULL, as its default btree operator class does: NaN
 // after all other numbers, bpchar without its trailing spaces, text by bytes (the database's collation
-// is C), false before true. Arrays and records compare element by element, NULLs last.
+// is C.UTF-8), false before true. Arrays and records compare element by element, NULLs last.
 func Compare(t OID, a, b Datum) int {
 	switch ReprOf(t) {
 	case ReprInt:

@@ -25,6 +25,7 @@
 //
 // # Not here
 //
-// Text compares by bytes: the database's collation is C, and no other is supported yet. Names of catalog objects
+// Text compares by bytes: the database's collation is C.UTF-8 (order of code points), and no other is
+// supported yet. Names of catalog objects
 // (regclass and its like) are looked up through [TextEnv] by whoever has a catalog.
 package types

@@ -1,0 +1,56 @@
+package builtin
+
+import (
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// Operator is what the functions of schema pamir ask of a session: what an operator does to the
+// cluster. A Session implements it if there is a cluster behind it.
+type Operator interface {
+	// SplitAt cuts the range of a relation at the row with these values in the first columns of its primary key, and
+	// returns the id of the range that begins there.
+	SplitAt(relation string, values []types.Datum, of []types.Type) (rangeID int64, err error)
+	// TransferLeader hands the leadership of a range to its replica on a node.
+	TransferLeader(rangeID, node int64) error
+}
+
+// The functions of schema pamir. Their OIDs lie where PostgreSQL hands out none to anybody.
+var operatorFunctions = []*Function{
+	{OID: 0xffffff00, Name: "split_at", Schema: "pamir", Source: "pamir_split_at", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
+	{OID: 0xffffff01, Name: "transfer_leader", Schema: "pamir", Source: "pamir_transfer_leader", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.Int8OID, types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"range_id", "node"}},
+}
+
+func operatorOf(ctx *Context) (Operator, error) {
+	if ctx != nil {
+		if o, ok := ctx.Session.(Operator); ok {
+			return o, nil
+		}
+	}
+	return nil, pgerr.New(pgerr.FeatureNotSupported, "there is no cluster here to operate on")
+}
+
+func init() {
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		values := make([]types.Datum, 0, len(args)-1)
+		of := make([]types.Type, 0, len(args)-1)
+		for _, a := range args[1:] {
+			values, of = append(values, a.Get(i)), append(of, a.Type)
+		}
+		id, err := o.SplitAt(string(args[0].Bytes[i]), values, of)
+		return types.NewInt(id), err
+	}), "pamir_split_at")
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		return types.NewInt(1), o.TransferLeader(args[0].Ints[i], args[1].Ints[i])
+	}), "pamir_transfer_leader")
+}
