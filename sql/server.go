@@ -41,6 +41,8 @@ type Config struct {
 	Database string
 	// Memory bounds what all statements use together; nil: no bound.
 	Memory *exec.Budget
+	// Cluster is operated on by the functions of schema pamir; nil: they say that there is none.
+	Cluster Cluster
 	// Node is this node's number, for generated row ids.
 	Node int32
 	// TempDir is where operators spill; empty means that they may not.

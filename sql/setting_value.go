@@ -260,7 +260,6 @@ func checkDateStyle(s *Session, v string) (string, error) {
 	}
 	style, order, _ := strings.Cut(current, ", ")
 	var haveStyle, haveOrder bool
-	bad := func() (string, error) { return "", settingByName["datestyle"].invalid(v) }
 	for _, w := range strings.Split(v, ",") {
 		w = strings.ToUpper(strings.Trim(strings.TrimSpace(w), `"'`))
 		st, or := "", ""
@@ -289,7 +288,7 @@ func checkDateStyle(s *Session, v string) (string, error) {
 			}
 			continue
 		default:
-			return bad()
+			return "", settingByName["datestyle"].invalid(v).WithDetail("Unrecognized key word: \"%s\".", strings.ToLower(w))
 		}
 		if st != "" {
 			if haveStyle && st != style {

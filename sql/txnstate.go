@@ -268,6 +268,9 @@ func (s *Session) commitTx(ctx context.Context) error {
 func (s *Session) commitBlock(ctx context.Context, t *ast.Transaction) (string, error) {
 	switch s.block {
 	case blockIdle:
+		if t.Chain {
+			return "", pgerr.New(pgerr.NoActiveSQLTransaction, "COMMIT AND CHAIN can only be used in transaction blocks")
+		}
 		s.warn(pgerr.NoActiveSQLTransaction, "there is no transaction in progress")
 		return "COMMIT", s.commitImplicit(ctx)
 	case blockFailed:
@@ -307,15 +310,19 @@ func (s *Session) chain(t *ast.Transaction, opts txnSettings) {
 }
 
 // rollbackBlock is ROLLBACK.
-func (s *Session) rollbackBlock(t *ast.Transaction) {
+func (s *Session) rollbackBlock(t *ast.Transaction) error {
 	if s.block == blockIdle {
+		if t.Chain {
+			return pgerr.New(pgerr.NoActiveSQLTransaction, "ROLLBACK AND CHAIN can only be used in transaction blocks")
+		}
 		s.warn(pgerr.NoActiveSQLTransaction, "there is no transaction in progress")
 		s.abort(blockIdle)
-		return
+		return nil
 	}
 	opts := s.setOpts
 	s.abort(blockIdle)
 	s.chain(t, opts)
+	return nil
 }
 
 // commitImplicit ends an implicit transaction. Results that have not been sent are cut and made again if it must be retried.

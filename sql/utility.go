@@ -152,7 +152,9 @@ func (s *Session) runTransaction(ctx context.Context, p *portal, t *ast.Transact
 			return err
 		}
 	case ast.Rollback:
-		s.rollbackBlock(t)
+		if err := s.rollbackBlock(t); err != nil {
+			return err
+		}
 	case ast.Savepoint, ast.Release, ast.RollbackTo:
 		if err := s.savepointCommand(ctx, t); err != nil {
 			return s.translate(err)
