@@ -1,0 +1,125 @@
+package sql
+
+import (
+	"context"
+	"strings"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/builtin"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/rowenc"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// Cluster is what the functions of schema pamir operate on; the node assembly implements it.
+type Cluster interface {
+	// SplitAt cuts the range that holds key there and returns the range that begins at key.
+	SplitAt(ctx context.Context, key keys.Key) (kv.RangeID, error)
+	TransferLeader(ctx context.Context, id kv.RangeID, node kv.NodeID) error
+}
+
+var _ builtin.Operator = (*Session)(nil)
+
+func (s *Session) cluster() (Cluster, error) {
+	if s.srv.cfg.Cluster == nil {
+		return nil, pgerr.New(pgerr.FeatureNotSupported, "there is no cluster here to operate on")
+	}
+	if !s.superuser {
+		return nil, pgerr.New(pgerr.InsufficientPrivilege, "only a superuser may operate the cluster")
+	}
+	return s.srv.cfg.Cluster, nil
+}
+
+// SplitAt implements builtin.Operator.
+func (s *Session) SplitAt(relation string, values []types.Datum, of []types.Type) (int64, error) {
+	c, err := s.cluster()
+	if err != nil {
+		return 0, err
+	}
+	snap, err := s.snapshot(s.ctx)
+	if err != nil {
+		return 0, err
+	}
+	t, err := s.namedRelation(snap, relation)
+	if err != nil {
+		return 0, err
+	}
+	if t.Virtual || t.Kind != 'r' || t.Primary() == nil {
+		return 0, pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a table", t.Name)
+	}
+	ix, err := rowenc.ForIndex(t, t.Primary())
+	if err != nil {
+		return 0, err
+	}
+	if len(values) > ix.KeyColumns() {
+		return 0, pgerr.New(pgerr.InvalidParameterValue, "%d values given, the primary key of \"%s\" has %d columns", len(values), t.Name, ix.KeyColumns())
+	}
+	key := ix.Prefix().Clone()
+	for i, d := range values {
+		col := ix.ColumnType(i)
+		if of[i].OID != col.OID {
+			// As if it had been written as a literal.
+			env := s.fnctx.TextEnv()
+			if d, err = types.ParseText(col, types.AppendDatumText(nil, of[i], d, env), env); err != nil {
+				return 0, err
+			}
+		}
+		if key, err = ix.AppendColumn(key, i, d); err != nil {
+			return 0, err
+		}
+	}
+	id, err := c.SplitAt(s.ctx, key)
+	return int64(id), err
+}
+
+// TransferLeader implements builtin.Operator.
+func (s *Session) TransferLeader(rangeID, node int64) error {
+	c, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	return c.TransferLeader(s.ctx, kv.RangeID(rangeID), kv.NodeID(node))
+}
+
+// namedRelation looks a relation up by a name as a person writes it: name, schema.name, with quotes where needed.
+func (s *Session) namedRelation(snap catalog.Snapshot, name string) (*catalog.Table, error) {
+	parts := splitName(name)
+	schemas := s.SearchPath()
+	if len(parts) == 2 {
+		schemas = parts[:1]
+	}
+	if len(parts) == 1 || len(parts) == 2 {
+		for _, sc := range schemas {
+			if t, ok := snap.Table(sc, parts[len(parts)-1]); ok {
+				return t, nil
+			}
+		}
+	}
+	return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s\" does not exist", name)
+}
+
+// splitName takes a qualified name apart; unquoted parts are folded to lower case.
+func splitName(name string) []string {
+	var parts []string
+	var b strings.Builder
+	quoted := false
+	for i := 0; i < len(name); i++ {
+		switch c := name[i]; {
+		case c == '"' && quoted && i+1 < len(name) && name[i+1] == '"':
+			b.WriteByte('"')
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == '.' && !quoted:
+			parts = append(parts, b.String())
+			b.Reset()
+		case !quoted && c >= 'A' && c <= 'Z':
+			b.WriteByte(c + 'a' - 'A')
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return append(parts, b.String())
+}
