@@ -1,0 +1,81 @@
+package replica
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+func sampleCommands() []command {
+	d := &kv.RangeDescriptor{RangeID: 3, StartKey: keys.TableMin, EndKey: keys.Max, NextReplicaID: 4, Generation: 9,
+		Replicas: []kv.Replica{{NodeID: 1, StoreID: 1, ReplicaID: 1}, {NodeID: 2, StoreID: 2, ReplicaID: 3, Type: kv.Learner}}}
+	ts := hlc.Timestamp{WallTime: 77, Logical: 1}
+	return []command{
+		{id: 1, batch: []byte("batch")},
+		{id: 1 << 63, closed: ts, gc: ts.Next(), maxWrite: ts.Next().Next(), stats: kv.Stats{LiveRows: -1, Bytes: 1 << 40}},
+		{id: 5, desc: d},
+		{id: 6, desc: d, right: d, rightStats: kv.Stats{Versions: 7}},
+		{id: 7, checksum: true},
+	}
+}
+
+func TestCommandRoundTrip(t *testing.T) {
+	for _, c := range sampleCommands() {
+		b := c.append(nil)
+		var got command
+		require.NoError(t, got.decode(b))
+		if len(got.batch) == 0 {
+			got.batch = c.batch
+		}
+		require.Equal(t, c, got)
+		b[0] = 2
+		require.Error(t, got.decode(b))
+	}
+}
+
+func FuzzCommand(f *testing.F) {
+	for _, c := range sampleCommands() {
+		f.Add(c.append(nil))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var c, again command
+		if c.decode(b) != nil {
+			return
+		}
+		require.NoError(t, again.decode(c.append(nil)))
+		require.Equal(t, c, again)
+	})
+}
+
+func TestClosedTracker(t *testing.T) {
+	var c closedTracker
+	at := func(ms int64) hlc.Timestamp { return hlc.Timestamp{WallTime: ms * 1e6} }
+	require.True(t, c.closed().IsEmpty())
+	a := c.begin(at(1000))
+	require.Equal(t, at(1000), c.closed())
+	b := c.begin(at(1050)) // near enough to share the floor
+	require.Equal(t, at(1000), b.floor)
+	d := c.begin(at(2000))
+	require.Equal(t, at(1000), c.closed(), "writes above 1000 are under way")
+	c.end(a)
+	require.Equal(t, at(1000), c.closed())
+	c.end(b)
+	require.Equal(t, at(2000), c.closed())
+	c.end(d)
+	c.begin(at(1500))
+	require.Equal(t, at(2000), c.closed(), "never backwards")
+}
+
+func TestQuorumEnd(t *testing.T) {
+	at := func(n int64) hlc.Timestamp { return hlc.Timestamp{WallTime: n} }
+	require.Equal(t, hlc.Timestamp{}, quorumEnd(nil))
+	require.Equal(t, hlc.Max, quorumEnd([]hlc.Timestamp{hlc.Max}))
+	require.Equal(t, at(5), quorumEnd([]hlc.Timestamp{hlc.Max, at(5)}))
+	require.Equal(t, at(9), quorumEnd([]hlc.Timestamp{at(5), hlc.Max, at(9)}))
+	require.Equal(t, at(3), quorumEnd([]hlc.Timestamp{at(3), at(1), hlc.Max, at(5)}))
+	require.Equal(t, at(5), quorumEnd([]hlc.Timestamp{at(3), at(1), hlc.Max, at(5), at(7)}))
+}
