@@ -116,7 +116,7 @@ func TestTypesRoundTrip(t *testing.T) {
 			require.Equal(t, stamp.Format(time.RFC3339Nano), v.ts.Time.UTC().Format(time.RFC3339Nano))
 			require.True(t, stamp.Equal(v.tz.Time), "%v", v.tz.Time)
 			require.Contains(t, v.iv.String, "3 day")
-			require.True(t, strings.HasPrefix(v.tm.String, "12:34:56.5"), v.tm.String)
+			require.True(t, strings.Contains(v.tm.String, "12:34:56.5"), v.tm.String)
 		}
 		// By a literal (one round in text for lib/pq, prepared and binary for pgx) and by a parameter.
 		check(db.QueryRow("select " + columns + " from types where id = 1"))
