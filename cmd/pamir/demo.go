@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -60,7 +61,7 @@ func runDemo(out io.Writer, o demoOptions) (err error) {
 		}
 		defer os.RemoveAll(dir)
 	}
-	log := logger(slog.LevelWarn)
+	log := logger(slog.LevelError)
 	slog.SetDefault(log)
 	fmt.Fprintf(out, "Starting %d nodes in %s ...\n", o.nodes, dir)
 	d := demo{opts: o, dir: dir, log: log}
@@ -232,6 +233,18 @@ func (d *demo) shell(psql, dsn string) error {
 	return err
 }
 
+func sampleAccounts(n int) string {
+	var b strings.Builder
+	b.WriteString("INSERT INTO accounts (id, owner, balance) VALUES ")
+	for i := 1; i <= n; i++ {
+		if i > 1 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, "(%d, 'owner %d', 100)", i, i)
+	}
+	return b.String()
+}
+
 var sampleStatements = []string{
 	`CREATE TABLE peaks (name text PRIMARY KEY, mountains text NOT NULL, height_m int4 NOT NULL, first_ascent date)`,
 	`INSERT INTO peaks VALUES
@@ -244,6 +257,6 @@ var sampleStatements = []string{
 		('Tirich Mir', 'Hindu Kush', 7708, '1950-07-21'), ('Noshaq', 'Hindu Kush', 7492, '1960-08-17'),
 		('Jengish Chokusu', 'Tian Shan', 7439, '1956-08-30'), ('Khan Tengri', 'Tian Shan', 7010, '1931-09-11')`,
 	`CREATE TABLE accounts (id int8 PRIMARY KEY, owner text NOT NULL, balance numeric(12,2) NOT NULL DEFAULT 0)`,
-	`INSERT INTO accounts SELECT i, 'owner ' || i, 100 FROM generate_series(1, 1000) AS g(i)`,
+	sampleAccounts(1000),
 	`SELECT pamir.split_at('accounts', 250), pamir.split_at('accounts', 500), pamir.split_at('accounts', 750)`,
 }

@@ -21,6 +21,8 @@ type placementState struct {
 	at       time.Time // of the last plan; guarded by mu
 	findings []string  // guarded by mu
 	recent   []string  // operators, newest last; guarded by mu
+	// busy are the ranges with an operator under way; guarded by mu.
+	busy map[kv.RangeID]bool
 	// backoff keeps a range whose last change failed from being tried at every tick; guarded by mu.
 	backoff map[kv.RangeID]time.Time
 }
@@ -37,7 +39,7 @@ func (n *Node) startPlacement() {
 	if n.cfg.NoPlacement {
 		return
 	}
-	n.placement.backoff = map[kv.RangeID]time.Time{}
+	n.placement.backoff, n.placement.busy = map[kv.RangeID]time.Time{}, map[kv.RangeID]bool{}
 	n.background(func(ctx context.Context) {
 		every(ctx, n.cfg.PlacementInterval, func() {
 			if ctx.Err() != nil {
@@ -55,53 +57,64 @@ func (n *Node) startPlacement() {
 	})
 }
 
-// place makes one plan and carries it out.
+// place makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
+// range counts as changing meanwhile.
 func (n *Node) place(ctx context.Context) {
-	snap, descs := n.snapshot(ctx)
-	res := placement.Plan(snap, *n.cfg.Rules)
 	p := &n.placement
+	snap, descs := n.snapshot(ctx)
+	rules := *n.cfg.Rules
 	p.mu.Lock()
+	for i := range snap.Ranges {
+		if p.busy[kv.RangeID(snap.Ranges[i].ID)] {
+			snap.Ranges[i].Changing = true
+			rules.MaxReplicaChanges--
+		}
+	}
+	p.mu.Unlock()
+	res := placement.Plan(snap, rules)
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.at = time.Now()
 	p.findings = p.findings[:0]
 	for _, f := range res.Findings {
 		p.findings = append(p.findings, fmt.Sprintf("r%d: %s", f.Range, f.Why))
 	}
-	p.mu.Unlock()
-	var wg sync.WaitGroup
 	for _, op := range res.Operators {
 		id := kv.RangeID(op.Range)
-		p.mu.Lock()
-		wait := time.Now().Before(p.backoff[id])
-		p.mu.Unlock()
-		if wait {
+		if p.busy[id] || time.Now().Before(p.backoff[id]) {
 			continue
 		}
-		// Operators of one plan touch different ranges, and there are few of them.
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			err := n.carryOut(ctx, op, descs)
-			p.mu.Lock()
-			defer p.mu.Unlock()
-			line := op.String()
-			if err != nil {
-				line += ": " + err.Error()
-				p.backoff[id] = time.Now().Add(failedChangePause)
-			} else {
-				delete(p.backoff, id)
-			}
-			p.recent = append(p.recent, line)
-			if len(p.recent) > maxRecentOperators {
-				p.recent = p.recent[len(p.recent)-maxRecentOperators:]
-			}
-			if err != nil && ctx.Err() == nil {
-				n.log.Warn("placement: operator failed", "op", op.String(), "err", err)
-			} else {
-				n.log.Info("placement", "op", op.String())
-			}
-		}()
+		p.busy[id] = true
+		n.background(func(ctx context.Context) {
+			err := n.carryOut(ctx, op, descs[id])
+			n.finished(ctx, op, err)
+		})
 	}
-	wg.Wait()
+}
+
+// finished notes the outcome of an operator.
+func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
+	p, id := &n.placement, kv.RangeID(op.Range)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.busy, id)
+	line := op.String()
+	if err != nil {
+		line += ": " + err.Error()
+		p.backoff[id] = time.Now().Add(failedChangePause)
+	} else {
+		delete(p.backoff, id)
+	}
+	p.recent = append(p.recent, line)
+	if len(p.recent) > maxRecentOperators {
+		p.recent = p.recent[len(p.recent)-maxRecentOperators:]
+	}
+	switch {
+	case err == nil:
+		n.log.Info("placement", "op", op.String())
+	case ctx.Err() == nil:
+		n.log.Warn("placement: operator failed", "op", op.String(), "err", err)
+	}
 }
 
 // snapshot translates what the cluster reports into the planner's terms.
@@ -135,8 +148,8 @@ func (n *Node) snapshot(ctx context.Context) (placement.Snapshot, map[kv.RangeID
 	return snap, descs
 }
 
-func (n *Node) carryOut(ctx context.Context, op placement.Operator, descs map[kv.RangeID]*kv.RangeDescriptor) error {
-	d := descs[kv.RangeID(op.Range)]
+// carryOut does what an operator says, to the range as d describes it.
+func (n *Node) carryOut(ctx context.Context, op placement.Operator, d *kv.RangeDescriptor) error {
 	req := &kv.BatchRequest{RangeID: d.RangeID}
 	timeout := changeTimeout
 	if op.Kind == placement.TransferLeader {

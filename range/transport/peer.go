@@ -103,7 +103,7 @@ func (p *peer) failed(stream string, err error) {
 	}
 	old := p.lastErr.Swap(&msg)
 	p.t.cfg.Metrics.broken.Inc()
-	if old == nil || *old != msg || p.errLog.allow() {
+	if old == nil || *old != msg || p.errLog.allow(5*time.Minute) {
 		p.t.cfg.Log.Warn("connection to peer", "node", p.id, "addr", p.addr, "stream", stream, "err", msg)
 	}
 }

@@ -255,7 +255,7 @@ func (t *Transport) dial(addr string) (*grpc.ClientConn, error) {
 func (t *Transport) believe(ts hlc.Timestamp, from kv.NodeID) bool {
 	if off := t.cfg.Clock.Offset(ts); off > t.cfg.Clock.MaxOffset() {
 		t.cfg.Metrics.badClock.Inc()
-		if p := t.peer(from); p != nil && p.badClock.allow() {
+		if p := t.peer(from); p != nil && p.badClock.allow(10*time.Second) {
 			t.cfg.Log.Error("clock reading of a peer is ahead by more than --max-offset; its messages are not delivered",
 				"node", from, "ahead", off, "max_offset", t.cfg.Clock.MaxOffset())
 		}
@@ -273,13 +273,13 @@ func (t *Transport) link(to kv.NodeID, kind Kind) (drop bool, delay time.Duratio
 	return t.cfg.Faults.Link(t.id.Load().NodeID, to, kind)
 }
 
-// rateLimit lets one event through every ten seconds.
+// rateLimit lets one event through in a while.
 type rateLimit struct{ last atomic.Int64 }
 
-func (r *rateLimit) allow() bool {
+func (r *rateLimit) allow(every time.Duration) bool {
 	now := monotonic()
 	last := r.last.Load()
-	return (last == 0 || now-last > int64(10*time.Second)) && r.last.CompareAndSwap(last, now)
+	return (last == 0 || now-last > int64(every)) && r.last.CompareAndSwap(last, now)
 }
 
 var processStart = time.Now()
