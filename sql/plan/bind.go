@@ -80,6 +80,8 @@ type subquery struct {
 type outCol struct {
 	name string
 	id   colID
+	// pos is where its expression was written.
+	pos int
 }
 
 func newBinder(cat catalog.Snapshot, env *Env) *binder {

@@ -237,11 +237,7 @@ func (b *binder) insertSelect(q *query, c *change, s *ast.Insert, targets, posit
 		if s.Override == 'u' && col.Identity != 0 {
 			continue
 		}
-		pos := 0
-		if i < len(s.Query.Targets) {
-			pos = s.Query.Targets[i].Pos
-		}
-		given[ord] = b.coerceAssign(b.leaf(r, oc.id), col.Type, col.Name, pos)
+		given[ord] = b.coerceAssign(b.leaf(r, oc.id), col.Type, col.Name, oc.pos)
 	}
 	p := &projectRel{in: r}
 	for i, e := range b.complete(c, given) {
@@ -500,7 +496,7 @@ func (b *binder) changeInput(q *query, c *change, scan *scanRel, it *nsItem, fro
 		q.clause = clFrom
 		other, items := b.tableExpr(q, te)
 		for _, o := range items {
-			b.checkDuplicate(saved, o, tablePos(te))
+			b.checkDuplicate(saved, o)
 		}
 		q.items = append(saved, items...)
 		r = crossJoin(r, other)
@@ -555,7 +551,7 @@ func (b *binder) dmlCTE(d *cteDef, c *change) {
 	for _, t := range c.returning {
 		id := b.newCol(colMeta{name: t.name, typ: t.e.Type()})
 		r.cols = append(r.cols, id)
-		d.cols = append(d.cols, outCol{t.name, id})
+		d.cols = append(d.cols, outCol{name: t.name, id: id})
 	}
 	d.rel = r
 }

@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
@@ -43,6 +44,20 @@ func (b *binder) made(e expr.Expr, err error, pos int, args ...expr.Expr) expr.E
 	return e
 }
 
+// mismatch is where the first argument stands whose type does not go with those before it; pos if there is none.
+func (b *binder) mismatch(context string, args []expr.Expr, from []ast.Expr, pos int) int {
+	for i := 1; i < len(args); i++ {
+		ts := make([]types.OID, i+1)
+		for k := range ts {
+			ts[k] = args[k].Type().OID
+		}
+		if _, err := builtin.SelectCommonType(context, ts); err != nil {
+			return startPos(from[i])
+		}
+	}
+	return pos
+}
+
 // expr binds a scalar expression.
 func (b *binder) expr(q *query, e ast.Expr) expr.Expr {
 	switch e := e.(type) {
@@ -74,11 +89,11 @@ func (b *binder) expr(q *query, e ast.Expr) expr.Expr {
 	case *ast.Coalesce:
 		args := b.exprs(q, e.Args)
 		x, err := expr.MakeCoalesce(args)
-		return b.made(x, err, e.Pos, args...)
+		return b.made(x, err, b.mismatch("COALESCE", args, e.Args, e.Pos), args...)
 	case *ast.MinMax:
 		args := b.exprs(q, e.Args)
 		x, err := expr.MakeMinMax(args, e.Least)
-		return b.made(x, err, e.Pos, args...)
+		return b.made(x, err, b.mismatch("GREATEST", args, e.Args, e.Pos), args...)
 	case *ast.NullIf:
 		l, r := b.expr(q, e.Left), b.expr(q, e.Right)
 		x, err := expr.MakeNullIf(l, r)
@@ -98,7 +113,7 @@ func (b *binder) expr(q *query, e ast.Expr) expr.Expr {
 	case *ast.Array:
 		elems := b.exprs(q, e.Elems)
 		x, err := expr.MakeArray(elems)
-		return b.made(x, err, e.Pos, elems...)
+		return b.made(x, err, b.mismatch("ARRAY", elems, e.Elems, e.Pos), elems...)
 	case *ast.Row:
 		return b.row(q, e)
 	case *ast.Indirection:
@@ -107,6 +122,13 @@ func (b *binder) expr(q *query, e ast.Expr) expr.Expr {
 		return b.sqlValue(e)
 	case *ast.Collate:
 		x := b.expr(q, e.Arg)
+		switch t := x.Type(); t.OID {
+		case types.TextOID, types.VarcharOID, types.BpcharOID, types.NameOID, types.UnknownOID:
+		default:
+			if elem := types.ElemOf(t.OID); elem != types.TextOID && elem != types.VarcharOID && elem != types.BpcharOID {
+				b.fail(e.Pos, pgerr.DatatypeMismatch, "collations are not supported by type %s", types.FormatType(t))
+			}
+		}
 		switch name := e.Name[len(e.Name)-1]; name {
 		case "C", "POSIX", "default", "ucs_basic":
 			return x
@@ -402,7 +424,9 @@ func (b *binder) in(q *query, e *ast.In) expr.Expr {
 		for _, item := range e.List {
 			rr, ok := item.(*ast.Row)
 			if !ok {
-				b.fail(startPos(item), pgerr.SyntaxError, "unequal number of entries in row expressions")
+				x := b.expr(q, item)
+				b.throw(pgerr.New(pgerr.UndefinedFunction, "operator does not exist: record = %s", types.FormatType(x.Type())).At(e.Pos).
+					WithHint("No operator matches the given name and argument types. You might need to add explicit type casts."))
 			}
 			out = append(out, b.rowCompare("=", l, b.exprs(q, rr.Args), e.Pos))
 		}
@@ -576,7 +600,7 @@ func (b *binder) quantified(q *query, e *ast.Sublink, s *expr.Subplan, r rel, co
 	}
 	s.Left, s.Fn = call.Args[0], call.Fn
 	r, ids := b.conform(r, cols, []expr.Expr{call.Args[1]})
-	return r, []outCol{{cols[0].name, ids[0]}}
+	return r, []outCol{{name: cols[0].name, id: ids[0]}}
 }
 
 // rowQuantified is (a, b) IN (subquery): the rows that might match are filtered inside, and
@@ -600,5 +624,5 @@ func (b *binder) rowQuantified(q *query, e *ast.Sublink, s *expr.Subplan, row *a
 	eq, err := expr.MakeOp("=", s.Left, b.col(id))
 	b.check(err, e.Pos)
 	s.Fn = eq.(*expr.Call).Fn
-	return &projectRel{in: r, items: []projItem{{id, cond}}}, []outCol{{"?column?", id}}
+	return &projectRel{in: r, items: []projItem{{id, cond}}}, []outCol{{name: "?column?", id: id}}
 }

@@ -18,7 +18,7 @@ func (b *binder) from(q *query, list []ast.TableExpr) rel {
 	for _, te := range list {
 		r, items := b.tableExpr(q, te)
 		for _, it := range items {
-			b.checkDuplicate(q.items, it, tablePos(te))
+			b.checkDuplicate(q.items, it)
 		}
 		q.items = append(q.items, items...)
 		out = crossJoin(out, r)
@@ -44,16 +44,6 @@ func refersTo(right, left rel) bool {
 		return false
 	}
 	return setOf(left.outs()...).hasAny(free)
-}
-
-func tablePos(te ast.TableExpr) int {
-	switch t := te.(type) {
-	case *ast.TableName:
-		return t.Pos
-	case *ast.Derived:
-		return 0
-	}
-	return 0
 }
 
 // tableExpr binds one item of FROM. The items it returns are what it makes visible.
@@ -118,7 +108,7 @@ func (b *binder) scanOf(q *query, t *ast.TableName, tab *catalog.Table, schema s
 		it.cols = append(it.cols, nsCol{name: name, id: id})
 	}
 	if len(names) > visible {
-		b.fail(t.Pos, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, visible, len(names))
+		b.fail(0, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, visible, len(names))
 	}
 	return scan, it
 }
@@ -174,7 +164,7 @@ func (b *binder) view(q *query, t *ast.TableName, tab *catalog.Table, schema str
 		k++
 	}
 	if len(names) > k {
-		b.fail(t.Pos, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, k, len(names))
+		b.fail(0, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, k, len(names))
 	}
 	return proj, []*nsItem{it}
 }
@@ -188,16 +178,9 @@ func subLevel(q *query, lateral bool) *query {
 }
 
 func (b *binder) derived(q *query, t *ast.Derived) (rel, []*nsItem) {
-	if t.Alias == nil {
-		what, example := "subquery", "(SELECT ...)"
-		if t.Query.Values != nil {
-			what, example = "VALUES", "(VALUES ...)"
-		}
-		b.throw(pgerr.New(pgerr.SyntaxError, "%s in FROM must have an alias", what).At(t.Pos).
-			WithHint("For example, FROM %s [AS] foo.", example))
-	}
+	// A subquery without an alias is allowed, as it is since PostgreSQL 16.
 	r, cols := b.selectQuery(subLevel(q, t.Lateral), t.Query, true)
-	it := b.itemFor(q, t.Alias, cols, t.Pos)
+	it := b.itemFor(t.Alias, cols)
 	return b.relevel(q, r, it, cols), []*nsItem{it}
 }
 
@@ -215,7 +198,7 @@ func (b *binder) relevel(q *query, r rel, it *nsItem, cols []outCol) rel {
 }
 
 // itemFor makes the item of a derived table.
-func (b *binder) itemFor(q *query, alias *ast.Alias, cols []outCol, pos int) *nsItem {
+func (b *binder) itemFor(alias *ast.Alias, cols []outCol) *nsItem {
 	b.rels++
 	it := &nsItem{relVisible: true, colsVisible: true}
 	var names []string
@@ -223,7 +206,7 @@ func (b *binder) itemFor(q *query, alias *ast.Alias, cols []outCol, pos int) *ns
 		it.name, names = alias.Name, alias.Columns
 	}
 	if len(names) > len(cols) {
-		b.fail(pos, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, len(cols), len(names))
+		b.fail(0, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, len(cols), len(names))
 	}
 	for i, c := range cols {
 		name := c.name
@@ -273,7 +256,7 @@ func (b *binder) funcTable(q *query, t *ast.FuncTable) (rel, []*nsItem) {
 			b.unsupported(t.Pos, "WITH ORDINALITY of this expression")
 		}
 		id := b.newCol(colMeta{name: name, typ: e.Type(), level: q})
-		it := b.itemFor(q, t.Alias, []outCol{{name, id}}, t.Pos)
+		it := b.itemFor(t.Alias, []outCol{{name: name, id: id}})
 		if it.name == "" {
 			it.name = name
 		}
@@ -312,9 +295,9 @@ func (b *binder) funcTable(q *query, t *ast.FuncTable) (rel, []*nsItem) {
 	for i := range ts {
 		id := b.newCol(colMeta{name: names[i], typ: ts[i], level: q, alias: name})
 		r.cols = append(r.cols, id)
-		cols = append(cols, outCol{names[i], id})
+		cols = append(cols, outCol{name: names[i], id: id})
 	}
-	it := b.itemFor(q, t.Alias, cols, t.Pos)
+	it := b.itemFor(t.Alias, cols)
 	if it.name == "" {
 		it.name = name
 	}
@@ -331,7 +314,7 @@ func (b *binder) join(q *query, t *ast.Join) (rel, []*nsItem) {
 	right, rits := b.tableExpr(q, t.Right)
 	q.items = saved
 	for _, it := range rits {
-		b.checkDuplicate(lits, it, tablePos(t.Right))
+		b.checkDuplicate(lits, it)
 	}
 	j := &joinRel{left: left, right: right, lateral: refersTo(right, left)}
 	switch t.Kind {

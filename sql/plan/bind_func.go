@@ -72,6 +72,9 @@ func (b *binder) funcCall(q *query, e *ast.FuncCall) expr.Expr {
 	schema, name := b.splitName(e.Name, e.Pos)
 	agg, win, set := kinds(name)
 	if !agg && !win && !set {
+		args, opt := b.callArgs(q, e)
+		x, err := expr.MakeCall(schema, name, args, opt)
+		x = b.made(x, err, e.Pos, args...)
 		switch {
 		case e.Star:
 			b.throw(pgerr.New(pgerr.WrongObjectType, "%s(*) specified, but %s is not an aggregate function", name, name).At(e.Pos))
@@ -84,13 +87,9 @@ func (b *binder) funcCall(q *query, e *ast.FuncCall) expr.Expr {
 		case e.Filter != nil:
 			b.throw(pgerr.New(pgerr.WrongObjectType, "FILTER specified, but %s is not an aggregate function", name).At(e.Pos))
 		case e.Over != nil:
-			args, _ := b.callArgs(q, e)
-			_ = args
 			b.throw(pgerr.New(pgerr.WrongObjectType, "OVER specified, but %s is not a window function nor an aggregate function", name).At(e.Pos))
 		}
-		args, opt := b.callArgs(q, e)
-		x, err := expr.MakeCall(schema, name, args, opt)
-		return b.made(x, err, e.Pos, args...)
+		return x
 	}
 	if (agg || win) && !set {
 		if e.Over != nil {
@@ -145,7 +144,7 @@ func (b *binder) aggregateCall(q *query, e *ast.FuncCall) expr.Expr {
 	fn, call.Args, call.T = b.resolveCall(q, e)
 	call.Fn = fn
 	if fn.Kind == 'w' {
-		b.fail(e.Pos, pgerr.WindowingError, "window function %s requires an OVER clause", name)
+		b.fail(e.Pos, pgerr.WrongObjectType, "window function %s requires an OVER clause", name)
 	}
 	if !builtin.CanAggregate(fn) {
 		b.unsupported(e.Pos, "aggregate function %s", name)
@@ -167,13 +166,13 @@ func (b *binder) aggregateCall(q *query, e *ast.FuncCall) expr.Expr {
 		for _, a := range call.Args {
 			b.needEquality(a, e.Pos)
 		}
-		for _, k := range call.OrderBy {
+		for i, k := range call.OrderBy {
 			found := false
 			for _, a := range call.Args {
 				found = found || expr.Equal(a, k.Expr)
 			}
 			if !found {
-				b.fail(e.Pos, pgerr.InvalidColumnReference, "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list")
+				b.fail(startPos(e.OrderBy[i].Expr), pgerr.InvalidColumnReference, "in an aggregate with DISTINCT, ORDER BY expressions must appear in argument list")
 			}
 		}
 	}

@@ -90,7 +90,7 @@ func (b *binder) simpleSelect(q *query, s *ast.Select, resolve bool) (rel, []out
 	r = proj
 	cols := make([]outCol, visible)
 	for i := range cols {
-		cols[i] = outCol{targets[i].name, targets[i].id}
+		cols[i] = outCol{targets[i].name, targets[i].id, targets[i].pos}
 	}
 	sort := func() {
 		if len(keys) == 0 {

@@ -100,7 +100,7 @@ func (b *binder) unite(op byte, all bool, l rel, lcols []outCol, r rel, rcols []
 		}
 		id := b.newCol(colMeta{name: lcols[i].name, typ: t})
 		out.cols = append(out.cols, id)
-		cols = append(cols, outCol{lcols[i].name, id})
+		cols = append(cols, outCol{name: lcols[i].name, id: id})
 	}
 	out.left, out.lcols = b.conform(l, lcols, lx)
 	out.right, out.rcol = b.conform(r, rcols, rx)
@@ -186,7 +186,7 @@ func (b *binder) values(q *query, s *ast.Select, resolve bool) (rel, []outCol) {
 		name := "column" + strconv.Itoa(i+1)
 		id := b.newCol(colMeta{name: name, typ: t})
 		out.cols = append(out.cols, id)
-		cols = append(cols, outCol{name, id})
+		cols = append(cols, outCol{name: name, id: id})
 		for k := range es {
 			out.rows[k] = append(out.rows[k], es[k])
 		}

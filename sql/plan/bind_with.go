@@ -166,7 +166,7 @@ func (b *binder) cteRef(d *cteDef, t *ast.TableName) (rel, []*nsItem) {
 		it.name, names = t.Alias.Name, t.Alias.Columns
 	}
 	if len(names) > len(d.cols) {
-		b.fail(t.Pos, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, len(d.cols), len(names))
+		b.fail(0, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, len(d.cols), len(names))
 	}
 	for i, c := range d.cols {
 		m := b.cols[c.id]

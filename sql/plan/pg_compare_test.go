@@ -3,6 +3,7 @@ package plan
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -30,6 +31,8 @@ func TestErrorsAreThoseOfPostgreSQL(t *testing.T) {
 	_, err = conn.Exec(ctx, "drop schema if exists pamir_plan cascade; create schema pamir_plan; set search_path = pamir_plan").ReadAll()
 	require.NoError(t, err)
 	cat := newTestCatalog()
+	var diffs []string
+	note := func(format string, args ...any) { diffs = append(diffs, fmt.Sprintf(format, args...)) }
 	datadriven.RunTest(t, "testdata/errors", func(t *testing.T, d *datadriven.TestData) string {
 		if d.Cmd == "define" {
 			require.NoError(t, cat.define(d.Input))
@@ -50,19 +53,22 @@ func TestErrorsAreThoseOfPostgreSQL(t *testing.T) {
 		var pe *pgconn.PgError
 		if !errors.As(perr, &pe) {
 			if ours != nil {
-				t.Errorf("%s\n PostgreSQL takes it; Pamir: %s at %d: %s", d.Input, ours.Code, ours.Position, ours.Message)
+				note("%s\n PostgreSQL takes it; Pamir: %s at %d: %s", d.Input, ours.Code, ours.Position, ours.Message)
 			}
 			return d.Expected
 		}
 		if ours == nil {
-			t.Errorf("%s\n PostgreSQL: %s at %d: %s\n Pamir takes it", d.Input, pe.Code, pe.Position, pe.Message)
+			note("%s\n PostgreSQL: %s at %d: %s\n Pamir takes it", d.Input, pe.Code, pe.Position, pe.Message)
 			return d.Expected
 		}
 		hint := strings.ReplaceAll(pe.Hint, "pamir_plan.", "")
 		if pe.Code != ours.Code || pe.Message != ours.Message || int(pe.Position) != ours.Position || hint != ours.Hint {
-			t.Errorf("%s\n PostgreSQL: %s at %d: %s [%s]\n Pamir:      %s at %d: %s [%s]", d.Input, pe.Code, pe.Position, pe.Message, hint,
+			note("%s\n PostgreSQL: %s at %d: %s [%s]\n Pamir:      %s at %d: %s [%s]", d.Input, pe.Code, pe.Position, pe.Message, hint,
 				ours.Code, ours.Position, ours.Message, ours.Hint)
 		}
 		return d.Expected
 	})
+	for _, d := range diffs {
+		t.Error(d)
+	}
 }

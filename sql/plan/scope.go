@@ -140,6 +140,9 @@ func (b *binder) item(q *query, schema, name string, pos int) *nsItem {
 
 // qualified resolves t.a and s.t.a.
 func (b *binder) qualified(q *query, names []string, pos int) expr.Expr {
+	if len(names) > 4 {
+		b.fail(pos, pgerr.SyntaxError, "improper qualified name (too many dotted names): %s", joinNames(names))
+	}
 	name := names[len(names)-1]
 	it := b.itemOf(q, names[:len(names)-1], pos)
 	var found *nsCol
@@ -164,14 +167,14 @@ func (b *binder) qualified(q *query, names []string, pos int) expr.Expr {
 
 // itemOf finds the relation that a qualified name starts with, or fails as PostgreSQL does.
 func (b *binder) itemOf(q *query, names []string, pos int) *nsItem {
+	if len(names) > 3 {
+		b.fail(pos, pgerr.SyntaxError, "improper qualified name (too many dotted names): %s", joinNames(names))
+	}
 	if len(names) == 3 {
 		if names[0] != b.env.Database {
 			b.fail(pos, pgerr.FeatureNotSupported, "cross-database references are not implemented: %s", joinNames(names))
 		}
 		names = names[1:]
-	}
-	if len(names) > 2 {
-		b.fail(pos, pgerr.SyntaxError, "improper qualified name (too many dotted names): %s", joinNames(names))
 	}
 	schema, name := "", names[len(names)-1]
 	if len(names) == 2 {
@@ -250,8 +253,11 @@ func (b *binder) columnHint(q *query, alias, name string, err *pgerr.Error) {
 						err.WithHint("There is a column named \"%s\" in table \"%s\", but it cannot be referenced from this part of the query.", name, it.name)
 						return
 					}
-					d := distance(name, c.name, 3) + penalty
-					if d > 3 || d > len(name)/2 {
+					d := distance(name, c.name, 3)
+					if d > len(name)/2 {
+						continue
+					}
+					if d += penalty; d > 3 {
 						continue
 					}
 					g := &guess{it.name, c.name}
@@ -311,13 +317,13 @@ func joinNames(names []string) string {
 }
 
 // checkDuplicate refuses two relations of one name in one FROM.
-func (b *binder) checkDuplicate(items []*nsItem, it *nsItem, pos int) {
+func (b *binder) checkDuplicate(items []*nsItem, it *nsItem) {
 	if it.name == "" || !it.relVisible {
 		return
 	}
 	for _, o := range items {
 		if o.relVisible && o.name == it.name && (o.schema == it.schema || o.schema == "" || it.schema == "") {
-			b.fail(pos, pgerr.DuplicateAlias, "table name \"%s\" specified more than once", it.name)
+			b.fail(0, pgerr.DuplicateAlias, "table name \"%s\" specified more than once", it.name)
 		}
 	}
 }
