@@ -54,6 +54,7 @@ type Store struct {
 	started atomic.Bool
 	closed  atomic.Pointer[kv.Error]
 	fatal   atomic.Pointer[kv.Error]
+	failed  chan struct{} // closed when fatal is set
 
 	peersDirty atomic.Bool
 	work       workQueue
@@ -110,8 +111,10 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Sender != nil {
 		s.SetSender(cfg.Sender)
 	}
-	onFatal := func(err error) {
+	s.failed = make(chan struct{})
+	onFatal := func(err error) { // once
 		s.fatal.Store(kv.AsError(err))
+		close(s.failed)
 		if cfg.OnFatal != nil {
 			cfg.OnFatal(err)
 		}
@@ -218,7 +221,7 @@ func (s *Store) Start(ctx context.Context) error {
 	k := &s.cfg.Knobs
 	s.deps = replica.Deps{
 		Node: s.id.NodeID, Store: s.id.StoreID, Engine: s.eng, Clock: s.clock, Support: &s.support, Owner: (*owner)(s),
-		Budget: s.budget, Log: s.log, Metrics: &s.metrics,
+		Budget: s.budget, Log: s.log, Metrics: &s.metrics, Fatal: s.failed,
 		Locks: concurrency.Config{
 			Clock: s.clock, Holders: s.cfg.Holders, Recoverer: s.cfg.Recoverer, Resolver: resolver{s}, Metrics: &s.lockMetrics,
 		},
@@ -333,17 +336,39 @@ func (s *Store) Close() error {
 	s.support.closing.Store(true)
 	s.cancel()
 	if s.started.Load() {
-		// Replicas first: whoever waits for one of them gets an answer, and the loops end.
-		s.each(func(r *replica.Replica) bool {
-			r.Close()
-			return true
-		})
-		s.sched.Close()
-		s.wg.Wait()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			// Replicas first: whoever waits for one of them gets an answer, and the loops end.
+			s.each(func(r *replica.Replica) bool {
+				r.Close()
+				return true
+			})
+			s.sched.Close()
+			s.wg.Wait()
+		}()
+		failed := false
+		select {
+		case <-ended:
+		case <-s.failed:
+			select {
+			case <-ended:
+			case <-time.After(closeAfterFailure):
+				failed = true
+			}
+		}
+		if failed {
+			// The disk has failed: a goroutine that was writing is stopped for good (engine.Config.OnFatal), and
+			// with it whoever waits for its locks. The process is expected to end.
+			return errors.Join(s.Err(), s.eng.Close())
+		}
 		s.persistFinalClock()
 	}
 	return s.eng.Close()
 }
+
+// closeAfterFailure is how long Close waits for a store whose disk has failed.
+const closeAfterFailure = 2 * time.Second
 
 // each calls f for the replicas until it returns false. f may block; replicas may come and go meanwhile.
 func (s *Store) each(f func(*replica.Replica) bool) {

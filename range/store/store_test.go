@@ -2,15 +2,21 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -134,40 +140,59 @@ func TestSplitUnderWrites(t *testing.T) {
 	require.Equal(t, 7, count)
 }
 
+// contents is what one replica holds at one log position.
+type contents struct {
+	applied uint64
+	sum     string
+}
+
+func (s *Store) contents(ctx context.Context, t *testing.T, id kv.RangeID) (c contents, desc *kv.RangeDescriptor) {
+	snap := s.eng.DB().NewSnapshot()
+	defer snap.Close()
+	desc, err := mvcc.LoadDescriptor(snap, id)
+	require.NoError(t, err)
+	as, ok, err := mvcc.LoadAppliedState(snap, id)
+	require.NoError(t, err)
+	if !ok || desc == nil {
+		return c, nil
+	}
+	c.applied = as.AppliedIndex
+	c.sum, err = mvcc.Checksum(ctx, snap, desc)
+	require.NoError(t, err)
+	stats, err := mvcc.ComputeStats(ctx, snap, desc)
+	require.NoError(t, err)
+	require.Equal(t, stats, as.Stats, "statistics of %s on store %d", desc, s.id.StoreID)
+	return c, desc
+}
+
 // checkReplicas waits until all replicas of all ranges have applied the same, and compares their contents.
 func (c *cluster) checkReplicas(ctx context.Context) {
 	c.t.Helper()
-	want := map[kv.RangeID]string{}
-	for n := range c.nodes {
-		s := c.up(n)
-		if s == nil {
-			continue
-		}
-		for _, st := range s.Ranges() {
-			if st.Descriptor == nil {
-				continue
-			}
-			require.Empty(c.t, st.Stopped)
+	for _, st := range c.waitLeaderStore().Ranges() {
+		var last string
+		require.Eventually(c.t, func() bool {
 			_, lead := c.waitLeader(st.RangeID)
-			if _, ok := lead.Descriptor.ReplicaOn(s.id.StoreID); !ok {
-				continue // it is about to go
+			var first *contents
+			for _, p := range lead.Descriptor.Replicas {
+				s := c.up(p.NodeID)
+				if s == nil {
+					continue
+				}
+				if mine, ok := s.RangeDetail(st.RangeID); ok {
+					require.Empty(c.t, mine.Stopped)
+				}
+				got, d := s.contents(ctx, c.t, st.RangeID)
+				if d == nil || first != nil && first.applied != got.applied {
+					last = fmt.Sprintf("range %d on node %d: %v, %v", st.RangeID, p.NodeID, got, first)
+					return false
+				}
+				if first == nil {
+					first = &got
+				}
+				require.Equal(c.t, *first, got, "replicas of range %d differ", st.RangeID)
 			}
-			require.Eventually(c.t, func() bool {
-				_, lead := c.leaderOf(st.RangeID)
-				mine, _ := s.RangeDetail(st.RangeID)
-				return lead.Applied > 0 && mine.Applied == lead.Applied
-			}, 10*time.Second, 10*time.Millisecond, "replica of range %d on node %d does not catch up", st.RangeID, n)
-			now, _ := s.RangeDetail(st.RangeID)
-			sum, err := mvcc.Checksum(ctx, s.eng.DB(), now.Descriptor)
-			require.NoError(c.t, err)
-			stats, err := mvcc.ComputeStats(ctx, s.eng.DB(), now.Descriptor)
-			require.NoError(c.t, err)
-			require.Equal(c.t, stats, now.Stats, "statistics of range %d on node %d", st.RangeID, n)
-			if w, ok := want[st.RangeID]; ok {
-				require.Equal(c.t, w, sum, "replicas of range %d differ", st.RangeID)
-			}
-			want[st.RangeID] = sum
-		}
+			return true
+		}, 20*time.Second, 10*time.Millisecond, "replicas do not catch up: %s", &last)
 	}
 }
 
@@ -257,4 +282,160 @@ func TestTransferAndDrain(t *testing.T) {
 		require.False(t, st.Serving)
 	}
 	require.NoError(t, c.put(ctx, 1, "y"))
+}
+
+// holdBack keeps everything of the range's group from a node, until the returned function is called.
+func (c *cluster) holdBack(id kv.RangeID, n kv.NodeID) (release func()) {
+	c.setFilter(func(m *RaftMessage) bool { return m.RangeID == id && m.To.NodeID == n })
+	return func() { c.setFilter(nil) }
+}
+
+// A follower hears of the right side before it applies the split: the uninitialised replica is there first.
+func TestSplitMeetsUninitialisedReplica(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	require.NoError(t, c.put(ctx, 9, "x"))
+	c.checkReplicas(ctx)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	late := 1 + s.id.NodeID%3
+	release := c.holdBack(kv.FirstUserRange, late)
+	resp, err := c.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key(5)}}})
+	require.NoError(t, err)
+	right := resp.Responses[0].(*kv.AdminSplitResponse).Right.RangeID
+	require.NoError(t, c.put(ctx, 9, "y"))
+	require.Eventually(t, func() bool {
+		st, ok := c.up(late).RangeDetail(right)
+		return ok && st.Descriptor == nil
+	}, 10*time.Second, time.Millisecond)
+	release()
+	require.Eventually(t, func() bool {
+		st, ok := c.up(late).RangeDetail(right)
+		return ok && st.Descriptor != nil
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, c.put(ctx, 9, "z"))
+	c.checkReplicas(ctx)
+}
+
+// The right side's replica was removed, and made anew, before the split is applied where it was: what the split
+// would put there must go, and the new replica gets its state by snapshot.
+func TestSplitMeetsLaterReplica(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	require.NoError(t, c.put(ctx, 9, "x"))
+	c.checkReplicas(ctx)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	late := 1 + s.id.NodeID%3
+	release := c.holdBack(kv.FirstUserRange, late)
+	resp, err := c.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key(5)}}})
+	require.NoError(t, err)
+	right := resp.Responses[0].(*kv.AdminSplitResponse).Right.RangeID
+	c.changeReplicas(ctx, right, nil, []kv.NodeID{late})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.changeReplicas(ctx, right, []kv.NodeID{late}, nil)
+	}()
+	require.Eventually(t, func() bool {
+		st, ok := c.up(late).RangeDetail(right)
+		return ok && st.Replica.ReplicaID > 3
+	}, 10*time.Second, time.Millisecond)
+	require.NoError(t, c.put(ctx, 9, "y"))
+	release()
+	<-done
+	c.checkReplicas(ctx)
+	st, ok := c.up(late).RangeDetail(right)
+	require.True(t, ok)
+	require.Greater(t, st.Replica.ReplicaID, kv.ReplicaID(3))
+}
+
+// A client that goes away leaves no latch behind, and its write may still come to pass.
+func TestCanceledClient(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	c.setFilter(func(m *RaftMessage) bool {
+		return m.RangeID == kv.FirstUserRange && m.Raft != nil && len(m.Raft.Entries) > 0
+	})
+	short, cancel := context.WithTimeout(ctx, 30*time.Millisecond)
+	_, err := s.Send(short, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.Put{Key: key(1), Value: []byte("y")}}})
+	cancel()
+	require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), "%v", err)
+	c.setFilter(nil)
+	require.NoError(t, c.put(ctx, 1, "z"))
+	v, err := c.get(ctx, 1)
+	require.NoError(t, err)
+	require.Equal(t, "z", v)
+	require.Eventually(t, func() bool { return s.replica(kv.FirstUserRange).Inflight() == 0 }, 10*time.Second, time.Millisecond)
+}
+
+// A disk that fails ends the store; what was acknowledged before is there afterwards.
+func TestDiskFailure(t *testing.T) {
+	for _, ops := range [][]errorfs.OpKind{{errorfs.OpFileSync, errorfs.OpFileSyncData, errorfs.OpFileSyncTo}, {errorfs.OpFileWrite}} {
+		mem := vfs.NewCrashableMem()
+		var broken atomic.Bool
+		fs := errorfs.Wrap(mem, errorfs.InjectorFunc(func(o errorfs.Op) error {
+			if broken.Load() && slices.Contains(ops, o.Kind) && strings.HasSuffix(o.Path, ".log") {
+				return errors.New("the disk is broken")
+			}
+			return nil
+		}))
+		clock := hlc.NewClock(nil, testOffset)
+		fatal := make(chan error, 1)
+		s, err := Open(context.Background(), Config{Dir: "store", FS: fs, Clock: clock, Transport: noTransport{}, Logger: testLogger(1),
+			Knobs: testKnobs, OnFatal: func(err error) { fatal <- err }})
+		require.NoError(t, err)
+		require.NoError(t, s.Bootstrap([16]byte{1}))
+		s.SetSender(localSender{s})
+		require.NoError(t, s.Start(context.Background()))
+		var acked atomic.Int64
+		var wg sync.WaitGroup
+		for w := range 4 {
+			go func() { // not waited for: one of them is stopped for good in the failing write
+				for i := 0; i < 100000; i++ {
+					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+					_, err := s.Send(ctx, benchPut(w*100000+i))
+					cancel()
+					if err != nil && kv.AsError(err).Code.Class() != kv.RetryRouting {
+						return
+					}
+					if err == nil && w == 0 {
+						acked.Store(int64(i))
+					}
+				}
+			}()
+		}
+		time.Sleep(200 * time.Millisecond)
+		broken.Store(true)
+		select {
+		case err := <-fatal:
+			require.Error(t, err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("the store does not notice")
+		}
+		last := acked.Load()
+		require.Positive(t, last)
+		_, err = s.Send(context.Background(), benchPut(1))
+		require.Error(t, err)
+		require.Error(t, s.Close())
+		wg.Wait()
+		after := mem.CrashClone(vfs.CrashCloneCfg{})
+		s, err = Open(context.Background(), Config{Dir: "store", FS: after, Clock: clock, Transport: noTransport{}, Logger: testLogger(1),
+			Knobs: testKnobs, OnFatal: func(error) {}})
+		require.NoError(t, err)
+		s.SetSender(localSender{s})
+		require.NoError(t, s.Start(context.Background()))
+		for _, i := range []int64{0, last / 2, last} {
+			require.Eventually(t, func() bool {
+				resp, err := s.Send(context.Background(), &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.Get{Key: key(int(i))}}})
+				return err == nil && resp.Responses[0].(*kv.GetResponse).Exists
+			}, 5*time.Second, 5*time.Millisecond)
+		}
+		require.NoError(t, s.Close())
+	}
 }

@@ -98,6 +98,8 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 			return nil, nil, e
 		}
 		return left, right, nil
+	case <-r.deps.Fatal:
+		return nil, nil, unknown("the store has failed")
 	case <-ctx.Done():
 		return nil, nil, unknown("ended before the outcome was known: " + ctx.Err().Error())
 	}

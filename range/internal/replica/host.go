@@ -70,6 +70,9 @@ type Deps struct {
 	Locks  concurrency.Config
 	Log    *slog.Logger
 
+	// Fatal is closed when the store cannot go on: whoever waits for it need not any more.
+	Fatal <-chan struct{}
+
 	Metrics *Metrics
 	Knobs   Knobs
 	// Hooks plant bugs, for the tests of the tests.

@@ -174,6 +174,8 @@ func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *propos
 		}
 		resp.Now = r.deps.Clock.Now()
 		return resp, nil
+	case <-r.deps.Fatal:
+		return nil, unknown("the store has failed")
 	case <-ctx.Done():
 		return nil, unknown("the request ended before its outcome was known: " + ctx.Err().Error())
 	}
@@ -224,6 +226,8 @@ func (r *Replica) proposeAndWait(ctx context.Context, cmd *command, b *pebble.Ba
 			return err
 		}
 		return nil
+	case <-r.deps.Fatal:
+		return unknown("the store has failed")
 	case <-ctx.Done():
 		return unknown("ended before the outcome was known: " + ctx.Err().Error())
 	}

@@ -87,3 +87,6 @@ func (r *Replica) Followers() []Follower {
 	}
 	return out
 }
+
+// Inflight returns the bytes of proposals whose outcome is open.
+func (r *Replica) Inflight() int64 { return r.inflight.Load() }
