@@ -174,6 +174,10 @@ func (x *explainer) node(n Node) *explained {
 		} else {
 			e.kind, e.title = "Values Scan", "Values Scan on \"*VALUES*\""
 		}
+		if len(n.Lists) == 0 {
+			set("Result")
+			e.add("One-Time Filter", "false")
+		}
 		for _, l := range n.Lists {
 			x.subplans(e, l...)
 		}

@@ -392,6 +392,9 @@ func (p *physical) project(r *projectRel, w want) *phys {
 }
 
 func (p *physical) filter(r *filterRel, w want) *phys {
+	if never(r.conds) {
+		return p.nothing(r.outs(), w)
+	}
 	iw := want{need: w.need.clone(), order: w.order}
 	needs(iw.need, r.conds...)
 	sel := 1.0

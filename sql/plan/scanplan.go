@@ -19,6 +19,9 @@ const (
 
 // scan plans reading a table: the cheapest index for the conditions, and for the order if one is wanted.
 func (p *physical) scan(r *scanRel, w want) *phys {
+	if never(r.filter) {
+		return p.nothing(r.cols, w)
+	}
 	if r.table.Virtual {
 		return p.virtualScan(r, w)
 	}
@@ -44,6 +47,29 @@ func (p *physical) scan(r *scanRel, w want) *phys {
 		p.b.throw(internal("table \"%s\" has no index to read", r.table.Name))
 	}
 	return best
+}
+
+// never reports whether a constant among conditions keeps every row out.
+func never(conds []expr.Expr) bool {
+	for _, c := range conds {
+		if k, ok := c.(*expr.Const); ok && (k.Value.Null || k.Value.I == 0) {
+			return true
+		}
+	}
+	return false
+}
+
+// nothing plans a relation without rows.
+func (p *physical) nothing(ids []colID, w want) *phys {
+	out := &phys{fixed: setOf(ids...)}
+	for _, id := range ids {
+		if w.need.has(id) {
+			out.cols = append(out.cols, id)
+		}
+	}
+	out.rows = 1
+	out.node = &Values{Props: p.props(out.cols, 1, 0)}
+	return out
 }
 
 // indexScan plans reading one index.

@@ -39,14 +39,18 @@ func (p *physical) analyze(r *scanRel) *analysis {
 	return a
 }
 
-// columnOf sees through relabelling to a column of the scan; -1 if e is none.
+// columnOf sees through relabelling, and casts that keep number and order, to a column of the scan; -1 if e is none.
 func columnOf(e expr.Expr, ords map[colID]int) int {
 	for {
-		c, ok := e.(*expr.Convert)
-		if !ok || c.Via != 'r' || c.T.OID != types.TextOID {
-			break
+		if c, ok := e.(*expr.Convert); ok && c.Via == 'r' && c.T.OID == types.TextOID {
+			e = c.Arg
+			continue
 		}
-		e = c.Arg
+		if c, ok := e.(*expr.Call); ok && c.Cast && len(c.Args) == 1 && widening(c.Args[0].Type().OID, c.T.OID) {
+			e = c.Args[0]
+			continue
+		}
+		break
 	}
 	if c, ok := e.(*expr.Column); ok {
 		if ord, ok := ords[c.Index]; ok {
@@ -67,6 +71,19 @@ func ordering(t types.OID) types.OID {
 		return types.TextOID
 	}
 	return t
+}
+
+// widening reports whether a cast between two types keeps every value.
+func widening(from, to types.OID) bool {
+	switch from {
+	case types.Int2OID:
+		return to == types.Int4OID || to == types.Int8OID
+	case types.Int4OID:
+		return to == types.Int8OID
+	case types.Float4OID:
+		return to == types.Float8OID
+	}
+	return false
 }
 
 func (p *physical) analyzeOne(a *analysis, r *scanRel, ords map[colID]int, e expr.Expr, cond int, exact bool) {
@@ -259,6 +276,10 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 	for _, kc := range ix.Columns {
 		ord := r.table.ColumnByID(kc.Column)
 		cs := a.cols[ord]
+		if span.InArray {
+			m.bounds(p, r, &span, cs, ord, use) // one list, then a range at most
+			break
+		}
 		if c := pick(cs, '='); c != nil {
 			span.Eq, isNull = append(span.Eq, p.final(c.value, nil)), append(isNull, false)
 			use(*c)
@@ -275,10 +296,8 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 			use(*c)
 			m.points *= arrayLen(c.value)
 			m.sel *= math.Min(1, arrayLen(c.value)*p.eqSelectivity(r, ord))
-			m.ordered = false
-			m.exact = ix.Unique || ix.Primary
-			m.exact = m.exact && len(span.Eq) == len(ix.Columns)
-			break
+			m.exact = (ix.Unique || ix.Primary) && len(span.Eq) == len(ix.Columns) && !nulls
+			continue
 		} else {
 			m.bounds(p, r, &span, cs, ord, use)
 			break
@@ -328,12 +347,20 @@ func (m *match) bounds(p *physical, r *scanRel, span *ScanSpan, cs []constraint,
 		}
 		use(c)
 		m.sel *= 0.33
+		m.exact = false
 	}
-	if span.Low != nil && span.High != nil {
-		m.sel *= 0.05 // PostgreSQL's guess for a range closed on both sides: 0.005
+	if span.Low == nil || span.High == nil {
+		return
 	}
-	_ = ord
-	_ = r
+	m.sel *= 0.05 // PostgreSQL's guess for a range closed on both sides: 0.005
+	lo, ok1 := span.Low.Value.(*expr.Const)
+	hi, ok2 := span.High.Value.(*expr.Const)
+	if ok1 && ok2 && ordering(lo.T.OID) == types.Int8OID && ordering(hi.T.OID) == types.Int8OID && !lo.Value.Null && !hi.Value.Null {
+		// Integers between two constants: no more values than that.
+		if n := float64(hi.Value.I) - float64(lo.Value.I) + 1; n < p.distinctOf(r.table, ord) {
+			m.sel = m.sel / (0.33 * 0.33 * 0.05) * math.Max(n, 1) * p.eqSelectivity(r, ord)
+		}
+	}
 }
 
 func pick(cs []constraint, kind byte) *constraint {
