@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -33,6 +34,10 @@ func (n *Node) serveHTTP(ln net.Listener) {
 	}))
 	mux.HandleFunc("GET /api/v1/placement", n.api(func(context.Context) (any, error) { return n.placementView(), nil }))
 	mux.HandleFunc("GET /api/v1/checksums", n.api(func(ctx context.Context) (any, error) { return n.checksums(ctx) }))
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	n.wg.Add(1)
 	go func() {
