@@ -3,7 +3,6 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -286,10 +285,3 @@ var processStart = time.Now()
 
 // monotonic is a clock that is never set, in ns, and never zero.
 func monotonic() int64 { return int64(time.Since(processStart)) + 1 }
-
-func (t *Transport) describe(to kv.NodeID, addr string) string {
-	if to == 0 {
-		return addr
-	}
-	return fmt.Sprintf("node %d (%s)", to, addr)
-}
