@@ -439,3 +439,41 @@ func TestDiskFailure(t *testing.T) {
 		require.NoError(t, s.Close())
 	}
 }
+
+// Followers answer reads of the past, while there are writes and when the group has gone quiet.
+func TestFollowerReads(t *testing.T) {
+	k := testKnobs
+	k.ClosedLag = 100 * time.Millisecond
+	c := newCluster(t, 3, k)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	follower := c.up(1 + s.id.NodeID%3)
+	read := func(ts hlc.Timestamp) (string, error) {
+		resp, err := follower.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, AnyReplica: true, Timestamp: ts,
+			Requests: []kv.Request{&kv.Get{Key: key(1)}}})
+		if err != nil {
+			return "", err
+		}
+		return string(resp.Responses[0].(*kv.GetResponse).Value), nil
+	}
+	_, err := read(s.clock.Now())
+	require.True(t, kv.HasCode(err, kv.CodeNotLeader), "%v", err)
+	// Every value read at a follower is the one that was current at that time.
+	for i := range 20 {
+		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i)))
+		at := s.clock.Now()
+		require.NoError(t, c.put(ctx, 1, "later"))
+		var v string
+		require.Eventually(t, func() bool {
+			if i%2 == 0 {
+				_ = c.put(ctx, 2, "traffic")
+			}
+			v, err = read(at)
+			return err == nil
+		}, 10*time.Second, 5*time.Millisecond)
+		require.Equal(t, fmt.Sprint(i), v)
+	}
+	require.Positive(t, follower.metrics.FollowerReads.Load())
+}

@@ -204,6 +204,7 @@ func (s *Store) beat() {
 		sp.machine.Persisted(c.horizon)
 		sp.mu.Unlock()
 	}
+	s.addClosed(eff.Send)
 	s.carryOut(eff)
 	if fenced {
 		s.each(func(r *replica.Replica) bool {
@@ -242,11 +243,36 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 	if !s.observe(h.Now) && !h.Answer {
 		return
 	}
+	for _, c := range h.Closed {
+		if r := s.replica(c.RangeID); r != nil {
+			r.HeardClosed(c.Index, c.TS)
+		}
+	}
 	sp := &s.support
 	sp.mu.Lock()
 	eff := sp.machine.Step(s.clock.Now(), s.clock.Physical(), h)
 	sp.mu.Unlock()
 	s.carryOut(eff)
+}
+
+// addClosed adds the closed timestamps of quiet groups led here to the heartbeats for those who have replicas.
+func (s *Store) addClosed(hs []*Heartbeat) {
+	if len(hs) == 0 {
+		return
+	}
+	s.each(func(r *replica.Replica) bool {
+		index, ts, ok := r.QuietClosed()
+		if !ok {
+			return true
+		}
+		d := r.Desc()
+		for _, h := range hs {
+			if _, ok := d.ReplicaOn(h.ToStore); ok {
+				h.Closed = append(h.Closed, liveness.ClosedRange{RangeID: d.RangeID, Index: index, TS: ts})
+			}
+		}
+		return true
+	})
 }
 
 // observe moves the clock past a remote reading, unless that is too far ahead to be believed.

@@ -34,8 +34,8 @@ type Heartbeat struct {
 	// receiver under Epoch until its own clock has passed Until. Epoch 0 is no promise.
 	Epoch uint64
 	Until hlc.Timestamp
-	// Closed lists ranges led by the sender that have been quiet, and may be read at
-	// or below Now - the closed timestamp's lag on any replica that has applied Index.
+	// Closed, in a request, lists quiet ranges that the sender leads: any replica that has applied Index
+	// may answer reads at or below TS.
 	Closed []ClosedRange
 }
 

@@ -55,3 +55,46 @@ func (t *closedTracker) closed() hlc.Timestamp {
 	}
 	return t.buckets[0].floor
 }
+
+// heardClosed is a closed timestamp that came with a store heartbeat: it holds for whoever has applied index.
+type heardClosed struct {
+	index uint64
+	ts    hlc.Timestamp
+}
+
+// QuietClosed returns a closed timestamp of a group that is led here and is quiet, and the log position that it
+// holds from; ok is false if there is none to tell.
+func (r *Replica) QuietClosed() (index uint64, ts hlc.Timestamp, ok bool) {
+	s := r.snapshotState()
+	if !r.quiet.Load() || !s.serving {
+		return 0, ts, false
+	}
+	if err := r.mayServe(&s, hlc.Timestamp{}); err != nil {
+		return 0, ts, false
+	}
+	r.closed.end(r.closed.begin(r.closedTarget(&s)))
+	ts = r.closed.closed()
+	// The order matters: a write at or below ts was proposed before closed looked; it is counted in flight
+	// until it has been applied, and then the index that is read below covers it.
+	if r.inflight.Load() != 0 {
+		return 0, ts, false
+	}
+	s = r.snapshotState()
+	return s.applied.AppliedIndex, ts, s.serving
+}
+
+// HeardClosed takes what QuietClosed returned on the leader.
+func (r *Replica) HeardClosed(index uint64, ts hlc.Timestamp) {
+	if old := r.heard.Load(); old == nil || old.ts.Less(ts) {
+		r.heard.Store(&heardClosed{index: index, ts: ts})
+	}
+}
+
+// closedHere returns the timestamp up to which this replica's state s is complete.
+func (r *Replica) closedHere(s *state) hlc.Timestamp {
+	ts := s.applied.ClosedTS
+	if h := r.heard.Load(); h != nil && h.index <= s.applied.AppliedIndex {
+		ts = ts.Forward(h.ts)
+	}
+	return ts
+}

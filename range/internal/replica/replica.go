@@ -93,6 +93,7 @@ type Replica struct {
 	AdminMu chan struct{}
 
 	closed closedTracker
+	heard  atomic.Pointer[heardClosed]
 
 	requests, writes atomic.Int64
 }

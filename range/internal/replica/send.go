@@ -86,7 +86,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 			return nil, nil, nil, err
 		}
 		bucket = r.closed.begin(r.closedTarget(&s))
-		env.ClosedTS = bucket.floor
+		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
 	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty()) {
@@ -255,15 +255,24 @@ func (r *Replica) followerRead(ctx context.Context, s *state, req *kv.BatchReque
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, err, true
 	}
-	db := r.deps.Engine.DB()
+	closed := r.closedHere(s)
+	if closed.Less(requestTS(req)) {
+		return nil, nil, false // the leader knows
+	}
 	epoch := r.dataEpoch.Load()
+	// One view of locks and versions, taken after the state was read: nothing at or below the closed
+	// timestamp is missing from it, and a lock that it resolves later is still a lock in it.
+	snap := r.deps.Engine.DB().NewSnapshot()
 	env := eval.Env{
-		Reader: db, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, Stats: s.applied.Stats,
-		GCThreshold: s.applied.GCThreshold, ClosedTS: s.applied.ClosedTS, Follower: true, NewBatch: r.newBatch,
+		Reader: snap, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, Stats: s.applied.Stats,
+		GCThreshold: s.applied.GCThreshold, ClosedTS: closed, Follower: true, NewBatch: r.newBatch,
 	}
 	resp, _, err = eval.Evaluate(ctx, &env, req)
+	if cerr := snap.Close(); err == nil && cerr != nil {
+		return nil, kv.AsError(cerr), true
+	}
 	if err != nil || r.dataEpoch.Load() != epoch || r.Applied().GCThreshold != s.applied.GCThreshold {
-		return nil, nil, false // a lock, or not closed yet: the leader knows
+		return nil, nil, false // a lock, or the state was replaced
 	}
 	r.deps.Metrics.FollowerReads.Add(1)
 	return resp, nil, true
