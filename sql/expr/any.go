@@ -253,7 +253,7 @@ func (n *subplanNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Ve
 		}
 		switch n.e.Kind {
 		case SubExists:
-			out.Ints[i] = b2i(len(rows) > 0)
+			out.Ints[i] = b2i(len(rows) == 1 && rows[0].I != 0)
 		case SubScalar:
 			switch len(rows) {
 			case 0:
