@@ -422,10 +422,21 @@ func (b *binder) setClauses(q *query, t *catalog.Table, list []*ast.SetClause) [
 
 // multiSet is (a, b) = (SELECT x, y ...): one scalar subquery for each column.
 func (b *binder) multiSet(q *query, s *ast.SetClause, v *ast.Sublink, add func(*ast.InsertColumn, ast.Expr, expr.Expr)) {
-	for i, col := range s.Columns {
+	for i, e := range b.rowSubquery(q, v, len(s.Columns), "number of columns does not match number of values") {
+		add(s.Columns[i], nil, e)
+	}
+}
+
+// rowSubquery binds a subquery of one row and n columns as n scalar subqueries.
+func (b *binder) rowSubquery(q *query, v *ast.Sublink, n int, mismatch string) []expr.Expr {
+	out := make([]expr.Expr, n)
+	for i := range out {
 		r, cols := b.selectQuery(&query{parent: q, ctesFrom: q}, v.Query, true)
-		if len(cols) != len(s.Columns) {
-			b.fail(v.Pos, pgerr.SyntaxError, "number of columns does not match number of values")
+		if len(cols) != n {
+			b.fail(v.Pos, pgerr.SyntaxError, "%s", mismatch)
+		}
+		if hasVolatile(r) {
+			b.unsupported(v.Pos, "several columns of a volatile subquery as a value")
 		}
 		sub := &subquery{rel: r, cols: cols[i : i+1], free: freeColumns(r)}
 		e := &expr.Subplan{Kind: expr.SubScalar, T: b.cols[cols[i].id].typ, Plan: len(b.subs)}
@@ -433,11 +444,9 @@ func (b *binder) multiSet(q *query, s *ast.SetClause, v *ast.Sublink, add func(*
 		for _, id := range sub.free {
 			e.Args = append(e.Args, b.col(id))
 		}
-		if hasVolatile(r) {
-			b.unsupported(v.Pos, "assigning several columns from a volatile subquery")
-		}
-		add(col, nil, e)
+		out[i] = e
 	}
+	return out
 }
 
 func (b *binder) returning(q *query, c *change, list []*ast.Target) {

@@ -244,7 +244,11 @@ func (b *binder) operator(q *query, e *ast.Op) expr.Expr {
 	}
 	if ok1 {
 		if s, ok := e.Right.(*ast.Sublink); ok && s.Kind == ast.ScalarSublink {
-			b.unsupported(e.Pos, "comparing a row with a subquery")
+			mismatch := "subquery has too few columns"
+			if len(s.Query.Targets) > len(lr.Args) {
+				mismatch = "subquery has too many columns"
+			}
+			return b.rowCompare(name, b.exprs(q, lr.Args), b.rowSubquery(q, s, len(lr.Args), mismatch), e.Pos)
 		}
 	}
 	l, r := b.expr(q, e.Left), b.expr(q, e.Right)

@@ -282,7 +282,11 @@ func (b *binder) groupBy(q *query, s *ast.Select, targets *[]target) []projItem 
 			}
 		}
 		if c, ok := t.e.(*expr.Column); ok {
-			groups = append(groups, projItem{c.Index, c})
+			id := c.Index
+			if b.cols[id].level != q {
+				id = b.newCol(b.cols[id]) // of an enclosing query: constant here
+			}
+			groups = append(groups, projItem{id, c})
 			return
 		}
 		groups = append(groups, projItem{b.newCol(colMeta{name: t.name, typ: t.e.Type()}), t.e})

@@ -74,10 +74,11 @@ func (b *binder) simpleSelect(q *query, s *ast.Select, resolve bool) (rel, []out
 		r = p
 	}
 	proj := &projectRel{in: r}
-	have := colSet{}
+	have, below := colSet{}, setOf(r.outs()...)
 	for i := range targets {
 		t := &targets[i]
-		if c, ok := t.e.(*expr.Column); ok {
+		// A column of an enclosing query gets a number of its own here: this query makes it.
+		if c, ok := t.e.(*expr.Column); ok && below.has(c.Index) {
 			t.id = c.Index
 		} else {
 			t.id = b.newCol(colMeta{name: t.name, typ: t.e.Type()})
