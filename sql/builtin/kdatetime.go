@@ -647,7 +647,11 @@ func registerMake() {
 		us := math.RoundToEven(s * 1e6)
 		t := (h*60+m)*usMin + int64(us)
 		if h < 0 || h > 24 || m < 0 || m > 59 || math.IsNaN(s) || s < 0 || s > 60 || t > usDay {
-			return 0, bad("time field value out of range: %d:%02d:%s", h, m, string(types.AppendFloat(nil, s, false, 1)))
+			sec := string(types.AppendFloat(nil, s, false, 1))
+			if len(sec) < 2 {
+				sec = "0" + sec
+			}
+			return 0, bad("time field value out of range: %d:%02d:%s", h, m, sec)
 		}
 		return t, nil
 	}
@@ -720,6 +724,50 @@ func registerMake() {
 		return int64(math.RoundToEven(s*1e6)) + types.UnixEpochMicros, nil
 	}), "float8_timestamptz")
 	reg(overlaps, "overlaps_timestamp", "overlaps_time")
+	// The forms with an interval in place of an end are written in SQL: the end is the start plus the interval.
+	for name, add := range map[string]string{"timestamp": "timestamp_pl_interval", "timestamptz": "timestamptz_pl_interval", "time": "time_pl_interval"} {
+		for _, ends := range [][2]bool{{true, true}, {true, false}, {false, true}} {
+			src := [4]string{name, name, name, name}
+			for k, isInterval := range ends {
+				if isInterval {
+					src[2*k+1] = "interval"
+				}
+			}
+			reg(overlapsInterval(add, ends), "overlaps("+strings.Join(src[:], ",")+")")
+		}
+	}
+}
+
+// overlapsInterval computes the ends given as intervals, then overlaps.
+func overlapsInterval(add string, ends [2]bool) Kernel {
+	return func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
+		full := append([]*types.Vec(nil), args...)
+		for k, isInterval := range ends {
+			if !isInterval {
+				continue
+			}
+			end := types.NewVec(args[2*k].Type, n)
+			end.Resize(n)
+			var live []int32
+			if err := rows(n, sel, func(i int) error {
+				if args[2*k].IsNull(i) || args[2*k+1].IsNull(i) {
+					end.SetNull(i)
+				} else {
+					live = append(live, int32(i))
+				}
+				return nil
+			}); err != nil {
+				return err
+			}
+			if len(live) > 0 {
+				if err := kernels[add](ctx, args[2*k:2*k+2], n, live, end); err != nil {
+					return err
+				}
+			}
+			full[2*k+1] = end
+		}
+		return overlaps(ctx, full, n, sel, out)
+	}
 }
 
 // overlaps is (s1, e1) OVERLAPS (s2, e2), with SQL's rules for NULLs.

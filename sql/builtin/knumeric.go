@@ -33,7 +33,7 @@ func init() {
 	reg(num1(numericLn), "numeric_ln")
 	reg(num1(numericExp), "numeric_exp")
 	reg(num1(numericSqrt), "numeric_sqrt")
-	reg(map1(decs, decs, func(a num) (num, error) { return numericLog(apd.New(10, 0), &a) }), "log(numeric)")
+	reg(map1(decs, decs, func(a num) (num, error) { return numericLog(apd.New(10, 0), &a) }), "log(numeric)", "log10(numeric)")
 	reg(num1(func(a *num) (num, error) { return numericNeg(a), nil }), "numeric_uminus")
 	reg(num1(func(a *num) (num, error) { return *a, nil }), "numeric_uplus")
 	reg(num1(func(a *num) (num, error) {

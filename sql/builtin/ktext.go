@@ -409,8 +409,21 @@ func init() {
 	asText := func(ctx *Context, v *types.Vec, i int) []byte {
 		return types.AppendText(nil, v.Type, v, i, ctx.TextEnv())
 	}
+	// asCast is v::text, which for two types is not the text form.
+	asCast := func(ctx *Context, v *types.Vec, i int) []byte {
+		switch v.Type.OID {
+		case types.BoolOID:
+			if v.Ints[i] != 0 {
+				return []byte("true")
+			}
+			return []byte("false")
+		case types.BpcharOID:
+			return append([]byte(nil), types.TrimBpchar(v.Bytes[i])...)
+		}
+		return asText(ctx, v, i)
+	}
 	reg(rowKernel(func(ctx *Context, args []*types.Vec, i int, out *types.Vec) error {
-		out.Bytes[i] = nonNil(append(asText(ctx, args[0], i), asText(ctx, args[1], i)...))
+		out.Bytes[i] = nonNil(append(asCast(ctx, args[0], i), asCast(ctx, args[1], i)...))
 		return nil
 	}), "textanycat(text,anynonarray)", "anytextcat(anynonarray,text)")
 	reg(rowKernel(func(ctx *Context, args []*types.Vec, i int, out *types.Vec) error {

@@ -581,6 +581,8 @@ func numericOverflow() error {
 }
 
 func powerInt(base *apd.Decimal, exp int64, expScale int) (apd.Decimal, error) {
+	// Whole exponents get sixteen digits after the point, whatever the size of the result.
+	scale := clampScale(minSigDigits, scaleOf(base), expScale)
 	f := 0.0
 	if base.Coeff.Sign() != 0 {
 		f = float64(exp) * log10Approx(base)
@@ -588,10 +590,9 @@ func powerInt(base *apd.Decimal, exp int64, expScale int) (apd.Decimal, error) {
 	if f > 131072+8 {
 		return apd.Decimal{}, numericOverflow()
 	}
-	if f+1 < -maxDisplayScale {
-		return apd.Decimal{Exponent: -maxDisplayScale}, nil
+	if f+1 < -float64(scale) {
+		return apd.Decimal{Exponent: int32(-scale)}, nil
 	}
-	scale := clampScale(minSigDigits-int(f), scaleOf(base), expScale)
 	r := apd.Decimal{}
 	switch exp {
 	case 0:

@@ -400,8 +400,9 @@ func MakeNullIf(a, b Expr) (Expr, error) {
 	if eq.Type().OID != types.BoolOID {
 		return nil, pgerr.New(pgerr.DatatypeMismatch, "NULLIF requires = operator to yield boolean")
 	}
+	// The result has the type that a was compared as.
 	first := a
-	if c, ok := eq.(*Call); ok && typeOf(a) == types.UnknownOID {
+	if c, ok := eq.(*Call); ok {
 		first = c.Args[0]
 	}
 	t := first.Type()

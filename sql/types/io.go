@@ -190,6 +190,9 @@ func appendIntText(dst []byte, t Type, x int64, env *TextEnv) []byte {
 	if x == 0 {
 		return append(dst, '-')
 	}
+	if t.OID == RegtypeOID && rowOf(OID(x)) != nil {
+		return append(dst, FormatType(Of(OID(x)))...)
+	}
 	return strconv.AppendUint(dst, uint64(uint32(x)), 10)
 }
 
