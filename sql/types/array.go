@@ -375,7 +375,9 @@ func parseVector(t OID, s []byte, env *TextEnv) (*Array, error) {
 		a.Elems = append(a.Elems, d)
 		rest = trimSpace(rest[i:])
 	}
-	a.Dims = []ArrayDim{{Len: int32(len(a.Elems))}}
+	if len(a.Elems) > 0 {
+		a.Dims = []ArrayDim{{Len: int32(len(a.Elems))}}
+	}
 	return a, nil
 }
 

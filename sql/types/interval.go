@@ -301,8 +301,11 @@ func rightmostUnit(mod int32) ivUnit {
 
 // timePart reads [h:]m:s[.fff] as microseconds.
 func timePart(s string, mod int32) (us int64, e dtError) {
-	h, rest, ok := atoi(s)
-	if !ok || rest == "" || rest[0] != ':' {
+	h, rest, ok := atoi64(s)
+	if !ok {
+		return 0, dtOverflow
+	}
+	if rest == "" || rest[0] != ':' {
 		return 0, dtBad
 	}
 	m, rest, ok := atoi(rest[1:])
@@ -315,13 +318,13 @@ func timePart(s string, mod int32) (us int64, e dtError) {
 	switch {
 	case rest == "":
 		if minToSec {
-			sec, m, h = m, h, 0
+			sec, m, h = m, clampInt(h), 0
 		}
 	case rest[0] == '.':
 		if frac, e = parseFraction(rest); e != dtOK {
 			return 0, e
 		}
-		sec, m, h = m, h, 0
+		sec, m, h = m, clampInt(h), 0
 	case rest[0] == ':':
 		if sec, rest, ok = atoi(rest[1:]); !ok {
 			return 0, dtOverflow
@@ -334,11 +337,19 @@ func timePart(s string, mod int32) (us int64, e dtError) {
 	default:
 		return 0, dtBad
 	}
-	if m > 59 || sec > 60 || frac > MicrosPerSecond || h > math.MaxInt32 {
+	// The largest number of hours that fits leaves no room for a whole one more.
+	if m > 59 || sec > 60 || frac > MicrosPerSecond || h > math.MaxInt64/MicrosPerHour {
 		return 0, dtOverflow
 	}
-	return int64(h)*MicrosPerHour + int64(m)*MicrosPerMinute + int64(sec)*MicrosPerSecond + frac, dtOK
+	us = h * MicrosPerHour
+	if us += int64(m)*MicrosPerMinute + int64(sec)*MicrosPerSecond + frac; us < 0 {
+		return 0, dtOverflow
+	}
+	return us, dtOK
 }
+
+// clampInt keeps a number too large for its place too large.
+func clampInt(x int64) int { return int(min(x, math.MaxInt32)) }
 
 // ParseInterval reads an interval. The modifier says what a bare number means (INTERVAL '5' DAY).
 func ParseInterval(s []byte, mod int32, env *TextEnv) (Interval, error) {
