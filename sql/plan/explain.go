@@ -200,6 +200,10 @@ func (x *explainer) node(n Node) *explained {
 		return x.project(n)
 	case *Limit:
 		set("Limit")
+		if c, ok := n.Count.(*expr.Case); ok && len(c.Whens) == 1 {
+			set("Result")
+			e.add("One-Time Filter", exprText(c.Whens[0].Cond))
+		}
 		kid(n.Input)
 		x.subplans(e, n.Count, n.Offset)
 	case *Sort:

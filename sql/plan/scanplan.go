@@ -22,6 +22,11 @@ func (p *physical) scan(r *scanRel, w want) *phys {
 	if never(r.filter) {
 		return p.nothing(r.cols, w)
 	}
+	if once, rest := p.oneTime(r); len(once) > 0 {
+		c := *r
+		c.filter = rest
+		return p.gate(p.scan(&c, w), once)
+	}
 	if r.table.Virtual {
 		return p.virtualScan(r, w)
 	}
@@ -47,6 +52,33 @@ func (p *physical) scan(r *scanRel, w want) *phys {
 		p.b.throw(internal("table \"%s\" has no index to read", r.table.Name))
 	}
 	return best
+}
+
+// oneTime splits off conditions that do not look at the scan's rows: they are tested once, not per row.
+func (p *physical) oneTime(r *scanRel) (once, rest []expr.Expr) {
+	if r.lock != kv.LockNone {
+		return nil, r.filter // the plan of rows to be locked stays a plain scan
+	}
+	for _, c := range r.filter {
+		if p.constant(c) {
+			once = append(once, c)
+		} else {
+			rest = append(rest, c)
+		}
+	}
+	return once, rest
+}
+
+// gate lets ph's rows through if the conditions, which are constant, are true: a Limit of none or all.
+func (p *physical) gate(ph *phys, conds []expr.Expr) *phys {
+	int8 := types.Of(types.Int8OID)
+	out := *ph
+	n := &Limit{Props: p.props(ph.cols, ph.rows, ph.cost), Input: ph.node, Count: &expr.Case{T: int8,
+		Whens: []expr.When{{Cond: p.final(conjunction(conds), nil), Then: &expr.Const{T: int8, Value: types.NullDatum}}},
+		Else:  &expr.Const{T: int8, Value: types.NewInt(0)}}}
+	keepFields(n, ph.node)
+	out.node = n
+	return &out
 }
 
 // never reports whether a constant among conditions keeps every row out.
