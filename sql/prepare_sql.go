@@ -31,6 +31,7 @@ func (s *Session) runPrepare(ctx context.Context, st *ast.Prepare) error {
 	if err := s.analyze(ctx, p); err != nil {
 		return err
 	}
+	p.described = true
 	s.stmts[st.Name] = p
 	return nil
 }

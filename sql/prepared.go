@@ -25,7 +25,7 @@ type prepared struct {
 	pathKey string
 	// local: the plan was made in a transaction that has changed the catalog.
 	local bool
-	// fields are the columns the client was told, fixed once they have been described.
+	// fields are the columns of the result. What has been prepared keeps them (described), whatever becomes of the tables.
 	fields    []plan.Field
 	described bool
 	// text0 is the shape of results all in text, shared by portals as long as nothing it depends on changes.
@@ -102,7 +102,9 @@ func (s *Session) prepare(ctx context.Context, name, text string, hints []types.
 	if name != "" {
 		p.made = time.Now()
 	}
-	return p, s.analyze(ctx, p)
+	err = s.analyze(ctx, p)
+	p.described = true
+	return p, err
 }
 
 // analyze infers a statement's parameters and columns, and makes its plan.

@@ -31,18 +31,22 @@ type Session struct {
 	fnctx    builtin.Context
 
 	// The transaction (txnstate.go).
-	block     blockState
-	opts      txn.Options // of the transaction under way
-	setOpts   txnSettings
-	tx        txn.Txn
-	txUsed    bool // a statement has run in tx
-	txWrote   bool // a statement that may write has run
-	snap      catalog.Snapshot
-	ddlDone   bool // this transaction has changed the catalog: plans made in it are not for others
-	doomed    error
-	saves     []savepoint
-	nextStmts map[string]*prepared
-	log       replayLog
+	block   blockState
+	opts    txn.Options // of the transaction under way
+	setOpts txnSettings
+	tx      txn.Txn
+	txUsed  bool // a statement has run in tx
+	txWrote bool // a statement that may write has run
+	snap    catalog.Snapshot
+	ddlDone bool // this transaction has changed the catalog: plans made in it are not for others
+	doomed  error
+	saves   []savepoint
+	// path is the existing part of the search path, as of pathOf and pathFor.
+	path    []string
+	pathOf  catalog.Snapshot
+	pathFor string
+	log     replayLog
+	seqs    sequenceState
 
 	// Prepared statements and portals (prepared.go, portal.go).
 	stmts    map[string]*prepared
@@ -106,6 +110,7 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 		}
 	}
 	s.fnctx.Session = s
+	s.fnctx.Sleep = s.sleep
 	s.settings.refresh()
 	s.newContext()
 	if err := srv.register(s); err != nil {
@@ -313,8 +318,24 @@ func (s *Session) BackendPID() int32 {
 	return s.pid
 }
 
-// SearchPath is the search path's schemas, without pg_catalog unless it is named.
-func (s *Session) SearchPath() []string { return s.effects.searchPath }
+// SearchPath is the schemas of the search path that exist, without pg_catalog unless it is named.
+func (s *Session) SearchPath() []string {
+	snap, err := s.snapshot(s.ctx)
+	if err != nil {
+		return s.effects.searchPath
+	}
+	if s.pathOf == snap && s.pathFor == s.effects.pathKey {
+		return s.path
+	}
+	s.path = nil
+	for _, n := range s.effects.searchPath {
+		if _, ok := snap.Schema(n); ok {
+			s.path = append(s.path, n)
+		}
+	}
+	s.pathOf, s.pathFor = snap, s.effects.pathKey
+	return s.path
+}
 
 // Setting is current_setting.
 func (s *Session) Setting(name string) (string, bool) { return s.settings.lookup(name) }

@@ -1,6 +1,7 @@
 package pgcatalog
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -52,6 +53,9 @@ var system = sync.OnceValue(func() *systemTables {
 		panic("pgcatalog: no generated pg_attribute")
 	}
 	at = positions(cols)
+	// The generated order is not that of the numbers.
+	rows = slices.Clone(rows)
+	slices.SortStableFunc(rows, func(a, b []*string) int { return int(atoi(*a[at["attnum"]]) - atoi(*b[at["attnum"]])) })
 	for _, r := range rows {
 		d := s.byID[catalog.TableID(atoi(*r[at["attrelid"]]))]
 		if d == nil {

@@ -187,3 +187,35 @@ func viewDef(t *catalog.Table) string {
 func droppedName(attnum int64) string {
 	return "........pg.dropped." + strconv.FormatInt(attnum, 10) + "........"
 }
+
+// displayExpr turns a stored expression into what pg_get_expr shows: sequences by name, as they are kept by id.
+func (o *Overlay) displayExpr(sess Session, e string) string {
+	const head, tail = "nextval('", "'::regclass)"
+	i := strings.Index(e, head)
+	if i < 0 {
+		return e
+	}
+	rest := e[i+len(head):]
+	j := strings.Index(rest, tail)
+	if j < 0 {
+		return e
+	}
+	oid, err := strconv.ParseUint(rest[:j], 10, 32)
+	if err != nil {
+		return e
+	}
+	schema, name, ok := o.relationOf(uint32(oid))
+	if !ok {
+		return e
+	}
+	full := quoteIdent(schema) + "." + quoteIdent(name)
+	if sess == nil && schema == "public" {
+		full = quoteIdent(name) // as with the default search path
+	}
+	if sess != nil {
+		if visible, _ := o.visibleRelation(sess, uint32(oid)); visible {
+			full = quoteIdent(name)
+		}
+	}
+	return e[:i] + head + strings.ReplaceAll(full, "'", "''") + rest[j:]
+}

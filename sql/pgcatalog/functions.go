@@ -80,7 +80,7 @@ func always(d types.Datum) catalogFunc { return func(*call) (types.Datum, error)
 func init() {
 	register(getIndexDef, "pg_get_indexdef", "pg_get_indexdef_ext")
 	register(getConstraintDef, "pg_get_constraintdef", "pg_get_constraintdef_ext")
-	register(func(c *call) (types.Datum, error) { return c.args[0], nil }, "pg_get_expr", "pg_get_expr_ext")
+	register(func(c *call) (types.Datum, error) { return text(c.o.displayExpr(c.sess, c.str(0))), nil }, "pg_get_expr", "pg_get_expr_ext")
 	register(getViewDef, "pg_get_viewdef", "pg_get_viewdef_ext", "pg_get_viewdef_wrap")
 	register(getViewDefName, "pg_get_viewdef_name", "pg_get_viewdef_name_ext")
 	register(getUserByID, "pg_get_userbyid")
@@ -150,7 +150,58 @@ func init() {
 		}
 		return number(0), nil
 	}, "pg_relation_is_updatable")
+	register(indexColumnProperty, "pg_index_column_has_property")
+	register(func(c *call) (types.Datum, error) {
+		switch c.str(1) {
+		case "clusterable", "index_scan", "backward_scan":
+			return boolean(true), nil
+		case "bitmap_scan":
+			return boolean(false), nil
+		}
+		return nothing()
+	}, "pg_index_has_property")
+	register(func(c *call) (types.Datum, error) {
+		if c.oid(0) != oidBtreeAM {
+			return nothing()
+		}
+		switch c.str(1) {
+		case "can_order", "can_unique", "can_multi_col", "can_include":
+			return boolean(true), nil
+		case "can_exclude":
+			return boolean(false), nil
+		}
+		return nothing()
+	}, "pg_indexam_has_property")
+	register(func(c *call) (types.Datum, error) { return c.args[0], nil }, "pg_partition_root")
 	registerPrivileges()
+}
+
+// indexColumnProperty is pg_index_column_has_property.
+func indexColumnProperty(c *call) (types.Datum, error) {
+	r, ok := c.o.indexes()[c.oid(0)]
+	i := int(c.args[1].I)
+	if !ok || i < 1 || i > len(r.index.Columns)+len(r.index.Include) {
+		return nothing()
+	}
+	if i > len(r.index.Columns) {
+		return boolean(c.str(2) == "returnable"), nil
+	}
+	k := r.index.Columns[i-1]
+	switch c.str(2) {
+	case "asc":
+		return boolean(!k.Desc), nil
+	case "desc":
+		return boolean(k.Desc), nil
+	case "nulls_first":
+		return boolean(k.NullsFirst), nil
+	case "nulls_last":
+		return boolean(!k.NullsFirst), nil
+	case "orderable", "returnable", "search_array", "search_nulls":
+		return boolean(true), nil
+	case "distance_orderable":
+		return boolean(false), nil
+	}
+	return nothing()
 }
 
 func (c *call) inPath(schema string) types.Datum {

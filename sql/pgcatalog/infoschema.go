@@ -74,7 +74,7 @@ func fillISColumns(o *Overlay, b *builder) {
 				s("dtd_identifier", itoa(attnum)).s("is_self_referencing", "NO").s("is_identity", yesNo(c.Identity != 0)).s("identity_cycle", "NO").
 				s("is_generated", "NEVER").s("is_updatable", yesNo(t.Kind == 'r' && !t.Virtual))
 			if c.Default != "" && c.Identity == 0 {
-				b.s("column_default", c.Default)
+				b.s("column_default", o.displayExpr(nil, c.Default))
 			}
 			b.columnSize(c.Type)
 			if c.Identity != 0 {

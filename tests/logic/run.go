@@ -113,7 +113,7 @@ func (c *client) exec(ctx context.Context, st statement) string {
 	text, data, isCopy := strings.Cut(st.text, "\nDATA\n")
 	switch {
 	case isCopy && copyIn.MatchString(text):
-		tag, err := c.c.CopyFrom(ctx, strings.NewReader(strings.ReplaceAll(data, "<end>", "")), text)
+		tag, err := c.c.CopyFrom(ctx, strings.NewReader(data+"\n"), text)
 		flush()
 		if err != nil {
 			b.WriteString(describe(err))

@@ -1,0 +1,133 @@
+package sql
+
+import (
+	"math"
+	"strconv"
+	"time"
+
+	"github.com/pamirdb/pamir/sql/builtin"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// serverStarted is when this process began to serve.
+var serverStarted = time.Now()
+
+// sleep waits, unless the statement is cancelled.
+func (s *Session) sleep(seconds float64) error {
+	if seconds <= 0 || math.IsNaN(seconds) {
+		return nil
+	}
+	t := time.NewTimer(time.Duration(min(seconds, 86400*365) * float64(time.Second)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-s.ctx.Done():
+		return s.translate(s.ctx.Err())
+	}
+}
+
+// xactID is the current transaction's id as a number: the time it began, in ns, which rises with time as PostgreSQL's does.
+func (s *Session) xactID() (types.Datum, error) {
+	if _, err := s.snapshot(s.ctx); err != nil {
+		return types.Datum{}, err
+	}
+	return types.NewInt(s.tx.ID().Start()), nil
+}
+
+// signal interrupts or ends another session of this node.
+func (s *Session) signal(pid int32, name string, f func(*Session)) (types.Datum, error) {
+	other, ok := s.srv.Session(pid)
+	if !ok {
+		s.warn("01000", "PID %d is not a PostgreSQL server process", pid)
+		return types.NewBool(false), nil
+	}
+	if !s.superuser && other.user != s.user {
+		return types.Datum{}, pgerr.New(pgerr.InsufficientPrivilege, "must be a member of the role whose query is being canceled or member of pg_signal_backend")
+	}
+	f(other)
+	return types.NewBool(true), nil
+}
+
+// sizePretty is pg_size_pretty.
+func sizePretty(n int64) string {
+	units := []string{"bytes", "kB", "MB", "GB", "TB", "PB"}
+	limit := int64(10 * 1024)
+	neg := n < 0
+	x := n
+	if neg {
+		x = -x
+	}
+	if x < limit {
+		return strconv.FormatInt(n, 10) + " bytes"
+	}
+	// Twice the value in the unit, so that halves round up.
+	x >>= 9
+	i := 1
+	for ; i < len(units)-1 && x >= 2*limit-1; i++ {
+		x >>= 10
+	}
+	x = (x + 1) / 2
+	if neg {
+		x = -x
+	}
+	return strconv.FormatInt(x, 10) + " " + units[i]
+}
+
+func init() {
+	type fn = func(s *Session, a []types.Datum) (types.Datum, error)
+	constant := func(d types.Datum) fn { return func(*Session, []types.Datum) (types.Datum, error) { return d, nil } }
+	no, zero, null := types.NewBool(false), types.NewInt(0), types.NullDatum
+	emptyInts := types.NewArray(&types.Array{Elem: types.Int4OID})
+	for source, f := range map[string]fn{
+		"pg_is_in_recovery":              constant(no),
+		"pg_jit_available":               constant(no),
+		"row_security_active":            constant(no),
+		"row_security_active_name":       constant(no),
+		"pg_reload_conf":                 constant(types.NewBool(true)),
+		"pg_trigger_depth":               constant(zero),
+		"pg_my_temp_schema":              constant(zero),
+		"pg_stat_reset":                  constant(zero),
+		"pg_stat_clear_snapshot":         constant(zero),
+		"pg_blocking_pids":               constant(emptyInts),
+		"pg_safe_snapshot_blocking_pids": constant(emptyInts),
+		"pg_encoding_max_length_sql": func(_ *Session, a []types.Datum) (types.Datum, error) {
+			if a[0].I == 6 {
+				return types.NewInt(4), nil
+			}
+			return null, nil
+		},
+		"PG_char_to_encoding": func(_ *Session, a []types.Datum) (types.Datum, error) {
+			if _, err := checkEncoding(nil, string(a[0].B)); err != nil {
+				return types.NewInt(-1), nil
+			}
+			return types.NewInt(6), nil
+		},
+		"pg_postmaster_start_time": func(*Session, []types.Datum) (types.Datum, error) { return types.NewInt(pgMicros(serverStarted)), nil },
+		"pg_conf_load_time":        func(*Session, []types.Datum) (types.Datum, error) { return types.NewInt(pgMicros(serverStarted)), nil },
+		"pg_current_xact_id":       func(s *Session, _ []types.Datum) (types.Datum, error) { return s.xactID() },
+		"pg_current_xact_id_if_assigned": func(s *Session, _ []types.Datum) (types.Datum, error) {
+			if s.tx == nil || !s.tx.HasWrites() {
+				return null, nil
+			}
+			return s.xactID()
+		},
+		"pg_size_pretty": func(_ *Session, a []types.Datum) (types.Datum, error) { return types.NewString(sizePretty(a[0].I)), nil },
+		"pg_cancel_backend": func(s *Session, a []types.Datum) (types.Datum, error) {
+			return s.signal(int32(a[0].I), "cancel", (*Session).Cancel)
+		},
+		"pg_terminate_backend": func(s *Session, a []types.Datum) (types.Datum, error) {
+			return s.signal(int32(a[0].I), "terminate", (*Session).HangUp)
+		},
+		"pg_sleep_for(interval)": func(s *Session, a []types.Datum) (types.Datum, error) {
+			iv := a[0].Interval()
+			return zero, s.sleep(float64(iv.Micros)/1e6 + 86400*(float64(iv.Days)+30*float64(iv.Months)))
+		},
+		"pg_sleep_until(timestamptz)": func(s *Session, a []types.Datum) (types.Datum, error) {
+			return zero, s.sleep(float64(a[0].I-pgMicros(time.Now())) / 1e6)
+		},
+	} {
+		builtin.RegisterKernel(source, sessionKernel(f))
+	}
+}
