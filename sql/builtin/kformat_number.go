@@ -417,7 +417,8 @@ func romanNumeral(n int64) []byte {
 	return b
 }
 
-// scientific is d.ddde+xx with a number of digits behind the point, rounded half away from zero.
+// scientific is d.ddde+xx with a number of digits behind the point, rounded half away from zero;
+// what rounds up to ten stays 10.00e+00, as in PostgreSQL.
 func scientific(d *apd.Decimal, post int) []byte {
 	var r apd.Decimal
 	r.Set(d)
@@ -427,11 +428,6 @@ func scientific(d *apd.Decimal, post int) []byte {
 		exp = int(r.NumDigits()) - 1 + int(r.Exponent)
 		r.Exponent -= int32(exp)
 		types.RoundNumeric(&r, &r, post)
-		if int(r.NumDigits())+int(r.Exponent) > 1 { // 9.99 became 10.0
-			exp++
-			r.Exponent--
-			types.RoundNumeric(&r, &r, post)
-		}
 	} else {
 		types.RoundNumeric(&r, &r, post)
 	}
