@@ -1,6 +1,9 @@
 package catalog
 
-import "github.com/pamirdb/pamir/sql/types"
+import (
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/types"
+)
 
 // Identifiers. TableID is also the number in the table's keys and PostgreSQL's pg_class OID.
 type (
@@ -90,6 +93,13 @@ type Table struct {
 	DataID uint64
 	// Virtual tables (pg_catalog, information_schema, pamir) have no rows on disk.
 	Virtual bool
+	// FreshIn is the transaction that gave the table its DataID: until it commits nobody else can see rows under it.
+	FreshIn kv.TxnID
+	// DependsOn lists the relations that a view reads.
+	DependsOn []TableID
+	// Comment of the table; comments of columns are by column id.
+	Comment        string
+	ColumnComments map[ColumnID]string
 }
 
 // Sequence options.

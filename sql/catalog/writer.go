@@ -166,3 +166,9 @@ func (w *Writer) put(k keys.Key, o any) error {
 	}
 	return w.t.Put(k, b)
 }
+
+// DiscardIndex notes that nothing refers to the keys of one index any more.
+func (w *Writer) DiscardIndex(data uint64, index IndexID) error {
+	b := binary.BigEndian.AppendUint64(nil, uint64(w.t.ReadTimestamp().WallTime))
+	return w.t.Put(keys.AppendUvarint(idKey(garbageTable, data), uint64(index)), b)
+}

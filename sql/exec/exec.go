@@ -29,6 +29,8 @@ type Runtime struct {
 	Node int32
 	// Bulk writes rows of tables that nobody else can see yet; nil means through the transaction.
 	Bulk BulkWriter
+	// Savepoint: a savepoint is open, so everything written must be undoable by itself.
+	Savepoint bool
 	// Stats, if not nil, collects figures for EXPLAIN ANALYZE.
 	Stats *Stats
 }
@@ -64,7 +66,7 @@ type VirtualRows interface {
 // BulkWriter writes key-value pairs outside of transactions, under table data ids that no
 // committed descriptor refers to yet.
 type BulkWriter interface {
-	// Write stores the pairs, sorted by key, durably. The keys are new.
+	// Write stores the pairs, sorted by key, durably and visibly to t and everything after it. The keys are new (see bulk.go).
 	Write(ctx context.Context, t txn.Txn, pairs []kv.Write) error
 }
 

@@ -1,0 +1,298 @@
+package ddl
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgerr"
+)
+
+func splitName(n []string) (schema, name string) {
+	name = n[len(n)-1]
+	if len(n) > 1 {
+		schema = n[len(n)-2]
+	}
+	return schema, name
+}
+
+func kindName(kind byte) string {
+	switch kind {
+	case 'v':
+		return "view"
+	case 'S':
+		return "sequence"
+	}
+	return "table"
+}
+
+func (c *change) drop(st *ast.Drop) error {
+	switch st.Kind {
+	case "TABLE", "VIEW", "SEQUENCE":
+		return c.dropRelations(st)
+	case "INDEX":
+		return c.dropIndexes(st)
+	case "SCHEMA":
+		return c.dropSchemas(st)
+	}
+	if st.IfExists {
+		for _, n := range st.Names {
+			c.notice("00000", "%s \"%s\" does not exist, skipping", strings.ToLower(st.Kind), strings.Join(n, "."))
+		}
+		return nil
+	}
+	return pgerr.Unsupported("DROP "+st.Kind, "")
+}
+
+func (c *change) dropRelations(st *ast.Drop) error {
+	want := map[string]byte{"TABLE": 'r', "VIEW": 'v', "SEQUENCE": 'S'}[st.Kind]
+	var ts []*catalog.Table
+	for _, n := range st.Names {
+		schema, name := splitName(n)
+		t, err := c.find(schema, name)
+		if err != nil {
+			if st.IfExists && pgerr.Code(err) == pgerr.InvalidSchemaName {
+				c.notice("00000", "schema \"%s\" does not exist, skipping", schema)
+				continue
+			}
+			return err
+		}
+		if t == nil {
+			if st.IfExists {
+				c.notice("00000", "%s \"%s\" does not exist, skipping", kindName(want), name)
+				continue
+			}
+			return pgerr.New(pgerr.UndefinedTable, "%s \"%s\" does not exist", kindName(want), strings.Join(n, "."))
+		}
+		if t.Kind != want {
+			article := "a "
+			if want == 'i' {
+				article = "an "
+			}
+			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not %s%s", t.Name, article, kindName(want)).
+				WithHint("Use DROP %s to remove a %s.", strings.ToUpper(kindName(t.Kind)), kindName(t.Kind))
+		}
+		if t.Virtual {
+			return pgerr.New(pgerr.InsufficientPrivilege, "permission denied: \"%s\" is a system catalog", t.Name)
+		}
+		ts = append(ts, t)
+	}
+	return c.dropAll(ts, st.Cascade)
+}
+
+// dropAll drops relations together; what depends on them must be among them, or go with CASCADE.
+func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
+	doomed := map[catalog.TableID]bool{}
+	for _, t := range ts {
+		doomed[t.ID] = true
+	}
+	for i := 0; i < len(ts); i++ {
+		t := ts[i]
+		for _, o := range c.cat.Tables() {
+			if doomed[o.ID] {
+				continue
+			}
+			switch {
+			case o.Kind == 'S' && o.Sequence != nil && o.Sequence.OwnedTable == t.ID:
+				// Goes silently with its table.
+			case o.Kind == 'v' && slices.Contains(o.DependsOn, t.ID):
+				if !cascade {
+					return dependents(kindName(t.Kind)+" "+t.Name, "view "+o.Name+" depends on "+kindName(t.Kind)+" "+t.Name)
+				}
+				c.notice("00000", "drop cascades to view %s", o.Name)
+			case t.Kind == 'S' && o.Kind == 'r' && usesSequence(o, t.ID) >= 0:
+				col := usesSequence(o, t.ID)
+				if !cascade {
+					return dependents("sequence "+t.Name, "default value for column "+o.Columns[col].Name+" of table "+o.Name+" depends on sequence "+t.Name)
+				}
+				n := clone(o)
+				n.Columns[col].Default, n.Columns[col].Sequence, n.Columns[col].Identity = "", 0, 0
+				c.notice("00000", "drop cascades to default value for column %s of table %s", n.Columns[col].Name, n.Name)
+				if err := c.replace(o, n); err != nil {
+					return err
+				}
+				continue
+			default:
+				continue
+			}
+			doomed[o.ID] = true
+			ts = append(ts, o)
+		}
+	}
+	for _, t := range ts {
+		if err := c.remove(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func usesSequence(t *catalog.Table, seq catalog.TableID) int {
+	for i := range t.Columns {
+		if t.Columns[i].Sequence == seq && !t.Columns[i].Dropped {
+			return i
+		}
+	}
+	return -1
+}
+
+func dependents(what, detail string) error {
+	return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop %s because other objects depend on it", what).
+		WithDetail("%s", detail).WithHint("Use DROP ... CASCADE to drop the dependent objects too.")
+}
+
+func (c *change) dropIndexes(st *ast.Drop) error {
+	for _, n := range st.Names {
+		schema, name := splitName(n)
+		t, i, err := c.findIndex(schema, name)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			if st.IfExists {
+				c.notice("00000", "index \"%s\" does not exist, skipping", name)
+				continue
+			}
+			if r, err := c.find(schema, name); err == nil && r != nil {
+				return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not an index", name).
+					WithHint("Use DROP %s to remove a %s.", strings.ToUpper(kindName(r.Kind)), kindName(r.Kind))
+			}
+			return pgerr.New(pgerr.UndefinedObject, "index \"%s\" does not exist", name)
+		}
+		if ix := &t.Indexes[i]; ix.Constraint {
+			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop index %s because constraint %s on table %s requires it", ix.Name, ix.Name, t.Name).
+				WithHint("You can drop constraint %s on table %s instead.", ix.Name, t.Name)
+		}
+		after := clone(t)
+		if err := c.dropIndexAt(after, i); err != nil {
+			return err
+		}
+		if err := c.replace(t, after); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *change) truncate(st *ast.Truncate) error {
+	for _, n := range st.Tables {
+		t, err := c.table(n)
+		if err != nil {
+			return err
+		}
+		if t.Kind != 'r' {
+			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a table", t.Name)
+		}
+		after := clone(t)
+		if err := c.freshData(after); err != nil {
+			return err
+		}
+		if err := c.replace(t, after); err != nil {
+			return err
+		}
+		if !st.RestartSeqs {
+			continue
+		}
+		for _, s := range c.cat.Tables() {
+			if s.Kind == 'S' && s.Sequence.OwnedTable == t.ID {
+				again := clone(s)
+				if err := c.freshData(again); err != nil {
+					return err
+				}
+				if err := c.replace(s, again); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (c *change) createSchema(st *ast.CreateSchema) error {
+	name := st.Name
+	if name == "" && st.Owner != nil {
+		name = st.Owner.Name
+	}
+	if strings.HasPrefix(name, "pg_") {
+		return pgerr.New(pgerr.ReservedName, "unacceptable schema name \"%s\"", name).
+			WithDetail("The prefix \"pg_\" is reserved for system schemas.")
+	}
+	if _, ok := c.cat.Schema(name); ok {
+		if st.IfNotExists {
+			c.notice(pgerr.DuplicateSchema, "schema \"%s\" already exists, skipping", name)
+			return nil
+		}
+		return pgerr.New(pgerr.DuplicateSchema, "schema \"%s\" already exists", name)
+	}
+	id, err := c.w.NewObjectID(c.ctx)
+	if err != nil {
+		return err
+	}
+	s := &catalog.Schema{ID: catalog.SchemaID(id), Name: name, Owner: c.env.User}
+	c.cat.schemas[s.ID] = s
+	if err := c.w.PutSchema(s); err != nil {
+		return err
+	}
+	path := c.env.SearchPath
+	c.env.SearchPath = append([]string{name}, path...)
+	defer func() { c.env.SearchPath = path }()
+	for _, e := range st.Elements {
+		tag := c.tag
+		if err := c.element(e); err != nil {
+			return err
+		}
+		c.tag = tag
+	}
+	return nil
+}
+
+// element runs a statement inside CREATE SCHEMA.
+func (c *change) element(st ast.Statement) error {
+	switch st := st.(type) {
+	case *ast.CreateTable:
+		return c.createTable(st)
+	case *ast.CreateView:
+		return c.createView(st)
+	case *ast.CreateSequence:
+		return c.createSequence(st)
+	case *ast.CreateIndex:
+		return c.createIndex(st)
+	}
+	return pgerr.Unsupported(st.Tag()+" inside CREATE SCHEMA", "")
+}
+
+func (c *change) dropSchemas(st *ast.Drop) error {
+	for _, n := range st.Names {
+		name := n[len(n)-1]
+		s, ok := c.cat.Schema(name)
+		if !ok {
+			if st.IfExists {
+				c.notice("00000", "schema \"%s\" does not exist, skipping", name)
+				continue
+			}
+			return pgerr.New(pgerr.InvalidSchemaName, "schema \"%s\" does not exist", name)
+		}
+		if s.ID < catalog.PublicSchema {
+			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop schema %s because it is required by the database system", name)
+		}
+		var ts []*catalog.Table
+		for _, t := range c.cat.Tables() {
+			if t.Schema != s.ID {
+				continue
+			}
+			if !st.Cascade {
+				return dependents("schema "+name, kindName(t.Kind)+" "+c.qualifiedName(t)+" depends on schema "+name)
+			}
+			ts = append(ts, t)
+		}
+		if err := c.dropAll(ts, true); err != nil {
+			return err
+		}
+		c.cat.schemas[s.ID] = nil
+		if err := c.w.DropSchema(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,374 @@
+package ddl
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
+)
+
+func (c *change) rename(st *ast.Rename) error {
+	switch st.Kind {
+	case "SCHEMA":
+		return c.renameSchema(st)
+	case "INDEX":
+		return c.renameIndex(st)
+	case "TABLE", "VIEW", "SEQUENCE", "COLUMN", "CONSTRAINT":
+	default:
+		return pgerr.Unsupported("ALTER "+st.Kind+" ... RENAME", "")
+	}
+	t, err := c.find(st.Relation.Schema, st.Relation.Name)
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		if st.Kind == "TABLE" { // ALTER TABLE may name an index
+			if it, _, err := c.findIndex(st.Relation.Schema, st.Relation.Name); err == nil && it != nil {
+				return c.renameIndex(st)
+			}
+		}
+		if st.IfExists {
+			c.notice("00000", "relation \"%s\" does not exist, skipping", st.Relation.Name)
+			return nil
+		}
+		return missingRelation(st.Relation)
+	}
+	if t.Virtual {
+		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied: \"%s\" is a system catalog", t.Name)
+	}
+	n := clone(t)
+	switch st.Kind {
+	case "COLUMN":
+		pos := n.ColumnByName(st.Old)
+		if pos < 0 || n.Columns[pos].Hidden {
+			return pgerr.New(pgerr.UndefinedColumn, "column \"%s\" does not exist", st.Old)
+		}
+		if n.ColumnByName(st.New) >= 0 {
+			return pgerr.New(pgerr.DuplicateColumn, "column \"%s\" of relation \"%s\" already exists", st.New, n.Name)
+		}
+		if systemColumn(st.New) {
+			return pgerr.New(pgerr.DuplicateColumn, "column name \"%s\" conflicts with a system column name", st.New)
+		}
+		if err := c.textRefers(n, st.Old, "rename"); err != nil {
+			return err
+		}
+		n.Columns[pos].Name = st.New
+	case "CONSTRAINT":
+		found := false
+		for i := range n.Checks {
+			if n.Checks[i].Name == st.Old {
+				n.Checks[i].Name, found = st.New, true
+			}
+		}
+		for i := range n.Indexes {
+			if n.Indexes[i].Constraint && n.Indexes[i].Name == st.Old {
+				if err := c.moveName(t, st.Old, st.New, n.Indexes[i].OID); err != nil {
+					return err
+				}
+				n.Indexes[i].Name, found = st.New, true
+			}
+		}
+		if !found {
+			return pgerr.New(pgerr.UndefinedObject, "constraint \"%s\" for table \"%s\" does not exist", st.Old, t.Name)
+		}
+	default:
+		if want := map[string]byte{"VIEW": 'v', "SEQUENCE": 'S'}[st.Kind]; want != 0 && t.Kind != want {
+			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a %s", t.Name, kindName(want))
+		}
+		if err := c.viewsRefer(t); err != nil {
+			return err
+		}
+		n.Name = st.New
+	}
+	return c.replace(t, n)
+}
+
+// textRefers refuses to rename or drop a column that texts in the catalog name: CHECK constraints and views are
+// kept as SQL, not as trees.
+func (c *change) textRefers(t *catalog.Table, column, what string) error {
+	for _, k := range t.Checks {
+		if mentions(k.Expr, column) {
+			return pgerr.Unsupported("to "+what+" column \""+column+"\", which the constraint \""+k.Name+"\" mentions", "Drop the constraint first and add it again.")
+		}
+	}
+	return c.viewsRefer(t)
+}
+
+func (c *change) viewsRefer(t *catalog.Table) error {
+	for _, o := range c.cat.Tables() {
+		if o.Kind == 'v' && slices.Contains(o.DependsOn, t.ID) {
+			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot change relation %s because view %s depends on it", t.Name, o.Name).
+				WithHint("Drop the view first and create it again.")
+		}
+	}
+	return nil
+}
+
+// mentions reports whether a word occurs in an SQL text. It may err on the side of yes.
+func mentions(text, word string) bool {
+	for at := 0; ; {
+		i := strings.Index(text[at:], word)
+		if i < 0 {
+			return false
+		}
+		i += at
+		at = i + 1
+		before := i == 0 || !nameByte(text[i-1])
+		end := i + len(word)
+		if before && (end == len(text) || !nameByte(text[end])) {
+			return true
+		}
+	}
+}
+
+func nameByte(b byte) bool {
+	return b == '_' || b >= '0' && b <= '9' || b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= 0x80
+}
+
+func (c *change) moveName(t *catalog.Table, before, after string, oid uint32) error {
+	if err := c.w.ClaimName(c.ctx, t.Schema, after, oid); err != nil {
+		return err
+	}
+	return c.w.ReleaseName(t.Schema, before)
+}
+
+func (c *change) renameIndex(st *ast.Rename) error {
+	t, i, err := c.findIndex(st.Relation.Schema, st.Relation.Name)
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		if st.IfExists {
+			c.notice("00000", "relation \"%s\" does not exist, skipping", st.Relation.Name)
+			return nil
+		}
+		return missingRelation(st.Relation)
+	}
+	n := clone(t)
+	if err := c.moveName(t, n.Indexes[i].Name, st.New, n.Indexes[i].OID); err != nil {
+		return err
+	}
+	n.Indexes[i].Name = st.New
+	return c.replace(t, n)
+}
+
+func (c *change) renameSchema(st *ast.Rename) error {
+	s, ok := c.cat.Schema(st.Old)
+	if !ok {
+		return pgerr.New(pgerr.InvalidSchemaName, "schema \"%s\" does not exist", st.Old)
+	}
+	if _, taken := c.cat.Schema(st.New); taken {
+		return pgerr.New(pgerr.DuplicateSchema, "schema \"%s\" already exists", st.New)
+	}
+	if s.ID < catalog.PublicSchema || strings.HasPrefix(st.New, "pg_") {
+		return pgerr.New(pgerr.ReservedName, "unacceptable schema name \"%s\"", st.New)
+	}
+	n := *s
+	n.Name = st.New
+	c.cat.schemas[s.ID] = &n
+	return c.w.PutSchema(&n)
+}
+
+func (c *change) setSchema(st *ast.AlterSchema) error {
+	if st.Relation == nil {
+		return pgerr.Unsupported("ALTER "+st.Kind+" ... SET SCHEMA", "")
+	}
+	t, err := c.table(st.Relation)
+	if err != nil {
+		if st.IfExists && pgerr.Code(err) == pgerr.UndefinedTable {
+			c.notice("00000", "relation \"%s\" does not exist, skipping", st.Relation.Name)
+			return nil
+		}
+		return err
+	}
+	s, err := c.newSchemaFor(st.Schema)
+	if err != nil {
+		return err
+	}
+	if s.ID == t.Schema {
+		return nil
+	}
+	if err := c.viewsRefer(t); err != nil {
+		return err
+	}
+	n := clone(t)
+	n.Schema = s.ID
+	for i := range n.Indexes {
+		if !hasName(&n.Indexes[i]) {
+			continue
+		}
+		if err := c.w.ClaimName(c.ctx, s.ID, n.Indexes[i].Name, n.Indexes[i].OID); err != nil {
+			return err
+		}
+		if err := c.w.ReleaseName(t.Schema, n.Indexes[i].Name); err != nil {
+			return err
+		}
+	}
+	if err := c.replace(t, n); err != nil {
+		return err
+	}
+	for _, o := range c.cat.Tables() { // owned sequences move with their table
+		if o.Kind == 'S' && o.Sequence.OwnedTable == t.ID && o.Schema != s.ID {
+			m := clone(o)
+			m.Schema = s.ID
+			if err := c.replace(o, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *change) createView(st *ast.CreateView) error {
+	if st.Check != 0 {
+		return pgerr.Unsupported("WITH CHECK OPTION", "")
+	}
+	sc, err := c.newSchemaFor(st.View.Schema)
+	if err != nil {
+		return err
+	}
+	pl, err := plan.Build(c.cat, c.planEnv(), st.Query)
+	if err != nil {
+		return err
+	}
+	if len(pl.Params) > 0 {
+		return pgerr.New(pgerr.UndefinedParameter, "there is no parameter $1")
+	}
+	if len(st.Columns) > len(pl.Columns) {
+		return pgerr.New(pgerr.SyntaxError, "CREATE VIEW specifies more column names than columns")
+	}
+	old, exists := c.cat.Table(sc.Name, st.View.Name)
+	if exists && !st.OrReplace {
+		return pgerr.New(pgerr.DuplicateTable, "relation \"%s\" already exists", st.View.Name)
+	}
+	if exists && old.Kind != 'v' {
+		return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a view", old.Name)
+	}
+	var v *catalog.Table
+	if exists {
+		v = clone(old)
+		v.Columns, v.NextColumn = nil, 1
+	} else {
+		if v, err = c.newTable(sc, st.View.Name); err != nil {
+			return err
+		}
+		v.Kind, v.DataID = 'v', 0
+	}
+	v.ViewQuery = st.Text
+	v.DependsOn = c.relationsIn(st.Query)
+	if v.Options, err = options(st.Options); err != nil {
+		return err
+	}
+	for i, f := range pl.Columns {
+		name := f.Name
+		if i < len(st.Columns) {
+			name = st.Columns[i]
+		}
+		if v.ColumnByName(name) >= 0 {
+			return pgerr.New(pgerr.DuplicateColumn, "column \"%s\" specified more than once", name)
+		}
+		ty := f.Type
+		if exists && i < len(old.Columns) && (old.Columns[i].Name != name || old.Columns[i].Type != ty) {
+			if old.Columns[i].Name != name {
+				return pgerr.New(pgerr.InvalidTableDefinition, "cannot change name of view column \"%s\" to \"%s\"", old.Columns[i].Name, name).
+					WithHint("Use ALTER VIEW ... RENAME COLUMN ... to change name of view column instead.")
+			}
+			return pgerr.New(pgerr.InvalidTableDefinition, "cannot change data type of view column \"%s\"", name)
+		}
+		v.Columns = append(v.Columns, catalog.Column{ID: v.NextColumn, Name: name, Type: ty})
+		v.NextColumn++
+	}
+	if exists {
+		if len(v.Columns) < len(old.Columns) {
+			return pgerr.New(pgerr.InvalidTableDefinition, "cannot drop columns from view")
+		}
+		return c.replace(old, v)
+	}
+	return c.create(v)
+}
+
+// relationsIn lists the relations that a query names. It may list too many: a WITH query can hide a table's name.
+func (c *change) relationsIn(q ast.Statement) []catalog.TableID {
+	var out []catalog.TableID
+	seen := map[uintptr]bool{}
+	name := reflect.TypeFor[*ast.TableName]()
+	var walk func(v reflect.Value)
+	walk = func(v reflect.Value) {
+		switch v.Kind() {
+		case reflect.Pointer:
+			if v.IsNil() || seen[v.Pointer()] {
+				return
+			}
+			seen[v.Pointer()] = true
+			if v.Type() == name {
+				n := v.Interface().(*ast.TableName)
+				if t, err := c.find(n.Schema, n.Name); err == nil && t != nil && !t.Virtual && !slices.Contains(out, t.ID) {
+					out = append(out, t.ID)
+				}
+				return
+			}
+			walk(v.Elem())
+		case reflect.Interface:
+			if !v.IsNil() {
+				walk(v.Elem())
+			}
+		case reflect.Slice:
+			for i := range v.Len() {
+				walk(v.Index(i))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				if v.Type().Field(i).IsExported() {
+					walk(v.Field(i))
+				}
+			}
+		}
+	}
+	walk(reflect.ValueOf(q))
+	slices.Sort(out)
+	return out
+}
+
+func (c *change) comment(st *ast.Comment) error {
+	switch st.Kind {
+	case "TABLE", "VIEW", "SEQUENCE":
+		schema, name := splitName(st.Name)
+		t, err := c.table(&ast.TableName{Schema: schema, Name: name})
+		if err != nil {
+			return err
+		}
+		n := clone(t)
+		n.Comment = st.Text
+		return c.replace(t, n)
+	case "COLUMN":
+		if len(st.Name) < 2 {
+			return pgerr.New(pgerr.SyntaxError, "column name must be qualified")
+		}
+		schema, name := splitName(st.Name[:len(st.Name)-1])
+		t, err := c.table(&ast.TableName{Schema: schema, Name: name})
+		if err != nil {
+			return err
+		}
+		column := st.Name[len(st.Name)-1]
+		pos := t.ColumnByName(column)
+		if pos < 0 {
+			return pgerr.New(pgerr.UndefinedColumn, "column \"%s\" of relation \"%s\" does not exist", column, t.Name)
+		}
+		n := clone(t)
+		if n.ColumnComments == nil {
+			n.ColumnComments = map[catalog.ColumnID]string{}
+		}
+		if st.Null || st.Text == "" {
+			delete(n.ColumnComments, n.Columns[pos].ID)
+		} else {
+			n.ColumnComments[n.Columns[pos].ID] = st.Text
+		}
+		return c.replace(t, n)
+	}
+	c.notice(pgerr.FeatureNotSupported, "the comment is not kept: comments on a %s are not supported", strings.ToLower(st.Kind))
+	return nil
+}
