@@ -50,6 +50,10 @@ func (h inbound) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespo
 	return h.n.store.Send(ctx, req)
 }
 
+func (h inbound) Relay(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	return h.n.sender.Relayed(ctx, req)
+}
+
 func (h inbound) HandleRaft(from kv.NodeID, msgs [][]byte) {
 	out := make([]*store.RaftMessage, 0, len(msgs))
 	for _, b := range msgs {

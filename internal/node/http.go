@@ -33,6 +33,10 @@ func (n *Node) serveHTTP(ln net.Listener) {
 		return map[string]any{"ranges": rs}, err
 	}))
 	mux.HandleFunc("GET /api/v1/placement", n.api(func(context.Context) (any, error) { return n.placementView(), nil }))
+	mux.HandleFunc("GET /api/v1/locks", n.api(func(context.Context) (any, error) { return n.Locks(), nil }))
+	mux.HandleFunc("GET /api/v1/replicas", n.api(func(context.Context) (any, error) {
+		return map[string]any{"replicas": n.Replicas()}, nil
+	}))
 	mux.HandleFunc("GET /api/v1/checksums", n.api(func(ctx context.Context) (any, error) { return n.checksums(ctx) }))
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)

@@ -139,9 +139,29 @@ func (l *Local) Eventually(limit time.Duration, what string, f func() error) {
 			return
 		}
 		if time.Now().After(deadline) {
+			l.LogState()
 			l.t.Fatalf("%s: not after %s: %v", what, limit, err)
 		}
 		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// LogState says who leads what and who waits for whom, for a test that is stuck.
+func (l *Local) LogState() {
+	for i, n := range l.Nodes {
+		if n == nil {
+			continue
+		}
+		for _, r := range n.Replicas() {
+			l.t.Logf("node %d: %+v", i, r)
+		}
+		v := n.Locks()
+		for _, k := range v.Locks {
+			l.t.Logf("node %d: %+v", i, k)
+		}
+		for _, x := range v.Transactions {
+			l.t.Logf("node %d: %+v", i, x)
+		}
 	}
 }
 

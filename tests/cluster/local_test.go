@@ -150,7 +150,10 @@ func TestBank(t *testing.T) {
 			}
 			return nil
 		})
-		require.NoError(t, total(at), what)
+		if err := total(at); err != nil {
+			l.LogState()
+			t.Fatalf("%s: %v", what, err)
+		}
 		t.Logf("%-28s %6d transfers, %d failed", what, moved.Load(), failed.Load())
 	}
 	check("at first", 0)
