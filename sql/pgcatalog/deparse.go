@@ -140,8 +140,12 @@ func constraintDef(t *catalog.Table, ix *catalog.Index) string {
 	return s
 }
 
-func checkDef(c *catalog.Check) string {
-	s := "CHECK (" + parenthesized(c.Expr) + ")"
+func checkDef(c *catalog.Check, pretty bool) string {
+	e := parenthesized(c.Expr)
+	if pretty {
+		e = e[1 : len(e)-1]
+	}
+	s := "CHECK (" + e + ")"
 	if c.State != catalog.Public {
 		s += " NOT VALID"
 	}
