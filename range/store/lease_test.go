@@ -255,3 +255,26 @@ func TestRestartOfAll(t *testing.T) {
 	require.Equal(t, "x", v)
 	t.Logf("serves again after %v", time.Since(begin))
 }
+
+// The same where everybody it knew has moved away: it looks in the meta range.
+func TestRemovedAndForgotten(t *testing.T) {
+	c := newCluster(t, 5, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	c.checkReplicas(ctx)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	away := 1 + s.id.NodeID%3
+	third := 1 + away%3
+	c.nodes[away].crash()
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{4, 5}, []kv.NodeID{away, third})
+	c.checkReplicas(ctx)
+	_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: 4}}})
+	require.NoError(t, err)
+	c.changeReplicas(ctx, kv.FirstUserRange, nil, []kv.NodeID{s.id.NodeID})
+	c.nodes[away].start()
+	require.Eventually(t, func() bool {
+		_, ok := c.up(away).RangeDetail(kv.FirstUserRange)
+		return !ok
+	}, 20*time.Second, 10*time.Millisecond)
+}

@@ -46,6 +46,12 @@ func (o *owner) Removed(r *replica.Replica, below kv.ReplicaID) {
 	o.work.push(job{kind: jobRemove, rng: r.ID(), below: below})
 }
 
+func (o *owner) Leaderless(r *replica.Replica) {
+	if r.ID() != kv.MetaRangeID { // where one would look
+		o.work.push(job{kind: jobLookUp, rng: r.ID()})
+	}
+}
+
 // SplitRight holds creating, so that no replica of the right range comes or goes until SplitDone.
 func (o *owner) SplitRight(left *replica.Replica, right *kv.RangeDescriptor) (*replica.Replica, bool, error) {
 	s := o.store()
@@ -127,6 +133,9 @@ func (s *Store) handleRaft(m *RaftMessage) {
 	case m.ChecksumID != 0:
 		s.sums.deliver(m.ChecksumID, m.From.StoreID, string(m.Checksum))
 		return
+	case m.Ask:
+		s.handleAsk(m, r)
+		return
 	case m.Resigned != 0:
 		if r != nil && r.ReplicaID() == m.To.ReplicaID {
 			r.Resigned(m)
@@ -140,12 +149,9 @@ func (s *Store) handleRaft(m *RaftMessage) {
 	}
 	switch m.Raft.GetType() {
 	case pb.MsgVote, pb.MsgPreVote:
-		// A replica that was removed while it was away still asks for votes.
-		if d := r.Desc(); d != nil && m.From.ReplicaID < d.NextReplicaID {
-			if _, ok := d.ReplicaByID(m.From.ReplicaID); !ok {
-				s.sayRemoved(m, m.From.ReplicaID+1)
-				return
-			}
+		if gone(r, m.From) { // it was removed while it was away, and still asks for votes
+			s.sayRemoved(m)
+			return
 		}
 	case pb.MsgSnap:
 		return // snapshots come by HandleSnapshot
@@ -157,8 +163,10 @@ func (s *Store) handleRaft(m *RaftMessage) {
 // is another replica of the range that is here.
 func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Replica {
 	if have != nil && have.ReplicaID() > m.To.ReplicaID {
-		s.sayRemoved(m, have.ReplicaID())
-		return nil
+		if gone(have, m.From) {
+			s.sayRemoved(m)
+		}
+		return nil // for a replica that was here before
 	}
 	if have != nil {
 		// The replica here was removed, and the range has a new one for this store.
@@ -184,8 +192,7 @@ func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Repli
 		return nil
 	}
 	if m.To.ReplicaID < below {
-		s.sayRemoved(m, below)
-		return nil
+		return nil // it was removed; the sender will learn that by its own means
 	}
 	b := s.eng.DB().NewBatch()
 	defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
@@ -208,20 +215,32 @@ func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Repli
 	return r
 }
 
-// sayRemoved tells the sender of m that its counterpart or itself was removed.
-func (s *Store) sayRemoved(m *RaftMessage, below kv.ReplicaID) {
-	switch m.Raft.GetType() {
-	case pb.MsgVote, pb.MsgPreVote:
-	default:
-		if m.From.ReplicaID >= below {
-			return // our removed replica; the sender will learn that from its own log
-		}
+// gone reports whether p was removed from the range, as r knows it: ids are never used again.
+func gone(r *replica.Replica, p kv.Replica) bool {
+	d := r.Desc()
+	if d == nil || p.ReplicaID >= d.NextReplicaID {
+		return false
 	}
-	if m.From.ReplicaID >= below {
+	_, ok := d.ReplicaByID(p.ReplicaID)
+	return !ok
+}
+
+// handleAsk answers a replica that has not heard of a leader.
+func (s *Store) handleAsk(m *RaftMessage, r *replica.Replica) {
+	if r == nil {
 		return
 	}
+	if gone(r, m.From) {
+		s.sayRemoved(m)
+	} else if _, leads := r.Serving(); leads {
+		r.Wake() // a quiet leader that it has not heard of
+	}
+}
+
+// sayRemoved tells the sender of m that it was removed.
+func (s *Store) sayRemoved(m *RaftMessage) {
 	s.cfg.Transport.SendRaft(m.From.NodeID, []*RaftMessage{{
-		RangeID: m.RangeID, From: m.To, To: m.From, Now: s.clock.Now(), RemovedBelow: below,
+		RangeID: m.RangeID, From: m.To, To: m.From, Now: s.clock.Now(), RemovedBelow: m.From.ReplicaID + 1,
 	}})
 }
 

@@ -387,29 +387,30 @@ func TestDiskFailure(t *testing.T) {
 		}))
 		clock := hlc.NewClock(nil, testOffset)
 		fatal := make(chan error, 1)
+		// One writer, and no heartbeat that writes the clock beside it: a second commit that runs into the broken log
+		// at the same moment makes Pebble panic, which is right for a process but not for a test.
+		quiet := testKnobs
+		quiet.HeartbeatInterval, quiet.SupportDuration = time.Hour, 2*time.Second
 		s, err := Open(context.Background(), Config{Dir: "store", FS: fs, Clock: clock, Transport: noTransport{}, Logger: testLogger(1),
-			Knobs: testKnobs, OnFatal: func(err error) { fatal <- err }})
+			Knobs: quiet, OnFatal: func(err error) { fatal <- err }})
 		require.NoError(t, err)
 		require.NoError(t, s.Bootstrap([16]byte{1}))
 		s.SetSender(localSender{s})
 		require.NoError(t, s.Start(context.Background()))
 		var acked atomic.Int64
-		var wg sync.WaitGroup
-		for w := range 4 {
-			go func() { // not waited for: one of them is stopped for good in the failing write
-				for i := 0; i < 100000; i++ {
-					ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-					_, err := s.Send(ctx, benchPut(w*100000+i))
-					cancel()
-					if err != nil && kv.AsError(err).Code.Class() != kv.RetryRouting {
+		go func(s *Store) { // not waited for: it is stopped for good in the failing write
+			for i := 0; i < 100000; i++ {
+				_, err := s.Send(context.Background(), benchPut(i))
+				if err != nil {
+					if kv.AsError(err).Code.Class() != kv.RetryRouting {
 						return
 					}
-					if err == nil && w == 0 {
-						acked.Store(int64(i))
-					}
+					i-- // it had no effect
+					continue
 				}
-			}()
-		}
+				acked.Store(int64(i))
+			}
+		}(s)
 		time.Sleep(200 * time.Millisecond)
 		broken.Store(true)
 		select {
@@ -423,18 +424,19 @@ func TestDiskFailure(t *testing.T) {
 		_, err = s.Send(context.Background(), benchPut(1))
 		require.Error(t, err)
 		require.Error(t, s.Close())
-		wg.Wait()
 		after := mem.CrashClone(vfs.CrashCloneCfg{})
 		s, err = Open(context.Background(), Config{Dir: "store", FS: after, Clock: clock, Transport: noTransport{}, Logger: testLogger(1),
 			Knobs: testKnobs, OnFatal: func(error) {}})
 		require.NoError(t, err)
 		s.SetSender(localSender{s})
 		require.NoError(t, s.Start(context.Background()))
-		for _, i := range []int64{0, last / 2, last} {
+		for i := range last + 1 {
+			var resp *kv.BatchResponse
 			require.Eventually(t, func() bool {
-				resp, err := s.Send(context.Background(), &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.Get{Key: key(int(i))}}})
-				return err == nil && resp.Responses[0].(*kv.GetResponse).Exists
-			}, 5*time.Second, 5*time.Millisecond)
+				resp, err = s.Send(context.Background(), &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.Get{Key: key(int(i))}}})
+				return err == nil
+			}, 5*time.Second, time.Millisecond)
+			require.True(t, resp.Responses[0].(*kv.GetResponse).Exists, "write %d of %d is lost", i, last)
 		}
 		require.NoError(t, s.Close())
 	}

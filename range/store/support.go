@@ -118,6 +118,9 @@ func (s *Store) readClock() (c clockState, err error) {
 }
 
 func (s *Store) writeClock(c clockState) error {
+	if err := s.Err(); err != nil {
+		return err // Pebble panics if it is asked to write after a failure
+	}
 	v := binary.BigEndian.AppendUint64([]byte{clockVersion}, c.incarnation)
 	v = binary.BigEndian.AppendUint64(v, uint64(c.ceiling))
 	return engine.Classify(s.eng.DB().Set(clockKey, c.horizon.Append(v), pebble.Sync))

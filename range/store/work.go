@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -15,6 +16,7 @@ const (
 	jobMeta   jobKind = iota // bring the meta range up to date
 	jobTidy                  // finish replica changes that an earlier leader began
 	jobRemove                // delete a removed replica
+	jobLookUp                // see whether a replica without a leader still belongs to its range
 )
 
 // job is work on one range that must not be done by the goroutine that processes it.
@@ -104,6 +106,13 @@ func (s *Store) do(j job) {
 	switch j.kind {
 	case jobRemove:
 		err = s.removeReplica(j.rng, j.below)
+	case jobLookUp:
+		if r := s.replica(j.rng); r != nil {
+			if err := s.lookUp(ctx, r); err != nil && s.ctx.Err() == nil {
+				s.log.Debug("cannot look up a range without a leader", "range", int64(j.rng), "err", err)
+			}
+		}
+		return // it will be asked for again
 	case jobMeta, jobTidy:
 		r := s.replica(j.rng)
 		if r == nil {
@@ -126,6 +135,36 @@ func (s *Store) do(j job) {
 		case <-s.ctx.Done():
 		}
 	}
+}
+
+// lookUp asks the meta range about a replica that knows no leader. All the replicas it knows of may have moved away
+// since, so that none of them could tell it that it was removed.
+func (s *Store) lookUp(ctx context.Context, r *replica.Replica) error {
+	mine := r.Desc()
+	if mine == nil {
+		return nil
+	}
+	resp, err := s.sendRouted(ctx, &kv.BatchRequest{MaxRows: 1, Requests: []kv.Request{
+		&kv.Scan{Spans: []keys.Span{{Start: keys.Meta(mine.StartKey).Next(), End: keys.MetaMax}}},
+	}})
+	if err != nil {
+		return err
+	}
+	_, v, ok, err := resp.Responses[0].(*kv.ScanResponse).Rows.Next()
+	if err != nil || !ok {
+		return err
+	}
+	now, err := kv.DecodeDescriptor(v)
+	if err != nil {
+		return err
+	}
+	if now.RangeID != mine.RangeID || now.Generation <= mine.Generation || r.ReplicaID() >= now.NextReplicaID {
+		return nil
+	}
+	if _, ok := now.ReplicaByID(r.ReplicaID()); !ok {
+		s.work.push(job{kind: jobRemove, rng: mine.RangeID, below: r.ReplicaID() + 1})
+	}
+	return nil
 }
 
 // tickLoop advances the clocks of the groups that are not quiet.

@@ -163,6 +163,7 @@ func sampleMessages() []*Message {
 		{RangeID: 1, From: from, To: to, Now: now, RemovedBelow: 9},
 		{RangeID: 1, From: from, To: to, Now: now, ChecksumID: 1 << 60, Checksum: []byte("sum")},
 		{RangeID: 1, From: from, To: to, Now: now, Resigned: 12},
+		{RangeID: 1, From: from, To: to, Now: now, Ask: true},
 	}
 }
 

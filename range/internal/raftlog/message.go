@@ -34,7 +34,10 @@ type Message struct {
 	Checksum   []byte
 	// Resigned says that From has stopped for good and will never lead again at a term up to this one. There is no Raft message then.
 	Resigned uint64
-	Raft     *pb.Message
+	// Ask says that From has heard of no leader for a while, and wants to know whether it still belongs to the
+	// range. There is no Raft message then.
+	Ask  bool
+	Raft *pb.Message
 }
 
 const (
@@ -46,8 +49,9 @@ const (
 	flagContext  = 1 << 3
 	flagChecksum = 1 << 4
 	flagResigned = 1 << 5
-	flagNotice   = flagRemoved | flagChecksum | flagResigned
-	flagsKnown   = 1<<6 - 1
+	flagAsk      = 1 << 6
+	flagNotice   = flagRemoved | flagChecksum | flagResigned | flagAsk
+	flagsKnown   = 1<<7 - 1
 
 	// minEntryLen is the smallest encoding of an entry: type, term, index, length.
 	minEntryLen = 4
@@ -59,6 +63,7 @@ const (
 //	flagRemoved:  smallest id
 //	flagChecksum: command id | length, checksum
 //	flagResigned: term
+//	flagAsk:      nothing
 //	otherwise:    type | term | log term | index | commit | vote | reject hint
 //	              [flagContext: length, context] [flagSnapshot: length, protobuf]
 //	              entry count | (type | term | index - previous index | length | data)...
@@ -73,6 +78,8 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 		flags |= flagChecksum
 	} else if m.Resigned != 0 {
 		flags |= flagResigned
+	} else if m.Ask {
+		flags |= flagAsk
 	} else if r == nil {
 		return dst, errors.New("raftlog: message without content")
 	} else {
@@ -105,6 +112,8 @@ func (m *Message) Append(dst []byte) ([]byte, error) {
 		return appendBytes(binary.AppendUvarint(dst, m.ChecksumID), m.Checksum), nil
 	case flagResigned:
 		return binary.AppendUvarint(dst, m.Resigned), nil
+	case flagAsk:
+		return dst, nil
 	}
 	dst = binary.AppendUvarint(dst, uint64(r.GetType()))
 	for _, v := range [6]uint64{r.GetTerm(), r.GetLogTerm(), r.GetIndex(), r.GetCommit(), r.GetVote(), r.GetRejectHint()} {
@@ -164,6 +173,8 @@ func DecodeMessage(b []byte) (*Message, error) {
 		case flagResigned:
 			m.Resigned = d.uvarint()
 			d.bad = d.bad || m.Resigned == 0
+		case flagAsk:
+			m.Ask = true
 		default:
 			return nil, ErrCorrupt
 		}

@@ -52,6 +52,8 @@ type Owner interface {
 	DescriptorChanged(r *Replica, desc *kv.RangeDescriptor)
 	LeadershipBegan(r *Replica)
 	Removed(r *Replica, below kv.ReplicaID)
+	// Leaderless is told, from time to time, that the replica has heard of no leader for a while.
+	Leaderless(r *Replica)
 	// Checksum computes a checksum in the background.
 	Checksum(r *Replica, id uint64)
 }

@@ -6,6 +6,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/kv"
 )
 
 // maxRounds is how often a set of replicas is taken around before others get a turn.
@@ -68,7 +69,7 @@ func (p *Processor) Process(batch []*Replica) {
 				}
 				m.AppendedBytes.Add(int64(b.Len()))
 			}
-			if err := b.Commit(opts); err != nil {
+			if err := p.commit(b, opts); err != nil {
 				for _, r := range set {
 					r.hasReady = false
 					r.stop(engine.Classify(err))
@@ -106,5 +107,15 @@ func (p *Processor) Process(batch []*Replica) {
 			r.raftMu.Unlock()
 		}
 		set = next
+	}
+}
+
+// commit refuses to write to a disk that has failed: Pebble would panic.
+func (p *Processor) commit(b *pebble.Batch, opts *pebble.WriteOptions) error {
+	select {
+	case <-p.deps.Fatal:
+		return kv.Errorf(kv.CodeUnavailable, "the store has failed")
+	default:
+		return b.Commit(opts)
 	}
 }

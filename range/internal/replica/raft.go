@@ -237,6 +237,7 @@ func (r *Replica) tick() {
 			return
 		}
 	default:
+		r.askAround()
 		if !r.mayCampaign() {
 			// The follower of a leader that its store supports needs no election clock.
 			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
@@ -250,6 +251,28 @@ func (r *Replica) tick() {
 	}
 	r.raft.Tick()
 	r.checkPending()
+}
+
+// askAround asks the other replicas, from time to time, when there is no leader: a replica that was removed while
+// it was away may be one that cannot campaign, and so would never learn. raftMu is held.
+func (r *Replica) askAround() {
+	if r.lead != 0 || r.snapshotState().desc == nil {
+		r.leaderless = 0
+		return
+	}
+	if r.leaderless++; r.leaderless%(3*r.deps.Knobs.ElectionTicks) != 0 {
+		return
+	}
+	r.deps.Owner.Leaderless(r)
+	now := r.deps.Clock.Now()
+	for _, p := range r.peers {
+		if p.ReplicaID != r.rid {
+			r.deps.Owner.SendRaft(p, []*raftlog.Message{{
+				RangeID: r.id, To: p, Now: now, Ask: true,
+				From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
+			}})
+		}
+	}
 }
 
 // maySleep reports whether a leader's group has been idle long enough and everybody has everything,

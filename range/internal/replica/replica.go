@@ -54,28 +54,29 @@ type Replica struct {
 	inflight  atomic.Int64 // bytes of proposals not finished
 
 	// raftMu is held by whoever processes the replica. It guards the fields down to mu.
-	raftMu    sync.Mutex
-	raft      *raft.RawNode // nil until the first message or initialisation
-	raftLog   *raftlog.Log
-	rd        raft.Ready
-	hasReady  bool
-	pending   map[uint64]*proposal
-	role      raft.StateType
-	term      uint64
-	lead      kv.ReplicaID
-	idleTicks int
-	following following
-	resigned  following // a replica that has stopped, and the last term it may have led
-	fresh     bool      // nothing has been heard of a leader since the start
-	campaign  int       // ticks until a campaign that was asked for; 0 is none
-	peers     map[kv.ReplicaID]kv.Replica
-	proposed  hlc.Timestamp // the closed timestamp last put on an entry
-	staged    *StagedSnapshot
-	splitting bool    // guarded by the store, too: see LockForSplit
-	cmd       command // scratch
-	out       outbox
-	held      []*pb.Message // to be sent after the sync
-	pendingAt int           // ticks since the oldest pending proposal made no progress
+	raftMu     sync.Mutex
+	raft       *raft.RawNode // nil until the first message or initialisation
+	raftLog    *raftlog.Log
+	rd         raft.Ready
+	hasReady   bool
+	pending    map[uint64]*proposal
+	role       raft.StateType
+	term       uint64
+	lead       kv.ReplicaID
+	idleTicks  int
+	following  following
+	resigned   following // a replica that has stopped, and the last term it may have led
+	fresh      bool      // nothing has been heard of a leader since the start
+	campaign   int       // ticks until a campaign that was asked for; 0 is none
+	leaderless int       // ticks without a leader
+	peers      map[kv.ReplicaID]kv.Replica
+	proposed   hlc.Timestamp // the closed timestamp last put on an entry
+	staged     *StagedSnapshot
+	splitting  bool    // guarded by the store, too: see LockForSplit
+	cmd        command // scratch
+	out        outbox
+	held       []*pb.Message // to be sent after the sync
+	pendingAt  int           // ticks since the oldest pending proposal made no progress
 
 	// mu guards state, which is replaced as a whole.
 	mu    sync.RWMutex
