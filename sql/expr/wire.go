@@ -298,17 +298,99 @@ func (r *wireReader) checkCall(c *Call) {
 	if r.bad {
 		return
 	}
-	variadicAny := c.Fn.Variadic == types.AnyOID
-	if !variadicAny && len(c.Args) != len(c.Fn.Args) && c.Fn != builtin.ArraySubscript && c.Fn != builtin.ArraySlice {
-		r.bad = true
+	switch {
+	case c.Fn == builtin.ArraySubscript, c.Fn == builtin.ArraySlice:
+		r.bad = len(c.Args) < len(c.Fn.Args) || c.Fn == builtin.ArraySlice && len(c.Args)%2 == 0
+		for i, a := range c.Args {
+			if i > 0 {
+				r.sameRepr(a, types.Int4OID)
+			}
+		}
+	case c.Fn.Variadic == types.AnyOID:
+		r.bad = len(c.Args) < len(c.Fn.Args)
+	default:
+		r.bad = len(c.Args) != len(c.Fn.Args)
+	}
+	if r.bad {
 		return
 	}
 	for i, a := range c.Args {
 		if i < len(c.Fn.Args) {
 			r.sameRepr(a, c.Fn.Args[i])
+			r.isArray(a, c.Fn.Args[i])
 		}
 	}
+	if t := c.Fn.Result; (t == types.AnyarrayOID || t == types.AnycompatiblearrayOID) && types.ElemOf(c.T.OID) == 0 {
+		r.bad = true
+	}
+	r.samePoly(c)
 	if !builtin.IsPolymorphic(c.Fn.Result) && types.ReprOf(c.T.OID) != types.ReprOf(c.Fn.Result) {
+		r.bad = true
+	}
+}
+
+// isArray checks that what is declared an array is one.
+func (r *wireReader) isArray(e Expr, t types.OID) {
+	if t != types.AnyarrayOID && t != types.AnycompatiblearrayOID || e == nil {
+		return
+	}
+	if types.ElemOf(e.Type().OID) == 0 {
+		r.bad = true
+	}
+}
+
+// samePoly checks that a call's polymorphic arguments and result agree on the element type.
+func (r *wireReader) samePoly(c *Call) {
+	elem := types.OID(0)
+	see := func(declared types.OID, actual types.OID) {
+		switch declared {
+		case types.AnyarrayOID, types.AnycompatiblearrayOID:
+			actual = types.ElemOf(actual)
+		case types.AnyelementOID, types.AnynonarrayOID, types.AnyenumOID, types.AnycompatibleOID, types.AnycompatiblenonarrayOID:
+		default:
+			return
+		}
+		if elem == 0 {
+			elem = actual
+		} else if elem != actual {
+			r.bad = true
+		}
+	}
+	for i, a := range c.Args {
+		if i < len(c.Fn.Args) && a != nil {
+			see(c.Fn.Args[i], a.Type().OID)
+		}
+	}
+	see(c.Fn.Result, c.T.OID)
+}
+
+func (r *wireReader) checkConvert(c *Convert) {
+	from := c.Arg.Type().OID
+	switch c.Via {
+	case 'r', 'i':
+	case 'm':
+		r.bad = r.bad || from != c.T.OID
+	case 'a':
+		fe, te := types.ElemOf(from), types.ElemOf(c.T.OID)
+		if fe == 0 || te == 0 {
+			r.bad = true
+			return
+		}
+		if c.Fn == nil {
+			return
+		}
+		// A cast function: one value, perhaps the modifier and whether the cast is explicit.
+		want := []types.OID{fe, types.Int4OID, types.BoolOID}
+		if len(c.Fn.Args) == 0 || len(c.Fn.Args) > 3 || types.ReprOf(c.Fn.Result) != types.ReprOf(te) || c.Fn.ReturnsSet {
+			r.bad = true
+			return
+		}
+		for i, a := range c.Fn.Args {
+			if types.ReprOf(a) != types.ReprOf(want[i]) {
+				r.bad = true
+			}
+		}
+	default:
 		r.bad = true
 	}
 }
@@ -345,6 +427,9 @@ func (r *wireReader) expr(depth int) Expr {
 	case wConvert:
 		c := &Convert{T: r.typ(), Via: r.byte(), Fn: r.fn(true, -1), Explicit: r.byte() == 1}
 		c.Arg = r.expr(depth + 1)
+		if !r.bad {
+			r.checkConvert(c)
+		}
 		return c
 	case wAnd:
 		return &And{Args: r.booleans(depth)}
@@ -396,9 +481,24 @@ func (r *wireReader) expr(depth int) Expr {
 		}
 		return a
 	case wArray:
-		return &ArrayCtor{T: r.typ(), Elems: r.list(depth)}
+		a := &ArrayCtor{T: r.typ(), Elems: r.list(depth)}
+		elem := types.ElemOf(a.T.OID)
+		if r.bad || elem == 0 {
+			r.bad = true
+			return nil
+		}
+		for i, e := range a.Elems {
+			// All elements are values, or all are arrays that become its rows.
+			t := e.Type().OID
+			if t != elem && t != a.T.OID || t != a.Elems[0].Type().OID && i > 0 {
+				r.bad = true
+			}
+		}
+		return a
 	case wRow:
-		return &RowCtor{T: r.typ(), Fields: r.list(depth)}
+		c := &RowCtor{T: r.typ(), Fields: r.list(depth)}
+		r.bad = r.bad || types.ReprOf(c.T.OID) != types.ReprAny || types.ElemOf(c.T.OID) != 0
+		return c
 	case wDistinct:
 		d := &Distinct{Fn: r.fn(false, 2), Not: r.byte() == 1}
 		d.Left, d.Right = r.expr(depth+1), r.expr(depth+1)

@@ -170,6 +170,10 @@ func (r *wireReader) datum(t Type, depth int) Datum {
 	switch r.byte() {
 	case 'a':
 		a := &Array{Elem: OID(r.uvarint())}
+		if a.Elem != ElemOf(t.OID) {
+			r.bad = true
+			return Datum{}
+		}
 		for n := r.uvarint(); n > 0 && !r.bad; n-- {
 			if len(a.Dims) >= maxArrayDims {
 				r.bad = true
@@ -202,6 +206,10 @@ func (r *wireReader) datum(t Type, depth int) Datum {
 		}
 		return Datum{A: a}
 	case 'r':
+		if t.OID == TimetzOID || ElemOf(t.OID) != 0 {
+			r.bad = true
+			return Datum{}
+		}
 		rec := &Record{}
 		for n := r.uvarint(); n > 0 && !r.bad; n-- {
 			ft := Type{OID: OID(r.uvarint()), Mod: int32(r.varint())}
@@ -210,6 +218,10 @@ func (r *wireReader) datum(t Type, depth int) Datum {
 		}
 		return Datum{A: rec}
 	case 't':
+		if t.OID != TimetzOID {
+			r.bad = true
+			return Datum{}
+		}
 		return Datum{A: TimeTZ{Micros: r.varint(), Zone: int32(r.varint())}}
 	}
 	r.bad = true
