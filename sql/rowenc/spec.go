@@ -85,7 +85,8 @@ func NewSpec(x *Index, columns []int) (*Spec, error) {
 	if x.Desc.Primary {
 		for i := range t.Columns { // rows from before a column was dropped still have it
 			if c := &t.Columns[i]; c.Dropped {
-				fields = append(fields, tupleField{Slot: int(c.ID) - 1, Kind: kindOf(c.Type.OID), Out: -1})
+				// Whoever reads whole rows, to write them again, asks for it as well.
+				fields = append(fields, tupleField{Slot: int(c.ID) - 1, Kind: kindOf(c.Type.OID), Out: find(i)})
 			}
 		}
 	}
