@@ -411,10 +411,7 @@ func (c *change) addIndex(t *catalog.Table, ix catalog.Index) (catalog.IndexID, 
 func (c *change) addCheck(t *catalog.Table, k *ast.Constraint) (name string, err error) {
 	name = k.Name
 	if name == "" {
-		column := ""
-		if len(k.Keys) == 1 {
-			column = k.Keys[0]
-		}
+		column := onlyColumn(k.Expr)
 		name = pickName(t.Name, column, "check", func(n string) bool {
 			return slices.ContainsFunc(t.Checks, func(x catalog.Check) bool { return x.Name == n })
 		})
@@ -425,6 +422,28 @@ func (c *change) addCheck(t *catalog.Table, k *ast.Constraint) (name string, err
 	// PostgreSQL tests them in the order of their names.
 	slices.SortFunc(t.Checks, func(a, b catalog.Check) int { return strings.Compare(a.Name, b.Name) })
 	return name, nil
+}
+
+// onlyColumn returns the column that an expression mentions, if it is only one: a generated name has it.
+func onlyColumn(e ast.Expr) string {
+	name := ""
+	several := false
+	var walk func(e ast.Expr)
+	walk = func(e ast.Expr) {
+		if ref, ok := e.(*ast.ColumnRef); ok && len(ref.Names) > 0 {
+			n := ref.Names[len(ref.Names)-1]
+			several = several || name != "" && name != n
+			name = n
+		}
+		for _, c := range ast.Children(e) {
+			walk(c)
+		}
+	}
+	walk(e)
+	if several {
+		return ""
+	}
+	return name
 }
 
 // chooseName makes a name for an index or sequence that nothing has: table_column_label, then with a number.

@@ -286,6 +286,13 @@ func (c *change) dropSchemas(st *ast.Drop) error {
 			}
 			ts = append(ts, t)
 		}
+		switch len(ts) {
+		case 0:
+		case 1:
+			c.notice("00000", "drop cascades to %s %s", kindName(ts[0].Kind), c.qualifiedName(ts[0]))
+		default:
+			c.notice("00000", "drop cascades to %d other objects", len(ts))
+		}
 		if err := c.dropAll(ts, true); err != nil {
 			return err
 		}
