@@ -18,6 +18,11 @@
 // and the leader that the replica knows. Otherwise from the meta range, whose own
 // descriptor is gossiped. Of two descriptors that overlap, the higher generation wins.
 //
+// # Partial partitions
+//
+// A leader that this node cannot reach, but that another replica still follows, is reached by way of that
+// replica's node: it passes the batch on, once.
+//
 // # Invariants
 //
 //  1. The cache is a hint. Every replica checks the keys it is asked for.

@@ -32,6 +32,7 @@ type world struct {
 	executed map[string]int
 	sends    int
 	closed   bool // follower reads are possible
+	relay    map[kv.NodeID]*Sender
 }
 
 func replicas(nodes ...kv.NodeID) []kv.Replica {
@@ -81,6 +82,14 @@ func (w *world) Alive(n kv.NodeID) bool      { w.mu.Lock(); defer w.mu.Unlock();
 func (w *world) at(n kv.NodeID) Local        { return worldNode{w, n} }
 func (n worldNode) Send(ctx context.Context, b *kv.BatchRequest) (*kv.BatchResponse, error) {
 	return n.w.Send(ctx, n.id, b)
+}
+
+// Relay is what a node does with a batch for somebody else: its own sender delivers it.
+func (w *world) Relay(ctx context.Context, via kv.NodeID, b *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if w.relay[via] == nil {
+		return nil, kv.Errorf(kv.CodeUnavailable, "dead")
+	}
+	return w.relay[via].Relayed(ctx, b)
 }
 
 type worldNode struct {
@@ -296,6 +305,41 @@ func TestMovedMetaRange(t *testing.T) {
 	resp, err := s.Send(t.Context(), getReq(keys.System("x")))
 	require.NoError(t, err)
 	require.EqualValues(t, 3, resp.ServedBy)
+}
+
+// A gateway that cannot reach the leader goes by way of a replica that can.
+func TestRelay(t *testing.T) {
+	w := newWorld()
+	w.leader[2], w.leader[1] = 3, 2
+	far := &partial{world: w, not: 3}
+	s := New(Config{Node: 1, Clock: w.clock, Local: w.at(1), Remote: far, Hints: w, GiveUp: 300 * time.Millisecond})
+	w.relay = map[kv.NodeID]*Sender{2: w.sender(2)}
+	for range 3 {
+		resp, err := s.Send(t.Context(), getReq(key(1)))
+		require.NoError(t, err)
+		require.EqualValues(t, 3, resp.ServedBy)
+	}
+	// The leader is really dead: the relay does not wait for it either.
+	w.dead[3] = true
+	start := time.Now()
+	_, err := s.Send(t.Context(), getReq(key(1)))
+	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
+	require.Less(t, time.Since(start), 2*time.Second)
+}
+
+// partial is a world in which one node is out of reach.
+type partial struct {
+	*world
+	not kv.NodeID
+}
+
+func (p *partial) Alive(n kv.NodeID) bool { return n != p.not && p.world.Alive(n) }
+
+func (p *partial) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if to == p.not {
+		return nil, kv.Errorf(kv.CodeUnavailable, "cut")
+	}
+	return p.world.Send(ctx, to, b)
 }
 
 func TestFollowerReads(t *testing.T) {

@@ -19,6 +19,8 @@ type Local interface {
 // Remote delivers batches to other nodes (range/transport).
 type Remote interface {
 	Send(ctx context.Context, to kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error)
+	// Relay asks a node to pass a batch on to a leader that it can reach and this node cannot.
+	Relay(ctx context.Context, via kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error)
 	// Alive reports whether the node has answered lately.
 	Alive(kv.NodeID) bool
 }
@@ -121,6 +123,20 @@ func (s *Sender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespo
 	return a.run(ctx, nil)
 }
 
+// Relayed delivers a batch for another node that cannot reach the leader: it asks every replica at most
+// once, waits for nobody, and is not relayed again.
+func (s *Sender) Relayed(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	s.cfg.Metrics.relayed.Inc()
+	key := firstKey(req)
+	a := attempt{s: s, req: req, key: key, class: repeatable(req), once: true}
+	if key != nil {
+		a.e = s.cache.find(key)
+	} else {
+		a.e = s.cache.findID(req.RangeID)
+	}
+	return a.run(ctx, nil)
+}
+
 func (s *Sender) sendTo(ctx context.Context, node kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	req = req.ForNode(node)
 	req = req.ForNode(node)
@@ -152,6 +168,9 @@ type attempt struct {
 	since   time.Time // of the first failure
 	backoff time.Duration
 	fresh   bool // e comes from the meta range or from the range itself, not from an old cache
+	once    bool // relayed: no second round
+	// via is a node that follows a leader which this node cannot reach; 0 if there is none.
+	via kv.NodeID
 }
 
 func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error) {
@@ -168,11 +187,24 @@ func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error)
 			if kv.HasCode(err, kv.CodeRangeMismatch) {
 				return nil, a.answer(kv.AsError(err))
 			}
+			if a.once {
+				return nil, kv.AsError(err)
+			}
 			a.pause(ctx)
+			continue
+		}
+		if a.via != 0 {
+			var resp *kv.BatchResponse
+			if resp, err = a.relay(ctx); err == nil {
+				return resp, nil
+			}
 			continue
 		}
 		i := a.pick()
 		if i < 0 { // everybody was asked
+			if a.once {
+				return nil, a.giveUp()
+			}
 			a.tried = 0
 			if !a.pause(ctx) {
 				continue
@@ -197,6 +229,22 @@ func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error)
 			return resp, nil
 		}
 	}
+}
+
+// relay lets the node that knows the leader deliver the batch.
+func (a *attempt) relay(ctx context.Context) (*kv.BatchResponse, error) {
+	via := a.via
+	a.via = 0
+	a.at = -1
+	a.req.RangeID, a.req.Generation = a.e.desc.RangeID, a.e.desc.Generation
+	req := a.req.ForNode(0) // this node knows nothing of the clock of whoever answers in the end
+	req.Now = a.s.cfg.Clock.Now()
+	a.s.cfg.Metrics.relays.Inc()
+	resp, err := a.s.cfg.Remote.Relay(ctx, via, req)
+	if err == nil {
+		a.s.cfg.Clock.Update(resp.Now)
+	}
+	return resp, err
 }
 
 // locate makes sure that e holds the batch's keys.
@@ -316,13 +364,16 @@ func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 	case kv.CodeRangeMismatch, kv.CodeNotLeader:
 		a.learn(ke)
 	case kv.CodeRangeNotFound:
-		if a.e != nil {
+		if a.e != nil && a.at >= 0 {
 			a.e.leader.CompareAndSwap(int32(a.at+1), 0)
 			if !a.fresh && a.key != nil {
 				a.forget()
 			}
 		}
 	case kv.CodeOverloaded:
+		if a.once {
+			return true, ke
+		}
 		if !a.pause(ctx) {
 			return true, a.ended(ctx)
 		}
@@ -330,7 +381,7 @@ func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 	case kv.CodeNotClosed:
 		a.req.AnyReplica = false // only the leader can answer
 	default:
-		if a.e != nil {
+		if a.e != nil && a.at >= 0 {
 			a.e.leader.CompareAndSwap(int32(a.at+1), 0)
 		}
 	}
@@ -362,6 +413,11 @@ func (a *attempt) learn(ke *kv.Error) {
 	}
 	old := a.e
 	a.s.Learn(ke.Descriptors...)
+	if a.at < 0 { // relayed
+		a.renew()
+		return
+	}
+	asked := old.desc.Replicas[a.at].NodeID
 	if ke.Code != kv.CodeNotLeader {
 		// This replica does not hold (all of) the keys. If nothing newer was
 		// learned from it, the meta range must say.
@@ -382,6 +438,10 @@ func (a *attempt) learn(ke *kv.Error) {
 	}
 	if a.e != nil && ke.Code == kv.CodeNotLeader && ke.Leader.StoreID != 0 {
 		a.e.setLeader(ke.Leader.StoreID)
+		l := ke.Leader.NodeID
+		if !a.once && asked != 0 && asked != a.s.cfg.Node && l != a.s.cfg.Node && !a.s.cfg.Remote.Alive(l) {
+			a.via = asked
+		}
 	}
 }
 

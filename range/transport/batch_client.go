@@ -13,6 +13,7 @@ import (
 // Kinds of entries on the batch stream: id (uvarint), kind, then
 //
 //	request   timeout in ms (uvarint, 0 = none), length (uvarint), BatchRequest
+//	relay     the same; to be passed on to the leader
 //	cancel    nothing
 //	answer    length (uvarint), BatchResponse
 //	failure   length (uvarint), Error
@@ -21,6 +22,7 @@ const (
 	batchCancel
 	batchAnswer
 	batchFailure
+	batchRelay
 )
 
 // batchClient multiplexes batches to one peer over one stream. Its state is the set of
@@ -54,7 +56,7 @@ func newBatchClient(p *peer) *batchClient {
 // encodeBufs recycles the buffers that requests are encoded in before they are queued.
 var encodeBufs = sync.Pool{New: func() any { return new([]byte) }}
 
-func (c *batchClient) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+func (c *batchClient) send(ctx context.Context, req *kv.BatchRequest, kind byte) (*kv.BatchResponse, error) {
 	if p := c.p; p.lastPong.Load() != 0 && !p.alive() {
 		return nil, kv.Errorf(kv.CodeUnavailable, "node %d has been silent for %s", p.id, p.silence().Round(time.Millisecond))
 	}
@@ -95,7 +97,7 @@ func (c *batchClient) send(ctx context.Context, req *kv.BatchRequest) (*kv.Batch
 	c.calls[id] = call
 	call.seq = c.box.add(len(body)+24, func(b []byte) []byte {
 		b = binary.AppendUvarint(b, id)
-		b = append(b, batchRequest)
+		b = append(b, kind)
 		b = binary.AppendUvarint(b, timeout)
 		b = binary.AppendUvarint(b, uint64(len(body)))
 		return append(b, body...)

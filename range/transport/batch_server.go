@@ -31,6 +31,7 @@ type batchJob struct {
 	cancel context.CancelFunc
 	id     uint64
 	body   []byte
+	relay  bool
 }
 
 // workerIdle is how long a worker without work keeps its (grown) stack.
@@ -113,7 +114,7 @@ func (s *batchStream) receive(b []byte) error {
 			}
 			continue
 		}
-		if kind != batchRequest {
+		if kind != batchRequest && kind != batchRelay {
 			return errFrame
 		}
 		if timeout, b, err = cutUvarint(b); err != nil {
@@ -127,13 +128,13 @@ func (s *batchStream) receive(b []byte) error {
 			s.fail(id, kv.Errorf(kv.CodeUnavailable, "the clock of node %d is ahead by more than --max-offset", s.from))
 			continue
 		}
-		s.start(id, timeout, body)
+		s.start(id, timeout, body, kind == batchRelay)
 	}
 	return nil
 }
 
-func (s *batchStream) start(id, timeoutMS uint64, body []byte) {
-	job := batchJob{id: id, body: body}
+func (s *batchStream) start(id, timeoutMS uint64, body []byte, relay bool) {
+	job := batchJob{id: id, body: body, relay: relay}
 	if timeoutMS > 0 && timeoutMS < uint64(24*time.Hour/time.Millisecond) {
 		job.ctx, job.cancel = context.WithTimeout(s.ctx, time.Duration(timeoutMS)*time.Millisecond)
 	} else {
@@ -187,7 +188,11 @@ func (s *batchStream) serveOne(job batchJob) {
 		s.fail(job.id, kv.Errorf(kv.CodeBadRequest, "%v", err))
 		return
 	}
-	resp, err := s.h.Send(job.ctx, req)
+	send := s.h.Send
+	if job.relay {
+		send = s.h.Relay
+	}
+	resp, err := send(job.ctx, req)
 	if err != nil {
 		s.fail(job.id, kv.AsError(err))
 		return

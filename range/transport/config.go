@@ -19,6 +19,8 @@ const WireVersion = 1
 type Handler interface {
 	// Send answers a batch.
 	Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
+	// Relay passes a batch on to the leader of its range, for a node that cannot reach it. It must not be relayed again.
+	Relay(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
 	// HandleRaft and HandleHeartbeat take messages in the order in which they were sent;
 	// msgs arrived together. They must not block for long. They may keep the bytes of a message, but not msgs.
 	HandleRaft(from kv.NodeID, msgs [][]byte)

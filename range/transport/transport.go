@@ -168,7 +168,16 @@ func (t *Transport) Send(ctx context.Context, to kv.NodeID, req *kv.BatchRequest
 	if p == nil {
 		return nil, kv.Errorf(kv.CodeUnavailable, "no address is known for node %d", to)
 	}
-	return p.batch.send(ctx, req)
+	return p.batch.send(ctx, req, batchRequest)
+}
+
+// Relay asks a node to pass a batch on to the leader of its range, which this node cannot reach. Errors as for Send.
+func (t *Transport) Relay(ctx context.Context, via kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	p := t.peer(via)
+	if p == nil {
+		return nil, kv.Errorf(kv.CodeUnavailable, "no address is known for node %d", via)
+	}
+	return p.batch.send(ctx, req, batchRelay)
 }
 
 // Alive reports whether the peer has answered a ping within the peer timeout.

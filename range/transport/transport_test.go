@@ -52,6 +52,14 @@ func (r *recorder) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRes
 	return &kv.BatchResponse{ServedBy: r.id, Responses: []kv.Response{&kv.GetResponse{Exists: true, Value: k}}}, nil
 }
 
+func (r *recorder) Relay(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	resp, err := r.Send(ctx, req)
+	if err == nil {
+		resp.ServedBy += 100
+	}
+	return resp, err
+}
+
 func (r *recorder) HandleRaft(from kv.NodeID, msgs [][]byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -174,6 +182,12 @@ func TestBatch(t *testing.T) {
 	require.False(t, e.Now.IsEmpty())
 
 	_, err = nodes[0].Send(ctx, 9, get("x"))
+	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
+
+	resp, err := nodes[0].Relay(ctx, 2, get("x"))
+	require.NoError(t, err)
+	require.EqualValues(t, 102, resp.ServedBy)
+	_, err = nodes[0].Relay(ctx, 9, get("x"))
 	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
 }
 
