@@ -628,7 +628,7 @@ func (r *numReader) digit(id string) {
 				r.sign = c
 				r.s = r.s[1:]
 			}
-		} else if !read && !r.f.sign && !r.f.plus && !r.f.minus {
+		} else if !read && !r.f.sign && (r.f.plus || r.f.minus) {
 			if c := r.peek(); c == '-' || c == '+' {
 				r.sign = c
 			}
