@@ -363,6 +363,10 @@ func (a *extremeAcc) Reset() {
 	a.mem = 0
 }
 
+func (a *extremeAcc) tieTakesNew() bool {
+	return a.best.Repr == types.ReprDecimal || a.best.Repr == types.ReprInterval || a.best.Repr == types.ReprFloat
+}
+
 func (a *extremeAcc) MemSize() int64 { return a.mem + 32*int64(cap(a.set)) }
 
 func (a *extremeAcc) Add(_ *Context, groups []int32, args []*types.Vec, n int, sel []int32) error {
@@ -389,8 +393,9 @@ func (a *extremeAcc) Add(_ *Context, groups []int32, args []*types.Vec, n int, s
 			return nil
 		}
 		if a.set[g] {
+			// Of equal values that look different (1.0, 1.00) PostgreSQL takes the later.
 			c := types.CompareVec(v, i, &a.best, g, false)
-			if c == 0 || (c > 0) != a.max {
+			if c == 0 && !a.tieTakesNew() || c != 0 && (c > 0) != a.max {
 				return nil
 			}
 		}
@@ -417,7 +422,7 @@ func (a *extremeAcc) MergeState(_ *Context, g int, s []byte) error {
 	}
 	if a.set[g] {
 		c := types.Compare(a.best.Type.OID, d, a.best.Get(g))
-		if c == 0 || (c > 0) != a.max {
+		if c == 0 && !a.tieTakesNew() || c != 0 && (c > 0) != a.max {
 			return nil
 		}
 	}
