@@ -113,7 +113,9 @@ func init() {
 			}
 			return s.xactID()
 		},
-		"pg_size_pretty": func(_ *Session, a []types.Datum) (types.Datum, error) { return types.NewString(sizePretty(a[0].I)), nil },
+		"pg_size_pretty": func(_ *Session, a []types.Datum) (types.Datum, error) {
+			return types.NewString(sizePretty(a[0].I)), nil
+		},
 		"pg_cancel_backend": func(s *Session, a []types.Datum) (types.Datum, error) {
 			return s.signal(int32(a[0].I), "cancel", (*Session).Cancel)
 		},

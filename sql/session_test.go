@@ -420,3 +420,31 @@ func TestManyRowsThroughBlocks(t *testing.T) {
 	require.Equal(t, "[id](1500)FETCH 1;", a.q("fetch absolute 1501 from c"))
 	a.must("commit")
 }
+
+func TestAnalyzeCounts(t *testing.T) {
+	w := newWorld(t)
+	a := w.session()
+	a.must("create table t (id int primary key, few int, same text)")
+	var b strings.Builder
+	for i := range 5000 {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("(" + strconv.Itoa(i) + "," + strconv.Itoa(i%7) + ",'x')")
+	}
+	a.must("insert into t values " + b.String())
+	require.Equal(t, "ANALYZE;", a.q("analyze t"))
+	a.must("begin")
+	snap, err := a.snapshot(context.Background())
+	require.NoError(t, err)
+	tab, ok := snap.Table("public", "t")
+	require.True(t, ok)
+	st := snap.Stats(tab.ID)
+	require.EqualValues(t, 5000, st.Rows)
+	require.InEpsilon(t, 5000, st.Distinct[tab.Columns[0].ID], 0.06)
+	require.EqualValues(t, 7, st.Distinct[tab.Columns[1].ID])
+	require.EqualValues(t, 1, st.Distinct[tab.Columns[2].ID])
+	a.must("commit")
+	require.Contains(t, a.q("vacuum analyze t"), "VACUUM does nothing here")
+	require.Equal(t, "!42P01", a.q("analyze nosuch"))
+}

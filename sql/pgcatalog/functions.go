@@ -130,6 +130,11 @@ func init() {
 		}, source)
 	}
 
+	register(func(c *call) (types.Datum, error) {
+		oid, err := RegIn(c.sess, types.RegclassOID, c.str(0))
+		return number(int64(oid)), err
+	}, "text_regclass")
+
 	register(relationSize, "pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_relation_size(regclass)")
 	register(always(number(0)), "pg_indexes_size")
 	register(func(c *call) (types.Datum, error) {

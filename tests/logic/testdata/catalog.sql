@@ -9,6 +9,7 @@ select indexrelid::regclass, indisunique, indisprimary, indkey, pg_get_indexdef(
 select tablename, indexname, indexdef from pg_indexes where schemaname = 'public' order by indexname;
 select schemaname, tablename, tableowner, hasindexes from pg_tables where schemaname = 'public';
 select schemaname, viewname from pg_views where schemaname = 'public';
+-- known: views cannot be written to
 select table_name, table_type, is_insertable_into from information_schema.tables where table_schema = 'public' order by 1;
 select column_name, ordinal_position, column_default, is_nullable, data_type, character_maximum_length, numeric_precision, numeric_scale, udt_name from information_schema.columns where table_name = 'ct' order by 2;
 select constraint_name, constraint_type from information_schema.table_constraints where table_name = 'ct' and constraint_name not like '%not_null' order by 1;

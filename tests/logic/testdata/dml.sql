@@ -39,6 +39,7 @@ with ins as (insert into acc values (40, 'cte', 1, null) returning *) select id,
 with del as (delete from acc where id >= 30 returning id) select count(*) from del;
 with x as (select 50 as i) insert into acc select i, 'with', 0 from x returning id;
 update acc set bal = (select max(bal) from acc) where id = 2 returning bal;
+-- unordered
 update acc set bal = case when bal > 1000 then 0 else bal end returning id;
 -- unordered
 select * from acc;

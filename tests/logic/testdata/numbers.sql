@@ -38,6 +38,8 @@ select to_char(1234.5, '9999.99'), to_char(-12, '999'), to_char(0.5, '0.00'), to
 select 10 between 1 and 20, 10 not between 1 and 20, 10 between symmetric 20 and 1;
 select 1 in (1, 2, 3), 4 in (1, 2, 3), null in (1, 2), 1 in (1, null), 2 in (1, null), 2 not in (1, null);
 select bit_count(b'101'), 1::bit(4);
+-- known: the grammar is that of a newer PostgreSQL, which reads hexadecimal integers
 select 0x1F;
+-- known: the grammar is that of a newer PostgreSQL, which allows underscores in numbers
 select 1_000;
 select '0x1F'::int;

@@ -1,3 +1,4 @@
+-- known: the release whose behaviour Pamir follows is not that of the PostgreSQL it was compared with
 show server_version_num;
 show server_encoding;
 show client_encoding;
@@ -93,6 +94,7 @@ begin;
 discard all;
 rollback;
 set names 'UTF8';
+-- known: setseed() does it
 set seed to 0.5;
 set session authorization default;
 set role none;
