@@ -7,7 +7,6 @@ import (
 
 	"go.etcd.io/raft/v3"
 
-	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/internal/replica"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -166,5 +165,3 @@ func (s *Store) unreserve(id kv.RangeID) {
 	delete(s.receiving, id)
 	s.mu.Unlock()
 }
-
-var _ = raftlog.ErrCorrupt
