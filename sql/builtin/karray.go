@@ -470,6 +470,9 @@ func arrayFill(_ *Context, args []*types.Vec, i int) (types.Datum, error) {
 	if dims == nil || len(args) > 2 && lower == nil {
 		return types.Datum{}, pgerr.New(pgerr.NullValueNotAllowed, "dimension array or low bound array cannot be null")
 	}
+	if len(dims.Dims) > 1 || lower != nil && len(lower.Dims) > 1 {
+		return types.Datum{}, pgerr.New(pgerr.ArraySubscriptError, "wrong number of array subscripts").WithDetail("Dimension array must be one dimensional.")
+	}
 	out := &types.Array{Elem: args[0].Type.OID}
 	if len(dims.Elems) == 0 {
 		return types.NewArray(out), nil

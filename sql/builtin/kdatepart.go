@@ -313,7 +313,7 @@ func intervalPart(unit []byte, v iv) (*apd.Decimal, error) {
 // truncStamp truncates a local timestamp.
 func truncStamp(unit []byte, us int64, t types.OID) (int64, dateUnit, error) {
 	u, known := dateUnits[lowerUnit(unit)]
-	if !known {
+	if !known || u >= uEpoch && u < uTZ {
 		return 0, u, unitError(unit, t, false)
 	}
 	if types.IsInfinite(us) {

@@ -213,8 +213,9 @@ func dateToStamp(d int64) (int64, error) {
 	case types.DateNegInfinity:
 		return types.NegInfinity, nil
 	}
-	if us := d * usDay; d < 1<<31 && d > -1<<31 && types.ValidTimestamp(us) {
-		return us, nil
+	// The product of a date beyond all timestamps would overflow.
+	if d < types.EndTimestamp/usDay {
+		return d * usDay, nil
 	}
 	return 0, pgerr.New(pgerr.DatetimeFieldOverflow, "date out of range for timestamp")
 }
@@ -502,17 +503,17 @@ func init() {
 			})
 		}
 		same := func(x int64, _ *time.Location) (int64, error) { return x, nil }
-		// A date beyond timestamps compares as infinitely late.
+		// A date beyond timestamps compares as later than all but infinity.
 		date := func(d int64, _ *time.Location) (int64, error) {
 			us, err := dateToStamp(d)
 			if err != nil {
-				return types.Infinity, nil
+				return types.Infinity - 1, nil
 			}
 			return us, nil
 		}
 		dateTZ := func(d int64, loc *time.Location) (int64, error) {
 			us, _ := date(d, loc)
-			if types.IsInfinite(us) {
+			if !types.ValidTimestamp(us) {
 				return us, nil
 			}
 			return types.LocalToUTC(us, loc), nil

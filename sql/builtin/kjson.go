@@ -332,6 +332,13 @@ func canonicalKernel(f func(ctx *Context, args []*types.Vec, i int) ([]byte, err
 	})
 }
 
+// map2Datum makes a kernel of a function on bytes and an integer.
+func map2Datum(f func(b []byte, i int64) (types.Datum, error)) Kernel {
+	return datumKernel(func(_ *Context, args []*types.Vec, i int) (types.Datum, error) {
+		return f(args[0].Bytes[i], args[1].Ints[i])
+	})
+}
+
 func pretty(on bool) string {
 	if on {
 		return "\n "
@@ -349,6 +356,21 @@ func init() {
 	regPick("extract_path", func(v *types.JSONValue, args []*types.Vec, i int) *types.JSONValue {
 		return walkPath(v, args[1].Anys[i].(*types.Array))
 	})
+	// A scalar jsonb counts as an array of one; json does not.
+	one := func(out func(src []byte, v *types.JSONValue) types.Datum) Kernel {
+		return map2Datum(func(src []byte, i int64) (types.Datum, error) {
+			v, err := types.ParseJSON(src)
+			if err != nil {
+				return types.NullDatum, err
+			}
+			if isScalar(v) && (i == 0 || i == -1) {
+				return out(src, v), nil
+			}
+			return out(src, element(v, i)), nil
+		})
+	}
+	reg(one(rawOf), "jsonb_array_element")
+	reg(one(textOf), "jsonb_array_element_text")
 	reg(map1(bytesOf, bytesOf, func(b []byte) ([]byte, error) {
 		v, err := types.ParseJSON(b)
 		if err != nil {

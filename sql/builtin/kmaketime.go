@@ -9,6 +9,15 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
+// shownSeconds is a number of seconds in an error message: two digits at least.
+func shownSeconds(s float64) string {
+	sec := string(types.AppendFloat(nil, s, false, 1))
+	if len(sec) < 2 {
+		sec = "0" + sec
+	}
+	return sec
+}
+
 // registerMake registers make_date and its siblings.
 func registerMake() {
 	bad := func(what string, args ...any) error {
@@ -20,10 +29,13 @@ func registerMake() {
 		if y < 0 {
 			yy = y + 1
 		}
-		if y == 0 || yy < -4713 || yy > 5874897 || m < 1 || m > 12 || d < 1 || d > int64(types.DaysInMonth(int(yy), int(m))) {
+		if y == 0 || m < 1 || m > 12 || d < 1 || d > int64(types.DaysInMonth(int(yy), int(m))) {
 			return fail()
 		}
-		r := types.DateFromYMD(int(yy), int(m), int(d))
+		r := int64(-1) << 40
+		if yy >= -4713 && yy <= 5874898 {
+			r = types.DateFromYMD(int(yy), int(m), int(d))
+		}
 		if !types.ValidDate(r) {
 			return 0, bad("date out of range: %d-%02d-%02d", y, m, d)
 		}
@@ -34,11 +46,7 @@ func registerMake() {
 		us := math.RoundToEven(s * 1e6)
 		t := (h*60+m)*usMin + int64(us)
 		if h < 0 || h > 24 || m < 0 || m > 59 || math.IsNaN(s) || s < 0 || s > 60 || t > usDay {
-			sec := string(types.AppendFloat(nil, s, false, 1))
-			if len(sec) < 2 {
-				sec = "0" + sec
-			}
-			return 0, bad("time field value out of range: %d:%02d:%s", h, m, sec)
+			return 0, bad("time field value out of range: %d:%02d:%s", h, m, shownSeconds(s))
 		}
 		return t, nil
 	}
@@ -52,7 +60,15 @@ func registerMake() {
 		if err != nil {
 			return 0, err
 		}
-		return checkStamp(d*usDay+t, true)
+		us, ok := int64(0), d < types.EndTimestamp/usDay
+		if ok {
+			us = d*usDay + t
+		}
+		if !ok || !types.ValidTimestamp(us) {
+			return 0, bad("timestamp out of range: %d-%02d-%02d %d:%02d:%s", args[0].Ints[i], args[1].Ints[i], args[2].Ints[i],
+				args[3].Ints[i], args[4].Ints[i], shownSeconds(args[5].Floats[i]))
+		}
+		return us, nil
 	}
 	reg(rowKernel(func(_ *Context, args []*types.Vec, i int, out *types.Vec) error {
 		us, err := stamp(args, i)
@@ -68,11 +84,11 @@ func registerMake() {
 		return err
 	}), "make_timestamptz")
 	reg(rowKernel(func(ctx *Context, args []*types.Vec, i int, out *types.Vec) error {
-		loc, err := findZone(string(args[6].Bytes[i]))
+		us, err := stamp(args, i)
 		if err != nil {
 			return err
 		}
-		us, err := stamp(args, i)
+		loc, err := isoZone(args[6].Bytes[i])
 		if err == nil {
 			us, err = toUTC(us, loc)
 		}

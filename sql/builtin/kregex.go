@@ -209,15 +209,21 @@ func translateARE(p, flags string) (src string, longest bool, err error) {
 			b.WriteString(p[i : i+n])
 			i += n
 			if lazy {
-				b.WriteByte('?')
 				i++
+			}
+			if lazy || !longest {
+				// The first quantifier decides: if it is lazy, the whole match is as short as can be.
+				b.WriteByte('?')
 			}
 			if i < len(p) && (p[i] == '*' || p[i] == '+' || p[i] == '?') {
 				return "", false, invalidRegex("quantifier operand invalid")
 			}
 			continue
 		case c == '{':
-			return "", false, invalidRegex("quantifier operand invalid")
+			// Without a digit behind it, it stands for itself.
+			b.WriteString("\\{")
+			i++
+			continue
 		case c == '}':
 			b.WriteString("\\}")
 			i++
@@ -264,7 +270,20 @@ func translateEscape(b *strings.Builder, p string) (int, error) {
 		b.WriteString(map[byte]string{'d': `\p{Nd}`, 'D': `\P{Nd}`, 'w': `[\p{L}\p{Nd}_]`, 'W': `[^\p{L}\p{Nd}_]`,
 			's': `[\s\v\p{Z}]`, 'S': `[^\s\v\p{Z}]`}[c])
 		return 2, nil
-	case 'm', 'M', '<', '>':
+	case 'm':
+		// Where a word character follows, any word boundary is a word's beginning.
+		if beginsWord(p[2:]) {
+			b.WriteString(`\b`)
+			return 2, nil
+		}
+		return 0, pgerr.Unsupported("word boundary \\m before anything but a word character in regular expressions", "Use \\y.")
+	case 'M':
+		if endsWord(b.String()) {
+			b.WriteString(`\b`)
+			return 2, nil
+		}
+		return 0, pgerr.Unsupported("word boundary \\M behind anything but a word character in regular expressions", "Use \\y.")
+	case '<', '>':
 		return 0, pgerr.Unsupported("word boundary \\"+string(c)+" in regular expressions", "Use \\y.")
 	case 'y':
 		b.WriteString(`\b`)
@@ -318,6 +337,36 @@ func translateEscape(b *strings.Builder, p string) (int, error) {
 	_, w := utf8.DecodeRuneInString(p[1:])
 	b.WriteString(regexp.QuoteMeta(p[1 : 1+w]))
 	return 1 + w, nil
+}
+
+func isWordByte(c byte) bool {
+	return c == '_' || c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+}
+
+// beginsWord reports whether what a pattern matches first is surely a word character.
+func beginsWord(p string) bool {
+	n := 1
+	switch {
+	case strings.HasPrefix(p, `\w`), strings.HasPrefix(p, `\d`):
+		n = 2
+	case p == "" || !isWordByte(p[0]):
+		return false
+	}
+	// Not if it may be missing, nor if there is another way.
+	return !strings.ContainsAny(p, "|") && (len(p) == n || p[n] != '*' && p[n] != '?' && p[n] != '{')
+}
+
+// endsWord is the same for the end of a translated pattern.
+func endsWord(src string) bool {
+	if strings.Contains(src, "|") {
+		return false
+	}
+	src = strings.TrimSuffix(src, "+")
+	if strings.HasSuffix(src, `[\p{L}\p{Nd}_]`) || strings.HasSuffix(src, `\p{Nd}`) {
+		return true
+	}
+	n := len(src)
+	return n > 0 && isWordByte(src[n-1]) && (n < 2 || src[n-2] != '\\')
 }
 
 func isHex(c byte) bool {
@@ -502,9 +551,9 @@ func groupsArray(s []byte, m []int) *types.Array {
 	return types.MakeArray1(types.TextOID, elems)
 }
 
-func regexSplit(s []byte, pattern, flags string) ([]types.Datum, error) {
+func regexSplit(name string, s []byte, pattern, flags string) ([]types.Datum, error) {
 	if strings.Contains(flags, "g") {
-		return nil, pgerr.New(pgerr.InvalidParameterValue, "regexp_split_to_table() does not support the \"global\" option")
+		return nil, pgerr.New(pgerr.InvalidParameterValue, "%s() does not support the \"global\" option", name)
 	}
 	re, err := compileRegex(pattern, flags)
 	if err != nil {
@@ -624,21 +673,18 @@ func init() {
 		return types.NewArray(groupsArray(s, m)), nil
 	}), "regexp_match", "regexp_match_no_flags")
 	reg(datumKernel(func(_ *Context, args []*types.Vec, i int) (types.Datum, error) {
-		re, err := compileRegex(string(args[1].Bytes[i]), flagsArg(args, 2, i))
+		flags := flagsArg(args, 2, i)
+		if strings.Contains(flags, "g") {
+			return types.Datum{}, pgerr.New(pgerr.InvalidParameterValue, "regexp_like() does not support the \"global\" option")
+		}
+		re, err := compileRegex(string(args[1].Bytes[i]), flags)
 		if err != nil {
 			return types.Datum{}, err
 		}
 		return types.NewBool(re.Match(args[0].Bytes[i])), nil
 	}), "regexp_like", "regexp_like_no_flags")
 	reg(datumKernel(func(_ *Context, args []*types.Vec, i int) (types.Datum, error) {
-		re, err := compileRegex(string(args[1].Bytes[i]), "")
-		if err != nil {
-			return types.Datum{}, err
-		}
-		return types.NewInt(int64(len(re.FindAllIndex(args[0].Bytes[i], -1)))), nil
-	}), "regexp_count_no_start")
-	reg(datumKernel(func(_ *Context, args []*types.Vec, i int) (types.Datum, error) {
-		parts, err := regexSplit(args[0].Bytes[i], string(args[1].Bytes[i]), flagsArg(args, 2, i))
+		parts, err := regexSplit("regexp_split_to_array", args[0].Bytes[i], string(args[1].Bytes[i]), flagsArg(args, 2, i))
 		return types.NewArray(types.MakeArray1(types.TextOID, parts)), err
 	}), "regexp_split_to_array", "regexp_split_to_array_no_flags")
 	reg(datumKernel(func(_ *Context, args []*types.Vec, i int) (types.Datum, error) {
@@ -685,7 +731,7 @@ func init() {
 		if len(args) > 2 {
 			flags = args[2].String()
 		}
-		parts, err := regexSplit(bytes.Clone(args[0].B), args[1].String(), flags)
+		parts, err := regexSplit("regexp_split_to_table", bytes.Clone(args[0].B), args[1].String(), flags)
 		if err != nil {
 			return nil, err
 		}

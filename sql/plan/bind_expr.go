@@ -488,7 +488,8 @@ func (b *binder) row(q *query, e *ast.Row) expr.Expr {
 
 func (b *binder) indirection(q *query, e *ast.Indirection) expr.Expr {
 	x := b.expr(q, e.Arg)
-	var index []expr.Expr
+	var index, lower []expr.Expr
+	slice := false
 	for _, s := range e.Steps {
 		switch {
 		case s.Star:
@@ -496,10 +497,23 @@ func (b *binder) indirection(q *query, e *ast.Indirection) expr.Expr {
 		case s.Field != "":
 			b.fail(e.Pos, pgerr.WrongObjectType, "column notation .%s applied to type %s, which is not a composite type",
 				s.Field, types.FormatType(x.Type()))
-		case s.Slice:
-			b.unsupported(e.Pos, "an array slice")
 		}
-		index = append(index, b.expr(q, s.Upper))
+		slice = slice || s.Slice
+		var lo, hi expr.Expr
+		if s.Lower != nil {
+			lo = b.expr(q, s.Lower)
+		} else if !s.Slice {
+			// Beside slices a single subscript n stands for 1:n.
+			lo = &expr.Const{T: types.Of(types.Int4OID), Value: types.NewInt(1)}
+		}
+		if s.Upper != nil {
+			hi = b.expr(q, s.Upper)
+		}
+		lower, index = append(lower, lo), append(index, hi)
+	}
+	if slice {
+		out, err := expr.MakeSlice(x, lower, index)
+		return b.made(out, err, e.Pos)
 	}
 	out, err := expr.MakeSubscript(x, index)
 	return b.made(out, err, e.Pos, index...)
