@@ -321,7 +321,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	for {
 		err = s.runPortal(ctx, p, maxRows, final && s.log.len() == 0)
 		if err == nil && final {
-			err = s.commitTx(ctx)
+			err = s.commitLast(ctx, from)
 		}
 		if err == nil {
 			break
@@ -356,6 +356,16 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	}
 	s.logEntry(p, from)
 	return nil
+}
+
+// commitLast commits an implicit transaction after its last statement, whose output began at from. If that fails, rows that
+// never came to be are taken back, as far as they have not been sent.
+func (s *Session) commitLast(ctx context.Context, from int64) error {
+	err := s.commitTx(ctx)
+	if err != nil {
+		s.client.Cut(from)
+	}
+	return err
 }
 
 // again restarts the transaction after err and runs its log, until that succeeds or is given up.

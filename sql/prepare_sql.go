@@ -60,7 +60,7 @@ func (s *Session) runExecute(ctx context.Context, p *portal, st *ast.Execute, ma
 	for {
 		err = s.runPortal(ctx, sub, 0, final && s.log.len() == 0)
 		if err == nil && final {
-			err = s.commitTx(ctx)
+			err = s.commitLast(ctx, from)
 		}
 		if err == nil {
 			break
@@ -133,6 +133,9 @@ func (s *Session) executeArgs(ctx context.Context, q *prepared, args []ast.Expr)
 			// Like an assignment; through the text form, which all types have.
 			text := types.AppendDatumText(nil, from, d, s.effects.env)
 			if d, err = types.ParseText(to, text, s.effects.env); err != nil {
+				if e, ok := pgerr.As(err); ok {
+					e.At(args[i].Position())
+				}
 				return nil, err
 			}
 		}

@@ -1,6 +1,8 @@
 package sql
 
 import (
+	"unicode/utf8"
+
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -51,8 +53,8 @@ func (s *Session) Query(text string) (err error) {
 
 // querySimple runs one statement with the portal of simple queries.
 func (s *Session) querySimple(p *prepared, params []types.Datum, last bool) error {
-	if p.stmt.Params > 0 && params == nil {
-		err := pgerr.New(pgerr.UndefinedParameter, "there is no parameter $1")
+	if p.stmt.Params > 0 && params == nil && planned(p.stmt.Statement) {
+		err := noParameter(p.text, p.stmt.Start)
 		s.failed(err)
 		return err
 	}
@@ -194,4 +196,18 @@ func (s *Session) prepareNormalized(key string, lits []parse.Literal) *prepared 
 		return nil
 	}
 	return p
+}
+
+// noParameter is the error about the first parameter in a text that can have none.
+func noParameter(text string, start int) error {
+	for i := max(start, 0); i+1 < len(text); i++ {
+		if text[i] == '$' && text[i+1] >= '1' && text[i+1] <= '9' {
+			n := i + 1
+			for n < len(text) && text[n] >= '0' && text[n] <= '9' {
+				n++
+			}
+			return pgerr.New(pgerr.UndefinedParameter, "there is no parameter %s", text[i:n]).At(utf8.RuneCountInString(text[:i]) + 1)
+		}
+	}
+	return pgerr.New(pgerr.UndefinedParameter, "there is no parameter $1")
 }

@@ -50,5 +50,5 @@ SELECT pg_try_advisory_lock(1) IS NOT NULL;
 -- known: advisory locks are not there yet
 SELECT pg_advisory_unlock(1) IS NOT NULL;
 select table_schema, table_name, column_name, data_type, is_nullable from information_schema.columns where table_schema not in ('pg_catalog', 'information_schema') order by table_name, ordinal_position;
-select kcu.table_name, kcu.column_name, tc.constraint_type from information_schema.table_constraints tc join information_schema.key_column_usage kcu on tc.constraint_name = kcu.constraint_name and tc.table_schema = kcu.table_schema where tc.constraint_type in ('PRIMARY KEY', 'UNIQUE') order by 1, 2, 3;
+select kcu.table_name, kcu.column_name, tc.constraint_type from information_schema.table_constraints tc join information_schema.key_column_usage kcu on tc.constraint_name = kcu.constraint_name and tc.table_schema = kcu.table_schema where tc.constraint_type in ('PRIMARY KEY', 'UNIQUE') and tc.table_schema = 'public' order by 1, 2, 3;
 drop table books, authors;
