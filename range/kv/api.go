@@ -144,6 +144,17 @@ type (
 	}
 	IncrementResponse struct{ Value int64 }
 
+	// BulkWrite writes rows that nobody can read yet, at TS, a timestamp of the past: keys of Span, ascending, under a
+	// prefix that no transaction but the writer's knows of. Neither locks nor the timestamp cache stand in its way; a
+	// version that is there already must be the same, so that repeating it is harmless, and is
+	// CodeConditionFailed otherwise.
+	BulkWrite struct {
+		Span keys.Span
+		TS   hlc.Timestamp
+		Rows Rows
+	}
+	BulkWriteResponse struct{}
+
 	// CommitSingleRange writes and commits a transaction whose reads-to-refresh and
 	// writes are all in this range, in one round of consensus. Nothing is
 	// locked on disk. The commit timestamp is at least Txn.ReadTS, the timestamp
@@ -308,6 +319,7 @@ func (*Refresh) request()             {}
 func (*Put) request()                 {}
 func (*Delete) request()              {}
 func (*Increment) request()           {}
+func (*BulkWrite) request()           {}
 func (*CommitSingleRange) request()   {}
 func (*Prepare) request()             {}
 func (*StageTxn) request()            {}
@@ -329,6 +341,7 @@ func (*RefreshResponse) response()             {}
 func (*PutResponse) response()                 {}
 func (*DeleteResponse) response()              {}
 func (*IncrementResponse) response()           {}
+func (*BulkWriteResponse) response()           {}
 func (*CommitSingleRangeResponse) response()   {}
 func (*PrepareResponse) response()             {}
 func (*StageTxnResponse) response()            {}

@@ -341,6 +341,15 @@ func (d *decoder) span() keys.Span { return keys.Span{Start: d.bytes(), End: d.b
 
 func (d *decoder) spans() []keys.Span { return decodeSlice(d, 2, (*decoder).span) }
 
+func (d *decoder) rows() Rows {
+	n := d.uvarint()
+	if n > math.MaxInt32 {
+		d.fail("row count out of range")
+		return Rows{}
+	}
+	return Rows{Count: int(n), Data: d.bytes()}
+}
+
 func (d *decoder) readSpan() ReadSpan { return ReadSpan{Span: d.span(), At: d.ts()} }
 
 func (d *decoder) readSpans() []ReadSpan { return decodeSlice(d, 3, (*decoder).readSpan) }

@@ -27,6 +27,7 @@ const (
 	tagAdminSplit          = 18
 	tagAdminTransferLeader = 19
 	tagAdminChangeReplicas = 20
+	tagBulkWrite           = 21
 )
 
 func appendRequest(b []byte, q Request) ([]byte, error) {
@@ -53,6 +54,10 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 	case *Increment:
 		b = appendBytes(append(b, tagIncrement), q.Key)
 		return binary.AppendVarint(b, q.By), nil
+	case *BulkWrite:
+		b = appendTS(appendSpan(append(b, tagBulkWrite), q.Span), q.TS)
+		b = binary.AppendUvarint(b, uint64(q.Rows.Count))
+		return appendBytes(b, q.Rows.Data), nil
 	case *CommitSingleRange:
 		b = appendWrites(append(b, tagCommitSingleRange), q.Writes)
 		return appendTS(appendReadSpans(b, q.Refreshes), q.MaxTS), nil
@@ -114,6 +119,8 @@ func (d *decoder) request() Request {
 		return &Delete{Key: d.bytes()}
 	case tagIncrement:
 		return &Increment{Key: d.bytes(), By: d.varint()}
+	case tagBulkWrite:
+		return &BulkWrite{Span: d.span(), TS: d.ts(), Rows: d.rows()}
 	case tagCommitSingleRange:
 		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans(), MaxTS: d.ts()}
 	case tagPrepare:

@@ -3,7 +3,6 @@ package kv
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"slices"
 )
 
@@ -29,6 +28,8 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 		return appendBool(append(b, tagDelete), q.Existed), nil
 	case *IncrementResponse:
 		return binary.AppendVarint(append(b, tagIncrement), q.Value), nil
+	case *BulkWriteResponse:
+		return append(b, tagBulkWrite), nil
 	case *CommitSingleRangeResponse:
 		return appendTS(append(b, tagCommitSingleRange), q.CommitTS), nil
 	case *PrepareResponse:
@@ -75,14 +76,7 @@ func (d *decoder) response() Response {
 	case tagGet:
 		return &GetResponse{Exists: d.bool(), Value: d.bytes(), TS: d.ts()}
 	case tagScan:
-		n := d.uvarint()
-		if n > math.MaxInt32 {
-			d.fail("row count out of range")
-			return nil
-		}
-		return &ScanResponse{
-			Rows: Rows{Count: int(n), Data: d.bytes()}, Result: d.result(), Locked: d.keys(), Resume: d.spans(),
-		}
+		return &ScanResponse{Rows: d.rows(), Result: d.result(), Locked: d.keys(), Resume: d.spans()}
 	case tagRefresh:
 		return &RefreshResponse{}
 	case tagPut:
@@ -91,6 +85,8 @@ func (d *decoder) response() Response {
 		return &DeleteResponse{Existed: d.bool()}
 	case tagIncrement:
 		return &IncrementResponse{Value: d.varint()}
+	case tagBulkWrite:
+		return &BulkWriteResponse{}
 	case tagCommitSingleRange:
 		return &CommitSingleRangeResponse{CommitTS: d.ts()}
 	case tagPrepare:

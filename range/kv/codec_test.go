@@ -15,7 +15,7 @@ import (
 var allRequests = []Request{
 	&Get{}, &Scan{}, &Refresh{}, &Put{}, &Delete{}, &Increment{}, &CommitSingleRange{}, &Prepare{}, &StageTxn{},
 	&EndTxn{}, &ResolveLocks{}, &ReleaseLocks{}, &QueryPrepared{}, &RecoverTxn{}, &QueryCommit{}, &GC{}, &Checksum{},
-	&AdminSplit{}, &AdminTransferLeader{}, &AdminChangeReplicas{},
+	&AdminSplit{}, &AdminTransferLeader{}, &AdminChangeReplicas{}, &BulkWrite{},
 }
 
 var allResponses = []Response{
@@ -23,6 +23,7 @@ var allResponses = []Response{
 	&CommitSingleRangeResponse{}, &PrepareResponse{}, &StageTxnResponse{}, &EndTxnResponse{}, &ResolveLocksResponse{},
 	&ReleaseLocksResponse{}, &QueryPreparedResponse{}, &RecoverTxnResponse{}, &QueryCommitResponse{}, &GCResponse{},
 	&ChecksumResponse{}, &AdminSplitResponse{}, &AdminTransferLeaderResponse{}, &AdminChangeReplicasResponse{},
+	&BulkWriteResponse{},
 }
 
 // testProgram is a pushdown and a result that is nothing but its wire form.

@@ -71,6 +71,8 @@ func walk(b *kv.BatchRequest, f func(keys.Span) bool) (ok, any bool) {
 			ok = point(q.Key)
 		case *kv.Increment:
 			ok = point(q.Key)
+		case *kv.BulkWrite:
+			ok = spans([]keys.Span{q.Span})
 		case *kv.CommitSingleRange:
 			ok = writes(q.Writes) && reads(q.Refreshes)
 		case *kv.Prepare:
@@ -161,7 +163,7 @@ func repeatable(b *kv.BatchRequest) repeat {
 	for _, q := range b.Requests {
 		switch q.(type) {
 		case *kv.Get, *kv.Scan, *kv.Refresh, *kv.Checksum, *kv.ReleaseLocks:
-		case *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks,
+		case *kv.BulkWrite, *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks,
 			*kv.QueryPrepared, *kv.RecoverTxn, *kv.QueryCommit, *kv.GC, *kv.AdminSplit, *kv.AdminTransferLeader:
 			r = max(r, repeatCommit)
 		default:

@@ -126,6 +126,8 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 		return &kv.DeleteResponse{Existed: existed}, err
 	case *kv.Increment:
 		return e.increment(r)
+	case *kv.BulkWrite:
+		return e.bulkWrite(r)
 	case *kv.QueryCommit:
 		return e.queryCommit(r)
 	case *kv.GC:

@@ -44,6 +44,8 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, Access: Write})
 		case *kv.Increment:
 			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, Access: Write})
+		case *kv.BulkWrite:
+			dst = append(dst, Latch{Span: r.Span, Access: Write})
 		case *kv.CommitSingleRange:
 			if req.Txn != nil {
 				dst = append(dst, Latch{Span: keys.Span{Start: mvcc.CommitIDKey(req.RangeID, req.Txn.ID)}, Access: Write})

@@ -212,6 +212,12 @@ func parseRequest(t *testing.T, line string) kv.Request {
 		by, err := strconv.ParseInt(one("by"), 10, 64)
 		require.NoError(t, err)
 		return &kv.Increment{Key: name(plain[0]), By: by}
+	case "bulk":
+		r := &kv.BulkWrite{TS: ts("at"), Span: span(one("span"))}
+		for _, w := range writes {
+			r.Rows.Append(w.Key, w.Value)
+		}
+		return r
 	case "commit":
 		return &kv.CommitSingleRange{Writes: writes, Refreshes: refreshes}
 	case "prepare":

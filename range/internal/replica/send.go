@@ -359,6 +359,8 @@ func checkBounds(d *kv.RangeDescriptor, req *kv.BatchRequest) error {
 			ok = check(q.Key)
 		case *kv.Increment:
 			ok = check(q.Key)
+		case *kv.BulkWrite:
+			ok = span(q.Span)
 		case *kv.CommitSingleRange:
 			ok = commit(q.Writes, q.Refreshes)
 		case *kv.Prepare:
