@@ -167,6 +167,8 @@ func (r *Replica) TransferLeader(ctx context.Context, target kv.StoreID) error {
 
 // resign makes a leader whose transfer failed step down, and stand again in a new term. raftMu is held.
 func (r *Replica) resign() {
+	// The others' promises are to the store, which lives: without a word they would let nobody but this replica win.
+	r.sayResigned()
 	// Any answer of a later term makes Raft follow nobody; this one is from ourselves.
 	m := &pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(uint64(r.rid)), To: new(uint64(r.rid)), Term: new(r.term + 1)}
 	if err := r.raft.Step(m); err != nil {

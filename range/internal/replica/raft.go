@@ -475,6 +475,9 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	if s.RaftState == raft.StateLeader && old != raft.StateLeader {
 		r.wake()
 		r.campaign = 0
+		// Whoever was followed before has lost its leadership for good. Remembering it would keep this replica from
+		// standing again when its own ends, while the others wait for just that.
+		r.following = following{}
 		if r.deps.Hooks.ServeEarly {
 			r.startServing(r.term)
 		}
