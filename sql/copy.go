@@ -90,6 +90,7 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 	if err != nil {
 		return "", err
 	}
+	defer w.Abort()
 	names := make([]string, len(cols))
 	ts := make([]types.Type, len(cols))
 	for i, c := range cols {

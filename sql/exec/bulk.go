@@ -3,6 +3,7 @@ package exec
 import (
 	"bytes"
 	"context"
+	"sync"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -24,41 +25,95 @@ import (
 //  3. A transaction that does not commit leaves garbage that no descriptor will ever name.
 //  4. They cannot be undone by ROLLBACK TO SAVEPOINT: they are not used while a savepoint is open (Runtime.Savepoint).
 
-// bulkPiece is how many bytes of pairs go into one call of BulkWriter.Write.
-const bulkPiece = 1 << 20
+const (
+	// bulkPiece is how many bytes of pairs go into one call of BulkWriter.Write.
+	bulkPiece = 512 << 10
+	// bulkFlight is how many such calls run at a time.
+	bulkFlight = 4
+)
 
-// bulkBuffer collects pairs for a BulkWriter, in key order.
+// bulkBuffer collects pairs for a BulkWriter, in key order, and writes them in the background. flush waits for all of them, and
+// must be called whatever happens.
 type bulkBuffer struct {
 	rt    *Runtime
 	pairs []kv.Write
 	bytes int
+	slots chan struct{}
+	wg    sync.WaitGroup
+	mu    sync.Mutex
+	err   error // the first; guarded by mu
 }
 
 func (b *bulkBuffer) add(ctx context.Context, key, value []byte) error {
 	b.pairs = append(b.pairs, kv.Write{Key: key, Value: value})
-	b.bytes += len(key) + len(value) + 32
+	b.bytes += len(key) + len(value) + 16
 	if b.bytes >= bulkPiece {
-		return b.flush(ctx)
+		return b.send(ctx)
 	}
 	return nil
 }
 
-func (b *bulkBuffer) flush(ctx context.Context) error {
+// send hands the collected pairs on.
+func (b *bulkBuffer) send(ctx context.Context) error {
 	if len(b.pairs) == 0 {
-		return nil
+		return b.failed()
 	}
 	pairs := b.pairs
-	b.pairs, b.bytes = nil, 0
-	if b.rt.Bulk != nil && !b.rt.Savepoint {
-		return b.rt.Bulk.Write(ctx, b.rt.Txn, pairs)
-	}
-	for i := range pairs {
-		if err := b.rt.Txn.Insert(pairs[i].Key, pairs[i].Value); err != nil {
-			return err
+	b.pairs, b.bytes = make([]kv.Write, 0, len(pairs)), 0
+	if b.rt.Bulk == nil || b.rt.Savepoint {
+		for i := range pairs {
+			if err := b.rt.Txn.Insert(pairs[i].Key, pairs[i].Value); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
+	if b.slots == nil {
+		b.slots = make(chan struct{}, bulkFlight)
+	}
+	select {
+	case b.slots <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := b.failed(); err != nil {
+		<-b.slots
+		return err
+	}
+	at := b.rt.Txn.ReadTimestamp()
+	b.wg.Add(1)
+	go func() {
+		defer b.wg.Done()
+		if err := b.rt.Bulk.Write(ctx, at, pairs); err != nil {
+			b.mu.Lock()
+			if b.err == nil {
+				b.err = err
+			}
+			b.mu.Unlock()
+		}
+		<-b.slots
+	}()
 	return nil
 }
+
+func (b *bulkBuffer) failed() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// flush writes what is left and waits.
+func (b *bulkBuffer) flush(ctx context.Context) error {
+	err := b.send(ctx)
+	b.wg.Wait()
+	if err != nil {
+		return err
+	}
+	return b.failed()
+}
+
+// wait lets what is under way end, after a failure.
+func (b *bulkBuffer) wait() { b.wg.Wait() }
 
 // Source of the rows for Rebuild.
 type Source struct {
@@ -183,6 +238,7 @@ func (r *rebuild) run(ctx context.Context) (int64, error) {
 		return 0, err
 	}
 	out := &bulkBuffer{rt: r.rt}
+	defer out.wait()
 	var last []byte
 	for {
 		b, err := r.sort.next()

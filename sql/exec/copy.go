@@ -83,7 +83,7 @@ func (t *TableWriter) private() bool {
 // Types are what the batches' columns must be.
 func (t *TableWriter) Types() []types.Type { return columnTypes(t.table.Columns, t.columns) }
 
-// Write takes a batch.
+// Write takes a batch. After an error nothing more may be written.
 func (t *TableWriter) Write(ctx context.Context, b *types.Batch) error {
 	return translate(t.rt, t.write(ctx, b))
 }
@@ -128,6 +128,16 @@ func (t *TableWriter) write(ctx context.Context, b *types.Batch) error {
 			WithHint("Copy in parts, or into a table created or truncated in the same transaction, without a primary key until later.")
 	}
 	return t.w.insert(ctx, t.full)
+}
+
+// Abort waits for what runs in the background. It is to be called in any case; after Close it does nothing.
+func (t *TableWriter) Abort() {
+	if t.bulk != nil {
+		t.bulk.wait()
+	}
+	if t.w.rt != nil {
+		t.w.end()
+	}
 }
 
 // Close writes what is left and returns how many rows there were.

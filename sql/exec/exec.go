@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
@@ -66,8 +67,9 @@ type VirtualRows interface {
 // BulkWriter writes key-value pairs outside of transactions, under table data ids that no
 // committed descriptor refers to yet.
 type BulkWriter interface {
-	// Write stores the pairs, sorted by key, durably and visibly to t and everything after it. The keys are new (see bulk.go).
-	Write(ctx context.Context, t txn.Txn, pairs []kv.Write) error
+	// Write stores the pairs, ascending by key, durably, as if they had been there at a timestamp. The keys are new (see bulk.go).
+	// It may be called by several goroutines.
+	Write(ctx context.Context, at hlc.Timestamp, pairs []kv.Write) error
 }
 
 // Start begins to execute a plan.

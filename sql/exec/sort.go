@@ -51,14 +51,17 @@ func sortPermutation(cols []sortColumn, n int) []int32 {
 		})
 		return perm
 	}
-	slices.SortStableFunc(perm, func(a, b int32) int {
+	compare := func(a, b int32) int {
 		for i := range cols {
 			if c := cols[i].compare(int(a), int(b)); c != 0 {
 				return c
 			}
 		}
 		return 0
-	})
+	}
+	if !slices.IsSortedFunc(perm, compare) { // rows often come in order, from an index
+		slices.SortStableFunc(perm, compare)
+	}
 	return perm
 }
 

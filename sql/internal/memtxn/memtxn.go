@@ -63,11 +63,11 @@ func (s *Store) Increment(_ context.Context, key keys.Key, by int64) (int64, err
 }
 
 // Write implements exec.BulkWriter.
-func (s *Store) Write(_ context.Context, _ txn.Txn, pairs []kv.Write) error {
+func (s *Store) Write(_ context.Context, at hlc.Timestamp, pairs []kv.Write) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, p := range pairs {
-		s.rows.Set(row{key: p.Key, value: p.Value, ts: hlc.Timestamp{WallTime: 1}})
+		s.rows.Set(row{key: p.Key, value: p.Value, ts: at})
 	}
 	return nil
 }
