@@ -96,6 +96,8 @@ func (s *Session) newPortal(name []byte) (*portal, error) {
 	var po *portal
 	if n := len(s.spare); n > 0 {
 		po, s.spare = s.spare[n-1], s.spare[:n-1]
+		// A command may have marked its portal after the transaction it ended had dropped it.
+		*po = portal{params: po.params[:0], buf: po.buf[:0], tag: po.tag[:0]}
 	} else {
 		po = &portal{}
 	}
@@ -219,7 +221,6 @@ func (s *Session) dropPortal(p *portal) {
 		delete(s.portals, p.name)
 	}
 	if !p.logged && len(s.spare) < 4 && cap(p.buf) <= 4<<10 && p.decl == nil {
-		*p = portal{params: p.params[:0], buf: p.buf[:0], tag: p.tag[:0]}
 		s.spare = append(s.spare, p)
 	}
 }

@@ -448,3 +448,24 @@ func TestAnalyzeCounts(t *testing.T) {
 	require.Contains(t, a.q("vacuum analyze t"), "VACUUM does nothing here")
 	require.Equal(t, "!42P01", a.q("analyze nosuch"))
 }
+
+// Portals are used again; what a COMMIT through one leaves in it must not show in the next.
+func TestUnnamedPortalAfterCommit(t *testing.T) {
+	w := newWorld(t)
+	a := w.session()
+	a.must("create table t (id int primary key)")
+	run := func(q string) {
+		t.Helper()
+		require.NoError(t, a.Parse("", q, nil))
+		require.NoError(t, a.Bind(nil, nil, nil, nil, nil))
+		require.NoError(t, a.Execute(nil, 0), q)
+		require.NoError(t, a.Sync())
+	}
+	for i := range 5 {
+		run("begin")
+		run("insert into t values (" + strconv.Itoa(i) + ")")
+		run("select * from t")
+		run("commit")
+	}
+	require.Equal(t, "[count](5)SELECT 1;", func() string { a.take(); return a.q("select count(*) from t") }())
+}
