@@ -27,6 +27,12 @@ func (s *Session) Info() Info {
 	return s.info
 }
 
+func (s *Session) setApplication(name string) {
+	s.mu.Lock()
+	s.info.Application = name
+	s.mu.Unlock()
+}
+
 // setActive notes the start of a statement.
 func (s *Session) setActive(text string, now time.Time) {
 	s.mu.Lock()

@@ -133,14 +133,20 @@ func (s *Session) queryNormalized(text string) (done bool, err error) {
 	if !ok {
 		return false, nil
 	}
+	// Literals of other types make other plans: the types are part of the key.
+	end := len(key)
+	key = append(key, 0)
+	for i := range lits {
+		key = append(key, byte(lits[i].Kind))
+	}
+	s.normBuf = key[:0]
 	p, known := s.texts.byText[string(key)]
 	if p == nil {
 		if known {
 			return false, nil // it did not plan before
 		}
-		k := string(key)
-		p = s.prepareNormalized(k, lits)
-		s.texts.put(k, p)
+		p = s.prepareNormalized(string(key[:end]), lits)
+		s.texts.put(string(key), p)
 		if p == nil {
 			return false, nil
 		}

@@ -71,8 +71,11 @@ func (s *Session) retryable(err error, attempt int) bool {
 	if s.tx == nil || s.log.barred || attempt > s.effects.maxRetries {
 		return false
 	}
-	return s.tx.Retryable(err)
+	return s.tx.Retryable(err) || isDeadlock(err)
 }
+
+// isDeadlock reports whether the transaction was chosen to end a deadlock. It has to let go of its locks, and may then try again.
+func isDeadlock(err error) bool { return kv.HasCode(err, kv.CodeDeadlock) }
 
 // restart prepares the transaction for another attempt.
 func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
@@ -88,7 +91,10 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 			return s.translate(ctx.Err())
 		}
 	}
-	if err := s.tx.Restart(ctx, cause); err != nil {
+	if isDeadlock(cause) {
+		s.tx.Rollback(ctx)
+		s.tx = s.srv.cfg.Gateway.Begin(ctx, s.opts)
+	} else if err := s.tx.Restart(ctx, cause); err != nil {
 		return s.translate(err)
 	}
 	s.snap = nil
@@ -118,7 +124,7 @@ func (s *Session) replay(ctx context.Context, own bool) error {
 			ok = false
 		}
 		if err != nil {
-			if s.tx.Retryable(err) {
+			if s.tx.Retryable(err) || isDeadlock(err) {
 				return err
 			}
 			return s.changed(err)
@@ -153,7 +159,7 @@ func (s *Session) replayOwn(ctx context.Context) error {
 		at = e.to
 		e.from = s.client.Position()
 		if err := s.rerun(ctx, e); err != nil {
-			if s.tx.Retryable(err) {
+			if s.tx.Retryable(err) || isDeadlock(err) {
 				// Another attempt needs the whole of the old output again: put the rest behind what is new.
 				e.to = s.client.Position()
 				s.requeue(old, start, at, i+1)

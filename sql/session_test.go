@@ -360,6 +360,10 @@ func TestSimpleStatementsShareAPlan(t *testing.T) {
 	require.Equal(t, misses, w.srv.metrics.PlanMisses.Load())
 	require.Equal(t, "!22P02", a.q("select v from t where id = 'x'"))
 	require.Equal(t, "[v]SELECT 0;", a.q("select v from t where id = 99999999999"))
+	require.Equal(t, "INSERT 0 1;", a.q("insert into t values (3, 'three')"))
+	require.Equal(t, "!22003", a.q("insert into t values (99999999999, 'too large')"))
+	require.Equal(t, "[?column?](1.5)SELECT 1;", a.q("select 1.5"))
+	require.Equal(t, "[?column?](1)SELECT 1;", a.q("select 1"))
 }
 
 func TestCancelReachesOnlyWhatRuns(t *testing.T) {

@@ -392,6 +392,7 @@ func (c *settings) refresh() {
 	env.RegOut = func(t types.OID, oid uint32) (string, bool) { return pgcatalog.RegOut(sess, t, oid) }
 	e.env = env
 	sess.fnctx.Env = env
+	c.s.setApplication(get("application_name"))
 	e.pathKey = get("search_path") + "\x00" + c.s.user
 	e.searchPath = e.searchPath[:0:0]
 	names, _ := splitIdentifiers(get("search_path"))

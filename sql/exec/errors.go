@@ -57,7 +57,7 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 	case kv.CodeConditionFailed:
 		return duplicateKey(ke.Key, cat)
 	case kv.CodeLockNotAvailable:
-		msg := "could not obtain lock on row"
+		msg := "could not obtain lock on row" + inRelation(ke.Key, cat)
 		if strings.Contains(ke.Message, "timeout") {
 			msg = "canceling statement due to lock timeout"
 		}
@@ -90,6 +90,20 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 		}
 	}
 	return &pgerr.Error{Code: pgerr.InternalError, Message: ke.Error()}
+}
+
+// inRelation names the table of a key, for messages.
+func inRelation(key keys.Key, cat catalog.Snapshot) string {
+	data, _, _, err := keys.DecodeIndex(key)
+	if err != nil || cat == nil {
+		return ""
+	}
+	for _, t := range cat.Tables() {
+		if t.DataID == data && !t.Virtual {
+			return " in relation \"" + t.Name + "\""
+		}
+	}
+	return ""
 }
 
 // duplicateKey is PostgreSQL's unique violation for a key that exists.

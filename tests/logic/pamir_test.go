@@ -82,7 +82,8 @@ func compare(t *testing.T, dsn, file, src, out string) {
 		as = as[1:]
 		got := strings.TrimSuffix(format([]answer{a}), "\n\n")
 		if st.known != "" {
-			head := fmt.Sprintf("# line %d: %s", st.line, st.known)
+			first, _, _ := strings.Cut(st.text, "\n")
+			head := "# " + st.known + ": " + first[:min(len(first), 60)]
 			fmt.Fprintf(&newKnown, "%s\n%s\n\n", head, got)
 			if got == wantText {
 				t.Errorf("line %d is marked as a known difference and does not differ", st.line)
