@@ -108,6 +108,13 @@ type Txn interface {
 	OnCommit(func(commitTS hlc.Timestamp))
 }
 
+// Deadliner is implemented by a Txn whose commit can be bounded. After SetDeadline, a commit timestamp above ts is refused
+// with an error of class RetryTxn, and nothing is written: what the transaction relies on is known to hold until then only.
+// The bound ends with the attempt (Restart); the empty timestamp lifts it.
+type Deadliner interface {
+	SetDeadline(ts hlc.Timestamp)
+}
+
 // Mark is a savepoint.
 type Mark int
 

@@ -227,11 +227,14 @@ func (t *txn) committed(ts hlc.Timestamp, settled func(keys.Key) bool) {
 func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again bool, _ error) {
 	part := &p.parts[0]
 	t.mu.Lock()
-	meta := t.meta
+	meta, deadline := t.meta, t.deadline
 	t.mu.Unlock()
 	bound := meta.ReadTS
 	for n := 0; ; n++ {
-		commit := &kv.CommitSingleRange{Writes: part.writes, Refreshes: part.reads}
+		if late(bound, deadline) {
+			return hlc.Timestamp{}, false, errLate(bound, deadline)
+		}
+		commit := &kv.CommitSingleRange{Writes: part.writes, Refreshes: part.reads, MaxTS: deadline}
 		if len(p.remote) > 0 {
 			if err := t.refresh(ctx, p.remote, bound); err != nil {
 				return hlc.Timestamp{}, false, err
@@ -262,11 +265,28 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 			return hlc.Timestamp{}, true, ke
 		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
 			t.c.cfg.Clock.Update(ke.TS)
+			if len(p.remote) == 0 {
+				return hlc.Timestamp{}, false, errLate(ke.TS, deadline)
+			}
 			bound = bound.Next().Forward(ke.TS).Forward(t.c.cfg.Clock.Now())
 		default:
 			return hlc.Timestamp{}, false, ke
 		}
 	}
+}
+
+// late reports whether a commit at ts would be past its deadline.
+func late(ts, deadline hlc.Timestamp) bool { return !deadline.IsEmpty() && deadline.Less(ts) }
+
+func errLate(ts, deadline hlc.Timestamp) error {
+	return kv.Errorf(kv.CodeRefreshFailed, "a commit at %s is past its deadline, %s", ts, deadline)
+}
+
+// SetDeadline implements Deadliner.
+func (t *txn) SetDeadline(ts hlc.Timestamp) {
+	t.mu.Lock()
+	t.deadline = ts
+	t.mu.Unlock()
 }
 
 // singleCommitted ends the transaction after a CommitSingleRange, which has dropped its locks on what it wrote or validated.

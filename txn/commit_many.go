@@ -42,7 +42,7 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	c := t.c
 	t.mu.Lock()
 	t.traced = true // from here on there may be a record
-	meta := t.meta
+	meta, deadline := t.meta, t.deadline
 	spans := len(t.reads.spans) > 0 && meta.Isolation == kv.Serializable
 	t.mu.Unlock()
 	mc := &manyCommit{t: t, c: c, meta: meta, plan: p, stageTS: meta.ReadTS}
@@ -51,6 +51,10 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	// plain reads hold as they are.
 	if len(p.remote) == 0 || !spans {
 		mc.stageTS = mc.stageTS.Forward(c.cfg.Clock.Now())
+	}
+	if late(mc.stageTS, deadline) {
+		t.untraced()
+		return hlc.Timestamp{}, errLate(mc.stageTS, deadline)
 	}
 	keyBytes := 0
 	for i := range p.parts {
@@ -78,6 +82,9 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 		t.committedMany(ts, mc.all)
 		return ts, nil
 	case verdictPushed:
+		if late(ts, deadline) {
+			return mc.abort(ctx, errLate(ts, deadline))
+		}
 		return mc.explicit(ctx, ts)
 	case verdictWait:
 		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)

@@ -36,6 +36,7 @@ type txn struct {
 	registered bool
 	traced     bool // the id may have left a trace beyond unreplicated locks: it is not used for another attempt
 	onCommit   []func(hlc.Timestamp)
+	deadline   hlc.Timestamp // of the commit; empty for none
 
 	inflight atomic.Int32
 }
@@ -339,6 +340,7 @@ func (t *txn) Restart(_ context.Context, cause error) error {
 	t.reads.forget()
 	t.buf = writeBuffer{}
 	t.onCommit = nil
+	t.deadline = hlc.Timestamp{}
 	t.meta.Anchor = nil
 	t.meta.ReadTS = hlc.Timestamp{}.Forward(ke.TS)
 	t.started, t.state = false, stateOpen

@@ -1,0 +1,59 @@
+package txn
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/hlc"
+)
+
+// No commit is above its deadline, whichever way it takes, and a refused one leaves nothing.
+func TestDeadline(t *testing.T) {
+	for _, ways := range []string{"one range", "remote read", "two ranges", "pushed"} {
+		t.Run(ways, func(t *testing.T) {
+			c, s := newTest(t, "m")
+			put(t, c, "a", "1", "c", "1", "x", "1")
+			if ways == "pushed" {
+				s.split("c")
+				s.split("d")
+				s.mu.Lock()
+				s.known = slices.Clone(s.bounds)
+				s.mu.Unlock()
+			}
+			run := func(deadline func(Txn) hlc.Timestamp) error {
+				x := c.Begin(bg, Options{})
+				switch ways {
+				case "remote read":
+					get(t, x, "x")
+				case "pushed":
+					get(t, x, "c")
+				}
+				read := x.ReadTimestamp()
+				get(t, c.Begin(bg, Options{}), "a") // pushes the write of a
+				require.NoError(t, x.Put(k("a"), []byte("2")))
+				if ways == "two ranges" || ways == "pushed" {
+					require.NoError(t, x.Put(k("x"), []byte("2")))
+				}
+				x.(Deadliner).SetDeadline(deadline(x))
+				ts, err := x.Commit(bg)
+				if err != nil {
+					require.True(t, x.Retryable(err), "%v", err)
+					x.Rollback(bg)
+					return err
+				}
+				require.False(t, deadline(x).Less(ts), "committed at %s, read at %s", ts, read)
+				return nil
+			}
+			require.Error(t, run(func(x Txn) hlc.Timestamp { return x.ReadTimestamp() }))
+			settled(t, c, s)
+			require.Equal(t, "1", get(t, c.Begin(bg, Options{}), "a"))
+			far := c.cfg.Clock.Now().Add(time.Minute)
+			require.NoError(t, run(func(Txn) hlc.Timestamp { return far }))
+			require.Equal(t, "2", get(t, c.Begin(bg, Options{}), "a"))
+			settled(t, c, s)
+		})
+	}
+}
