@@ -1,6 +1,7 @@
 package pgcatalog
 
 import (
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -140,17 +141,20 @@ func constraintDef(t *catalog.Table, ix *catalog.Index) string {
 	return s
 }
 
-func checkDef(c *catalog.Check, pretty bool) string {
-	e := parenthesized(c.Expr)
+// checkDef is pg_get_constraintdef of a CHECK; pretty leaves out parentheses that are not needed.
+func (o *Overlay) checkDef(t *catalog.Table, i int, pretty bool) string {
+	e := o.checkText(t, i)
 	if pretty {
-		e = e[1 : len(e)-1]
+		e = prettyCast.ReplaceAllString(e[1:len(e)-1], "$1::")
 	}
 	s := "CHECK (" + e + ")"
-	if c.State != catalog.Public {
+	if t.Checks[i].State != catalog.Public {
 		s += " NOT VALID"
 	}
 	return s
 }
+
+var prettyCast = regexp.MustCompile(`\(([a-z0-9_]+)\)::`)
 
 // parenthesized puts an expression into parentheses unless it has a pair around all of it.
 func parenthesized(e string) string {

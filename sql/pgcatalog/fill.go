@@ -249,7 +249,7 @@ func fillAttrdef(o *Overlay, b *builder) {
 		}
 		eachColumn(t, func(_ int, c *catalog.Column, attnum int64) {
 			if c.Default != "" && !c.Dropped && c.Identity == 0 {
-				b.row().i("oid", int64(attrdefOID(t, c))).i("adrelid", int64(t.ID)).i("adnum", attnum).s("adbin", c.Default)
+				b.row().i("oid", int64(attrdefOID(t, c))).i("adrelid", int64(t.ID)).i("adnum", attnum).s("adbin", o.defaultText(t, int(attnum)-1))
 			}
 		})
 	}
@@ -318,7 +318,7 @@ func fillConstraint(o *Overlay, b *builder) {
 			ck := &t.Checks[i]
 			b.row().i("oid", int64(checkOID(t, i))).s("conname", ck.Name).i("connamespace", int64(t.Schema)).c("contype", 'c').
 				i("conrelid", int64(t.ID)).b("convalidated", ck.State == catalog.Public).b("conislocal", true).
-				c("confupdtype", ' ').c("confdeltype", ' ').c("confmatchtype", ' ').s("conbin", ck.Expr)
+				c("confupdtype", ' ').c("confdeltype", ' ').c("confmatchtype", ' ').s("conbin", o.checkText(t, i))
 		}
 	}
 }

@@ -251,7 +251,7 @@ func getConstraintDef(c *call) (types.Datum, error) {
 	for _, t := range c.o.Snapshot.Tables() {
 		for i := range t.Checks {
 			if checkOID(t, i) == oid {
-				return text(checkDef(&t.Checks[i], len(c.args) > 1 && c.bool(1))), nil
+				return text(c.o.checkDef(t, i, len(c.args) > 1 && c.bool(1))), nil
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func fillISColumns(o *Overlay, b *builder) {
 				s("dtd_identifier", itoa(attnum)).s("is_self_referencing", "NO").s("is_identity", yesNo(c.Identity != 0)).s("identity_cycle", "NO").
 				s("is_generated", "NEVER").s("is_updatable", yesNo(t.Kind == 'r' && !t.Virtual))
 			if c.Default != "" && c.Identity == 0 {
-				b.s("column_default", o.displayExpr(nil, c.Default))
+				b.s("column_default", o.displayExpr(nil, o.defaultText(t, int(attnum)-1)))
 			}
 			b.columnSize(c.Type)
 			if c.Identity != 0 {
@@ -170,7 +170,7 @@ func (o *Overlay) eachConstraint(f func(t *catalog.Table, name, kind string, ix 
 			}
 		}
 		for i := range t.Checks {
-			f(t, t.Checks[i].Name, "CHECK", nil, parenthesized(t.Checks[i].Expr))
+			f(t, t.Checks[i].Name, "CHECK", nil, o.checkText(t, i))
 		}
 		eachColumn(t, func(_ int, c *catalog.Column, attnum int64) {
 			if c.NotNull && !c.Dropped {

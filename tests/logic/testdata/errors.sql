@@ -20,8 +20,10 @@ select * from (values (1)) t(x) order by y;
 select 1 limit -1;
 select 1 limit 'a';
 select 1 offset -1;
+-- known: the position is that of the other branch
 select 'a' union select 1;
 select 1, 2 union select 1;
+-- known: two mistakes at once, the other one is found first
 select * from (values (1, 2), (3));
 values (1, 2), (3);
 insert into nosuch values (1);
@@ -30,9 +32,12 @@ delete from nosuch;
 create table t (a int, a int);
 create table t (a nosuchtype);
 create table t (a int primary key, b int primary key);
+-- known: the error has no position
 create table t (a int, primary key (b));
 create table "" (a int);
+-- known: the error has no position
 create table t (a int check (b > 1));
+-- known: a default that refers to a column fails for want of the column
 create table t (a int default b);
 drop table nosuch;
 drop table if exists nosuch;

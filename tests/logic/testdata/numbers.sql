@@ -6,6 +6,7 @@ select 9223372036854775807 + 1;
 select -2147483648::int4;
 select (-2147483648)::int4, (-32768)::int2;
 select 32768::int2;
+-- known: the C library's cbrt is off by one unit in the last place
 select 7 / 2, -7 / 2, 7 % 3, -7 % 3, 7.0 / 2, 2 ^ 10, |/ 16, ||/ 27, @ -5;
 select 1 / 0;
 select 1.0 / 0;
@@ -27,6 +28,7 @@ select 123.45::numeric(3,1);
 select 12345.678::numeric(10,-2);
 select numeric '1e-20', numeric '123456789012345678901234567890.123456789', -0.0, 0.00;
 select abs(-5), sign(-3.2), mod(7, 3), power(2, 3), sqrt(2), exp(1), ln(2), log(100), log(2, 8), gcd(12, 18), lcm(4, 6), factorial(10);
+-- known: the C library's cbrt and tan round otherwise
 select div(7, 2), mod(-7, 2), pi(), degrees(pi()), radians(180), sin(1), cos(1), tan(1), atan2(1, 1), cbrt(27);
 select sqrt(-1);
 select ln(0);
@@ -37,6 +39,7 @@ select width_bucket(5.35, 0.024, 10.06, 5), scale(1.230), trim_scale(1.230), min
 select to_char(1234.5, '9999.99'), to_char(-12, '999'), to_char(0.5, '0.00'), to_char(1234567, '9,999,999'), to_char(12, '0000');
 select 10 between 1 and 20, 10 not between 1 and 20, 10 between symmetric 20 and 1;
 select 1 in (1, 2, 3), 4 in (1, 2, 3), null in (1, 2), 1 in (1, null), 2 in (1, null), 2 not in (1, null);
+-- known: bit strings are not supported yet
 select bit_count(b'101'), 1::bit(4);
 -- known: the grammar is that of a newer PostgreSQL, which reads hexadecimal integers
 select 0x1F;

@@ -21,6 +21,7 @@ select '\xzz'::bytea;
 set bytea_output = escape;
 select '\x00416100'::bytea, 'a\\b'::bytea;
 reset bytea_output;
+-- known: unistr is not supported yet
 select starts_with('abc', 'ab'), 'abc' ^@ 'ab', to_char(12, 'RN'), unistr('\0041'), normalize('é', NFD) = 'é';
 select string_agg(x, ',' order by x desc) from (values ('a'), ('c'), ('b')) t(x);
 select 'abc'[1];
