@@ -117,7 +117,11 @@ func (s *Session) analyze(ctx context.Context, p *prepared) error {
 		return errFailedBlock()
 	}
 	if !planned(st) {
-		for range p.stmt.Params {
+		params := p.stmt.Params
+		if _, ok := st.(*ast.Prepare); ok {
+			params = 0 // they are those of the statement inside
+		}
+		for range params {
 			p.params = append(p.params, types.Of(types.TextOID))
 		}
 		for i, h := range p.hints {

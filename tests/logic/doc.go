@@ -17,6 +17,8 @@
 //	-- unordered             rows are sorted before they are compared
 //	-- known: REASON         Pamir's answer differs on purpose or for now; what it is is in NAME.known
 //	-- skip: REASON          not run on Pamir
+//	-- extended              by the extended protocol: parameter and column types, results in binary, as hexadecimal
+//	-- args A|B              the same, with these parameters in text ("NULL" is NULL)
 //	-- conn NAME             statements from here on run on another connection (the first is "main")
 //	-- background            the statement is started and not waited for; its answer is written at the next
 //	                         statement of its connection

@@ -133,6 +133,11 @@ func (c *client) exec(ctx context.Context, st statement) string {
 		}
 		return b.String()
 	}
+	if st.extended {
+		b.WriteString(c.extended(ctx, st))
+		flush()
+		return b.String()
+	}
 	res := c.c.Exec(ctx, st.text)
 	for res.NextResult() {
 		r := res.ResultReader()
@@ -183,6 +188,43 @@ func (c *client) exec(ctx context.Context, st statement) string {
 	}
 	flush()
 	return b.String()
+}
+
+// extended runs a statement by the extended protocol.
+func (c *client) extended(ctx context.Context, st statement) string {
+	var b strings.Builder
+	sd, err := c.c.Prepare(ctx, "", st.text, nil)
+	if err != nil {
+		return describe(err)
+	}
+	fmt.Fprintf(&b, "parameters: %v\n", sd.ParamOIDs)
+	for _, f := range sd.Fields {
+		fmt.Fprintf(&b, "column: %s %d %d/%d\n", f.Name, f.DataTypeOID, f.DataTypeSize, f.TypeModifier)
+	}
+	args := make([][]byte, len(st.args))
+	for i, a := range st.args {
+		if a != "NULL" {
+			args[i] = []byte(a)
+		}
+	}
+	r := c.c.ExecPrepared(ctx, "", args, nil, []int16{1}).Read()
+	for _, row := range r.Rows {
+		for i, v := range row {
+			if i > 0 {
+				b.WriteString(" ")
+			}
+			if v == nil {
+				b.WriteString("NULL")
+			} else {
+				fmt.Fprintf(&b, "\\x%x", v)
+			}
+		}
+		b.WriteString("\n")
+	}
+	if r.Err != nil {
+		return b.String() + describe(r.Err)
+	}
+	return b.String() + r.CommandTag.String() + "\n"
 }
 
 func describe(err error) string {

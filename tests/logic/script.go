@@ -13,6 +13,9 @@ type statement struct {
 	skip       string
 	unordered  bool
 	background bool
+	// extended: prepared, described, run with args as text and results in binary.
+	extended bool
+	args     []string
 }
 
 // parseScript cuts a script into statements.
@@ -45,6 +48,11 @@ func parseScript(src string) []statement {
 				cur.unordered = true
 			case d == "background":
 				cur.background = true
+			case d == "extended":
+				cur.extended = true
+			case strings.HasPrefix(d, "args "):
+				cur.extended = true
+				cur.args = strings.Split(strings.TrimSpace(d[5:]), "|")
 			case strings.HasPrefix(d, "known:"):
 				cur.known = strings.TrimSpace(d[6:])
 			case strings.HasPrefix(d, "skip:"):
