@@ -44,6 +44,9 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 		if err != nil {
 			return nil, s.translate(err)
 		}
+		if s.oldest == nil {
+			s.oldest = snap
+		}
 		s.snap = s.srv.overlay(snap, s.ddlDone)
 	}
 	return s.snap, nil

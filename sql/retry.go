@@ -97,7 +97,7 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 	} else if err := s.tx.Restart(ctx, cause); err != nil {
 		return s.translate(err)
 	}
-	s.snap = nil
+	s.snap, s.oldest = nil, nil
 	s.txUsed, s.txWrote, s.ddlDone = false, false, false
 	s.saves = s.saves[:0]
 	return nil

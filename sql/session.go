@@ -38,7 +38,8 @@ type Session struct {
 	txUsed  bool // a statement has run in tx
 	txWrote bool // a statement that may write has run
 	snap    catalog.Snapshot
-	ddlDone bool // this transaction has changed the catalog: plans made in it are not for others
+	oldest  catalog.Snapshot // the first that this transaction used
+	ddlDone bool             // this transaction has changed the catalog: plans made in it are not for others
 	doomed  error
 	saves   []savepoint
 	// path is the existing part of the search path, as of pathOf and pathFor.

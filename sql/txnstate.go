@@ -182,7 +182,7 @@ func (s *Session) clearTxn(commit bool) {
 	s.tx = nil
 	s.txUsed, s.txWrote, s.ddlDone = false, false, false
 	s.doomed = nil
-	s.snap = nil
+	s.snap, s.oldest = nil, nil
 	s.opts = txn.Options{}
 	s.setOpts = txnSettings{}
 	s.saves = s.saves[:0]
@@ -260,7 +260,11 @@ func (s *Session) commitTx(ctx context.Context) error {
 	if err := s.holdPortals(ctx); err != nil {
 		return err
 	}
-	_, err := s.tx.Commit(ctx)
+	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, s.oldest, s.ddlDone)
+	if err == nil {
+		_, err = s.tx.Commit(ctx)
+		end()
+	}
 	return s.translate(err)
 }
 

@@ -115,6 +115,12 @@ type Deadliner interface {
 	SetDeadline(ts hlc.Timestamp)
 }
 
+// Buffered is implemented by a Txn that can tell what it is going to write, without asking a range.
+type Buffered interface {
+	// Wrote reports whether a write of the key is in the buffer.
+	Wrote(key keys.Key) bool
+}
+
 // Mark is a savepoint.
 type Mark int
 

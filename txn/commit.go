@@ -289,6 +289,13 @@ func (t *txn) SetDeadline(ts hlc.Timestamp) {
 	t.mu.Unlock()
 }
 
+// Wrote implements Buffered.
+func (t *txn) Wrote(key keys.Key) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return !t.buf.empty() && t.buf.find(key) != nil
+}
+
 // singleCommitted ends the transaction after a CommitSingleRange, which has dropped its locks on what it wrote or validated.
 func (t *txn) singleCommitted(ts hlc.Timestamp, part *participant) {
 	t.mu.Lock()

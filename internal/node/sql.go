@@ -51,6 +51,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	}
 	builtin.Warm()
 	cat := sql.NewCatalog(sequences{n.sender})
+	n.background(func(ctx context.Context) { <-cat.Start(ctx, n.sender, n.txns, int32(n.id.NodeID), n.log) })
 	boot := make(chan struct{})
 	n.background(func(ctx context.Context) {
 		defer close(boot)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -73,6 +74,8 @@ type Options struct {
 type Store struct {
 	opts Options
 
+	holder atomic.Pointer[leaseHolder] // nil until Start
+
 	mu     sync.Mutex
 	recent []*snapshot // of committed versions, newest first
 }
@@ -110,13 +113,27 @@ func decodeVersionRow(b []byte) (versionRow, error) {
 
 var latest = txn.ScanOptions{Latest: true}
 
-// Snapshot returns the catalog as the transaction sees it, its own changes included.
+// Snapshot returns the catalog as the transaction sees it, its own changes included. A transaction that uses it
+// calls BeforeCommit.
 func (s *Store) Snapshot(ctx context.Context, t txn.Txn) (Snapshot, error) {
+	if h := s.holder.Load(); h != nil && !changedBy(t) {
+		if snap := h.at(t.ReadTimestamp()); snap != nil {
+			return leasedSnapshot{snap}, nil
+		}
+	}
 	snap, err := s.snapshot(ctx, t)
 	if err != nil {
 		return nil, err // not a nil *snapshot in the interface
 	}
 	return snap, nil
+}
+
+// changedBy reports whether a transaction may have changed the catalog itself.
+func changedBy(t txn.Txn) bool {
+	if b, ok := t.(txn.Buffered); ok {
+		return b.Wrote(versionKey)
+	}
+	return t.HasWrites()
 }
 
 func (s *Store) snapshot(ctx context.Context, t txn.Txn) (*snapshot, error) {

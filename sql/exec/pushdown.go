@@ -253,6 +253,15 @@ func (x *processor) Close() {
 // Result of a Pushdown: batches of rows, or of groups with partial states.
 type Result struct{ batches []*types.Batch }
 
+// RowCount is how many rows there are, for bounds that span ranges (package txn asks).
+func (r *Result) RowCount() int64 {
+	var n int64
+	for _, b := range r.batches {
+		n += int64(b.Len())
+	}
+	return n
+}
+
 // AppendWire implements kv.Result.
 func (r *Result) AppendWire(dst []byte) ([]byte, error) {
 	dst = append(dst, wireVersion)

@@ -103,6 +103,9 @@ func (o *Overlay) TableByID(id catalog.TableID) (*catalog.Table, bool) {
 	return nil, false
 }
 
+// Underlying implements catalog.Underlying.
+func (o *Overlay) Underlying() catalog.Snapshot { return o.Snapshot }
+
 // TableByData returns the table whose rows are under a data id.
 func (o *Overlay) TableByData(data uint64) (*catalog.Table, bool) {
 	if s, ok := o.Snapshot.(interface {

@@ -107,6 +107,8 @@ type Txn struct {
 	spans  []keys.Span
 	after  []func(hlc.Timestamp)
 	done   bool
+	// deadline of the commit.
+	deadline hlc.Timestamp
 }
 
 func (t *Txn) start() {
@@ -324,6 +326,12 @@ func (t *Txn) Insert(key keys.Key, value []byte) error {
 // Delete implements txn.Txn.
 func (t *Txn) Delete(key keys.Key) error { return t.buffer(kv.Write{Key: key, Deleted: true}) }
 
+// Wrote implements txn.Buffered.
+func (t *Txn) Wrote(key keys.Key) bool { _, ok := t.find(key, true); return ok }
+
+// SetDeadline implements txn.Deadliner.
+func (t *Txn) SetDeadline(ts hlc.Timestamp) { t.deadline = ts }
+
 // Savepoint implements txn.Txn.
 func (t *Txn) Savepoint() txn.Mark      { return txn.Mark(len(t.writes)) }
 func (t *Txn) RollbackTo(m txn.Mark)    { t.writes = t.writes[:m] }
@@ -386,6 +394,9 @@ func (t *Txn) commit() (hlc.Timestamp, error) {
 		first[string(w.Key)] = true
 	}
 	ts := s.clock.Now()
+	if !t.deadline.IsEmpty() && t.deadline.Less(ts) {
+		return ts, kv.Errorf(kv.CodeRefreshFailed, "past the deadline")
+	}
 	for _, w := range t.writes {
 		s.rows.Set(row{key: w.Key, value: w.Value, deleted: w.Deleted, ts: ts})
 	}

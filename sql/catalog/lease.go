@@ -1,0 +1,522 @@
+package catalog
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// The lease: how transactions know which catalog holds without reading the version row.
+//
+// Every gateway polls the version table. A poll at timestamp r that finds version v, no marker, and the gateway's own
+// registration grants the gateway a lease on v up to r + leaseTime: its transactions may use v at read timestamps up to
+// there, and commit up to there (txn.Deadliner). A schema change may not commit before every lease is gone:
+//
+//  1. It writes a marker, at t1 say. A poll after t1 grants nothing and freezes the lease: no transaction begins with it any more, and
+//     when the commits that were under way under it are over, the gateway acknowledges the marker.
+//  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + leaseTime, when whatever was
+//     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease.
+//  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
+//     every lease granted and every timestamp that was read under one.
+//  4. It commits, with the marker's expiry as its deadline, and removes the marker.
+//
+// A marker that is left behind by a gateway that died is ignored by polls at or after its expiry; the change
+// it announced has not committed by then and cannot any more.
+//
+// Without a lease (frozen, run out, never granted) a transaction reads the version row itself. That is always right and
+// needs none of the above: the row is then part of what the commit validates.
+//
+// All times are HLC timestamps; nothing here depends on how far clocks are apart.
+const (
+	leaseTime  = 5 * time.Second
+	pollEvery  = 50 * time.Millisecond
+	pollFrozen = 3 * time.Millisecond
+	markerLife = 20 * time.Second
+)
+
+// Rows of the version table besides the version row itself.
+const (
+	rowVersion = 0
+	rowMarker  = 1 // <txn id> -> expiry
+	rowGateway = 2 // <node> -> nothing
+	rowAck     = 3 // <txn id> <node> -> nothing
+)
+
+func markerKey(id kv.TxnID) keys.Key { return append(idKey(versionTable, rowMarker), id[:]...) }
+
+func gatewayKey(node uint64) keys.Key {
+	return keys.AppendUvarint(idKey(versionTable, rowGateway), node)
+}
+
+func ackKey(id kv.TxnID, node uint64) keys.Key {
+	return keys.AppendUvarint(append(idKey(versionTable, rowAck), id[:]...), node)
+}
+
+// Sender is what the lease needs of the key-value store (txn.Sender has more).
+type Sender interface {
+	Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
+}
+
+// lease is what a gateway was granted; it is replaced as a whole.
+type lease struct {
+	snap *snapshot
+	// from: the version is known to hold at this timestamp (and so since it was written).
+	from, until hlc.Timestamp
+	compared    atomic.Pointer[comparison] // the latest
+}
+
+// holds reports whether everything in an older catalog is as it was: it may have grown, and new statistics may have come.
+func (l *lease) holds(old *snapshot) bool {
+	if old == l.snap {
+		return true
+	}
+	if c := l.compared.Load(); c != nil && c.old == old {
+		return c.same
+	}
+	same := true
+	for _, t := range old.tables {
+		now, ok := l.snap.byID[t.ID]
+		if !ok || !t.Virtual && (now.Version != t.Version || now.DataID != t.DataID) {
+			same = false
+			break
+		}
+	}
+	l.compared.Store(&comparison{old, same})
+	return same
+}
+
+type comparison struct {
+	old  *snapshot
+	same bool
+}
+
+// leaseHolder is the part of a Store that holds the lease.
+type leaseHolder struct {
+	sender Sender
+	clock  *hlc.Clock
+	node   uint64
+	log    *slog.Logger
+
+	current atomic.Pointer[lease] // nil: none, or frozen
+	kick    chan struct{}
+
+	mu        sync.Mutex
+	frozen    bool
+	inflight  int // commits under the lease; guarded by mu
+	registred bool
+	acked     map[kv.TxnID]bool
+}
+
+// versionTableState is one look at the version table.
+type versionTableState struct {
+	at       hlc.Timestamp
+	row      versionRow
+	rowTS    hlc.Timestamp
+	have     bool
+	markers  []kv.TxnID // not expired at at
+	gateways []uint64
+	acks     map[kv.TxnID][]uint64
+}
+
+// Start begins to hold leases, until ctx ends; done is closed then. Without it every transaction reads the version row.
+// g serves to load descriptors.
+func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node int32, log *slog.Logger) (done <-chan struct{}) {
+	h := &leaseHolder{sender: sender, clock: g.Clock(), node: uint64(node), log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
+	s.holder.Store(h)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.hold(ctx, h, g)
+	}()
+	return ended
+}
+
+func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			h.current.Store(nil)
+			return
+		case <-timer.C:
+		case <-h.kick:
+		}
+		frozen, err := s.poll(ctx, h, g)
+		if err != nil && ctx.Err() == nil && !failing {
+			h.log.Warn("cannot look at the catalog's version; statements read it one by one until it works again", "err", err)
+		}
+		failing = err != nil
+		wait := pollEvery
+		if frozen {
+			wait = pollFrozen
+		}
+		timer.Reset(wait)
+	}
+}
+
+// look reads the version table at the clock's present.
+func (h *leaseHolder) look(ctx context.Context) (*versionTableState, error) {
+	st := &versionTableState{at: h.clock.Now(), acks: map[kv.TxnID][]uint64{}}
+	span := tableSpan(versionTable)
+	req := &kv.BatchRequest{Timestamp: st.at, Requests: []kv.Request{&kv.Scan{Spans: []keys.Span{span}}}}
+	resp, err := h.sender.Send(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	sr, ok := resp.Responses[0].(*kv.ScanResponse)
+	if !ok || len(sr.Resume) > 0 {
+		return nil, pgerr.New(pgerr.InternalError, "the version table does not fit one answer")
+	}
+	prefix := tableKey(versionTable)
+	for {
+		k, v, ok, err := sr.Rows.Next()
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			return st, nil
+		}
+		if err := st.add(k[len(prefix):], v); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (st *versionTableState) add(k, v []byte) error {
+	kind, rest, err := keys.DecodeUvarint(k)
+	if err != nil {
+		return err
+	}
+	var id kv.TxnID
+	takeID := func() bool {
+		if len(rest) < len(id) {
+			return false
+		}
+		copy(id[:], rest)
+		rest = rest[len(id):]
+		return true
+	}
+	bad := pgerr.New(pgerr.DataCorrupted, "the catalog's version table is corrupt")
+	switch kind {
+	case rowVersion:
+		st.have = true
+		st.row, err = decodeVersionRow(v)
+	case rowMarker:
+		if !takeID() || len(v) != hlc.EncodedLen {
+			return bad
+		}
+		var expiry hlc.Timestamp
+		if expiry, _, err = hlc.Decode(v); err == nil && st.at.Less(expiry) {
+			st.markers = append(st.markers, id)
+		}
+	case rowGateway:
+		var n uint64
+		if n, _, err = keys.DecodeUvarint(rest); err == nil {
+			st.gateways = append(st.gateways, n)
+		}
+	case rowAck:
+		if !takeID() {
+			return bad
+		}
+		var n uint64
+		if n, _, err = keys.DecodeUvarint(rest); err == nil {
+			st.acks[id] = append(st.acks[id], n)
+		}
+	}
+	return err
+}
+
+// poll looks once and grants, freezes or acknowledges.
+func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, leaseTime/2)
+	defer cancel()
+	st, err := h.look(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !st.have {
+		return false, nil // not bootstrapped yet
+	}
+	if len(st.markers) > 0 {
+		h.mu.Lock()
+		h.frozen = true
+		h.current.Store(nil)
+		idle := h.inflight == 0
+		var ack []kv.TxnID
+		for _, id := range st.markers {
+			if idle && !h.acked[id] {
+				ack = append(ack, id)
+			}
+		}
+		h.mu.Unlock()
+		for _, id := range ack {
+			if err := h.put(ctx, ackKey(id, h.node), nil); err != nil {
+				return true, err
+			}
+			h.mu.Lock()
+			h.acked[id] = true
+			h.mu.Unlock()
+		}
+		return true, nil
+	}
+	registered := false
+	for _, n := range st.gateways {
+		registered = registered || n == h.node
+	}
+	if !registered {
+		// The next poll will find it; a lease taken before would not be waited for.
+		return true, h.put(ctx, gatewayKey(h.node), nil)
+	}
+	snap := s.cached(st.row)
+	if snap == nil {
+		if snap, err = s.loadAt(ctx, g, st.row); err != nil || snap == nil {
+			return false, err
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.frozen = false
+	clear(h.acked)
+	l := &lease{snap: snap, from: st.at, until: st.at.Add(leaseTime)}
+	if old := h.current.Load(); old != nil && old.snap == snap {
+		l.from = old.from // the version row has not changed in between
+	}
+	h.current.Store(l)
+	return false, nil
+}
+
+// loadAt loads the descriptors of a version in a transaction of its own; nil if it is not the present one any more.
+func (s *Store) loadAt(ctx context.Context, g txn.Gateway, row versionRow) (*snapshot, error) {
+	t := g.Begin(ctx, txn.Options{ReadOnly: true})
+	defer t.Rollback(ctx)
+	val, ok, err := t.Get(ctx, versionKey, txn.ScanOptions{})
+	if err != nil || !ok {
+		return nil, err
+	}
+	now, err := decodeVersionRow(val)
+	if err != nil || now != row {
+		return nil, err
+	}
+	snap, err := s.load(ctx, t, row)
+	if err != nil {
+		return nil, err
+	}
+	s.keep(snap)
+	return snap, nil
+}
+
+func (h *leaseHolder) put(ctx context.Context, key keys.Key, value []byte) error {
+	if value == nil {
+		value = []byte{}
+	}
+	_, err := h.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Put{Key: key, Value: value}}})
+	return err
+}
+
+func (h *leaseHolder) delete(ctx context.Context, key keys.Key) error {
+	_, err := h.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Delete{Key: key}}})
+	return err
+}
+
+func (h *leaseHolder) poke() {
+	select {
+	case h.kick <- struct{}{}:
+	default:
+	}
+}
+
+// at returns the catalog at a read timestamp if the lease knows it.
+func (h *leaseHolder) at(ts hlc.Timestamp) *snapshot {
+	if l := h.current.Load(); l != nil && l.from.LessEq(ts) && ts.Less(l.until) {
+		return l.snap
+	}
+	return nil
+}
+
+// enter lets a commit begin under the lease. It returns the commit's deadline.
+func (h *leaseHolder) enter(snap *snapshot) (until hlc.Timestamp, ok bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.current.Load()
+	if h.frozen || l == nil || l.until.LessEq(h.clock.Peek()) || !l.holds(snap) {
+		return hlc.Timestamp{}, false
+	}
+	h.inflight++
+	return l.until, true
+}
+
+func (h *leaseHolder) leave() {
+	h.mu.Lock()
+	h.inflight--
+	again := h.frozen && h.inflight == 0
+	h.mu.Unlock()
+	if again {
+		h.poke()
+	}
+}
+
+var nothing = func() {}
+
+// BeforeCommit is called before a transaction commits that used a snapshot (the oldest, if it used several); end is called when Commit has returned, whatever
+// it returned. changed says that the transaction has changed the catalog. An error is one of the transaction's.
+func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used Snapshot, changed bool) (end func(), err error) {
+	h := s.holder.Load()
+	if changed {
+		if h == nil {
+			return nothing, nil
+		}
+		return h.announce(ctx, t)
+	}
+	snap, leased := unwrap(used)
+	if snap == nil || snap.row.writer == t.ID() {
+		return nothing, nil
+	}
+	opts := latest
+	if h != nil {
+		if !t.HasWrites() {
+			if !leased {
+				return nothing, nil // it read the row
+			}
+			if l := h.current.Load(); l != nil && t.ReadTimestamp().Less(l.until) && l.holds(snap) {
+				return nothing, nil
+			}
+		} else {
+			if until, ok := h.enter(snap); ok {
+				if d, bounded := t.(txn.Deadliner); bounded {
+					d.SetDeadline(until)
+				}
+				return h.leave, nil
+			}
+			// Under READ COMMITTED and REPEATABLE READ a commit validates only what was read with a lock.
+			opts.Lock = kv.LockShare
+		}
+	} else if !leased {
+		return nothing, nil
+	}
+	// The slow way: the row becomes part of what the commit validates.
+	val, ok, err := t.Get(ctx, versionKey, opts)
+	if err != nil {
+		return nothing, err
+	}
+	if ok {
+		row, err := decodeVersionRow(val)
+		if err != nil {
+			return nothing, err
+		}
+		if row == snap.row {
+			return nothing, nil
+		}
+	}
+	return nothing, kv.Errorf(kv.CodeRefreshFailed, "the schema was changed by another transaction")
+}
+
+// Underlying is implemented by snapshots that wrap another one.
+type Underlying interface{ Underlying() Snapshot }
+
+// leasedSnapshot is a snapshot that a transaction got by the lease, without reading the version row.
+type leasedSnapshot struct{ *snapshot }
+
+func unwrap(s Snapshot) (snap *snapshot, leased bool) {
+	for s != nil {
+		switch r := s.(type) {
+		case *snapshot:
+			return r, false
+		case leasedSnapshot:
+			return r.snapshot, true
+		case Underlying:
+			s = r.Underlying()
+		default:
+			return nil, false
+		}
+	}
+	return nil, false
+}
+
+// announce takes a schema change through steps 1 to 3.
+func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err error) {
+	id := t.ID()
+	key := markerKey(id)
+	expiry := h.clock.Now().Add(markerLife)
+	end = func() {
+		// In the background of nobody: the next transactions are slow until it is done.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
+		defer cancel()
+		if st, err := h.look(ctx); err == nil {
+			for _, n := range st.acks[id] {
+				if err := h.delete(ctx, ackKey(id, n)); err != nil {
+					h.log.Warn("cannot remove an acknowledgement of a schema change", "err", err)
+				}
+			}
+		}
+		if err := h.delete(ctx, key); err != nil {
+			h.log.Warn("cannot remove the marker of a schema change; it expires by itself", "err", err)
+		}
+		h.poke()
+	}
+	if err := h.put(ctx, key, expiry.Append(nil)); err != nil {
+		end()
+		return nothing, err
+	}
+	begun := h.clock.Now() // after the marker's timestamp: its answer carried the leader's clock
+	h.poke()
+	for {
+		st, err := h.look(ctx)
+		if err != nil {
+			end()
+			return nothing, err
+		}
+		missing := without(st.gateways, st.acks[id])
+		if len(missing) == 0 {
+			break
+		}
+		if begun.Add(leaseTime).Less(st.at) {
+			for _, n := range missing {
+				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
+				if err := h.delete(ctx, gatewayKey(n)); err != nil {
+					end()
+					return nothing, err
+				}
+			}
+			break
+		}
+		select {
+		case <-time.After(pollFrozen):
+		case <-ctx.Done():
+			end()
+			return nothing, ctx.Err()
+		}
+	}
+	// The version row is written above this.
+	if _, err := h.look(ctx); err != nil {
+		end()
+		return nothing, err
+	}
+	if d, ok := t.(txn.Deadliner); ok {
+		d.SetDeadline(expiry)
+	}
+	return end, nil
+}
+
+func without(all, some []uint64) []uint64 {
+	var out []uint64
+next:
+	for _, n := range all {
+		for _, m := range some {
+			if n == m {
+				continue next
+			}
+		}
+		out = append(out, n)
+	}
+	return out
+}
