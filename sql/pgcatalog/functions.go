@@ -87,7 +87,7 @@ func init() {
 	register(func(c *call) (types.Datum, error) { return nothing() }, "pg_get_ruledef", "pg_get_ruledef_ext", "pg_get_triggerdef", "pg_get_triggerdef_ext",
 		"pg_get_partkeydef", "pg_get_partition_constraintdef", "pg_get_statisticsobjdef", "pg_get_statisticsobjdef_columns", "pg_get_replica_identity_index",
 		"pg_get_function_sqlbody", "pg_get_function_arg_default", "pg_relation_filepath", "obj_description(oid,name)", "obj_description(oid)",
-		"col_description(oid,int4)", "shobj_description(oid,name)")
+		"col_description(oid,int4)", "shobj_description(oid,name)", "acldefault_sql")
 	register(getSerialSequence, "pg_get_serial_sequence")
 	register(functionArguments, "pg_get_function_arguments", "pg_get_function_identity_arguments")
 	register(functionResult, "pg_get_function_result")

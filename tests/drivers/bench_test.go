@@ -36,6 +36,20 @@ func BenchmarkPointRead(b *testing.B) {
 	}
 }
 
+// BenchmarkSimplePointRead is the same as text, a literal in it, by the simple protocol.
+func BenchmarkSimplePointRead(b *testing.B) {
+	conn := benchConn(b)
+	conn.simple("create table acc (aid int primary key, abalance int)")
+	for i := range 100 {
+		conn.simple("insert into acc values (" + strconv.Itoa(i) + ", 0)")
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		conn.simple("SELECT abalance FROM acc WHERE aid = " + strconv.Itoa(i%100) + ";")
+	}
+}
+
 // BenchmarkSelectOne is a prepared SELECT 1: the floor of what a statement costs.
 func BenchmarkSelectOne(b *testing.B) {
 	conn := benchConn(b)
