@@ -322,7 +322,6 @@ type distinct struct {
 	cur    *spillFile
 	cols   []*types.Vec
 	sorted bool
-	last   *types.Batch
 }
 
 func newDistinct(in *instance, n *plan.Distinct) (operator, error) {

@@ -32,7 +32,6 @@ type aggCall struct {
 	dgroups  []int32
 	ordered  *orderedArgs
 	result   types.Type
-	strict   bool
 }
 
 func newAggregator(groupBy []expr.Expr, calls []plan.AggCall) (*aggregator, error) {

@@ -53,6 +53,17 @@ func (b *Budget) Shrink(n int64) {
 	}
 }
 
+// force takes n bytes that are in use already, whatever the limit says: others will find less.
+func (b *Budget) force(n int64) {
+	u := b.used.Add(n)
+	if u > b.peak.Load() {
+		b.peak.Store(u)
+	}
+	if b.parent != nil {
+		b.parent.force(n)
+	}
+}
+
 // Used and Peak are the bytes in use and the most there were.
 func (b *Budget) Used() int64 { return b.used.Load() }
 func (b *Budget) Peak() int64 { return b.peak.Load() }
@@ -85,6 +96,16 @@ func (a *account) try(n int64) bool {
 	}
 	a.held = n
 	return true
+}
+
+// note makes the share n bytes, which are in use already.
+func (a *account) note(n int64) {
+	if n > a.held {
+		a.b.force(n - a.held)
+	} else {
+		a.b.Shrink(a.held - n)
+	}
+	a.held = n
 }
 
 func (a *account) add(n int64) error { return a.set(a.held + n) }

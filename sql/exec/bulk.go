@@ -175,9 +175,7 @@ func newRebuild(rt *Runtime, src Source, t *catalog.Table, only []catalog.IndexI
 	}
 	in.begin(rt)
 	r := &rebuild{in: in, rt: rt, t: t, src: in.root, rowid: -1, full: types.NewBatch(allColumns(t), 0)}
-	for _, c := range src.Columns { // columns that the change drops have no place any more
-		r.columns = append(r.columns, c)
-	}
+	r.columns = append(r.columns, src.Columns...) // columns that the change drops have no place any more
 	if r.w, err = newRowWriter(t, nil); err != nil {
 		return nil, err
 	}

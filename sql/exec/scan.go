@@ -13,8 +13,11 @@ import (
 	"github.com/pamirdb/pamir/txn"
 )
 
-// pageBytes is how much a scan asks for at a time.
-const pageBytes = 1 << 20
+// A scan asks for an eighth of its budget at a time, between these bounds.
+const (
+	minPageBytes = 32 << 10
+	pageBytes    = 1 << 20
+)
 
 // scan reads an index. How depends on what the execution's constraints turn out to be:
 //
@@ -159,7 +162,7 @@ func (s *scan) begin() error {
 	s.close()
 	s.acct.b = s.in.budget
 	s.done, s.at, s.left, s.chunk = false, 0, -1, 16
-	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, TargetBytes: pageBytes}
+	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
 	if s.limit != nil {
 		n, ok, err := rowCount(&s.in.er, s.limit, "LIMIT", "2201W")
 		if err != nil {
@@ -292,13 +295,15 @@ func (s *scan) more(ctx context.Context) (*types.Batch, error) {
 			return nil, pgerr.New(pgerr.InternalError, "scan returned %T", page.Result)
 		}
 		s.queue = r.batches
-		return nil, s.acct.set(batchesSize(r.batches))
+		s.acct.note(batchesSize(r.batches))
+		return nil, nil
 	}
 	s.rows = page.Rows
 	if page.Rows.Count > 0 && s.beside && s.proc == nil && s.n.Agg != nil {
 		s.startLocal() // the transaction handed raw rows: its own writes were among them
 	}
-	return nil, s.acct.set(int64(len(page.Rows.Data)))
+	s.acct.note(int64(len(page.Rows.Data)))
+	return nil, nil
 }
 
 func batchesSize(bs []*types.Batch) int64 {

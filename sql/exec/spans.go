@@ -23,7 +23,6 @@ type spanProgram struct {
 	eq        programs
 	isNull    []bool
 	inArray   bool
-	elem      types.OID
 	low, high *expr.Program
 	lowIncl   bool
 	highIncl  bool
