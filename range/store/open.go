@@ -80,6 +80,8 @@ func (k *Knobs) setDefaults() {
 	dur(&k.SupportDuration, 1500*time.Millisecond)
 	dur(&k.TickInterval, 100*time.Millisecond)
 	dur(&k.ClosedLag, 3*time.Second)
+	dur(&k.GCAfter, time.Hour)
+	dur(&k.GCInterval, 10*time.Minute)
 	dur(&k.SnapshotTimeout, 5*time.Minute)
 	num(&k.LogMaxBytes, 64<<20)
 	num(&k.LogTruncateBytes, 1<<20)
@@ -246,6 +248,7 @@ func (s *Store) Start(ctx context.Context) error {
 	s.goLoop(s.beatLoop)
 	s.goLoop(s.workLoop)
 	s.goLoop(s.maintenanceLoop)
+	s.goLoop(s.gcLoop)
 	// Groups that nobody else can lead need not wait for an election timeout.
 	s.each(func(r *replica.Replica) bool {
 		d := r.Desc()

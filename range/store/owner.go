@@ -196,7 +196,7 @@ func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Repli
 	}
 	b := s.eng.DB().NewBatch()
 	defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
-	if err := raftlog.WriteReplica(b, m.RangeID, m.To.ReplicaID); err == nil {
+	if err = raftlog.WriteReplica(b, m.RangeID, m.To.ReplicaID); err == nil {
 		// Not synced: whatever the replica promises is, later in the same write-ahead log.
 		err = b.Commit(pebble.NoSync)
 	}

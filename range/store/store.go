@@ -96,6 +96,9 @@ type Knobs struct {
 	MaxOpenFiles  int
 	// ClosedLag is how far the closed timestamp trails the clock, 3 s.
 	ClosedLag time.Duration
+	// GCAfter is how long old versions and commit ids are kept, 1 h; GCInterval is the pause
+	// between two collections of one range, 10 min.
+	GCAfter, GCInterval time.Duration
 
 	// Planted bugs, for the tests of the tests.
 	serveEarly, ignorePromises bool

@@ -123,6 +123,7 @@ type Metrics struct {
 	SnapshotsIn   atomic.Int64
 	Truncations   atomic.Int64
 	FollowerReads atomic.Int64
+	Collected     atomic.Int64 // versions, aborted records and commit ids removed by garbage collection
 }
 
 // background is the context of work that no client waits for.
