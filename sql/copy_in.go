@@ -43,8 +43,6 @@ type copyIn struct {
 	done    bool // the end marker was seen
 	started bool
 	fields  [][]byte
-	isQuote []bool
-	budget  int
 }
 
 type eolStyle uint8

@@ -165,7 +165,7 @@ func (d *settingDef) number(v string) (float64, error) {
 		var n int64
 		n, err = strconv.ParseInt(num, 0, 64)
 		x = float64(n)
-	} else if len(num) > 1 && num[0] == '0' && d.Kind == intSetting && strings.IndexAny(num, ".eE") < 0 {
+	} else if len(num) > 1 && num[0] == '0' && d.Kind == intSetting && !strings.ContainsAny(num, ".eE") {
 		var n int64
 		n, err = strconv.ParseInt(num, 8, 64)
 		x = float64(n)

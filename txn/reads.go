@@ -64,8 +64,6 @@ func (r *readSet) forgetSpans() {
 	r.gen++
 }
 
-func (r *readSet) strength(key keys.Key) kv.LockStrength { return r.locked[string(key)].strength }
-
 func (r *readSet) add(s keys.Span) {
 	r.gen++
 	if n := len(r.spans); n > 0 {

@@ -32,13 +32,6 @@ type bufferedWrite struct {
 
 func (b *writeBuffer) empty() bool { return b.tree == nil || b.tree.Len() == 0 }
 
-func (b *writeBuffer) len() int {
-	if b.tree == nil {
-		return 0
-	}
-	return b.tree.Len()
-}
-
 func (b *writeBuffer) find(key keys.Key) *bufferedKey {
 	if b.tree == nil {
 		return nil

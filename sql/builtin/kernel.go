@@ -167,11 +167,3 @@ func reg(k Kernel, sources ...string) {
 		kernels[s] = k
 	}
 }
-
-// identity returns its first argument.
-func identity(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
-	return rows(n, sel, func(i int) error {
-		out.SetFrom(i, args[0], i)
-		return nil
-	})
-}

@@ -329,7 +329,11 @@ func newDistinct(in *instance, n *plan.Distinct) (operator, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &distinct{in: in, n: n, src: src, on: n.On, ts: fieldTypes(n.Input.Fields()), sel: []int32{}, sorted: n.Sorted}
+	return newDistinctOver(in, n, src, fieldTypes(n.Input.Fields())), nil
+}
+
+func newDistinctOver(in *instance, n *plan.Distinct, src operator, ts []types.Type) *distinct {
+	d := &distinct{in: in, n: n, src: src, on: n.On, ts: ts, sel: []int32{}, sorted: n.Sorted}
 	if d.on == nil {
 		for i := range d.ts {
 			d.on = append(d.on, i)
@@ -341,7 +345,7 @@ func newDistinct(in *instance, n *plan.Distinct) (operator, error) {
 	}
 	d.table = newGroupTable(kts)
 	d.cols = make([]*types.Vec, len(d.on))
-	return d, nil
+	return d
 }
 
 func (d *distinct) open(ctx context.Context) error {

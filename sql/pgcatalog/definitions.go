@@ -141,6 +141,3 @@ var keywords = sync.OnceValue(func() map[string]bool {
 	}
 	return m
 })
-
-// quoteLiteral quotes a string constant.
-func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

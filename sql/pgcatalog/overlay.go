@@ -147,9 +147,6 @@ func (o *Overlay) Schemas() []*catalog.Schema {
 	return out
 }
 
-// userSchemas are the schemas that hold stored tables.
-func (o *Overlay) userSchemas() []*catalog.Schema { return o.Schemas()[len(systemSchemas):] }
-
 // Stats implements catalog.Snapshot: system relations have the size that their generated rows and the tables make.
 func (o *Overlay) Stats(id catalog.TableID) catalog.TableStats {
 	d := system().byID[id]

@@ -54,7 +54,6 @@ type binder struct {
 	// pos remembers where columns, literals and other leaves were written.
 	pos    map[expr.Expr]int
 	params *expr.ParamTypes
-	given  int
 	subs   []*subquery
 	ctes   int
 	writes bool

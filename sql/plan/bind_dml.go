@@ -24,7 +24,6 @@ type change struct {
 	set           []SetClause
 	checks        []CheckExpr
 	conflict      *OnConflict
-	conflictWhere expr.Expr
 	returning     []target
 	defs          []*cteDef
 }

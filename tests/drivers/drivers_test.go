@@ -55,24 +55,23 @@ const allTypes = `create table types (
 	by bytea, u uuid, d date, ts timestamp, tz timestamptz, iv interval, tm time)`
 
 type values struct {
-	b    sql.NullBool
-	i2   sql.NullInt16
-	i4   sql.NullInt32
-	i8   sql.NullInt64
-	f4   sql.NullFloat64
-	f8   sql.NullFloat64
-	n    sql.NullString
-	t    sql.NullString
-	vc   sql.NullString
-	c    sql.NullString
-	by   []byte
-	u    sql.NullString
-	d    sql.NullTime
-	ts   sql.NullTime
-	tz   sql.NullTime
-	iv   sql.NullString
-	tm   sql.NullString
-	zone *time.Location
+	b  sql.NullBool
+	i2 sql.NullInt16
+	i4 sql.NullInt32
+	i8 sql.NullInt64
+	f4 sql.NullFloat64
+	f8 sql.NullFloat64
+	n  sql.NullString
+	t  sql.NullString
+	vc sql.NullString
+	c  sql.NullString
+	by []byte
+	u  sql.NullString
+	d  sql.NullTime
+	ts sql.NullTime
+	tz sql.NullTime
+	iv sql.NullString
+	tm sql.NullString
 }
 
 func (v *values) scan() []any {

@@ -390,12 +390,13 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp) 
 	switch {
 	case s.proc == nil:
 		s.resp.Rows.Append(key, value)
+		kept = true
 	case s.probe != nil:
 		if kept, err = s.proc.Row(key, value); err != nil {
 			return false, pushdownError(err)
 		}
 	}
-	return true, nil
+	return kept, nil
 }
 
 // pushdownError makes a processor's error a *kv.Error.

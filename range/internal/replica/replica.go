@@ -70,7 +70,6 @@ type Replica struct {
 	campaign   int       // ticks until a campaign that was asked for; 0 is none
 	leaderless int       // ticks without a leader
 	peers      map[kv.ReplicaID]kv.Replica
-	proposed   hlc.Timestamp // the closed timestamp last put on an entry
 	staged     *StagedSnapshot
 	splitting  bool    // guarded by the store, too: see LockForSplit
 	cmd        command // scratch

@@ -176,7 +176,6 @@ type scanner struct {
 	left  int64
 	done  bool
 	stmt  int
-	begun bool
 }
 
 // Scan implements txn.Txn.
