@@ -8,8 +8,8 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// setOp is UNION, INTERSECT and EXCEPT: the rows of the right side (for UNION: those shown so far) are counted in
-// a table in memory, and the left side streams past it.
+// setOp is INTERSECT and EXCEPT: the rows of the right side are counted in a table in memory, and the left side streams
+// past it.
 type setOp struct {
 	in          *instance
 	n           *plan.SetOp
@@ -31,7 +31,13 @@ func newSetOp(in *instance, n *plan.SetOp) (operator, error) {
 	}
 	s := &setOp{in: in, n: n, left: ops[0], right: ops[1], ts: fieldTypes(n.Left.Fields()), sel: []int32{}}
 	switch n.Op {
-	case 'u', 'i', 'e':
+	case 'u':
+		both := &appendOp{srcs: ops}
+		if n.All {
+			return both, nil
+		}
+		return newDistinctOver(in, &plan.Distinct{}, both, fieldTypes(n.Left.Fields())), nil
+	case 'i', 'e':
 	default:
 		return nil, pgerr.New(pgerr.InternalError, "set operation %q", n.Op)
 	}
@@ -71,50 +77,34 @@ func (s *setOp) grow() error { return s.acct.set(s.table.memory() + int64(cap(s.
 
 func (s *setOp) next(ctx context.Context) (*types.Batch, error) {
 	if s.state == joinBuild {
-		if s.n.Op != 'u' {
-			if err := s.right.open(ctx); err != nil {
-				return nil, err
-			}
-			err := drain(ctx, s.right, func(b *types.Batch) error {
-				g := s.find(b)
-				for i := range b.Len() {
-					s.counts[g[b.Row(i)]]++
-				}
-				return s.grow()
-			})
-			if err != nil {
-				return nil, err
-			}
-			s.right.close()
+		if err := s.right.open(ctx); err != nil {
+			return nil, err
 		}
+		err := drain(ctx, s.right, func(b *types.Batch) error {
+			g := s.find(b)
+			for i := range b.Len() {
+				s.counts[g[b.Row(i)]]++
+			}
+			return s.grow()
+		})
+		if err != nil {
+			return nil, err
+		}
+		s.right.close()
 		if err := s.left.open(ctx); err != nil {
 			return nil, err
 		}
 		s.state = joinProbe
 	}
 	for s.state != joinDone {
-		src := s.left
-		if s.state == joinRest {
-			src = s.right
-		}
-		b, err := src.next(ctx)
+		b, err := s.left.next(ctx)
 		if err != nil {
 			return nil, err
 		}
 		if b == nil {
-			src.close()
-			if s.n.Op == 'u' && s.state == joinProbe {
-				s.state = joinRest
-				if err := s.right.open(ctx); err != nil {
-					return nil, err
-				}
-				continue
-			}
+			s.left.close()
 			s.state = joinDone
 			break
-		}
-		if s.n.Op == 'u' && s.n.All {
-			return b, nil
 		}
 		if err := s.choose(b); err != nil {
 			return nil, err
@@ -136,7 +126,7 @@ func (s *setOp) choose(b *types.Batch) error {
 		c := &s.counts[g[row]]
 		show := false
 		switch {
-		case s.n.Op == 'u', s.n.Op == 'e' && !s.n.All:
+		case s.n.Op == 'e' && !s.n.All:
 			show = *c == 0
 			*c = -1
 		case s.n.Op == 'e':
