@@ -59,9 +59,14 @@ func (c *conn) Rows(r *sql.RowShape, b *types.Batch, from, to int) error {
 		}
 		w.end(at)
 		w.spill()
+		if w.hold && len(w.buf) > heldBytes {
+			return errHeld
+		}
 	}
 	return nil
 }
+
+var errHeld = pgerr.New(pgerr.ProgramLimitExceeded, "the results of a repeated transaction are too large to compare")
 
 // appendValue appends the length and the value v[i] of field j, which is not NULL. The commonest
 // types are written here; package types has them all.
@@ -205,6 +210,9 @@ func (c *conn) Sum(from int64) (uint64, bool) {
 }
 
 var sumSeed = maphash.MakeSeed()
+
+// Hold implements sql.Client.
+func (c *conn) Hold(on bool) { c.w.hold = on }
 
 // Final implements sql.Client: it looks whether the next message is there and is Sync.
 func (c *conn) Final() bool {

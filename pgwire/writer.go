@@ -12,6 +12,8 @@ const (
 	// holdBytes is how much output is kept back before it is sent without being asked for. A
 	// transaction can be retried invisibly as long as its results fit.
 	holdBytes = 32 << 10
+	// heldBytes bounds what a replay may write.
+	heldBytes = 1 << 20
 	// keepBytes is how large an output buffer may stay between statements.
 	keepBytes = 64 << 10
 )
@@ -22,6 +24,7 @@ type writer struct {
 	buf  []byte
 	base int64
 	err  error
+	hold bool
 }
 
 // begin starts a message and returns where its length goes.
@@ -46,7 +49,7 @@ func (w *writer) string(s string) {
 
 // spill sends the buffer if it is over its bound.
 func (w *writer) spill() {
-	if len(w.buf) >= holdBytes {
+	if len(w.buf) >= holdBytes && !w.hold {
 		w.flush()
 	}
 }

@@ -40,6 +40,9 @@ type Client interface {
 	Raw(data []byte)
 	// Sum is a hash of everything written since from; ok is false if some of it has been sent.
 	Sum(from int64) (sum uint64, ok bool)
+	// Hold keeps everything back, whatever its size, until it is called again with false; Rows fails beyond a bound. Replays
+	// use it: none of their output may be sent.
+	Hold(on bool)
 	// Final reports whether the message being served is known to be the last before a Sync that has arrived.
 	Final() bool
 

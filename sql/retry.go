@@ -115,6 +115,8 @@ func (s *Session) replay(ctx context.Context, own bool) error {
 	if own {
 		return s.replayOwn(ctx)
 	}
+	s.client.Hold(true)
+	defer s.client.Hold(false)
 	for i := range l.entries {
 		e := &l.entries[i]
 		from := s.client.Position()

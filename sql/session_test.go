@@ -23,11 +23,12 @@ type fakeClient struct {
 	sent  bool // everything is sent at once
 	final bool
 	copy  [][]byte
+	hold  bool
 }
 
 func (c *fakeClient) put(s string) {
 	c.buf = append(c.buf, s...)
-	if c.sent {
+	if c.sent && !c.hold {
 		c.base += int64(len(c.buf))
 		c.buf = c.buf[:0]
 	}
@@ -69,6 +70,7 @@ func (c *fakeClient) Position() int64              { return c.base + int64(len(c
 func (c *fakeClient) Raw(data []byte)              { c.put(string(data)) }
 func (c *fakeClient) Err() error                   { return nil }
 func (c *fakeClient) Final() bool                  { return c.final }
+func (c *fakeClient) Hold(on bool)                 { c.hold = on }
 func (c *fakeClient) Cut(from int64) ([]byte, bool) {
 	if from < c.base || from > c.Position() {
 		return nil, false
