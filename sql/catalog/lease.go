@@ -22,7 +22,7 @@ import (
 //
 //  1. It writes a marker, at t1 say. A poll after t1 grants nothing and freezes the lease: no transaction begins with it any more, and
 //     when the commits that were under way under it are over, the gateway acknowledges the marker.
-//  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + leaseTime, when whatever was
+//  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + the time of a lease, when whatever was
 //     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
 //     every lease granted and every timestamp that was read under one.
@@ -35,12 +35,13 @@ import (
 // needs none of the above: the row is then part of what the commit validates.
 //
 // All times are HLC timestamps; nothing here depends on how far clocks are apart.
-const (
-	leaseTime  = 5 * time.Second
-	pollEvery  = 50 * time.Millisecond
-	pollFrozen = 3 * time.Millisecond
-	markerLife = 20 * time.Second
-)
+type leaseTimes struct {
+	lease, poll, frozen, marker time.Duration
+	// plantedBug makes schema changes not wait; for the test of the test.
+	plantedBug bool
+}
+
+var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: 50 * time.Millisecond, frozen: 3 * time.Millisecond, marker: 20 * time.Second}
 
 // Rows of the version table besides the version row itself.
 const (
@@ -104,6 +105,7 @@ type leaseHolder struct {
 	clock  *hlc.Clock
 	node   uint64
 	log    *slog.Logger
+	times  leaseTimes
 
 	current atomic.Pointer[lease] // nil: none, or frozen
 	kick    chan struct{}
@@ -129,7 +131,7 @@ type versionTableState struct {
 // Start begins to hold leases, until ctx ends; done is closed then. Without it every transaction reads the version row.
 // g serves to load descriptors.
 func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node int32, log *slog.Logger) (done <-chan struct{}) {
-	h := &leaseHolder{sender: sender, clock: g.Clock(), node: uint64(node), log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
+	h := &leaseHolder{sender: sender, times: s.times, clock: g.Clock(), node: uint64(node), log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
 	s.holder.Store(h)
 	ended := make(chan struct{})
 	go func() {
@@ -156,9 +158,9 @@ func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 			h.log.Warn("cannot look at the catalog's version; statements read it one by one until it works again", "err", err)
 		}
 		failing = err != nil
-		wait := pollEvery
+		wait := h.times.poll
 		if frozen {
-			wait = pollFrozen
+			wait = h.times.frozen
 		}
 		timer.Reset(wait)
 	}
@@ -238,7 +240,7 @@ func (st *versionTableState) add(k, v []byte) error {
 
 // poll looks once and grants, freezes or acknowledges.
 func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, leaseTime/2)
+	ctx, cancel := context.WithTimeout(ctx, h.times.lease/2)
 	defer cancel()
 	st, err := h.look(ctx)
 	if err != nil {
@@ -287,7 +289,7 @@ func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen
 	defer h.mu.Unlock()
 	h.frozen = false
 	clear(h.acked)
-	l := &lease{snap: snap, from: st.at, until: st.at.Add(leaseTime)}
+	l := &lease{snap: snap, from: st.at, until: st.at.Add(h.times.lease)}
 	if old := h.current.Load(); old != nil && old.snap == snap {
 		l.from = old.from // the version row has not changed in between
 	}
@@ -446,10 +448,10 @@ func unwrap(s Snapshot) (snap *snapshot, leased bool) {
 func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err error) {
 	id := t.ID()
 	key := markerKey(id)
-	expiry := h.clock.Now().Add(markerLife)
+	expiry := h.clock.Now().Add(h.times.marker)
 	end = func() {
 		// In the background of nobody: the next transactions are slow until it is done.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaseTime)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.times.lease)
 		defer cancel()
 		if st, err := h.look(ctx); err == nil {
 			for _, n := range st.acks[id] {
@@ -476,10 +478,10 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 			return nothing, err
 		}
 		missing := without(st.gateways, st.acks[id])
-		if len(missing) == 0 {
+		if len(missing) == 0 || h.times.plantedBug {
 			break
 		}
-		if begun.Add(leaseTime).Less(st.at) {
+		if begun.Add(h.times.lease).Less(st.at) {
 			for _, n := range missing {
 				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
 				if err := h.delete(ctx, gatewayKey(n)); err != nil {
@@ -490,7 +492,7 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 			break
 		}
 		select {
-		case <-time.After(pollFrozen):
+		case <-time.After(h.times.frozen):
 		case <-ctx.Done():
 			end()
 			return nothing, ctx.Err()

@@ -72,7 +72,8 @@ type Options struct {
 
 // Store reads and writes the catalog. One per node; safe for concurrent use.
 type Store struct {
-	opts Options
+	opts  Options
+	times leaseTimes
 
 	holder atomic.Pointer[leaseHolder] // nil until Start
 
@@ -84,7 +85,7 @@ type Store struct {
 const maxRecent = 8
 
 // NewStore makes a Store.
-func NewStore(opts Options) *Store { return &Store{opts: opts} }
+func NewStore(opts Options) *Store { return &Store{opts: opts, times: defaultTimes} }
 
 // versionRow guards the whole catalog: every change writes it, so that changes are in one order, and every
 // transaction that relies on a version reads it.

@@ -49,6 +49,12 @@ func (s *Store) Begin(_ context.Context, opts txn.Options) txn.Txn {
 	return t
 }
 
+func (s *Store) count(n *int) {
+	s.mu.Lock()
+	*n++
+	s.mu.Unlock()
+}
+
 // Increment implements catalog.Counters.
 func (s *Store) Increment(_ context.Context, key keys.Key, by int64) (int64, error) {
 	s.mu.Lock()
@@ -70,6 +76,48 @@ func (s *Store) Write(_ context.Context, at hlc.Timestamp, pairs []kv.Write) err
 		s.rows.Set(row{key: p.Key, value: p.Value, ts: at})
 	}
 	return nil
+}
+
+// Send serves the requests without a transaction that package catalog sends.
+func (s *Store) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	resp := &kv.BatchResponse{}
+	for _, r := range req.Requests {
+		switch r := r.(type) {
+		case *kv.Put:
+			s.put(row{key: r.Key.Clone(), value: r.Value})
+			resp.Responses = append(resp.Responses, &kv.PutResponse{})
+		case *kv.Delete:
+			s.put(row{key: r.Key.Clone(), deleted: true})
+			resp.Responses = append(resp.Responses, &kv.DeleteResponse{})
+		case *kv.Scan:
+			out := &kv.ScanResponse{}
+			s.mu.Lock()
+			s.rows.Ascend(row{key: r.Spans[0].Start}, func(x row) bool {
+				if !r.Spans[0].Contains(x.key) {
+					return false
+				}
+				if !x.deleted {
+					out.Rows.Append(x.key, x.value)
+				}
+				return true
+			})
+			s.mu.Unlock()
+			resp.Responses = append(resp.Responses, out)
+		default:
+			return nil, kv.Errorf(kv.CodeBadRequest, "%T", r)
+		}
+	}
+	return resp, nil
+}
+
+func (s *Store) put(r row) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.ts = s.clock.Now()
+	s.rows.Set(r)
 }
 
 // Len is the number of live rows under a prefix.
@@ -142,7 +190,7 @@ func (t *Txn) find(key keys.Key, latest bool) (write, bool) {
 
 // Get implements txn.Txn.
 func (t *Txn) Get(_ context.Context, key keys.Key, opts txn.ScanOptions) ([]byte, bool, error) {
-	t.s.Gets++
+	t.s.count(&t.s.Gets)
 	t.read[string(key)] = true
 	if w, ok := t.find(key, opts.Latest); ok {
 		return w.Value, !w.Deleted, nil
@@ -180,7 +228,7 @@ type scanner struct {
 
 // Scan implements txn.Txn.
 func (t *Txn) Scan(_ context.Context, spans []keys.Span, opts txn.ScanOptions) txn.Scanner {
-	t.s.Scans++
+	t.s.count(&t.s.Scans)
 	t.spans = append(t.spans, spans...)
 	return &scanner{t: t, opts: opts, spans: spans, left: opts.MaxRows, stmt: t.stmt}
 }

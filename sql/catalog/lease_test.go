@@ -1,0 +1,260 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/internal/memtxn"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// gatedSender is a gateway's way to the store, which can be shut.
+type gatedSender struct {
+	*memtxn.Store
+	shut atomic.Bool
+}
+
+func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	for g.shut.Load() {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Millisecond):
+		}
+	}
+	return g.Store.Send(ctx, req)
+}
+
+type cluster struct {
+	mem    *memtxn.Store
+	stores []*Store
+	gates  []*gatedSender
+}
+
+func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
+	c := &cluster{mem: memtxn.New()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var ended []<-chan struct{}
+	for i := range n {
+		s := NewStore(Options{Counters: c.mem})
+		s.times = times
+		if i == 0 {
+			require.NoError(t, s.Bootstrap(ctx, c.mem))
+		}
+		g := &gatedSender{Store: c.mem}
+		ended = append(ended, s.Start(ctx, g, c.mem, int32(i+1), slog.New(slog.DiscardHandler)))
+		c.stores, c.gates = append(c.stores, s), append(c.gates, g)
+	}
+	t.Cleanup(func() {
+		cancel()
+		for _, e := range ended {
+			<-e
+		}
+	})
+	for _, s := range c.stores {
+		require.Eventually(t, func() bool { return s.holder.Load().current.Load() != nil }, 5*time.Second, time.Millisecond)
+	}
+	return c
+}
+
+// change commits a schema change at gateway i: it raises the descriptor's version.
+func (c *cluster) change(ctx context.Context, i int) (version uint64, at hlc.Timestamp, err error) {
+	s := c.stores[i]
+	t := c.mem.Begin(ctx, txn.Options{})
+	w, err := s.Writer(ctx, t)
+	if err != nil {
+		return 0, at, err
+	}
+	old, ok := w.Snapshot().TableByID(FirstObjectID)
+	if !ok {
+		err = w.CreateTable(ctx, &Table{ID: FirstObjectID, Schema: PublicSchema, Name: "t", Version: 1})
+	} else {
+		n := *old
+		err = w.ReplaceTable(ctx, old, &n)
+		version = n.Version
+	}
+	if err != nil {
+		return 0, at, err
+	}
+	end, err := s.BeforeCommit(ctx, t, w.Snapshot(), true)
+	if err != nil {
+		return 0, at, err
+	}
+	at, err = t.Commit(ctx)
+	end()
+	return version, at, err
+}
+
+type used struct {
+	version uint64
+	at      hlc.Timestamp
+}
+
+// write commits a transaction that relies on the descriptor; it dawdles between planning and commit.
+func (c *cluster) write(ctx context.Context, i, n int) (u used, err error) {
+	s := c.stores[i]
+	t := c.mem.Begin(ctx, txn.Options{})
+	snap, err := s.Snapshot(ctx, t)
+	if err != nil {
+		return u, err
+	}
+	tab, ok := snap.TableByID(FirstObjectID)
+	if !ok {
+		return u, fmt.Errorf("no table")
+	}
+	u.version = tab.Version
+	if rand.IntN(4) == 0 {
+		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
+	}
+	if err := t.Put(keys.Index(500, uint64(i*1_000_000+n)), []byte("x")); err != nil {
+		return u, err
+	}
+	end, err := s.BeforeCommit(ctx, t, snap, false)
+	if err != nil {
+		return u, err
+	}
+	u.at, err = t.Commit(ctx)
+	end()
+	return u, err
+}
+
+// run lets gateways write and change at the same time and returns how often a commit used a version that did not
+// hold at its timestamp.
+func (c *cluster) run(t *testing.T, d time.Duration, pause bool) (wrong, writes, changes int) {
+	ctx := context.Background()
+	_, _, err := c.change(ctx, 0)
+	require.NoError(t, err)
+	for _, s := range c.stores { // everybody has heard of it
+		require.Eventually(t, func() bool {
+			l := s.holder.Load().current.Load()
+			return l != nil && len(l.snap.tables) > 0
+		}, 5*time.Second, time.Millisecond)
+	}
+	var mu sync.Mutex
+	var history, ws []used
+	var wg sync.WaitGroup
+	stop := time.Now().Add(d)
+	for i := range c.stores {
+		for k := range 2 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for n := 0; time.Now().Before(stop); n++ {
+					u, err := c.write(ctx, i, n*2+k)
+					if err != nil {
+						require.Equal(t, kv.RetryTxn, kv.AsError(err).Code.Class(), "%v", err)
+						continue
+					}
+					mu.Lock()
+					ws = append(ws, u)
+					mu.Unlock()
+				}
+			}()
+		}
+	}
+	wg.Add(1)
+	go func() {
+		defer wg.Done()
+		for n := 0; time.Now().Before(stop); n++ {
+			gate := c.gates[(n+1)%len(c.gates)]
+			if pause && n%3 == 2 {
+				gate.shut.Store(true)
+			}
+			v, at, err := c.change(ctx, n%len(c.stores))
+			gate.shut.Store(false)
+			if err != nil {
+				require.Equal(t, kv.RetryTxn, kv.AsError(err).Code.Class(), "%v", err)
+				continue
+			}
+			mu.Lock()
+			history = append(history, used{v, at})
+			mu.Unlock()
+			time.Sleep(time.Duration(rand.IntN(4000)) * time.Microsecond)
+		}
+	}()
+	wg.Wait()
+	slices.SortFunc(history, func(a, b used) int { return a.at.Compare(b.at) })
+	for _, u := range ws {
+		holds := uint64(1)
+		for _, h := range history {
+			if h.at.LessEq(u.at) {
+				holds = h.version
+			}
+		}
+		if holds != u.version {
+			wrong++
+		}
+	}
+	return wrong, len(ws), len(history)
+}
+
+var testTimes = leaseTimes{lease: 60 * time.Millisecond, poll: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second}
+
+func TestNoCommitCrossesSchemaChange(t *testing.T) {
+	for _, pause := range []bool{false, true} {
+		t.Run(fmt.Sprint("pause=", pause), func(t *testing.T) {
+			c := newCluster(t, 3, testTimes)
+			wrong, writes, changes := c.run(t, 1500*time.Millisecond, pause)
+			t.Logf("%d writes, %d changes", writes, changes)
+			require.Zero(t, wrong)
+			require.Greater(t, writes, 100)
+			require.Greater(t, changes, 5)
+		})
+	}
+}
+
+// The test above would notice a schema change that does not wait.
+func TestPlantedBugIsCaught(t *testing.T) {
+	times := testTimes
+	times.plantedBug = true
+	for range 5 {
+		c := newCluster(t, 3, times)
+		if wrong, _, _ := c.run(t, time.Second, false); wrong > 0 {
+			return
+		}
+	}
+	t.Fatal("schema changes that do not wait for leases went unnoticed")
+}
+
+// Under a lease a transaction reads nothing of the catalog.
+func TestLeaseReadsNothing(t *testing.T) {
+	c := newCluster(t, 1, leaseTimes{lease: time.Hour, poll: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second})
+	_, _, err := c.change(context.Background(), 0)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		l := c.stores[0].holder.Load().current.Load()
+		return l != nil && len(l.snap.tables) > 0
+	}, 5*time.Second, time.Millisecond)
+	gets := c.mem.Gets
+	_, err = c.write(context.Background(), 0, 1)
+	require.NoError(t, err)
+	require.Equal(t, gets, c.mem.Gets)
+}
+
+// A new table disturbs nobody who was planning; a changed one does.
+func TestHolds(t *testing.T) {
+	tab := func(id TableID, version uint64) *Table {
+		return &Table{ID: id, Schema: PublicSchema, Name: fmt.Sprint("t", id), Version: version}
+	}
+	snap := func(ts ...*Table) *snapshot {
+		s := newSnapshot(versionRow{}, nil, ts)
+		s.finish()
+		return s
+	}
+	old := snap(tab(1, 1), tab(2, 1))
+	require.True(t, (&lease{snap: snap(tab(1, 1), tab(2, 1), tab(3, 1))}).holds(old))
+	require.False(t, (&lease{snap: snap(tab(1, 1), tab(2, 2))}).holds(old))
+	require.False(t, (&lease{snap: snap(tab(1, 1))}).holds(old))
+}
