@@ -2,6 +2,8 @@ package eval
 
 import (
 	"encoding/binary"
+	"slices"
+	"sort"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
@@ -46,7 +48,12 @@ func (e *evaluation) above(key keys.Key, ts hlc.Timestamp, prev mvcc.Newest) hlc
 // Unreplicated locks of others are not looked at: the batch has waited for them before it was let in, and
 // its latches have kept new ones away since.
 func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.ReadSpan, ts hlc.Timestamp, repeats bool) ([]plannedWrite, hlc.Timestamp, error) {
-	if len(writes) > 0 {
+	sorted := inOrder(writes)
+	switch {
+	case len(writes) == 0:
+	case sorted && len(e.req.Requests) == 1:
+		e.writes++ // no key comes twice
+	default:
 		if err := e.claim(len(writes), func(i int) keys.Key { return writes[i].Key }); err != nil {
 			return dst, ts, err
 		}
@@ -54,13 +61,27 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 	from := ts
 	ts = e.floor(ts)
 	var ce *ConflictError
+	c := conflicts{refreshes: refreshes}
+	unread, absent, unlocked := false, 0, 0 // the first so many have no version, or no lock
+	large := sorted && len(writes) >= manyWrites
+	if large {
+		dst = slices.Grow(dst, len(writes))
+		unread = e.env.TSCache.Get(spanOf(writes), e.id).Less(ts)
+	}
 	for i := range writes {
 		w := &writes[i]
 		if len(w.Key) == 0 || w.Key.IsLocal() {
 			return dst, ts, kv.Errorf(kv.CodeBadRequest, "write to %s", keys.Pretty(w.Key))
 		}
 		var p plannedWrite
-		if e.env.Stats.Locks > 0 {
+		if large && e.env.Stats.Locks > 0 && i >= unlocked && i%manyWrites == 0 {
+			n, err := e.unlocked(writes[i:])
+			if err != nil {
+				return dst, ts, err
+			}
+			unlocked = i + n
+		}
+		if e.env.Stats.Locks > 0 && i >= unlocked {
 			l, err := e.r.Lock(w.Key)
 			if err != nil {
 				return dst, ts, err
@@ -76,9 +97,20 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 			}
 			p.own = l
 		}
-		v, ok, err := e.r.Newest(w.Key)
-		if err != nil {
-			return dst, ts, err
+		if large && i >= absent && i%manyWrites == 0 {
+			n, err := e.absent(writes[i:])
+			if err != nil {
+				return dst, ts, err
+			}
+			absent = i + n
+		}
+		var v mvcc.Version
+		var ok bool
+		if i >= absent {
+			var err error
+			if v, ok, err = e.r.Newest(w.Key); err != nil {
+				return dst, ts, err
+			}
 		}
 		p.prev = mvcc.Describe(v, ok)
 		if p.own != nil && repeats && from.LessEq(p.own.TS) {
@@ -86,9 +118,13 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 			continue
 		}
 		if ok {
-			if err := e.writeConflict(w, v, refreshes); err != nil {
+			if err := c.check(w, v); err != nil {
 				return dst, ts, err
 			}
+		}
+		if unread && !ok {
+			dst = append(dst, p)
+			continue
 		}
 		ts = e.above(w.Key, ts, p.prev)
 		dst = append(dst, p)
@@ -99,19 +135,93 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 	return dst, ts, nil
 }
 
-// writeConflict fails if the newest version v of the key forbids the write.
-func (e *evaluation) writeConflict(w *kv.Write, v mvcc.Version, refreshes []kv.ReadSpan) error {
+// manyWrites is from how many writes on it is worth looking for what all of them have in common, and in pieces of how many.
+const manyWrites = 256
+
+// inOrder reports whether the keys ascend.
+func inOrder(writes []kv.Write) bool {
+	for i := 1; i < len(writes); i++ {
+		if !writes[i-1].Key.Less(writes[i].Key) {
+			return false
+		}
+	}
+	return true
+}
+
+// absent returns how many of writes, which are in order, are known to have no version, from the first on. A load into an
+// empty part of a table takes one look for all of it.
+func (e *evaluation) absent(writes []kv.Write) (int, error) {
+	key, _, some, err := e.r.Changed(spanOf(writes), hlc.Timestamp{}, hlc.Max)
+	if err != nil || !some {
+		return len(writes), err
+	}
+	return before(writes, key), nil
+}
+
+// unlocked does for locks what absent does for versions.
+func (e *evaluation) unlocked(writes []kv.Write) (int, error) {
+	n := len(writes)
+	err := e.r.Locks(spanOf(writes), func(key keys.Key, _ *kv.LockRecord) bool {
+		n = before(writes, key)
+		return false
+	})
+	return n, err
+}
+
+// spanOf returns the span from the first to the last of writes, which are in order.
+func spanOf(writes []kv.Write) keys.Span {
+	return keys.Span{Start: writes[0].Key, End: writes[len(writes)-1].Key.Next()}
+}
+
+// before returns how many of writes, which are in order, come before key.
+func before(writes []kv.Write, key keys.Key) int {
+	return sort.Search(len(writes), func(i int) bool { return !writes[i].Key.Less(key) })
+}
+
+// conflicts finds the refreshes that a write of a key must pass.
+type conflicts struct {
+	refreshes []kv.ReadSpan
+	points    map[string]hlc.Timestamp // of many refreshes: single keys, and since when
+	spans     []kv.ReadSpan            // the others
+}
+
+// check fails if the newest version v of the key forbids the write.
+func (c *conflicts) check(w *kv.Write, v mvcc.Version) error {
 	if w.MustNotExist && !v.Deleted {
 		return &kv.Error{Code: kv.CodeConditionFailed, Key: w.Key.Clone(), Value: cloneValue(v.Value)}
 	}
 	// A key that the transaction has read or locked comes with a refresh: what it writes rests on what it
 	// read. A blind write just goes above.
-	for i := range refreshes {
-		if r := &refreshes[i]; r.At.Less(v.TS) && r.Span.Contains(w.Key) {
+	look := c.refreshes
+	if len(look) > 8 {
+		if c.points == nil {
+			c.index()
+		}
+		if at, ok := c.points[string(w.Key)]; ok && at.Less(v.TS) {
+			return &kv.Error{Code: kv.CodeWriteTooOld, Key: w.Key.Clone(), TS: v.TS}
+		}
+		look = c.spans
+	}
+	for i := range look {
+		if r := &look[i]; r.At.Less(v.TS) && r.Span.Contains(w.Key) {
 			return &kv.Error{Code: kv.CodeWriteTooOld, Key: w.Key.Clone(), TS: v.TS}
 		}
 	}
 	return nil
+}
+
+func (c *conflicts) index() {
+	c.points = make(map[string]hlc.Timestamp, len(c.refreshes))
+	for i := range c.refreshes {
+		r := &c.refreshes[i]
+		if !r.Span.IsPoint() {
+			c.spans = append(c.spans, *r)
+			continue
+		}
+		if at, ok := c.points[string(r.Span.Start)]; !ok || r.At.Less(at) {
+			c.points[string(r.Span.Start)] = r.At
+		}
+	}
 }
 
 // checkRefreshes validates reads up to ts. Single keys that are also written have been checked by plan,

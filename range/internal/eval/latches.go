@@ -1,6 +1,8 @@
 package eval
 
 import (
+	"slices"
+
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -100,13 +102,27 @@ func readLatchTS(req *kv.BatchRequest) hlc.Timestamp {
 	return ts
 }
 
+// wholeSpan is from how many keys on a request latches all from the first to the last. Others wait then for a request
+// that does not concern them, for the time of one round; a latch for each key costs more than writing it.
+const wholeSpan = 4096
+
 // writeLatches: writes at ts or later, and what must not have changed until then.
 func writeLatches(dst []Latch, writes []kv.Write, refreshes []kv.ReadSpan, ts hlc.Timestamp) []Latch {
-	for i := range writes {
-		dst = append(dst, Latch{Span: keys.Span{Start: writes[i].Key}, Access: Write, TS: ts})
+	var whole keys.Span
+	if n := len(writes); n >= wholeSpan && inOrder(writes) {
+		whole = keys.Span{Start: writes[0].Key, End: writes[n-1].Key.Next()}
+		dst = append(dst, Latch{Span: whole, Access: Write, TS: ts})
+	} else {
+		for i := range writes {
+			dst = append(dst, Latch{Span: keys.Span{Start: writes[i].Key}, Access: Write, TS: ts})
+		}
 	}
 	for i := range refreshes {
-		if s := refreshes[i].Span; !s.IsPoint() || !writesKey(writes, s.Start) {
+		s := refreshes[i].Span
+		if len(whole.Start) > 0 && s.IsPoint() && whole.Contains(s.Start) {
+			continue // a write's latch keeps out all that a read's does
+		}
+		if !s.IsPoint() || !writesKey(writes, s.Start) {
 			dst = append(dst, Latch{Span: s}) // up to the commit timestamp, which is not known yet
 		}
 	}
@@ -125,6 +141,9 @@ func writesKey(writes []kv.Write, k keys.Key) bool {
 }
 
 func keyLatches(dst []Latch, ks []keys.Key, a Access) []Latch {
+	if n := len(ks); n >= wholeSpan && slices.IsSortedFunc(ks, keys.Key.Compare) {
+		return append(dst, Latch{Span: keys.Span{Start: ks[0], End: ks[n-1].Next()}, Access: a})
+	}
 	for _, k := range ks {
 		dst = append(dst, Latch{Span: keys.Span{Start: k}, Access: a})
 	}
