@@ -180,6 +180,7 @@ func (c *conn) open() error {
 		Database: packet.get("database"),
 		PID:      c.pid,
 		Remote:   c.remote(),
+		HangUp:   c.terminate,
 	}
 	if args.User == "" {
 		return pgerr.New(pgerr.InvalidAuthorization, "no PostgreSQL user name specified in startup packet")

@@ -40,7 +40,7 @@ func (s *Session) xactID() (types.Datum, error) {
 func (s *Session) signal(pid int32, name string, f func(*Session)) (types.Datum, error) {
 	other, ok := s.srv.Session(pid)
 	if !ok {
-		s.warn("01000", "PID %d is not a PostgreSQL server process", pid)
+		s.warn("01000", "PID %d is not a PostgreSQL backend process", pid)
 		return types.NewBool(false), nil
 	}
 	if !s.superuser && other.user != s.user {

@@ -16,12 +16,15 @@ import (
 	"github.com/pamirdb/pamir/tests/cluster"
 )
 
-var updateKnown = flag.Bool("update-known", false, "rewrite Pamir's answers to statements marked known")
+var (
+	updateKnown = flag.Bool("update-known", false, "rewrite Pamir's answers to statements marked known")
+	nodes       = flag.Int("nodes", 1, "how many nodes to run on; the last one is asked")
+)
 
 // startPamir starts a node in this process and returns its connection string.
 func startPamir(t testing.TB) string {
-	c := cluster.StartLocal(t, 1, nil)
-	_, addr, _ := c.Nodes[0].Addresses()
+	c := cluster.StartLocal(t, *nodes, nil)
+	_, addr, _ := c.Nodes[*nodes-1].Addresses()
 	host, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
 	return fmt.Sprintf("host=%s port=%s user=root dbname=defaultdb sslmode=disable", host, port)
