@@ -32,6 +32,9 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			if cfg.CacheBytes, err = parseSize(cache); err != nil {
 				return fmt.Errorf("--cache: %w", err)
 			}
+			if cfg.CacheBytes == 0 {
+				cfg.CacheBytes = defaultCache(memory())
+			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
 			return runStart(cfg)
@@ -45,7 +48,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.StringVar(&join, "join", "", "RPC addresses of nodes of the cluster to join, comma-separated")
 	f.StringVar(&locality, "locality", "", "where the node is, from wide to narrow: region=eu,zone=a")
 	f.DurationVar(&cfg.MaxOffset, "max-offset", node.DefaultMaxOffset, "assumed bound on the difference between the nodes' clocks; the same on all nodes")
-	f.StringVar(&cache, "cache", "", "size of the block cache: 512MiB, 4GiB, ... (default 128MiB)")
+	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	return cmd
 }
@@ -56,6 +59,7 @@ func runStart(cfg node.Config) error {
 	}
 	cfg.Log, cfg.Build = logger(slog.LevelInfo), build()
 	slog.SetDefault(cfg.Log)
+	steadyHeap()
 	if cfg.Insecure {
 		cfg.Log.Warn("INSECURE: no certificates, no passwords. Whoever reaches this node's ports can read and write everything.")
 	}

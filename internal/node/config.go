@@ -37,7 +37,7 @@ type Config struct {
 	// Locality from wide to narrow: "region=eu", "zone=a".
 	Locality  []string
 	MaxOffset time.Duration
-	// CacheBytes is the size of the block cache, 0 for the default.
+	// CacheBytes is the memory for cached blocks, 0 for the default. Two memtables come on top.
 	CacheBytes int64
 	// Insecure allows listening beyond loopback without certificates.
 	Insecure bool

@@ -55,7 +55,7 @@ type Config struct {
 	Dir string
 	// FS is the file system; nil is the operating system's.
 	FS vfs.FS
-	// CacheBytes is the size of the block cache; 0 is 128 MiB.
+	// CacheBytes is the memory for cached blocks; 0 is 128 MiB. Two memtables come on top.
 	CacheBytes int64
 
 	Clock     *hlc.Clock

@@ -32,11 +32,11 @@ type Config struct {
 	Dir string
 	// FS is the file system; nil means the operating system's, watched for slow writes.
 	FS vfs.FS
-	// CacheBytes is the size of the block cache (default 128 MiB). Cache, if set, is used
-	// instead: several stores of one process then share it.
+	// CacheBytes is the memory for cached blocks (default 128 MiB); two memtables come on top. Cache, if set, is
+	// used instead: several stores of one process then share it, and it must have room for their memtables too.
 	CacheBytes int64
 	Cache      *pebble.Cache
-	// MemTableBytes is the size of a memtable (default 64 MiB; tests take less).
+	// MemTableBytes is the size of a memtable (default half of CacheBytes, 16 to 64 MiB; tests take less).
 	MemTableBytes uint64
 	// MaxOpenFiles bounds open tables (default 2000).
 	MaxOpenFiles int

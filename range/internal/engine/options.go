@@ -20,6 +20,7 @@ import (
 const (
 	defaultCacheBytes    = 128 << 20
 	defaultMemTableBytes = 64 << 20
+	minMemTableBytes     = 16 << 20
 	defaultMaxOpenFiles  = 2000
 
 	// slowDiskThreshold is when a single write or sync is reported as slow.
@@ -107,6 +108,12 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 		o.TargetFileSizes[i] = min(2*o.TargetFileSizes[i-1], 64<<20)
 	}
 
+	size := cfg.CacheBytes
+	if size <= 0 {
+		size = defaultCacheBytes
+	}
+	// Who gives the cache little memory does not want 64 MiB memtables either.
+	o.MemTableSize = min(o.MemTableSize, max(uint64(size)/2, minMemTableBytes))
 	if cfg.MemTableBytes > 0 {
 		o.MemTableSize = cfg.MemTableBytes
 	}
@@ -114,11 +121,10 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 		o.MaxOpenFiles = cfg.MaxOpenFiles
 	}
 	if o.Cache = cfg.Cache; o.Cache == nil {
-		size := cfg.CacheBytes
-		if size <= 0 {
-			size = defaultCacheBytes
-		}
-		e.ownCache = pebble.NewCache(size)
+		// Pebble takes the memory of memtables out of the cache. Two of them (the one written to, and the one
+		// being flushed or kept for reuse) come on top, so that size is for blocks: with 128 MiB for
+		// everything, two 64 MiB memtables left room for none, and every read decompressed its block anew.
+		e.ownCache = pebble.NewCache(size + 2*int64(o.MemTableSize))
 		o.Cache = e.ownCache
 	}
 	if o.FS = cfg.FS; o.FS == nil {
