@@ -273,6 +273,11 @@ func missingRelation(n *ast.TableName) error {
 	return pgerr.New(pgerr.UndefinedTable, "relation \"%s\" does not exist", name)
 }
 
+// ownable reports whether objects can be made in a schema: the system's own have ids below all that are handed out.
+func ownable(s *catalog.Schema) bool {
+	return s.ID == catalog.PublicSchema || uint32(s.ID) >= catalog.FirstObjectID
+}
+
 // newSchemaFor says in which schema a new object goes.
 func (c *change) newSchemaFor(schema string) (*catalog.Schema, error) {
 	if schema != "" {
@@ -280,14 +285,14 @@ func (c *change) newSchemaFor(schema string) (*catalog.Schema, error) {
 		if !ok {
 			return nil, pgerr.New(pgerr.InvalidSchemaName, "schema \"%s\" does not exist", schema)
 		}
-		if s.ID < catalog.PublicSchema {
+		if !ownable(s) {
 			return nil, pgerr.New(pgerr.InsufficientPrivilege, "permission denied to create in schema \"%s\"", s.Name).
 				WithDetail("System catalog modifications are currently disallowed.")
 		}
 		return s, nil
 	}
 	for _, name := range c.env.SearchPath {
-		if s, ok := c.cat.Schema(name); ok && s.ID >= catalog.PublicSchema {
+		if s, ok := c.cat.Schema(name); ok && ownable(s) {
 			return s, nil
 		}
 	}

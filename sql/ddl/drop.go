@@ -273,7 +273,7 @@ func (c *change) dropSchemas(st *ast.Drop) error {
 			}
 			return pgerr.New(pgerr.InvalidSchemaName, "schema \"%s\" does not exist", name)
 		}
-		if s.ID < catalog.PublicSchema {
+		if !ownable(s) {
 			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop schema %s because it is required by the database system", name)
 		}
 		var ts []*catalog.Table

@@ -164,7 +164,7 @@ func (c *change) renameSchema(st *ast.Rename) error {
 	if _, taken := c.cat.Schema(st.New); taken {
 		return pgerr.New(pgerr.DuplicateSchema, "schema \"%s\" already exists", st.New)
 	}
-	if s.ID < catalog.PublicSchema || strings.HasPrefix(st.New, "pg_") {
+	if !ownable(s) || strings.HasPrefix(st.New, "pg_") {
 		return pgerr.New(pgerr.ReservedName, "unacceptable schema name \"%s\"", st.New)
 	}
 	n := *s
