@@ -18,6 +18,9 @@ type Cluster interface {
 	// SplitAt cuts the range that holds key there and returns the range that begins at key.
 	SplitAt(ctx context.Context, key keys.Key) (kv.RangeID, error)
 	TransferLeader(ctx context.Context, id kv.RangeID, node kv.NodeID) error
+	// Ranges lists every range, in key order; Nodes every node that this one has heard of.
+	Ranges(ctx context.Context) ([]ClusterRange, error)
+	Nodes() []ClusterNode
 }
 
 var _ builtin.Operator = (*Session)(nil)

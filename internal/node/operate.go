@@ -2,9 +2,11 @@ package node
 
 import (
 	"context"
+	"strings"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql"
 )
 
 // operate carries out what the functions of schema pamir ask for (sql.Cluster).
@@ -27,4 +29,29 @@ func (o operate) TransferLeader(ctx context.Context, id kv.RangeID, node kv.Node
 	}
 	_, err := o.n.sender.Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{&kv.AdminTransferLeader{Target: e.StoreID}}})
 	return err
+}
+
+func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {
+	descs, led, err := o.n.allRanges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]sql.ClusterRange, len(descs))
+	for i := range descs {
+		out[i].Descriptor = descs[i]
+		if l := led[descs[i].RangeID]; l != nil {
+			out[i].Leader, out[i].Stats = l.leader, l.Stats
+			out[i].Requests, out[i].Writes, out[i].LogBytes, out[i].Quiet = l.Requests, l.Writes, l.LogBytes, l.Quiet
+		}
+	}
+	return out, nil
+}
+
+func (o operate) Nodes() []sql.ClusterNode {
+	var out []sql.ClusterNode
+	for _, v := range o.n.nodeViews() {
+		out = append(out, sql.ClusterNode{ID: v.NodeID, Alive: v.Alive, Draining: v.Draining, Locality: strings.Join(v.Locality, ","),
+			SQLAddr: v.SQLAddr, RPCAddr: v.RPCAddr, WebAddr: v.HTTPAddr, Build: v.Build})
+	}
+	return out
 }

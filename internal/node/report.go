@@ -116,9 +116,22 @@ type ReplicaView struct {
 
 // RangeViews describes every range: what the meta range lists, and what leaders say of their own.
 func (n *Node) RangeViews(ctx context.Context) ([]RangeView, error) {
-	descs, err := n.sender.AllRanges(ctx)
+	descs, led, err := n.allRanges(ctx)
 	if err != nil {
 		return nil, err
+	}
+	out := make([]RangeView, 0, len(descs))
+	for i := range descs {
+		out = append(out, rangeView(&descs[i], led[descs[i].RangeID]))
+	}
+	return out, nil
+}
+
+// allRanges returns the newest descriptor known of every range, in key order, and what leaders report of theirs.
+func (n *Node) allRanges(ctx context.Context) ([]kv.RangeDescriptor, map[kv.RangeID]*ledRange, error) {
+	descs, err := n.sender.AllRanges(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
 	led, _ := n.reports(ctx)
 	known := map[kv.RangeID]bool{}
@@ -134,11 +147,7 @@ func (n *Node) RangeViews(ctx context.Context) ([]RangeView, error) {
 		}
 	}
 	slices.SortFunc(descs, func(a, b kv.RangeDescriptor) int { return a.StartKey.Compare(b.StartKey) })
-	out := make([]RangeView, 0, len(descs))
-	for i := range descs {
-		out = append(out, rangeView(&descs[i], led[descs[i].RangeID]))
-	}
-	return out, nil
+	return descs, led, nil
 }
 
 func rangeView(d *kv.RangeDescriptor, l *ledRange) RangeView {

@@ -69,6 +69,11 @@ var system = sync.OnceValue(func() *systemTables {
 		d.table.Columns = append(d.table.Columns, catalog.Column{ID: catalog.ColumnID(n + 1), Name: *r[at["attname"]], Type: t, NotNull: *r[at["attnotnull"]] == "true"})
 		d.index[*r[at["attname"]]] = n
 	}
+	for _, d := range pamirRelations() {
+		s.byID[d.table.ID] = d
+		s.all = append(s.all, d)
+		s.byName["pamir."+d.table.Name] = d
+	}
 	for _, d := range s.all {
 		d.table.NextColumn = catalog.ColumnID(len(d.table.Columns) + 1)
 	}
@@ -89,8 +94,11 @@ func domains() map[types.OID]types.Type {
 }
 
 func schemaName(id catalog.SchemaID) string {
-	if id == oidPgCatalog {
+	switch id {
+	case oidPgCatalog:
 		return "pg_catalog"
+	case oidPamir:
+		return "pamir"
 	}
 	return "information_schema"
 }

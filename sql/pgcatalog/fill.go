@@ -153,6 +153,10 @@ func fillClass(o *Overlay, b *builder) {
 		b.cols[b.d.index["relfilenode"]].Set(i, types.NewInt(b.cols[b.d.index["oid"]].Ints[i]))
 		b.cols[b.d.index["reltuples"]].Set(i, types.NewFloat(-1))
 	}
+	for _, d := range pamirRelations() {
+		b.row().i("oid", int64(d.table.ID)).s("relname", d.table.Name).i("relnamespace", oidPamir).i("relowner", oidRoot).c("relpersistence", 'p').
+			c("relkind", 'v').i("relnatts", int64(len(d.table.Columns))).b("relispopulated", true).c("relreplident", 'n')
+	}
 	for _, t := range o.Snapshot.Tables() {
 		if t.Virtual {
 			continue
@@ -198,6 +202,11 @@ func (b *builder) typeAttributes(t types.Type) *builder {
 }
 
 func fillAttribute(o *Overlay, b *builder) {
+	for _, d := range pamirRelations() {
+		for i, c := range d.table.Columns {
+			b.row().i("attrelid", int64(d.table.ID)).s("attname", c.Name).i("attnum", int64(i+1)).typeAttributes(c.Type)
+		}
+	}
 	for _, t := range o.Snapshot.Tables() {
 		if t.Virtual {
 			continue

@@ -67,7 +67,8 @@ func NewOverlay(snap catalog.Snapshot, env Env) *Overlay {
 	return o
 }
 
-var systemSchemas = []*catalog.Schema{{ID: oidPgCatalog, Name: "pg_catalog", Owner: "root"}, {ID: oidInfoSchema, Name: "information_schema", Owner: "root"}}
+var systemSchemas = []*catalog.Schema{{ID: oidPgCatalog, Name: "pg_catalog", Owner: "root"}, {ID: oidInfoSchema, Name: "information_schema", Owner: "root"},
+	{ID: oidPamir, Name: "pamir", Owner: "root"}}
 
 // Schemas and AllTables are the descriptors of the system's schemas and relations.
 func Schemas() []*catalog.Schema { return systemSchemas }
@@ -84,7 +85,7 @@ func AllTables() []*catalog.Table {
 
 // Table implements catalog.Snapshot.
 func (o *Overlay) Table(schema, name string) (*catalog.Table, bool) {
-	if schema == "pg_catalog" || schema == "information_schema" {
+	if schema == "pg_catalog" || schema == "information_schema" || schema == "pamir" {
 		if d := system().byName[schema+"."+name]; d != nil {
 			return d.table, true
 		}
@@ -140,7 +141,7 @@ func (o *Overlay) SchemaByID(id catalog.SchemaID) (*catalog.Schema, bool) {
 func (o *Overlay) Schemas() []*catalog.Schema {
 	out := append([]*catalog.Schema(nil), systemSchemas...)
 	for _, s := range o.Snapshot.Schemas() {
-		if s.Name != "pg_catalog" && s.Name != "information_schema" {
+		if s.Name != "pg_catalog" && s.Name != "information_schema" && s.Name != "pamir" {
 			out = append(out, s)
 		}
 	}
@@ -245,6 +246,9 @@ func (r *relation) lookup(col int, v types.Datum) ([]int32, bool) {
 
 // relation returns a system relation's rows.
 func (o *Overlay) relation(d *definition, sess Session) (*relation, error) {
+	if d.table.Schema == oidPamir {
+		return clusterRelation(d, sess)
+	}
 	if dynamic[d.table.Name] {
 		b := newBuilder(d)
 		if sess != nil {

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/user"
@@ -20,8 +22,10 @@ type system struct {
 	name string
 	// addr and dbUser are what clients connect to.
 	host, port, dbUser, db string
-	procs                  []*exec.Cmd
-	dir                    string
+	// http is the address of the admin API, of Pamir only.
+	http  string
+	procs []*exec.Cmd
+	dir   string
 	// stopSignal ends a process cleanly.
 	stopSignal syscall.Signal
 }
@@ -156,11 +160,11 @@ func startPamir(ctx context.Context, binary string, n int) (*system, error) {
 	s := &system{name: fmt.Sprintf("pamir%d", n), host: "127.0.0.1", dbUser: "root", db: "defaultdb", dir: dir, stopSignal: syscall.SIGTERM}
 	var first string
 	for i := range n {
-		rpc, sql := freePort(), freePort()
+		rpc, sql, web := freePort(), freePort(), "127.0.0.1:"+freePort()
 		args := []string{"start", "--store", filepath.Join(dir, fmt.Sprintf("n%d", i+1)),
-			"--rpc-addr", "127.0.0.1:" + rpc, "--sql-addr", "127.0.0.1:" + sql, "--http-addr", "127.0.0.1:" + freePort(), "--insecure"}
+			"--rpc-addr", "127.0.0.1:" + rpc, "--sql-addr", "127.0.0.1:" + sql, "--http-addr", web, "--insecure"}
 		if i == 0 {
-			first, s.port = rpc, sql
+			first, s.port, s.http = rpc, sql, web
 		} else {
 			args = append(args, "--join", "127.0.0.1:"+first)
 		}
@@ -181,20 +185,58 @@ func startPamir(ctx context.Context, binary string, n int) (*system, error) {
 	return s, s.waitReplicas(ctx, n)
 }
 
-// waitReplicas waits until every range has n voters (at most three).
+// waitReplicas waits until every range has n voters (at most three), by the HTTP API of the first node.
 func (s *system) waitReplicas(ctx context.Context, n int) error {
 	want := min(n, 3)
 	deadline := time.Now().Add(60 * time.Second)
 	for {
-		out, err := s.psql(ctx, fmt.Sprintf("select count(*) from pamir.ranges where coalesce(array_length(replicas, 1), 0) < %d", want))
-		if err == nil && strings.TrimSpace(out) == "0" {
+		err := s.replicated(ctx, want)
+		if err == nil {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("bench: %s is not fully replicated: %v: %s", s.name, err, out)
+			return fmt.Errorf("bench: %s is not fully replicated: %w", s.name, err)
 		}
 		time.Sleep(300 * time.Millisecond)
 	}
+}
+
+func (s *system) replicated(ctx context.Context, want int) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/api/v1/ranges", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var out struct {
+		Ranges []struct {
+			ID       int64 `json:"id"`
+			Replicas []struct {
+				Type string `json:"type"`
+			} `json:"replicas"`
+		} `json:"ranges"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
+		return err
+	}
+	if len(out.Ranges) == 0 {
+		return fmt.Errorf("no ranges")
+	}
+	for _, r := range out.Ranges {
+		voters := 0
+		for _, p := range r.Replicas {
+			if p.Type == "voter" {
+				voters++
+			}
+		}
+		if voters < want {
+			return fmt.Errorf("range %d has %d voters", r.ID, voters)
+		}
+	}
+	return nil
 }
 
 // pgBin is where Debian puts PostgreSQL 15.

@@ -1,0 +1,66 @@
+package pgcatalog
+
+import (
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// Ids of schema pamir and its relations: above everything PostgreSQL generates for itself (below 16384 are
+// its own; it hands out none from here up to users' either, since ours begin at 16384).
+const (
+	oidPamir       = 15900
+	oidPamirRanges = 15901
+	oidPamirNodes  = 15902
+)
+
+const oidInt4Array types.OID = 1007
+
+// pamirRelations are the relations of schema pamir: what an operator looks at. Their rows are made anew at every scan.
+func pamirRelations() []*definition {
+	relation := func(id catalog.TableID, name string, cols ...catalog.Column) *definition {
+		d := &definition{kind: 'v', index: map[string]int{}, table: &catalog.Table{
+			ID: id, Schema: oidPamir, Name: name, Version: 1, Owner: "root", Kind: 'r', Virtual: true, Columns: cols,
+			NextColumn: catalog.ColumnID(len(cols) + 1),
+		}}
+		for i := range cols {
+			cols[i].ID = catalog.ColumnID(i + 1)
+			d.index[cols[i].Name] = i
+		}
+		return d
+	}
+	col := func(name string, t types.OID) catalog.Column { return catalog.Column{Name: name, Type: types.Of(t)} }
+	return []*definition{
+		relation(oidPamirRanges, "ranges",
+			col("range_id", types.Int8OID), col("schema_name", types.TextOID), col("table_name", types.TextOID), col("index_name", types.TextOID),
+			col("start_key", types.TextOID), col("end_key", types.TextOID), col("replicas", oidInt4Array), col("learners", oidInt4Array),
+			col("leader", types.Int4OID), col("generation", types.Int8OID), col("live_rows", types.Int8OID), col("size_bytes", types.Int8OID),
+			col("prepared_locks", types.Int8OID), col("requests", types.Int8OID), col("writes", types.Int8OID), col("log_bytes", types.Int8OID),
+			col("quiet", types.BoolOID)),
+		relation(oidPamirNodes, "nodes",
+			col("node_id", types.Int4OID), col("alive", types.BoolOID), col("draining", types.BoolOID), col("locality", types.TextOID),
+			col("sql_addr", types.TextOID), col("rpc_addr", types.TextOID), col("http_addr", types.TextOID), col("build", types.TextOID)),
+	}
+}
+
+// ClusterSession is a Session with a cluster behind it.
+type ClusterSession interface {
+	// ClusterRows yields the rows of a relation of schema pamir, as VirtualRows does.
+	ClusterRows(relation string) ([][]*string, error)
+}
+
+// clusterRelation makes the rows of a relation of schema pamir.
+func clusterRelation(d *definition, sess Session) (*relation, error) {
+	b := newBuilder(d)
+	if c, ok := sess.(ClusterSession); ok {
+		rows, err := c.ClusterRows(d.table.Name)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			if err := b.text(r); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return b.done(), nil
+}
