@@ -86,6 +86,7 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 	}
 	s.txWrote = true
 	p.rt = s.runtime(p)
+	p.rt.Implicit = p.last && !s.tx.HasWrites()
 	w, err := exec.NewTableWriter(&p.rt, t, cols, defaults, checks)
 	if err != nil {
 		return "", err

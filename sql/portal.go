@@ -35,7 +35,9 @@ type portal struct {
 	decl *declared
 	// logged: the replay log refers to it, so its memory is not reused.
 	logged bool
-	made   time.Time
+	// last: the transaction ends with this statement (of utility statements).
+	last bool
+	made time.Time
 }
 
 type portalState uint8

@@ -74,6 +74,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 	case *ast.Execute:
 		return s.runExecute(ctx, p, st, maxRows, final)
 	}
+	p.last = final
 	replayable := replaysUtility(st)
 	attempt := 1
 	for {

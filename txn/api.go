@@ -119,6 +119,8 @@ type Deadliner interface {
 type Buffered interface {
 	// Wrote reports whether a write of the key is in the buffer.
 	Wrote(key keys.Key) bool
+	// WriteBytes is the size of the keys and values in the buffer.
+	WriteBytes() int64
 }
 
 // Mark is a savepoint.

@@ -101,8 +101,8 @@ func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) 
 	t.mu.Unlock()
 
 	p := &plan{}
-	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + 16 }
-	if len(writes) == 1 && onlyKey(reads, writes[0].Key) { // one row: nothing to sort
+	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + 24 } // with the timestamp and lengths, as it is proposed
+	if len(writes) == 1 && onlyKey(reads, writes[0].Key) {                  // one row: nothing to sort
 		p.bytes = size(&writes[0])
 		p.parts = []participant{{writes: writes, reads: reads, bytes: p.bytes}}
 		return p, nil
@@ -199,7 +199,7 @@ func (t *txn) commitWrites(ctx context.Context, writes []kv.Write) (hlc.Timestam
 		if err != nil {
 			return hlc.Timestamp{}, err
 		}
-		if len(p.parts) > 1 || p.bytes > t.c.cfg.MaxBatchBytes {
+		if len(p.parts) > 1 || p.bytes > t.c.cfg.MaxCommitBytes {
 			return t.commitMany(ctx, p)
 		}
 		ts, again, err := t.commitSingle(ctx, p)
@@ -287,6 +287,13 @@ func (t *txn) SetDeadline(ts hlc.Timestamp) {
 	t.mu.Lock()
 	t.deadline = ts
 	t.mu.Unlock()
+}
+
+// WriteBytes implements Buffered.
+func (t *txn) WriteBytes() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.size
 }
 
 // Wrote implements Buffered.

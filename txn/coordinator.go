@@ -25,6 +25,9 @@ type Config struct {
 	MaxStagedBytes int
 	// MaxBatchBytes bounds the writes of one batch (default 4 MiB).
 	MaxBatchBytes int
+	// MaxCommitBytes bounds the writes of a commit in one round, in one range (default 28 MiB; what a range takes
+	// in one proposal is the limit). Above, everything is written twice: as locks, and as versions.
+	MaxCommitBytes int
 	// Parallel bounds the ranges that one transaction talks to at a time (default 16).
 	Parallel int
 }
@@ -60,6 +63,7 @@ func New(cfg Config) *Coordinator {
 	def(&cfg.Queue, 1024)
 	def(&cfg.MaxStagedBytes, 64<<10)
 	def(&cfg.MaxBatchBytes, 4<<20)
+	def(&cfg.MaxCommitBytes, 28<<20)
 	def(&cfg.Parallel, 16)
 	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue), recovering: map[kv.TxnID]*recovery{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())

@@ -301,7 +301,7 @@ func TestPushedPrepareTakesTwoRounds(t *testing.T) {
 
 func TestManyKeysCommitExplicitly(t *testing.T) {
 	s := newFakeStore("m")
-	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Incarnation: 7, MaxStagedBytes: 100, MaxBatchBytes: 1000})
+	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Incarnation: 7, MaxStagedBytes: 100, MaxBatchBytes: 1000, MaxCommitBytes: 1000})
 	defer c.Close(bg)
 	x := c.Begin(bg, Options{})
 	for i := range 100 {

@@ -43,6 +43,9 @@ type leaseTimes struct {
 
 var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: 50 * time.Millisecond, frozen: 3 * time.Millisecond, marker: 20 * time.Second}
 
+// longCommit is from how many bytes on a commit reads the version row instead of relying on the lease.
+const longCommit = 24 << 20
+
 // Rows of the version table besides the version row itself.
 const (
 	rowVersion = 0
@@ -393,7 +396,10 @@ func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used Snapshot, chan
 				return nothing, nil
 			}
 		} else {
-			if until, ok := h.enter(snap); ok {
+			if b, ok := t.(txn.Buffered); ok && b.WriteBytes() > longCommit {
+				// Before it has been prepared everywhere the lease may have run out.
+				opts.Lock = kv.LockShare
+			} else if until, ok := h.enter(snap); ok {
 				if d, bounded := t.(txn.Deadliner); bounded {
 					d.SetDeadline(until)
 				}

@@ -376,6 +376,15 @@ func (t *Txn) Delete(key keys.Key) error { return t.buffer(kv.Write{Key: key, De
 // Wrote implements txn.Buffered.
 func (t *Txn) Wrote(key keys.Key) bool { _, ok := t.find(key, true); return ok }
 
+// WriteBytes implements txn.Buffered.
+func (t *Txn) WriteBytes() int64 {
+	n := int64(0)
+	for _, w := range t.writes {
+		n += int64(len(w.Key) + len(w.Value))
+	}
+	return n
+}
+
 // SetDeadline implements txn.Deadliner.
 func (t *Txn) SetDeadline(ts hlc.Timestamp) { t.deadline = ts }
 
