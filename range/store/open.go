@@ -249,6 +249,7 @@ func (s *Store) Start(ctx context.Context) error {
 	s.goLoop(s.workLoop)
 	s.goLoop(s.maintenanceLoop)
 	s.goLoop(s.gcLoop)
+	s.goLoop(s.holdersLoop)
 	// Groups that nobody else can lead need not wait for an election timeout.
 	s.each(func(r *replica.Replica) bool {
 		d := r.Desc()

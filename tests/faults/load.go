@@ -154,6 +154,9 @@ func kind(err error) string {
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &pg):
+		if pg.Detail != "" {
+			return pg.Code + " " + pg.Message + ": " + pg.Detail
+		}
 		return pg.Code + " " + pg.Message
 	case errors.Is(err, context.DeadlineExceeded):
 		return "no answer in time"

@@ -33,6 +33,8 @@
 //	Get with Lock                   locks of conflicting strength, prepared locks
 //	Put, Delete, Increment,         locks that conflict with the write: NO KEY UPDATE for a
 //	commit's writes                 new value, UPDATE for a deletion
+//	commit's writes of keys whose   prepared locks: who read the key before and has lost his lock since
+//	reading it validates            (with a leader) does not queue up behind who took it later
 //	all others                      nothing
 //
 // # Invariants
@@ -44,7 +46,8 @@
 //     compatible get a reservation, which counts as a lock until they take it or finish; nobody else is woken.
 //  4. A transaction that holds a lock on a key does not queue behind waiters there (else an upgrade would deadlock).
 //  5. Every cycle of waiting transactions is found by each of its members that waits longer than
-//     Config.PushDelay, and exactly the youngest aborts itself (CodeDeadlock).
+//     Config.PushDelay, and exactly the youngest aborts itself (CodeDeadlock), after every
+//     edge of the cycle has been asked for once more.
 //  6. Every wait ends: by a grant, the request's context, LockTimeout, Clear, SplitAt, deadlock, or the
 //     release of a lock whose holder's gateway is gone.
 //  7. The table holds at most Config.MaxLocks unreplicated locks; beyond that locks are

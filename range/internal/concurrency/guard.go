@@ -106,6 +106,12 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 			queue = append(queue, g.joinReaders(kl, c.Holder.ID))
 			continue
 		}
+		if g.claims(c.Key) {
+			if w := g.joinPrepared(kl); w != nil {
+				queue = append(queue, w)
+			}
+			continue
+		}
 		if w := g.join(kl, s, false); w != nil {
 			queue = append(queue, w)
 		}
@@ -179,8 +185,51 @@ func (g *Guard) firstBlocked() (*waiter, error) {
 
 func (g *Guard) joinWrites(writes []kv.Write) *waiter {
 	for i := range writes {
-		if w := g.joinKey(writes[i].Key, strengthOf(&writes[i])); w != nil {
+		kl := g.t.locks[string(writes[i].Key)]
+		if kl == nil || !kl.blocked(g.id(), strengthOf(&writes[i]), nil) {
+			continue // nearly always: the lock is the transaction's own
+		}
+		if g.claims(writes[i].Key) {
+			if w := g.joinPrepared(kl); w != nil {
+				return w
+			}
+			continue
+		}
+		if w := g.join(kl, strengthOf(&writes[i]), true); w != nil {
 			return w
+		}
+	}
+	return nil
+}
+
+// claims reports whether the request is a commit that validates what it read of the key. SQL reads under a lock what
+// it writes. If that lock is held, nobody is in the way; if it went with a leader, whoever holds one now got it later.
+// To wait for him would be in vain, since after his write the validation fails, and two who lost their
+// locks at once could wait for each other in an order in which they never asked for them: a deadlock
+// that the client cannot explain. So a claim waits for no unreplicated lock, and the later one finds out when it validates.
+func (g *Guard) claims(key keys.Key) bool {
+	for _, r := range g.req.Requests {
+		var reads []kv.ReadSpan
+		switch r := r.(type) {
+		case *kv.CommitSingleRange:
+			reads = r.Refreshes
+		case *kv.Prepare:
+			reads = r.Refreshes
+		}
+		for i := range reads {
+			if reads[i].Span.IsPoint() && reads[i].Span.Start.Equal(key) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// joinPrepared waits for a prepared lock of somebody else on the key, if there is one. t.mu is held.
+func (g *Guard) joinPrepared(kl *keyLock) *waiter {
+	for i := range kl.holders {
+		if h := &kl.holders[i]; h.replicated && h.txn.ID != g.id() {
+			return g.joinReaders(kl, h.txn.ID)
 		}
 	}
 	return nil

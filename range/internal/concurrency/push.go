@@ -3,6 +3,7 @@ package concurrency
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -253,7 +254,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 		e := edges[0]
 		edges = edges[1:]
 		if e.to.ID == me.ID {
-			if cycle := pathTo(nodes, e.from); youngest(cycle) == 0 && p.stillWaits() {
+			if cycle := pathTo(nodes, e.from); youngest(cycle) == 0 && p.confirm(ctx, cycle) {
 				p.t.cfg.Metrics.Deadlocks.Add(1)
 				return deadlockError(cycle)
 			}
@@ -275,9 +276,22 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 	return nil
 }
 
-func (p *pusher) stillWaits() bool {
+// confirm asks for every edge of the cycle again. The edges were collected one after the other, so some may
+// have gone before others came; in a deadlock all of them stay.
+func (p *pusher) confirm(ctx context.Context, cycle []node) bool {
+	for i := 1; i < len(cycle); i++ {
+		m := &cycle[i].meta
+		st, err := p.t.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID)
+		if err != nil || !st.Alive || st.Status != kv.TxnUnknown {
+			return false // out of reach: the next round asks again
+		}
+		next := cycle[(i+1)%len(cycle)].meta.ID
+		if !slices.ContainsFunc(st.WaitingFor, func(x kv.TxnMeta) bool { return x.ID == next }) {
+			return false
+		}
+	}
 	bs, _ := p.t.blockersOf(p.w)
-	return len(bs) > 0
+	return slices.ContainsFunc(bs, func(b blocker) bool { return b.txn.ID == cycle[1%len(cycle)].meta.ID })
 }
 
 // pathTo lists the cycle: the waiter first, then whom it waits for, and so on.
@@ -320,7 +334,7 @@ func deadlockError(cycle []node) error {
 
 // CheckHolders asks after the holders of all locks in the table, whether anybody waits or not, and removes
 // those that nobody will release; a store calls it every few seconds so that SKIP LOCKED readers do not skip the
-// rows of the dead for ever. It returns how many locks it removed.
+// rows of the dead for ever. It returns how many it removed: prepared locks, and transactions with unreplicated ones.
 func (t *Table) CheckHolders(ctx context.Context) int {
 	if t.cfg.Holders == nil {
 		return 0
@@ -343,8 +357,8 @@ func (t *Table) CheckHolders(ctx context.Context) int {
 			}
 		}
 	}
-	before := len(t.locks)
 	t.mu.Unlock()
+	dropped := 0
 	states := map[kv.TxnID]HolderState{}
 	check := func(it held) {
 		st, ok := states[it.b.txn.ID]
@@ -355,7 +369,15 @@ func (t *Table) CheckHolders(ctx context.Context) int {
 			}
 			states[it.b.txn.ID] = st
 		}
-		_ = t.settle(ctx, it.key, it.b, st) // the next call tries again
+		if !t.Holds(it.b.txn.ID, it.key) {
+			return // released while we asked
+		}
+		if err := t.settle(ctx, it.key, it.b, st); err != nil {
+			return // the next call tries again
+		}
+		if !t.Holds(it.b.txn.ID, it.key) {
+			dropped++
+		}
 	}
 	for _, it := range first {
 		if ctx.Err() != nil {
@@ -369,7 +391,7 @@ func (t *Table) CheckHolders(ctx context.Context) int {
 		}
 		check(it)
 	}
-	return max(0, before-t.Len())
+	return dropped
 }
 
 var _ eval.Locks = (*Table)(nil)

@@ -20,6 +20,8 @@ type gateways struct {
 	txns  map[kv.TxnID]HolderState
 	waits map[kv.TxnID][]kv.TxnMeta
 	cut   map[kv.NodeID]bool
+	// onQuery, if set, says whom a transaction waits for.
+	onQuery func(id kv.TxnID) []kv.TxnMeta
 }
 
 func newGateways() *gateways {
@@ -47,6 +49,9 @@ func (g *gateways) QueryHolder(_ context.Context, n kv.NodeID, _ int64, id kv.Tx
 	}
 	st := g.txns[id]
 	st.WaitingFor = g.waits[id]
+	if g.onQuery != nil {
+		st.WaitingFor = g.onQuery(id)
+	}
 	return st, nil
 }
 
@@ -159,4 +164,67 @@ func TestPreparedLockIsRecovered(t *testing.T) {
 	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(3), TS: ts(5)})
 	require.NoError(t, evaluate(context.Background(), tb, req, ls))
 	require.Equal(t, []string{"resolve k"}, r.calls)
+}
+
+// claimReq is a commit of what the transaction has read under locks: it validates every key that it writes.
+func claimReq(m *kv.TxnMeta, ks ...string) (*kv.BatchRequest, []eval.Latch) {
+	req, ls := commitReq(m, ks...)
+	c := req.Requests[0].(*kv.CommitSingleRange)
+	for _, k := range ks {
+		c.Refreshes = append(c.Refreshes, kv.ReadSpan{Span: keys.Span{Start: keys.Key(k)}, At: m.ReadTS})
+	}
+	return req, ls
+}
+
+// Two transactions that ask for locks in the same order cannot wait for each other, even if a change of
+// leader loses the locks between.
+func TestLostLocksMakeNoDeadlock(t *testing.T) {
+	gw := newGateways()
+	tb := New(Config{Holders: gw, PushDelay: 2 * time.Millisecond, PushInterval: 5 * time.Millisecond})
+	gw.begin(meta(1), 1)
+	gw.begin(meta(2), 2)
+	lock(t, tb, meta(1), kv.LockNoKeyUpdate, "teller")
+	tb.Clear(kv.Errorf(kv.CodeNotLeader, "led elsewhere"))
+	tb.Open()
+	lock(t, tb, meta(2), kv.LockNoKeyUpdate, "teller") // the second gets what the first still counts on,
+	lock(t, tb, meta(1), kv.LockNoKeyUpdate, "branch") // and the first goes on to where
+	req, ls := lockReq(meta(2), kv.LockNoKeyUpdate, "branch")
+	second := inBackground(t, tb, req, ls) // the second waits for it.
+
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	req, ls = claimReq(meta(1), "teller", "branch")
+	require.NoError(t, evaluate(ctx, tb, req, ls))
+	require.Zero(t, tb.cfg.Metrics.Deadlocks.Load())
+	tb.Resolved(eval.ResolvedLock{Txn: meta(1).ID, Commit: true})
+	require.NoError(t, <-second)
+
+	// A prepared lock is waited for all the same.
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("teller"), Txn: *meta(2), TS: ts(11)})
+	req, ls = claimReq(meta(1), "teller")
+	claim := inBackground(t, tb, req, ls)
+	tb.Resolved(eval.ResolvedLock{Txn: meta(2).ID, Keys: []keys.Key{keys.Key("teller")}, Commit: true})
+	require.NoError(t, <-claim)
+}
+
+// An edge that was there when it was asked for first, and is not any more, makes no deadlock.
+func TestStaleEdgeMakesNoDeadlock(t *testing.T) {
+	gw := newGateways()
+	tb := New(Config{Holders: gw, PushDelay: time.Millisecond, PushInterval: 2 * time.Millisecond})
+	gw.begin(meta(1), 1)
+	gw.begin(meta(2), 2)
+	lock(t, tb, meta(1), kv.LockUpdate, "k")
+	var asked int
+	gw.onQuery = func(id kv.TxnID) []kv.TxnMeta {
+		if asked++; id == meta(1).ID && asked%2 == 1 {
+			return []kv.TxnMeta{*meta(2)}
+		}
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	req, ls := lockReq(meta(2), kv.LockUpdate, "k")
+	err := evaluate(ctx, tb, req, ls)
+	require.True(t, kv.HasCode(err, kv.CodeCanceled), "%v", err)
+	require.Greater(t, asked, 2)
 }
