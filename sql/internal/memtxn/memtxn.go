@@ -242,6 +242,19 @@ func (sc *scanner) rows(span keys.Span) []row {
 			over.Set(row{key: w.Key, value: w.Value, deleted: w.Deleted})
 		}
 	}
+	if over.Len() == 0 && !sc.opts.Reverse {
+		out := make([]row, 0, 1024)
+		t.snap.Ascend(row{key: span.Start}, func(r row) bool {
+			if !span.Contains(r.key) {
+				return false
+			}
+			if !r.deleted {
+				out = append(out, r)
+			}
+			return sc.t.s.Cut == 0 || len(out) <= sc.t.s.Cut
+		})
+		return out
+	}
 	merged := btree.NewBTreeG(less)
 	t.snap.Ascend(row{key: span.Start}, func(r row) bool {
 		if !span.Contains(r.key) {
