@@ -14,8 +14,8 @@ select table_name, table_type, is_insertable_into from information_schema.tables
 select column_name, ordinal_position, column_default, is_nullable, data_type, character_maximum_length, numeric_precision, numeric_scale, udt_name from information_schema.columns where table_name = 'ct' order by 2;
 select constraint_name, constraint_type from information_schema.table_constraints where table_name = 'ct' and constraint_name not like '%not_null' order by 1;
 select constraint_name, column_name, ordinal_position from information_schema.key_column_usage where table_name = 'ct' order by 1;
-select nspname from pg_namespace where nspname not like 'pg_t%' order by 1;
-select schema_name from information_schema.schemata where schema_name not like 'pg_t%' order by 1;
+select nspname from pg_namespace where nspname not like 'pg_t%' and nspname <> 'pamir' order by 1;
+select schema_name from information_schema.schemata where schema_name not like 'pg_t%' and schema_name <> 'pamir' order by 1;
 select typname, typlen, typtype, typcategory, typelem::regtype, typarray::regtype from pg_type where oid in (16, 20, 23, 25, 1007, 1043, 1700) order by oid;
 select datname, pg_encoding_to_char(encoding) from pg_database where datname = current_database();
 select rolname, rolsuper, rolcanlogin from pg_roles where rolname = 'root';
