@@ -335,11 +335,11 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 		if _, ok := s.client.Cut(from); !ok {
 			return err
 		}
+		p.rewind() // before the replay, which would else settle the failed portal like an open cursor and fail with it
 		if err = s.again(ctx, err, &attempt); err != nil {
 			return err
 		}
 		from = s.client.Position()
-		p.rewind()
 	}
 	if final {
 		tag := p.tag
