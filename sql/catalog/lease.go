@@ -131,7 +131,7 @@ type versionTableState struct {
 	acks     map[kv.TxnID][]uint64
 }
 
-// Start begins to hold leases, until ctx ends; done is closed then. Without it every transaction reads the version row.
+// Start begins to hold leases, and to collect garbage, until ctx ends; done is closed then. Without it every transaction reads the version row.
 // g serves to load descriptors.
 func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node int32, log *slog.Logger) (done <-chan struct{}) {
 	h := &leaseHolder{sender: sender, times: s.times, clock: g.Clock(), node: uint64(node), log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
@@ -139,7 +139,13 @@ func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node in
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
+		swept := make(chan struct{})
+		go func() {
+			defer close(swept)
+			s.sweep(ctx, h, g)
+		}()
 		s.hold(ctx, h, g)
+		<-swept
 	}()
 	return ended
 }
