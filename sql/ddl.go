@@ -34,7 +34,7 @@ func (s *Session) runDDL(ctx context.Context, st ast.Statement) (string, error) 
 	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, SearchPath: s.effects.searchPath, User: s.user, Database: s.database, Notice: s.notice}
 	tag, err := ddl.Execute(ctx, env, st)
 	// Whatever came of it, the catalog has to be looked at anew.
-	s.ddlDone = true
+	s.newEpoch()
 	s.snap = nil
 	return tag, err
 }

@@ -13,7 +13,7 @@ import (
 // plan returns the plan of p's statement for the catalog as the transaction sees it.
 func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) {
 	key := planKey{text: p.text, start: p.stmt.Start, version: s.snap.Version(), path: s.effects.pathKey, hints: hintKey(hints)}
-	if !s.ddlDone {
+	if s.epoch == 0 {
 		if pl := s.srv.plans.get(key); pl != nil {
 			s.srv.metrics.PlanHits.Add(1)
 			return pl, nil
@@ -24,7 +24,7 @@ func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) 
 	if err != nil {
 		return nil, err
 	}
-	if !s.ddlDone {
+	if s.epoch == 0 {
 		s.srv.plans.put(key, pl)
 	}
 	return pl, nil
@@ -47,7 +47,7 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 		if s.oldest == nil {
 			s.oldest = snap
 		}
-		s.snap = s.srv.overlay(snap, s.ddlDone)
+		s.snap = s.srv.overlay(snap, s.epoch != 0)
 	}
 	return s.snap, nil
 }

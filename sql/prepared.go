@@ -23,8 +23,8 @@ type prepared struct {
 	// plan is nil for utility statements.
 	plan    *plan.Statement
 	pathKey string
-	// local: the plan was made in a transaction that has changed the catalog.
-	local bool
+	// epoch is the session's when the plan was made.
+	epoch int
 	// fields are the columns of the result. What has been prepared keeps them (described), whatever becomes of the tables.
 	fields    []plan.Field
 	described bool
@@ -146,7 +146,7 @@ func (s *Session) revalidate(ctx context.Context, p *prepared) error {
 	if _, err := s.snapshot(ctx); err != nil {
 		return err
 	}
-	if p.plan != nil && p.plan.CatalogVersion == s.snap.Version() && p.pathKey == s.effects.pathKey && p.local == s.ddlDone {
+	if p.plan != nil && p.plan.CatalogVersion == s.snap.Version() && p.pathKey == s.effects.pathKey && p.epoch == s.epoch {
 		return nil
 	}
 	hints := p.hints
@@ -164,7 +164,7 @@ func (s *Session) revalidate(ctx context.Context, p *prepared) error {
 	if p.described && !sameFields(p.fields, pl.Columns) {
 		return pgerr.New(pgerr.FeatureNotSupported, "cached plan must not change result type")
 	}
-	p.plan, p.pathKey, p.local = pl, s.effects.pathKey, s.ddlDone
+	p.plan, p.pathKey, p.epoch = pl, s.effects.pathKey, s.epoch
 	p.shape = nil
 	return nil
 }

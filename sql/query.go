@@ -44,7 +44,7 @@ func (s *Session) Query(text string) (err error) {
 		if err := s.querySimple(p, nil, last); err != nil {
 			return err
 		}
-		if len(stmts) == 1 && p.plan != nil && !p.local {
+		if len(stmts) == 1 && p.plan != nil && p.epoch == 0 {
 			s.texts.put(text, p)
 		}
 	}
@@ -198,7 +198,7 @@ func (s *Session) prepareNormalized(key string, lits []parse.Literal) *prepared 
 		return nil
 	}
 	defer s.finish()
-	if err := s.analyze(ctx, p); err != nil || p.local {
+	if err := s.analyze(ctx, p); err != nil || p.epoch != 0 {
 		return nil
 	}
 	return p

@@ -98,7 +98,7 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 		return s.translate(err)
 	}
 	s.snap, s.oldest = nil, nil
-	s.txUsed, s.txWrote, s.ddlDone = false, false, false
+	s.txUsed, s.txWrote, s.epoch = false, false, 0
 	s.saves = s.saves[:0]
 	return nil
 }

@@ -39,9 +39,11 @@ type Session struct {
 	txWrote bool // a statement that may write has run
 	snap    catalog.Snapshot
 	oldest  catalog.Snapshot // the first that this transaction used
-	ddlDone bool             // this transaction has changed the catalog: plans made in it are not for others
-	doomed  error
-	saves   []savepoint
+	// epoch is 0 until the transaction changes the catalog; then it numbers the states of the catalog that it has seen.
+	// Plans made in one are good for it alone.
+	epoch, epochs int
+	doomed        error
+	saves         []savepoint
 	// path is the existing part of the search path, as of pathOf and pathFor.
 	path    []string
 	pathOf  catalog.Snapshot
@@ -209,10 +211,16 @@ func (s *Session) Parameters(f func(name, value string)) {
 // IdleTimeout is how long the session may be idle in its present state (0: for ever), and the error that ends it then.
 func (s *Session) IdleTimeout() (time.Duration, *pgerr.Error) {
 	if s.block != blockIdle {
-		return s.effects.idleInTxn, fatal(pgerr.New("25P03", "terminating connection due to idle-in-transaction timeout"))
+		return s.effects.idleInTxn, errIdleInTxn
 	}
-	return s.effects.idleTimeout, fatal(pgerr.New("57P05", "terminating connection due to idle-session timeout"))
+	return s.effects.idleTimeout, errIdleSession
 }
+
+// Reasons for which an idle session ends. They are made once: the server asks before every wait for a message.
+var (
+	errIdleInTxn   = fatal(pgerr.New("25P03", "terminating connection due to idle-in-transaction timeout"))
+	errIdleSession = fatal(pgerr.New("57P05", "terminating connection due to idle-session timeout"))
+)
 
 // Reasons for which a statement's context ends.
 var (

@@ -475,3 +475,19 @@ func TestUnnamedPortalAfterCommit(t *testing.T) {
 	}
 	require.Equal(t, "[count](5)SELECT 1;", func() string { a.take(); return a.q("select count(*) from t") }())
 }
+
+// The catalog's version number repeats when a change is taken back and another made; plans must not.
+func TestPlansInsideSchemaChanges(t *testing.T) {
+	w := newWorld(t)
+	a := w.session()
+	a.must("begin")
+	a.must("savepoint s")
+	a.must("create table x (a int); insert into x values (1)")
+	require.Equal(t, "[a](1)SELECT 1;", a.q("select * from x"))
+	a.must("rollback to s")
+	require.Equal(t, "!42P01", func() string { a.must("savepoint p"); r := a.q("select * from x"); a.must("rollback to p"); return r }())
+	a.must("create table x (b text); insert into x values ('two')")
+	require.Equal(t, "[b](two)SELECT 1;", a.q("select * from x"))
+	a.must("commit")
+	require.Equal(t, "[b](two)SELECT 1;", a.q("select * from x"))
+}

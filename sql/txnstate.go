@@ -180,7 +180,7 @@ func (s *Session) readOnly() bool { return s.txnOptions().readOnly || s.opts.Rea
 // clearTxn forgets the transaction, which has ended; commit tells how.
 func (s *Session) clearTxn(commit bool) {
 	s.tx = nil
-	s.txUsed, s.txWrote, s.ddlDone = false, false, false
+	s.txUsed, s.txWrote, s.epoch = false, false, 0
 	s.doomed = nil
 	s.snap, s.oldest = nil, nil
 	s.opts = txn.Options{}
@@ -260,7 +260,7 @@ func (s *Session) commitTx(ctx context.Context) error {
 	if err := s.holdPortals(ctx); err != nil {
 		return err
 	}
-	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, s.oldest, s.ddlDone)
+	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, s.oldest, s.epoch != 0)
 	if err == nil {
 		_, err = s.tx.Commit(ctx)
 		end()
@@ -351,6 +351,13 @@ func (s *Session) commitImplicit(ctx context.Context) error {
 	return nil
 }
 
+// newEpoch says that the transaction has changed the catalog, or taken back a change: its version number does not tell
+// what the transaction sees from here on, and plans made before are not good.
+func (s *Session) newEpoch() {
+	s.epochs++
+	s.epoch = s.epochs
+}
+
 // savepointCommand is SAVEPOINT, RELEASE and ROLLBACK TO.
 func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) error {
 	if s.block == blockIdle {
@@ -384,6 +391,9 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 	s.settings.rollbackTo(p.settings)
 	s.saves = s.saves[:i+1]
 	s.snap = nil // the catalog changes made since are gone
+	if s.epoch != 0 {
+		s.newEpoch()
+	}
 	s.block = blockOpen
 	return nil
 }

@@ -60,7 +60,7 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 		}
 		tables = snap.Tables()
 	}
-	if s.ddlDone {
+	if s.epoch != 0 {
 		// The statistics are written by transactions of their own, which would wait for this one's schema change for ever.
 		s.notice(&pgerr.Error{Severity: "NOTICE", Message: "ANALYZE does nothing in a transaction that has changed the schema"})
 		return nil
