@@ -30,10 +30,6 @@ type system struct {
 	stopSignal syscall.Signal
 }
 
-func (s *system) dsn() string {
-	return fmt.Sprintf("postgresql://%s@%s:%s/%s?sslmode=disable", s.dbUser, s.host, s.port, s.db)
-}
-
 // env is the libpq environment of the system's clients.
 func (s *system) env() []string {
 	return append(os.Environ(), "PGHOST="+s.host, "PGPORT="+s.port, "PGUSER="+s.dbUser, "PGDATABASE="+s.db, "PGSSLMODE=disable")
