@@ -113,18 +113,16 @@ type leaseHolder struct {
 	current atomic.Pointer[lease] // nil: none, or frozen
 	kick    chan struct{}
 
-	mu        sync.Mutex
-	frozen    bool
-	inflight  int // commits under the lease; guarded by mu
-	registred bool
-	acked     map[kv.TxnID]bool
+	mu       sync.Mutex
+	frozen   bool
+	inflight int // commits under the lease; guarded by mu
+	acked    map[kv.TxnID]bool
 }
 
 // versionTableState is one look at the version table.
 type versionTableState struct {
 	at       hlc.Timestamp
 	row      versionRow
-	rowTS    hlc.Timestamp
 	have     bool
 	markers  []kv.TxnID // not expired at at
 	gateways []uint64
