@@ -24,6 +24,7 @@ type batchStream struct {
 
 	mu      sync.Mutex
 	cancels map[uint64]context.CancelFunc // of the requests being answered; guarded by mu
+	over    bool                          // the handler returns: no new requests; guarded by mu
 }
 
 type batchJob struct {
@@ -46,7 +47,12 @@ func (t *Transport) serveBatch(st grpc.ServerStream) error {
 	s := &batchStream{t: t, h: t.handle(), from: from, ctx: ctx, end: cancel, box: newOutbox(8 * maxBatchBytes),
 		work: make(chan batchJob), cancels: map[uint64]context.CancelFunc{}}
 	defer s.wg.Wait()
-	defer cancel()
+	defer func() {
+		cancel()
+		s.mu.Lock()
+		s.over = true
+		s.mu.Unlock()
+	}()
 	stop := context.AfterFunc(t.ctx, cancel)
 	defer stop()
 	s.wg.Add(1)
@@ -58,33 +64,27 @@ func (t *Transport) serveBatch(st grpc.ServerStream) error {
 			cancel()
 		}
 	}()
-	recv := make(chan []byte)
+	// The reader hands requests to workers itself: one hand-off less for every request. It is not waited for, because it ends
+	// with the stream, which ends when this handler returns; what it still receives then is not started.
 	errc := make(chan error, 1)
-	go func() { // ends with the stream, which ends when this handler returns
+	go func() {
 		var f frame
 		for {
-			if err := st.RecvMsg(&f); err != nil {
-				errc <- err
+			if st.RecvMsg(&f) != nil {
+				errc <- nil // the peer is gone
 				return
 			}
-			select {
-			case recv <- f.b:
-			case <-ctx.Done():
+			if err := s.receive(f.b); err != nil {
+				errc <- err
 				return
 			}
 		}
 	}()
-	for {
-		select {
-		case b := <-recv:
-			if err := s.receive(b); err != nil {
-				return err
-			}
-		case <-errc:
-			return nil
-		case <-ctx.Done():
-			return nil
-		}
+	select {
+	case err := <-errc:
+		return err
+	case <-ctx.Done():
+		return nil
 	}
 }
 
@@ -141,6 +141,11 @@ func (s *batchStream) start(id, timeoutMS uint64, body []byte, relay bool) {
 		job.ctx, job.cancel = context.WithCancel(s.ctx)
 	}
 	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		job.cancel()
+		return
+	}
 	if len(s.cancels) >= s.t.cfg.MaxInFlight {
 		s.mu.Unlock()
 		job.cancel()
@@ -148,11 +153,12 @@ func (s *batchStream) start(id, timeoutMS uint64, body []byte, relay bool) {
 		return
 	}
 	s.cancels[id] = job.cancel
+	s.wg.Add(1) // for a worker that may not be needed; under mu, so never after over
 	s.mu.Unlock()
 	select {
 	case s.work <- job:
+		s.wg.Done()
 	default:
-		s.wg.Add(1)
 		go s.worker(job)
 	}
 }
