@@ -386,6 +386,8 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 			r.held = append(r.held, m) // they speak of what must be on disk
 		case pb.MsgSnap:
 			r.deps.Owner.SnapshotWanted(r, r.peers[kv.ReplicaID(m.GetTo())])
+		case pb.MsgApp:
+			r.sendAppend(m)
 		default:
 			r.send(m)
 		}

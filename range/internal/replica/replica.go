@@ -75,7 +75,8 @@ type Replica struct {
 	cmd        command // scratch
 	out        outbox
 	held       []*pb.Message // to be sent after the sync
-	pendingAt  int           // ticks since the oldest pending proposal made no progress
+	late       lateCommits
+	pendingAt  int // ticks since the oldest pending proposal made no progress
 
 	// mu guards state, which is replaced as a whole.
 	mu    sync.RWMutex

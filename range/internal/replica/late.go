@@ -1,0 +1,65 @@
+package replica
+
+import (
+	"time"
+
+	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
+)
+
+// lateBy is how long a follower may wait for a commit index that nothing else carries to it.
+const lateBy = 10 * time.Millisecond
+
+// lateCommits are the appends without entries that Raft wants sent when the commit index moves. The next append tells the
+// same, and under load it comes soon: these are held back for a little while, because each costs as much as an append, and so
+// does its answer. A follower applies later, and more at a time. Only the latest for a follower is kept; a lost one would do no
+// harm either. Guarded by raftMu.
+type lateCommits struct {
+	msgs  []*pb.Message // by follower, at most one each
+	armed bool          // a timer runs that sends them
+}
+
+// sendAppend sends an append now, or holds it back.
+func (r *Replica) sendAppend(m *pb.Message) {
+	i := 0
+	for i < len(r.late.msgs) && r.late.msgs[i].GetTo() != m.GetTo() {
+		i++
+	}
+	if len(m.Entries) > 0 || r.role != raft.StateLeader {
+		if n := len(r.late.msgs); i < n {
+			old := r.late.msgs[i]
+			r.late.msgs[i], r.late.msgs[n-1] = r.late.msgs[n-1], nil
+			r.late.msgs = r.late.msgs[:n-1]
+			if old.GetTerm() == m.GetTerm() && old.GetCommit() > m.GetCommit() {
+				r.send(old)
+			}
+		}
+		r.send(m)
+		return
+	}
+	if i < len(r.late.msgs) {
+		r.late.msgs[i] = m
+	} else {
+		r.late.msgs = append(r.late.msgs, m)
+	}
+	if !r.late.armed {
+		r.late.armed = true
+		time.AfterFunc(lateBy, func() { r.post(r.sendLate) })
+	}
+}
+
+// sendLate sends what has been held back. raftMu is held, unless the replica has ended (err).
+func (r *Replica) sendLate(err error) {
+	if err != nil {
+		return
+	}
+	r.late.armed = false
+	for i, m := range r.late.msgs {
+		if r.role == raft.StateLeader && m.GetTerm() == r.term {
+			r.send(m)
+		}
+		r.late.msgs[i] = nil
+	}
+	r.late.msgs = r.late.msgs[:0]
+	r.flush()
+}
