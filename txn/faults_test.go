@@ -248,3 +248,47 @@ func TestCloseDrains(t *testing.T) {
 	require.Zero(t, c.Metrics().BackgroundFailed.Load())
 	c.Close(bg)
 }
+
+// Where a lock was lost with its leader, the transaction that had it neither waits for it nor keeps the others while it starts again.
+func TestRestartAfterLostLock(t *testing.T) {
+	c, s := newTest(t)
+	put(t, c, "a", "1", "b", "1")
+	lock := func(x Txn, key string) error {
+		_, _, err := x.Get(bg, k(key), ScanOptions{Lock: kv.LockUpdate})
+		return err
+	}
+	x := c.Begin(bg, Options{})
+	require.NoError(t, lock(x, "a"))
+	s.mu.Lock()
+	clear(s.held)
+	s.mu.Unlock()
+	y := c.Begin(bg, Options{})
+	require.NoError(t, lock(y, "a"))
+	require.NoError(t, lock(x, "b"))
+	err := lock(x, "a")
+	require.True(t, kv.HasCode(err, kv.CodeLockLost), "%v", err)
+	require.True(t, x.Retryable(err))
+	id := x.ID()
+	require.NoError(t, x.Restart(bg, err))
+	require.NotEqual(t, id, x.ID())
+	require.NoError(t, lock(y, "b"), "the locks of the first attempt are gone")
+
+	// The commit finds out as well.
+	z := c.Begin(bg, Options{})
+	y.Rollback(bg)
+	require.NoError(t, lock(z, "a"))
+	require.NoError(t, lock(z, "b"))
+	require.NoError(t, z.Put(k("a"), []byte("z")))
+	s.mu.Lock()
+	clear(s.held)
+	s.mu.Unlock()
+	put(t, c, "a", "2")
+	_, err = z.Commit(bg)
+	require.True(t, z.Retryable(err), "%v", err)
+	id = z.ID()
+	require.NoError(t, z.Restart(bg, err))
+	require.NotEqual(t, id, z.ID())
+	z.Rollback(bg)
+	x.Rollback(bg)
+	settled(t, c, s)
+}

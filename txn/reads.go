@@ -26,6 +26,7 @@ type lockedRead struct {
 	at       hlc.Timestamp
 	strength kv.LockStrength
 	read     bool
+	held     bool // the lock was granted, in this attempt or an earlier one: if it is not there any more, it was lost
 }
 
 const (
@@ -128,6 +129,7 @@ func (r *readSet) addLocked(key keys.Key, at hlc.Timestamp, s kv.LockStrength, r
 	}
 	l := r.locked[string(key)]
 	l.strength = max(l.strength, s)
+	l.held = l.held || read
 	if read && !l.read { // otherwise the earlier reading is the one that must still hold
 		l.at, l.read = at, true
 	}

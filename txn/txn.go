@@ -176,6 +176,30 @@ type pointRead struct {
 	reqs [1]kv.Request
 }
 
+// holds reports whether a lock as strong as s on the key has been granted to the transaction. Whoever has locks
+// must not wait for one that it had before: others may have taken it since, and wait for the rest.
+func (t *txn) holds(key keys.Key, s kv.LockStrength) bool {
+	if s == kv.LockNone {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.reads.locked[string(key)]
+	return ok && l.held && l.strength >= s
+}
+
+// lostLock reports whether the error says that a lock of the transaction is gone: what it had locked has changed. t.mu is held.
+func (t *txn) lostLock(ke *kv.Error) bool {
+	switch ke.Code {
+	case kv.CodeLockLost:
+		return true
+	case kv.CodeWriteTooOld, kv.CodeRefreshFailed:
+		l, ok := t.reads.locked[string(ke.Key)]
+		return ok && l.held && l.read
+	}
+	return false
+}
+
 // own returns the transaction's own visible write of the key. Such a key need not be locked: the commit
 // itself settles who writes it.
 func (t *txn) own(key keys.Key, opts *ScanOptions) (w *bufferedWrite, ok bool) {
@@ -205,8 +229,15 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		if err != nil {
 			return nil, false, err
 		}
+		again := opts.Wait == kv.WaitBlock && t.holds(key, opts.Lock)
+		if again {
+			p.req.Wait = kv.WaitError // the lock is the transaction's own, unless it was lost
+		}
 		resp, err := t.send(ctx, &p.req)
 		if err != nil {
+			if again && kv.HasCode(err, kv.CodeLockNotAvailable) {
+				return nil, false, &kv.Error{Code: kv.CodeLockLost, Key: key, Message: "a lock was lost with the leader that had it, and is somebody else's now"}
+			}
 			if err := t.moveFor(ctx, err, at, n); err != nil {
 				t.mayHold(opts.Lock, []keys.Key{key}, nil)
 				return nil, false, err
@@ -330,8 +361,9 @@ func (t *txn) Restart(_ context.Context, cause error) error {
 		t.traced = true // its locks have been given up
 	}
 	now := t.c.cfg.Clock.Now()
-	if t.traced || ke.Code == kv.CodeTxnAborted {
-		// The locks of the old id go. Age stays: of a deadlock, the transaction that keeps being
+	if t.traced || ke.Code == kv.CodeTxnAborted || t.lostLock(ke) {
+		// The locks of the old id go: where some were lost, keeping the others would mean to ask for locks out of order.
+		// Age stays: of a deadlock, the transaction that keeps being
 		// restarted is more and more seldom the youngest.
 		t.dropLocks(nil)
 		t.meta.ID = kv.MakeTxnID(now, randomID())

@@ -179,17 +179,16 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// LongestStall returns the longest stall of any client that overlaps [from, to).
-func (l *Load) LongestStall(from, to time.Time) time.Duration {
+// LongestStall returns the longest stall of any client that overlaps [from, to), and when it began.
+func (l *Load) LongestStall(from, to time.Time) (longest time.Duration, began time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var longest time.Duration
 	for _, s := range l.stalls {
-		if s.from.Before(to) && s.from.Add(s.took).After(from) {
-			longest = max(longest, s.took)
+		if s.took > longest && s.from.Before(to) && s.from.Add(s.took).After(from) {
+			longest, began = s.took, s.from
 		}
 	}
-	return longest
+	return longest, began
 }
 
 // Errors returns how often each error was seen by a client.

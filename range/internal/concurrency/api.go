@@ -48,7 +48,8 @@ type Config struct {
 	// two looks (default 75 ms; behind prepared locks it starts at PushDelayPrepared and doubles up to PushInterval).
 	PushDelay, PushDelayPrepared, PushInterval time.Duration
 	// DeadAfter is how long a gateway must be out of reach before its
-	// unreplicated locks are dropped and its prepared ones recovered (default 3 s).
+	// unreplicated locks are dropped and its prepared ones recovered (default 1 s): both are safe at
+	// any time, and everybody behind a dead gateway's hot row stands still for so long.
 	DeadAfter time.Duration
 	// Metrics may be shared by all Tables of a store; nil for none.
 	Metrics *Metrics
@@ -76,7 +77,7 @@ func (c Config) orDefaults() Config {
 	def(&c.PushDelay, 50*time.Millisecond)
 	def(&c.PushDelayPrepared, 10*time.Millisecond)
 	def(&c.PushInterval, 75*time.Millisecond)
-	def(&c.DeadAfter, 3*time.Second)
+	def(&c.DeadAfter, time.Second)
 	if c.MaxLocks <= 0 {
 		c.MaxLocks = 500_000
 	}

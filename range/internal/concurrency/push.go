@@ -147,12 +147,13 @@ func (p *pusher) look(ctx context.Context) error {
 	}
 	states := make([]HolderState, len(bs))
 	for i, b := range bs {
-		st, err := t.cfg.Holders.QueryHolder(ctx, b.txn.Gateway, b.txn.Incarnation, b.txn.ID)
+		asked := time.Now()
+		st, err := t.query(ctx, b.txn)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if !p.silentFor(b.txn.Gateway) {
+			if !p.silentFor(b.txn.Gateway, asked) {
 				states[i].Alive = true // not known to be dead yet
 				continue
 			}
@@ -171,14 +172,23 @@ func (p *pusher) look(ctx context.Context) error {
 	return p.detect(ctx, self, bs, states)
 }
 
-// silentFor reports whether the gateway has been out of reach for DeadAfter.
-func (p *pusher) silentFor(n kv.NodeID) bool {
+// queryTimeout bounds one question to a gateway: a process that is stopped answers nothing, and others are to be asked too.
+const queryTimeout = 400 * time.Millisecond
+
+func (t *Table) query(ctx context.Context, m *kv.TxnMeta) (HolderState, error) {
+	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
+	defer cancel()
+	return t.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID)
+}
+
+// silentFor reports whether the gateway, which was asked in vain, has been out of reach for DeadAfter.
+func (p *pusher) silentFor(n kv.NodeID, asked time.Time) bool {
 	since, ok := p.silent[n]
 	if !ok {
 		if p.silent == nil {
 			p.silent = map[kv.NodeID]time.Time{}
 		}
-		p.silent[n] = time.Now()
+		p.silent[n] = asked
 		return false
 	}
 	return time.Since(since) >= p.t.cfg.DeadAfter
@@ -264,7 +274,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 			continue
 		}
 		seen[e.to.ID] = true
-		st, err := p.t.cfg.Holders.QueryHolder(ctx, e.to.Gateway, e.to.Incarnation, e.to.ID)
+		st, err := p.t.query(ctx, &e.to)
 		if err != nil || !st.Alive {
 			continue // unknown now; the next round asks again
 		}
@@ -281,7 +291,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 func (p *pusher) confirm(ctx context.Context, cycle []node) bool {
 	for i := 1; i < len(cycle); i++ {
 		m := &cycle[i].meta
-		st, err := p.t.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID)
+		st, err := p.t.query(ctx, m)
 		if err != nil || !st.Alive || st.Status != kv.TxnUnknown {
 			return false // out of reach: the next round asks again
 		}
@@ -364,7 +374,7 @@ func (t *Table) CheckHolders(ctx context.Context) int {
 		st, ok := states[it.b.txn.ID]
 		if !ok {
 			var err error
-			if st, err = t.cfg.Holders.QueryHolder(ctx, it.b.txn.Gateway, it.b.txn.Incarnation, it.b.txn.ID); err != nil {
+			if st, err = t.query(ctx, it.b.txn); err != nil {
 				return // out of reach is not dead; waiters count the time
 			}
 			states[it.b.txn.ID] = st
