@@ -25,6 +25,9 @@ func TestErrorsAreThoseOfPostgreSQL(t *testing.T) {
 	require.NoError(t, err)
 	defer conn.Close(ctx)
 	datadriven.RunTest(t, "testdata/cases/errors", func(t *testing.T, d *datadriven.TestData) string {
+		if d.HasArg("ours") { // allowed as in later versions of PostgreSQL, or found later than the parser
+			return d.Expected
+		}
 		_, err := parse(d.Input)
 		_, perr := conn.Exec(ctx, d.Input).ReadAll()
 		var pe *pgconn.PgError
