@@ -15,15 +15,15 @@ func TestCacheHoldsBlocksBesideMemtables(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
-	rng := rand.New(rand.NewPCG(1, 2))
+	rng := rand.NewChaCha8([32]byte{1, 2})
 	key := func(i int) []byte { return append(fmt.Appendf(nil, "k%08d", i), 0) }
 	value := make([]byte, 1<<10)
 	const n = 4 << 10
 	for range 5 * 16 { // memtables grow to 16 MiB, and are flushed several times
 		b := e.DB().NewBatch()
 		for i := range 1 << 10 {
-			for j := range value {
-				value[j] = byte(rng.Uint32())
+			if _, err := rng.Read(value); err != nil {
+				t.Fatal(err)
 			}
 			if err := b.Set(key(i%n), value, nil); err != nil {
 				t.Fatal(err)
