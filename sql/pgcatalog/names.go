@@ -97,12 +97,7 @@ func (o *Overlay) inSchema(schema, name string) uint32 {
 	if !ok {
 		return 0
 	}
-	for oid, r := range o.indexes() {
-		if r.index.Name == name && r.table.Schema == sc.ID {
-			return oid
-		}
-	}
-	return 0
+	return o.indexNames()[indexName{sc.ID, name}]
 }
 
 // relationOf names a relation by id.

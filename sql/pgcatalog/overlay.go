@@ -18,8 +18,14 @@ type Overlay struct {
 
 	mu   sync.Mutex
 	data map[catalog.TableID]*relation
-	// indexes finds an index's table by the index's id.
-	indexes func() map[uint32]indexRef
+	// indexes finds an index's table by the index's id, indexNames its id by schema and name.
+	indexes    func() map[uint32]indexRef
+	indexNames func() map[indexName]uint32
+}
+
+type indexName struct {
+	schema catalog.SchemaID
+	name   string
 }
 
 type indexRef struct {
@@ -60,6 +66,15 @@ func NewOverlay(snap catalog.Snapshot, env Env) *Overlay {
 		for _, t := range snap.Tables() {
 			for i := range t.Indexes {
 				m[t.Indexes[i].OID] = indexRef{t, &t.Indexes[i]}
+			}
+		}
+		return m
+	})
+	o.indexNames = sync.OnceValue(func() map[indexName]uint32 {
+		m := map[indexName]uint32{}
+		for oid, r := range o.indexes() {
+			if oid != 0 {
+				m[indexName{r.table.Schema, r.index.Name}] = oid
 			}
 		}
 		return m
