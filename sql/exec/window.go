@@ -3,15 +3,13 @@ package exec
 import (
 	"context"
 
-	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
 // window computes window functions: rows are sorted by partition and order, and each partition is
-// held in memory while its functions are computed. The frame is SQL's default: from the partition's first row to
-// the last peer of the current one.
+// held in memory while its functions are computed.
 type window struct {
 	in    *instance
 	n     *plan.Window
@@ -21,6 +19,7 @@ type window struct {
 	npart int
 	acct  account
 
+	frame *frame
 	read  bool
 	rest  *types.Batch // sorted rows not yet in a partition
 	at    int
@@ -38,13 +37,14 @@ type windowCall struct {
 	agg *aggregator
 }
 
-// windowFunc computes a call over a partition. args[i] has a value per row; peers[i] is the first row of row i's peer group
-// and ends[i] the row after its last.
+// windowFunc computes a call over a partition; args[i] has a value per row.
 type windowFunc func(w *windowPart, args []*types.Vec, out *types.Vec) error
 
+// windowPart is a partition of n rows: peers[i] is the first row of row i's peer group and ends[i] the row after its last.
 type windowPart struct {
 	n           int
 	peers, ends []int32
+	frame       *frame
 }
 
 func newWindow(in *instance, n *plan.Window) (operator, error) {
@@ -60,6 +60,9 @@ func newWindow(in *instance, n *plan.Window) (operator, error) {
 	ks = append(ks, n.OrderBy...)
 	ts := fieldTypes(n.Input.Fields())
 	if w.sort, err = newSorter(in, ts, ks); err != nil {
+		return nil, err
+	}
+	if w.frame, err = newFrame(n.Frame); err != nil {
 		return nil, err
 	}
 	outTs := ts
@@ -87,6 +90,9 @@ func (w *window) open(ctx context.Context) error {
 	w.acct.close()
 	w.acct.b = w.in.budget
 	w.read, w.rest, w.part, w.shown = false, nil, nil, 0
+	if err := w.frame.begin(&w.in.er); err != nil {
+		return err
+	}
 	return w.src.open(ctx)
 }
 
@@ -175,7 +181,7 @@ func (w *window) nextPartition(ctx context.Context) (bool, error) {
 
 func (w *window) compute() error {
 	p := w.part
-	wp := &windowPart{n: p.N, peers: make([]int32, p.N), ends: make([]int32, p.N)}
+	wp := &windowPart{n: p.N, peers: make([]int32, p.N), ends: make([]int32, p.N), frame: w.frame}
 	all := w.npart + len(w.n.OrderBy)
 	for i := 1; i < p.N; i++ {
 		wp.peers[i] = wp.peers[i-1]
@@ -190,6 +196,7 @@ func (w *window) compute() error {
 			end = int32(i)
 		}
 	}
+	w.frame.lay(wp)
 	input := &types.Batch{N: p.N, Cols: p.Cols[:w.sort.n]}
 	w.res = w.res[:0]
 	for _, c := range w.calls {
@@ -210,148 +217,4 @@ func (w *window) compute() error {
 		w.res = append(w.res, out)
 	}
 	return w.acct.set(batchSize(p))
-}
-
-// running computes an aggregate up to the end of each row's peer group.
-func (c *windowCall) running(er *expr.Runtime, w *windowPart, input *types.Batch, out *types.Vec) error {
-	c.agg.reset()
-	for lo := 0; lo < w.n; {
-		hi := int(w.ends[lo])
-		sel := make([]int32, 0, hi-lo)
-		for i := lo; i < hi; i++ {
-			sel = append(sel, int32(i))
-		}
-		if err := c.agg.add(er, &types.Batch{N: w.n, Cols: input.Cols, Sel: sel}); err != nil {
-			return err
-		}
-		one := types.NewVec(c.n.T, 1)
-		if err := c.agg.calls[0].acc.Result(er.Ctx, 0, 1, one); err != nil {
-			return err
-		}
-		for range hi - lo {
-			out.AppendFrom(one, 0)
-		}
-		lo = hi
-	}
-	return nil
-}
-
-var windowFuncs = map[string]windowFunc{
-	"row_number": func(w *windowPart, _ []*types.Vec, out *types.Vec) error {
-		for i := range w.n {
-			out.AppendDatum(types.NewInt(int64(i + 1)))
-		}
-		return nil
-	},
-	"rank": func(w *windowPart, _ []*types.Vec, out *types.Vec) error {
-		for i := range w.n {
-			out.AppendDatum(types.NewInt(int64(w.peers[i]) + 1))
-		}
-		return nil
-	},
-	"dense_rank": func(w *windowPart, _ []*types.Vec, out *types.Vec) error {
-		rank := int64(0)
-		for i := range w.n {
-			if int(w.peers[i]) == i {
-				rank++
-			}
-			out.AppendDatum(types.NewInt(rank))
-		}
-		return nil
-	},
-	"percent_rank": func(w *windowPart, _ []*types.Vec, out *types.Vec) error {
-		for i := range w.n {
-			f := 0.0
-			if w.n > 1 {
-				f = float64(w.peers[i]) / float64(w.n-1)
-			}
-			out.AppendDatum(types.NewFloat(f))
-		}
-		return nil
-	},
-	"cume_dist": func(w *windowPart, _ []*types.Vec, out *types.Vec) error {
-		for i := range w.n {
-			out.AppendDatum(types.NewFloat(float64(w.ends[i]) / float64(w.n)))
-		}
-		return nil
-	},
-	"ntile": func(w *windowPart, args []*types.Vec, out *types.Vec) error {
-		if args[0].IsNull(0) {
-			for range w.n {
-				out.AppendNull()
-			}
-			return nil
-		}
-		k := args[0].Ints[0]
-		if k <= 0 {
-			return pgerr.New("22014", "argument of ntile must be greater than zero")
-		}
-		size, extra := int64(w.n)/k, int64(w.n)%k
-		for i := range int64(w.n) {
-			tile := int64(0)
-			if first := extra * (size + 1); i < first {
-				tile = i / (size + 1)
-			} else {
-				tile = extra + (i-first)/size
-			}
-			out.AppendDatum(types.NewInt(tile + 1))
-		}
-		return nil
-	},
-	"lag":  func(w *windowPart, args []*types.Vec, out *types.Vec) error { return shifted(w, args, out, -1) },
-	"lead": func(w *windowPart, args []*types.Vec, out *types.Vec) error { return shifted(w, args, out, 1) },
-	"first_value": func(w *windowPart, args []*types.Vec, out *types.Vec) error {
-		for range w.n {
-			out.AppendFrom(args[0], 0)
-		}
-		return nil
-	},
-	"last_value": func(w *windowPart, args []*types.Vec, out *types.Vec) error {
-		for i := range w.n {
-			out.AppendFrom(args[0], int(w.ends[i])-1)
-		}
-		return nil
-	},
-	"nth_value": func(w *windowPart, args []*types.Vec, out *types.Vec) error {
-		for i := range w.n {
-			if args[1].IsNull(i) {
-				out.AppendNull()
-				continue
-			}
-			k := args[1].Ints[i]
-			if k <= 0 {
-				return pgerr.New("22016", "argument of nth_value must be greater than zero")
-			}
-			if k > int64(w.ends[i]) {
-				out.AppendNull()
-			} else {
-				out.AppendFrom(args[0], int(k-1))
-			}
-		}
-		return nil
-	},
-}
-
-// shifted is lag and lead: value, distance (1), default (NULL).
-func shifted(w *windowPart, args []*types.Vec, out *types.Vec, sign int64) error {
-	for i := range w.n {
-		by := int64(1)
-		if len(args) > 1 {
-			if args[1].IsNull(i) {
-				out.AppendNull()
-				continue
-			}
-			by = args[1].Ints[i]
-		}
-		at := int64(i) + sign*by
-		switch {
-		case at >= 0 && at < int64(w.n):
-			out.AppendFrom(args[0], int(at))
-		case len(args) > 2:
-			out.AppendFrom(args[2], i)
-		default:
-			out.AppendNull()
-		}
-	}
-	return nil
 }

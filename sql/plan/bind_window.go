@@ -82,10 +82,6 @@ func (b *binder) windowDef(q *query, w *ast.Window) *windowDef {
 		d.order = append(d.order, SortKey{Expr: x, Desc: desc, NullsFirst: nf})
 	}
 	q.clause = clWindow
-	if f := w.Frame; f != nil && !(f.Mode == 'v' && f.Start == ast.UnboundedPreceding && f.End == ast.CurrentRow && f.Exclude == 0) {
-		// The executor computes over the default frame; another one must not be ignored.
-		b.unsupported(w.Pos, "this window frame")
-	}
 	if f := w.Frame; f != nil {
 		d.frame = &WindowFrame{Mode: f.Mode, Start: f.Start, End: f.End, Exclude: f.Exclude}
 		if f.Mode == 'g' && len(d.order) == 0 {

@@ -67,7 +67,6 @@ with recursive r(n) as (select 1 union all select n + 1 from r where n < 5) sele
 with recursive t as (select id, name, 0 as lvl from emp where boss is null union all select e.id, e.name, lvl + 1 from emp e join t on e.boss = t.id) select * from t order by lvl, id;
 select name, row_number() over (order by sal desc nulls last, id) rn, rank() over (order by sal desc nulls last) r, dense_rank() over (order by sal desc nulls last) dr from emp order by rn;
 select dept, name, sal, sum(sal) over (partition by dept) total, sum(sal) over (partition by dept order by id) running, lag(sal) over (order by id), lead(name, 2, 'none') over (order by id), first_value(name) over (partition by dept order by id), count(*) over () from emp order by id;
--- known: window frames are not supported yet
 select id, avg(sal) over (order by id rows between 1 preceding and 1 following), ntile(3) over (order by id), percent_rank() over (order by sal), cume_dist() over (order by sal), nth_value(name, 2) over (order by id) from emp order by id;
 select generate_series(1, 5) as g, generate_series(10, 8, -1);
 select * from generate_series(1, 3) with ordinality as t(v, n);
