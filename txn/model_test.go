@@ -411,6 +411,9 @@ func (m *modelRules) explore(limit int) (states int, trace []string, broken stri
 }
 
 func TestModelCommitAndRecovery(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped under -short: the whole search takes ten seconds, and minutes under the race detector, for which one goroutine has nothing")
+	}
 	for _, m := range []modelRules{
 		{n: 2, recoverers: 2}, {n: 3, recoverers: 1},
 		{n: 2, recoverers: 2, unstaged: true}, {n: 3, recoverers: 1, unstaged: true},

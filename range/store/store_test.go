@@ -271,7 +271,11 @@ func TestTransferAndDrain(t *testing.T) {
 	c.checkReplicas(ctx) // a replica with a change of the configuration still to apply does not stand
 	for _, to := range []kv.StoreID{2, 3, 1, 2} {
 		s, _ := c.waitLeader(kv.FirstUserRange)
-		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: to}}})
+		var err error
+		require.Eventually(t, func() bool { // a leader that is new has yet to hear from the target how far it is
+			_, err = s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: to}}})
+			return !kv.HasCode(err, kv.CodeUnavailable)
+		}, 10*time.Second, 10*time.Millisecond)
 		require.NoError(t, err)
 		require.NoError(t, c.put(ctx, 1, "x"))
 		s, _ = c.waitLeader(kv.FirstUserRange)
@@ -411,7 +415,8 @@ func TestDiskFailure(t *testing.T) {
 				acked.Store(int64(i))
 			}
 		}(s)
-		time.Sleep(200 * time.Millisecond)
+		require.Eventually(t, func() bool { return acked.Load() > 0 }, 10*time.Second, time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		broken.Store(true)
 		select {
 		case err := <-fatal:
