@@ -119,7 +119,7 @@ type Deadliner interface {
 type Buffered interface {
 	// Wrote reports whether a write of the key is in the buffer.
 	Wrote(key keys.Key) bool
-	// WriteBytes is the size of the keys and values in the buffer.
+	// WriteBytes is about how large a commit of what is in the buffer is.
 	WriteBytes() int64
 }
 

@@ -83,6 +83,9 @@ type participant struct {
 	bytes  int
 }
 
+// writeOverhead is what a write takes in a proposal besides its key and value: the timestamp, and lengths.
+const writeOverhead = 24
+
 // plan of a commit.
 type plan struct {
 	parts  []participant
@@ -101,8 +104,8 @@ func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) 
 	t.mu.Unlock()
 
 	p := &plan{}
-	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + 24 } // with the timestamp and lengths, as it is proposed
-	if len(writes) == 1 && onlyKey(reads, writes[0].Key) {                  // one row: nothing to sort
+	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + writeOverhead }
+	if len(writes) == 1 && onlyKey(reads, writes[0].Key) { // one row: nothing to sort
 		p.bytes = size(&writes[0])
 		p.parts = []participant{{writes: writes, reads: reads, bytes: p.bytes}}
 		return p, nil
@@ -293,7 +296,10 @@ func (t *txn) SetDeadline(ts hlc.Timestamp) {
 func (t *txn) WriteBytes() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.buf.size
+	if t.buf.empty() {
+		return 0
+	}
+	return t.buf.size + int64(t.buf.tree.Len())*writeOverhead
 }
 
 // Wrote implements Buffered.

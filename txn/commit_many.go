@@ -127,7 +127,11 @@ func (mc *manyCommit) prepareAll(ctx context.Context) {
 	run := func(i int) { mc.prepare(ctx, pieces[i].writes, pieces[i].reads, 0) }
 	// Unlike inParallel, no failure stops the others: each needs its answer.
 	var wg sync.WaitGroup
-	slots := make(chan struct{}, mc.c.cfg.Parallel)
+	limit := mc.c.cfg.Parallel
+	if len(pieces) > len(mc.plan.parts) {
+		limit = min(limit, largeParallel)
+	}
+	slots := make(chan struct{}, limit)
 	for i := 1; i < len(pieces); i++ {
 		slots <- struct{}{}
 		wg.Add(1)

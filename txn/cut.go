@@ -22,6 +22,10 @@ func isKV(err error) bool {
 
 // inParallel runs f(0..n-1), at most Config.Parallel at a time. The first error cancels the rest and is returned.
 func (c *Coordinator) inParallel(ctx context.Context, n int, f func(ctx context.Context, i int) error) error {
+	return inParallel(ctx, n, c.cfg.Parallel, f)
+}
+
+func inParallel(ctx context.Context, n, limit int, f func(ctx context.Context, i int) error) error {
 	switch n {
 	case 0:
 		return nil
@@ -36,7 +40,7 @@ func (c *Coordinator) inParallel(ctx context.Context, n int, f func(ctx context.
 		first error
 		next  int
 	)
-	for range min(n, c.cfg.Parallel) {
+	for range min(n, limit) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
@@ -101,7 +105,11 @@ type rangeKeys struct {
 }
 
 // maxKeysPerBatch bounds the keys of a resolving batch.
-const maxKeysPerBatch = 2000
+const maxKeysPerBatch = 4096
+
+// largeParallel is how many large batches are under way at a time: a range takes only so many bytes in flight, and refuses the
+// others until they give up.
+const largeParallel = 4
 
 // eachRange sends, for the keys of each range, the batch that mk makes, until it has been answered; keys are cut
 // again when a range has split. Whatever mk makes must be idempotent. Other errors than those of
@@ -126,16 +134,31 @@ func (c *Coordinator) eachRangeN(ctx context.Context, ks []keys.Key, mk func([]k
 			rest = rest[n:]
 		}
 	}
-	return c.inParallel(ctx, len(chunks), func(ctx context.Context, i int) error {
-		a := c.insist(ctx, func() *kv.BatchRequest { return mk(chunks[i]) }, true)
-		if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {
-			return c.eachRangeN(ctx, chunks[i], mk, got, depth+1)
-		}
-		if a.err == nil && got != nil {
-			got(chunks[i], a.resp)
-		}
-		return a.err
+	limit := c.cfg.Parallel
+	if len(chunks) > len(cut) {
+		limit = min(limit, largeParallel)
+	}
+	return inParallel(ctx, len(chunks), limit, func(ctx context.Context, i int) error {
+		return c.oneChunk(ctx, chunks[i], mk, got, depth)
 	})
+}
+
+func (c *Coordinator) oneChunk(ctx context.Context, ks []keys.Key, mk func([]keys.Key) *kv.BatchRequest, got func([]keys.Key, *kv.BatchResponse), depth int) error {
+	a := c.insist(ctx, func() *kv.BatchRequest { return mk(ks) }, true)
+	if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {
+		return c.eachRangeN(ctx, ks, mk, got, depth+1)
+	}
+	if n := len(ks) / 2; n > 0 && kv.HasCode(a.err, kv.CodeTooLarge) {
+		// The keys are few, but what is written at them is not.
+		if err := c.oneChunk(ctx, ks[:n], mk, got, depth); err != nil {
+			return err
+		}
+		return c.oneChunk(ctx, ks[n:], mk, got, depth)
+	}
+	if a.err == nil && got != nil {
+		got(ks, a.resp)
+	}
+	return a.err
 }
 
 // answer of insist.

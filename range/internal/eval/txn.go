@@ -1,6 +1,9 @@
 package eval
 
 import (
+	"slices"
+	"sort"
+
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -211,7 +214,18 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 	if err := e.claim(len(ks), func(i int) keys.Key { return ks[i] }); err != nil {
 		return err
 	}
-	for _, k := range ks {
+	absent := 0 // the first so many have no version
+	if commit && len(ks) >= manyWrites && slices.IsSortedFunc(ks, keys.Key.Compare) {
+		absent = len(ks)
+		key, _, some, err := e.r.Changed(keys.Span{Start: ks[0], End: ks[len(ks)-1].Next()}, hlc.Timestamp{}, hlc.Max)
+		if err != nil {
+			return err
+		}
+		if some {
+			absent = sort.Search(len(ks), func(i int) bool { return !ks[i].Less(key) })
+		}
+	}
+	for i, k := range ks {
 		l, err := e.r.Lock(k)
 		if err != nil {
 			return err
@@ -222,9 +236,12 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 		writes := commit
 		var prev mvcc.Newest
 		if commit {
-			v, ok, err := e.r.Newest(k)
-			if err != nil {
-				return err
+			var v mvcc.Version
+			var ok bool
+			if i >= absent {
+				if v, ok, err = e.r.Newest(k); err != nil {
+					return err
+				}
 			}
 			prev = mvcc.Describe(v, ok)
 			if commitTS.Less(l.TS) {
