@@ -22,7 +22,7 @@ check:
 	$(GO) run $(STATICCHECK) ./...
 
 race:
-	$(GO) test -race $(RACE)
+	$(GO) test -race -short $(RACE)
 
 bench:
 	$(GO) run ./tests/bench $(BENCHFLAGS)
