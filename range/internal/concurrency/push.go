@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/range/internal/eval"
@@ -23,7 +24,6 @@ type pusher struct {
 	running  bool
 	done     chan error
 	cancel   context.CancelFunc
-	silent   map[kv.NodeID]time.Time // gateways that did not answer, since when
 }
 
 func newPusher(t *Table, w *waiter) *pusher {
@@ -153,13 +153,13 @@ func (p *pusher) look(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if !p.silentFor(b.txn.Gateway, asked) {
+			if !t.silent.tooLong(b.txn.Gateway, asked, t.cfg.DeadAfter) {
 				states[i].Alive = true // not known to be dead yet
 				continue
 			}
 			st = HolderState{}
 		} else {
-			delete(p.silent, b.txn.Gateway)
+			t.silent.answered(b.txn.Gateway)
 		}
 		states[i] = st
 		if err := t.settle(ctx, key, b, st); err != nil {
@@ -181,17 +181,39 @@ func (t *Table) query(ctx context.Context, m *kv.TxnMeta) (HolderState, error) {
 	return t.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID)
 }
 
-// silentFor reports whether the gateway, which was asked in vain, has been out of reach for DeadAfter.
-func (p *pusher) silentFor(n kv.NodeID, asked time.Time) bool {
-	since, ok := p.silent[n]
-	if !ok {
-		if p.silent == nil {
-			p.silent = map[kv.NodeID]time.Time{}
-		}
-		p.silent[n] = asked
-		return false
+// silences remembers which gateways do not answer. The waiters of a range share it: what a dead gateway's requests had queued
+// for is granted to them one after the other, and none of it may cost another DeadAfter.
+type silences struct {
+	mu    sync.Mutex
+	since map[kv.NodeID]silence
+}
+
+type silence struct{ first, last time.Time }
+
+// silenceGap is how far apart two unanswered questions may be and still show one silence.
+const silenceGap = time.Second
+
+// tooLong notes that the gateway, asked at the time given, did not answer, and reports whether it has been out of reach for limit.
+func (s *silences) tooLong(n kv.NodeID, asked time.Time, limit time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	x, ok := s.since[n]
+	if !ok || asked.Sub(x.last) > silenceGap {
+		x.first = asked
 	}
-	return time.Since(since) >= p.t.cfg.DeadAfter
+	x.last = now
+	if s.since == nil {
+		s.since = map[kv.NodeID]silence{}
+	}
+	s.since[n] = x
+	return now.Sub(x.first) >= limit
+}
+
+func (s *silences) answered(n kv.NodeID) {
+	s.mu.Lock()
+	delete(s.since, n)
+	s.mu.Unlock()
 }
 
 // settle removes the holder's lock on the key if nobody else will.

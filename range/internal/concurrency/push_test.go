@@ -104,7 +104,7 @@ func TestDeadlockAcrossRanges(t *testing.T) {
 
 func TestDeadGatewayLosesItsLocks(t *testing.T) {
 	gw := newGateways()
-	tb := New(Config{Holders: gw, PushDelay: 2 * time.Millisecond, PushInterval: 5 * time.Millisecond, DeadAfter: 30 * time.Millisecond})
+	tb := New(Config{Holders: gw, PushDelay: 2 * time.Millisecond, PushInterval: 5 * time.Millisecond, DeadAfter: 200 * time.Millisecond})
 	gw.begin(meta(2), 1)
 	lock(t, tb, meta(1), kv.LockUpdate, "known-dead") // the gateway answers and does not know it
 	req, ls := lockReq(meta(2), kv.LockUpdate, "known-dead")
@@ -115,7 +115,15 @@ func TestDeadGatewayLosesItsLocks(t *testing.T) {
 	start := time.Now()
 	req, ls = lockReq(meta(2), kv.LockUpdate, "silent")
 	require.NoError(t, evaluate(context.Background(), tb, req, ls))
-	require.GreaterOrEqual(t, time.Since(start), 30*time.Millisecond, "silence for a moment is not death")
+	require.GreaterOrEqual(t, time.Since(start), 200*time.Millisecond, "silence for a moment is not death")
+
+	late := *meta(3) // a request that the dead gateway had sent before
+	late.ID[0] = 1
+	lock(t, tb, &late, kv.LockUpdate, "silent too")
+	start = time.Now()
+	req, ls = lockReq(meta(2), kv.LockUpdate, "silent too")
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+	require.Less(t, time.Since(start), 150*time.Millisecond, "the silence is known")
 
 	lock(t, tb, meta(4), kv.LockUpdate, "idle")
 	require.Equal(t, 1, tb.CheckHolders(context.Background()))

@@ -13,6 +13,7 @@ import (
 type Table struct {
 	cfg     Config
 	latches *latches
+	silent  silences
 
 	mu     sync.Mutex
 	closed error // set by Clear until Open
