@@ -53,6 +53,7 @@ type Store struct {
 	wg      sync.WaitGroup
 	started atomic.Bool
 	closed  atomic.Pointer[kv.Error]
+	sends   atomic.Int64 // requests in Send; Close waits for them before it closes the engine
 	fatal   atomic.Pointer[kv.Error]
 	failed  chan struct{} // closed when fatal is set
 
@@ -350,6 +351,9 @@ func (s *Store) Close() error {
 			})
 			s.sched.Close()
 			s.wg.Wait()
+			for s.sends.Load() > 0 { // a read that has begun is still in the engine
+				time.Sleep(100 * time.Microsecond)
+			}
 		}()
 		failed := false
 		select {

@@ -14,7 +14,9 @@ import (
 
 // Send executes a batch on the replica of its range here. Errors are *kv.Error.
 func (s *Store) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	s.sends.Add(1) // before closed is looked at: Close looks the other way round
 	resp, err := s.send(ctx, req)
+	s.sends.Add(-1)
 	if err == nil {
 		return resp, nil
 	}
