@@ -17,7 +17,7 @@
 //	type                                  ordered bytes
 //	bool, integers, date, time, oid, ...  keys.AppendVarint
 //	float4, float8                        keys.AppendFloat64
-//	text, varchar, name, bytea, json      keys.AppendBytes
+//	text, varchar, name, bytea            keys.AppendBytes
 //	char(n)                               keys.AppendBytes without the trailing blanks
 //	uuid                                  16 bytes
 //	numeric                               class, exponent, digits in base 100 (numeric.go)

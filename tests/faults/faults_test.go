@@ -114,6 +114,18 @@ func running(l *Load, n int) (stop func()) {
 	return func() { cancel(); <-done }
 }
 
+// underLoad starts three nodes with the data on all of them, and the load. The load ends before the nodes do.
+func underLoad(t *testing.T) (c *cluster.Cluster, l *Load, stop func()) {
+	t.Helper()
+	c = cluster.Start(t, 3)
+	load(t, c.DSN(0), *scale)
+	c.WaitReplicated()
+	l = NewLoad(dsns(c), *scale)
+	stop = running(l, *clients)
+	t.Cleanup(stop)
+	return c, l, stop
+}
+
 func dsns(c *cluster.Cluster) []string {
 	var all []string
 	for i := range c.Size() {
@@ -127,12 +139,7 @@ func TestKillEachNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: it takes half a minute")
 	}
-	c := cluster.Start(t, 3)
-	load(t, c.DSN(0), *scale)
-	c.WaitReplicated()
-	l := NewLoad(dsns(c), *scale)
-	stop := running(l, *clients)
-	defer stop()
+	c, l, stop := underLoad(t)
 	time.Sleep(2 * time.Second)
 
 	for round := range *rounds {
@@ -162,12 +169,7 @@ func TestKillAll(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: it takes half a minute")
 	}
-	c := cluster.Start(t, 3)
-	load(t, c.DSN(0), *scale)
-	c.WaitReplicated()
-	l := NewLoad(dsns(c), *scale)
-	stop := running(l, *clients)
-	defer stop()
+	c, l, stop := underLoad(t)
 	for range *rounds {
 		time.Sleep(3 * time.Second)
 		c.KillAll()
@@ -190,12 +192,7 @@ func TestPausedNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: it takes half a minute")
 	}
-	c := cluster.Start(t, 3)
-	load(t, c.DSN(0), *scale)
-	c.WaitReplicated()
-	l := NewLoad(dsns(c), *scale)
-	stop := running(l, *clients)
-	defer stop()
+	c, l, stop := underLoad(t)
 	for range *rounds {
 		time.Sleep(2 * time.Second)
 		victim, err := c.NodeWithMostLeaders()

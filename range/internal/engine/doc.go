@@ -31,7 +31,7 @@
 //
 // # Invariants
 //
-//  1. Open changes nothing in a directory that it refuses.
+//  1. Open changes nothing in a directory that it refuses, but may leave an empty LOCK file there.
 //  2. What was committed with Sync before a crash is there afterwards; what was not is whole or absent.
 //  3. No write is acknowledged after the WAL has failed: the failing goroutine never returns
 //     from Pebble, and Config.OnFatal is told.
