@@ -18,7 +18,7 @@ import (
 
 func startCommand() *cobra.Command {
 	var cfg node.Config
-	var join, cache, locality string
+	var join, cache, locality, clockFile string
 	cmd := &cobra.Command{
 		Use:   "start --store DIR",
 		Short: "Run a node",
@@ -37,7 +37,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
-			return runStart(cfg)
+			return runStart(cfg, clockFile)
 		},
 	}
 	f := cmd.Flags()
@@ -50,10 +50,22 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.DurationVar(&cfg.MaxOffset, "max-offset", node.DefaultMaxOffset, "assumed bound on the difference between the nodes' clocks; the same on all nodes")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
+	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")
+	if err := f.MarkHidden(testClockFlag); err != nil {
+		panic(err) // the flag is not there
+	}
 	return cmd
 }
 
-func runStart(cfg node.Config) error {
+func runStart(cfg node.Config, clockFile string) error {
+	if clockFile != "" {
+		clock, err := newTestClock(clockFile, logger(slog.LevelInfo))
+		if err != nil {
+			return err
+		}
+		defer clock.stop()
+		cfg.Physical = clock.physical
+	}
 	if err := os.MkdirAll(cfg.StoreDir, 0o755); cfg.StoreDir != "" && err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
