@@ -30,7 +30,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(startCommand(), demoCommand(), versionCommand())
+	root.AddCommand(startCommand(), demoCommand(), certCommand(), versionCommand())
 	return root
 }
 
