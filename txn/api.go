@@ -31,6 +31,8 @@ type Options struct {
 	ReadAsOf hlc.Timestamp
 	// LockTimeout bounds each wait for a lock; 0 means for ever.
 	LockTimeout time.Duration
+	// Session is the process id of the SQL session, which the transaction's id then names; 0 for none.
+	Session int32
 }
 
 // ScanOptions of Txn.Scan.

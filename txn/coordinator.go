@@ -41,6 +41,7 @@ type Coordinator struct {
 	recMu      sync.Mutex
 	recovering map[kv.TxnID]*recovery
 	outcomes   outcomes
+	contention contentions
 
 	ctx    context.Context // of the background; ends at the end of Close
 	cancel context.CancelFunc
@@ -130,7 +131,7 @@ func (c *Coordinator) Begin(_ context.Context, opts Options) Txn {
 	now := c.cfg.Clock.Now()
 	t := &txn{c: c, opts: opts, since: now.WallTime}
 	t.meta = kv.TxnMeta{
-		ID:          kv.MakeTxnID(now, rand.Uint64()),
+		ID:          kv.MakeSessionTxnID(now, opts.Session, rand.Uint64()),
 		Gateway:     c.cfg.Node,
 		Incarnation: c.cfg.Incarnation,
 		Isolation:   opts.Isolation,

@@ -194,14 +194,27 @@ func TestRegistryAnswers(t *testing.T) {
 	get(t, x, "a") // an answer has come: it does not wait any more
 	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
 	require.Empty(t, st.WaitingFor)
+	over := c.Contention()
+	require.Len(t, over, 1)
+	require.Equal(t, x.ID(), over[0].Waiter)
+	require.Equal(t, k("b"), over[0].Key)
+	require.Equal(t, []kv.TxnMeta{other}, over[0].Holders)
 	for range 2 * maxWaits {
 		_, err = c.ReportWait(bg, &me, keys.Key{byte(len(st.WaitingFor)), byte(s.rng.IntN(250)), byte(s.rng.IntN(250))}, []kv.TxnMeta{other})
 		require.NoError(t, err)
 	}
-	require.LessOrEqual(t, c.Active()[0].Waits, maxWaits)
+	require.LessOrEqual(t, len(c.Active()[0].Waits), maxWaits)
 	time.Sleep(waitReportTTL + 10*time.Millisecond)
 	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
 	require.Empty(t, st.WaitingFor, "reports run out")
+	for range 2 * maxContention / maxWaits {
+		get(t, x, "a")
+		for range maxWaits {
+			_, err = c.ReportWait(bg, &me, keys.Key{9, byte(s.rng.IntN(250)), byte(s.rng.IntN(250))}, []kv.TxnMeta{other})
+			require.NoError(t, err)
+		}
+	}
+	require.Len(t, c.Contention(), maxContention, "the memory of waits is bounded")
 	x.Rollback(bg)
 	settled(t, c, s)
 }

@@ -32,6 +32,7 @@ type entry struct {
 type wait struct {
 	key     string
 	holders []kv.TxnMeta
+	since   time.Time // of the first report
 	expires time.Time
 }
 
@@ -85,11 +86,13 @@ func (c *Coordinator) setStatus(id kv.TxnID, s kv.TxnStatus, at hlc.Timestamp) {
 
 // answered forgets the waits of a transaction: a request of its own has come back.
 func (c *Coordinator) answered(id kv.TxnID) {
+	var over []wait
 	c.reg.with(id, func(_ map[kv.TxnID]*entry, e *entry) {
 		if e != nil && len(e.waits) > 0 {
-			e.waits = nil
+			over, e.waits = e.waits, nil
 		}
 	})
+	c.contended(id, over, time.Now())
 }
 
 func (e *entry) state(now time.Time) kv.HolderState {
@@ -97,6 +100,9 @@ func (e *entry) state(now time.Time) kv.HolderState {
 	for _, w := range e.waits {
 		if now.Before(w.expires) {
 			st.WaitingFor = append(st.WaitingFor, w.holders...)
+			for range w.holders {
+				st.WaitingAt = append(st.WaitingAt, keys.Key(w.key))
+			}
 		}
 	}
 	return st
@@ -120,6 +126,7 @@ func (c *Coordinator) QueryHolder(_ context.Context, gateway kv.NodeID, incarnat
 // ReportWait takes a waiter's report of whom it waits for and answers with the waiter's own state.
 func (c *Coordinator) ReportWait(_ context.Context, waiter *kv.TxnMeta, key keys.Key, holders []kv.TxnMeta) (kv.HolderState, error) {
 	var st kv.HolderState
+	var over []wait
 	if waiter.Gateway != c.cfg.Node || waiter.Incarnation != c.cfg.Incarnation {
 		return st, nil
 	}
@@ -128,41 +135,29 @@ func (c *Coordinator) ReportWait(_ context.Context, waiter *kv.TxnMeta, key keys
 			return
 		}
 		now := time.Now()
+		since := now
 		kept := e.waits[:0]
 		for _, w := range e.waits {
-			if now.Before(w.expires) && w.key != string(key) {
+			switch {
+			case w.key == string(key):
+				since = w.since
+				if len(holders) == 0 {
+					over = append(over, w)
+				}
+			case now.Before(w.expires):
 				kept = append(kept, w)
+			default:
+				over = append(over, w)
 			}
 		}
 		e.waits = kept
 		if len(holders) > 0 && len(e.waits) < maxWaits {
-			e.waits = append(e.waits, wait{string(key), append([]kv.TxnMeta(nil), holders[:min(len(holders), maxWaitHolders)]...), now.Add(waitReportTTL)})
+			e.waits = append(e.waits, wait{string(key), append([]kv.TxnMeta(nil), holders[:min(len(holders), maxWaitHolders)]...), since, now.Add(waitReportTTL)})
 		}
 		st = e.state(now)
 	})
+	c.contended(waiter.ID, over, time.Now())
 	return st, nil
-}
-
-// ActiveTxn describes a transaction that holds locks or commits, for views.
-type ActiveTxn struct {
-	Meta   kv.TxnMeta
-	Since  int64
-	Status kv.TxnStatus
-	Waits  int
-}
-
-// Active lists the registered transactions.
-func (c *Coordinator) Active() []ActiveTxn {
-	var out []ActiveTxn
-	for i := range c.reg.shards {
-		s := &c.reg.shards[i]
-		s.mu.Lock()
-		for _, e := range s.txns {
-			out = append(out, ActiveTxn{e.meta, e.since, e.status, len(e.waits)})
-		}
-		s.mu.Unlock()
-	}
-	return out
 }
 
 // outcomes remembers what became of commits whose clients left before it was known.

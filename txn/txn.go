@@ -366,7 +366,7 @@ func (t *txn) Restart(_ context.Context, cause error) error {
 		// Age stays: of a deadlock, the transaction that keeps being
 		// restarted is more and more seldom the youngest.
 		t.dropLocks(nil)
-		t.meta.ID = kv.MakeTxnID(now, randomID())
+		t.meta.ID = kv.MakeSessionTxnID(now, t.opts.Session, randomID())
 		t.registered, t.traced = false, false
 	}
 	t.reads.forget()

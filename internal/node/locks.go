@@ -61,7 +61,7 @@ func (n *Node) Locks() LocksView {
 	for _, t := range n.txns.Active() {
 		v.Transactions = append(v.Transactions, TxnView{
 			ID: hex.EncodeToString(t.Meta.ID[:]), Anchor: keys.Pretty(t.Meta.Anchor), Age: age(t.Since),
-			Status: statusNames[int(t.Status)%len(statusNames)], Waits: t.Waits,
+			Status: statusNames[int(t.Status)%len(statusNames)], Waits: len(t.Waits),
 		})
 	}
 	return v

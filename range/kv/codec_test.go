@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
 )
 
 var allRequests = []Request{
@@ -348,4 +349,22 @@ func BenchmarkCodecPointRead(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+func TestDeadlockRoundTrip(t *testing.T) {
+	at := hlc.Timestamp{WallTime: 5}
+	cycle := []Deadlock{
+		{Waiter: MakeSessionTxnID(at, 7, 1), Holder: MakeSessionTxnID(at, 1<<31-1, 1<<63+2), Key: keys.Key("k")},
+		{Waiter: MakeSessionTxnID(at, 0, 3), Holder: MakeTxnID(at, 4)},
+	}
+	require.EqualValues(t, 7, cycle[0].Waiter.Session())
+	require.EqualValues(t, 1<<31-1, cycle[0].Holder.Session())
+	require.Zero(t, cycle[1].Waiter.Session(), "an id without a session names none")
+	b := AppendDeadlock(nil, cycle)
+	got, ok := DecodeDeadlock(b)
+	require.True(t, ok)
+	require.Equal(t, cycle[0], got[0])
+	require.Equal(t, cycle[1].Holder, got[1].Holder)
+	_, ok = DecodeDeadlock([]byte("something else"))
+	require.False(t, ok)
 }

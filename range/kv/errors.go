@@ -43,7 +43,7 @@ const (
 	CodeLockLost                      // RetryTxn: an unreplicated lock was lost with its leader and the key has changed
 	CodeConditionFailed               // Deterministic; Key, Value: MustNotExist met a live row
 	CodeLockNotAvailable              // Deterministic; Key: NOWAIT or lock timeout (Message tells which)
-	CodeDeadlock                      // Deterministic: 40P01; Message: who waits for whom
+	CodeDeadlock                      // Deterministic: 40P01; Message: who waits for whom, Detail: the same (DecodeDeadlock)
 	CodeReadBelowGC                   // Deterministic; TS: the threshold
 	CodeNotClosed                     // RetryRouting: follower read above the closed timestamp
 	CodeDescriptorChanged             // Deterministic: guard by generation failed

@@ -10,7 +10,8 @@ import (
 
 // TxnID identifies a transaction for ever. Its first 8 bytes are the wall
 // time at which it began (big endian, ns), so ids sort by age and a range can
-// forget old ones by time; the other 8 are random.
+// forget old ones by time; the other 8 are random, or 4 of them name the SQL session
+// that runs it (with the highest bit clear), so that whoever meets a lock can say whose it is.
 type TxnID [16]byte
 
 // MakeTxnID builds an id from the start time and 64 random bits.
@@ -19,6 +20,20 @@ func MakeTxnID(start hlc.Timestamp, random uint64) TxnID {
 	binary.BigEndian.PutUint64(id[:8], uint64(start.WallTime))
 	binary.BigEndian.PutUint64(id[8:], random)
 	return id
+}
+
+// MakeSessionTxnID builds an id that names a session: a process id, which is positive and unique in the cluster. With
+// session 0 it is MakeTxnID.
+func MakeSessionTxnID(start hlc.Timestamp, session int32, random uint64) TxnID {
+	if session <= 0 {
+		return MakeTxnID(start, random|1<<63)
+	}
+	return MakeTxnID(start, uint64(session)<<32|random&0xffffffff)
+}
+
+// Session returns the process id of the session that runs the transaction, 0 if the id names none.
+func (id TxnID) Session() int32 {
+	return max(int32(binary.BigEndian.Uint32(id[8:12])), 0)
 }
 
 // IsZero reports whether there is no transaction.
@@ -140,8 +155,9 @@ type HolderState struct {
 	CommitTS hlc.Timestamp
 	// Since is when the transaction began, its earlier attempts included (wall ns): of a cycle the youngest aborts.
 	Since int64
-	// WaitingFor are the transactions that it waits for just now, in any range.
+	// WaitingFor are the transactions that it waits for just now, in any range, and WaitingAt the keys at which it does.
 	WaitingFor []TxnMeta
+	WaitingAt  []keys.Key
 }
 
 // NodeClock is a reading of a node's clock.

@@ -230,7 +230,7 @@ func (t *Table) settle(ctx context.Context, key keys.Key, b blocker, st HolderSt
 	if !b.replicated {
 		if !st.Alive {
 			t.cfg.Metrics.DeadHolders.Add(1)
-			t.ReleaseTxn(b.txn.ID, nil)
+			return t.ReleaseTxn(b.txn.ID, nil) // the waiter learns of a table that was closed meanwhile
 		}
 		return nil
 	}
@@ -258,14 +258,15 @@ const maxWalk = 256
 type node struct {
 	meta  kv.TxnMeta
 	since int64
-	from  int // index of who waits for it; -1 for the waiter itself
+	from  int         // index of who waits for it; -1 for the waiter itself
+	waits HolderState // what it waits for, as its gateway said
 }
 
 // detect follows "waits for" from the waiter's blockers. If that comes back to the waiter, and the waiter is
 // the youngest of the cycle, it is the victim.
 func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, states []HolderState) error {
 	me := *p.w.txn
-	nodes := []node{{meta: me, since: self.Since, from: -1}}
+	nodes := []node{{meta: me, since: self.Since, from: -1, waits: self}}
 	seen := map[kv.TxnID]bool{me.ID: true}
 	type edge struct {
 		to   kv.TxnMeta
@@ -277,7 +278,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 			continue
 		}
 		seen[b.txn.ID] = true
-		nodes = append(nodes, node{meta: *b.txn, since: states[i].Since, from: 0})
+		nodes = append(nodes, node{meta: *b.txn, since: states[i].Since, from: 0, waits: states[i]})
 		for _, m := range states[i].WaitingFor {
 			edges = append(edges, edge{m, len(nodes) - 1})
 		}
@@ -300,7 +301,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 		if err != nil || !st.Alive {
 			continue // unknown now; the next round asks again
 		}
-		nodes = append(nodes, node{meta: e.to, since: st.Since, from: e.from})
+		nodes = append(nodes, node{meta: e.to, since: st.Since, from: e.from, waits: st})
 		for _, m := range st.WaitingFor {
 			edges = append(edges, edge{m, len(nodes) - 1})
 		}
@@ -353,6 +354,7 @@ func youngest(cycle []node) int {
 func deadlockError(cycle []node) error {
 	var sb strings.Builder
 	sb.WriteString("deadlock detected: ")
+	edges := make([]kv.Deadlock, len(cycle))
 	for i := range cycle {
 		next := &cycle[(i+1)%len(cycle)].meta
 		if i > 0 {
@@ -360,8 +362,19 @@ func deadlockError(cycle []node) error {
 		}
 		fmt.Fprintf(&sb, "transaction %s (node %d) waits for transaction %s (node %d)",
 			cycle[i].meta.ID, cycle[i].meta.Gateway, next.ID, next.Gateway)
+		edges[i] = kv.Deadlock{Waiter: cycle[i].meta.ID, Holder: next.ID, Key: cycle[i].waitsAt(next.ID)}
 	}
-	return &kv.Error{Code: kv.CodeDeadlock, Message: sb.String()}
+	return &kv.Error{Code: kv.CodeDeadlock, Message: sb.String(), Detail: kv.AppendDeadlock(nil, edges)}
+}
+
+// waitsAt returns the key at which the node waits for another transaction, empty if its gateway did not say.
+func (n *node) waitsAt(holder kv.TxnID) keys.Key {
+	for i, m := range n.waits.WaitingFor {
+		if m.ID == holder && i < len(n.waits.WaitingAt) {
+			return n.waits.WaitingAt[i]
+		}
+	}
+	return nil
 }
 
 // CheckHolders asks after the holders of all locks in the table, whether anybody waits or not, and removes
