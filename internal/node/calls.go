@@ -128,8 +128,13 @@ func (n *Node) serveReportWait(ctx context.Context, _ kv.NodeID, r *waitReport) 
 // holders answers the lock tables of this node's ranges: from the coordinator here, or from another node's.
 type holders struct{ n *Node }
 
-// holderTimeout bounds one question; whoever waits asks again.
-const holderTimeout = time.Second
+const (
+	// holderTimeout bounds one question; whoever waits asks again.
+	holderTimeout = time.Second
+	// gatewayDeadAfter is how long a gateway must have been silent for its transactions to count as gone when it does
+	// not answer. If it is only cut off, they find their locks lost when they commit, and recovery decides about what they had prepared.
+	gatewayDeadAfter = time.Second
+)
 
 func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
 	if gateway == h.n.id.NodeID {
@@ -142,6 +147,10 @@ func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation
 	defer cancel()
 	st, err := ask[holderQuery, kv.HolderState](ctx, h.n, gateway, "query-holder", &holderQuery{gateway, incarnation, id})
 	if err != nil {
+		// Whoever comes late to a dead gateway's lock need not wait as long as those who came first.
+		if d, ok := h.n.transport.Silence(gateway); ok && d > gatewayDeadAfter {
+			return kv.HolderState{}, nil
+		}
 		return kv.HolderState{}, err
 	}
 	return *st, nil

@@ -139,7 +139,6 @@ func (s *Sender) Relayed(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRe
 
 func (s *Sender) sendTo(ctx context.Context, node kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	req = req.ForNode(node)
-	req = req.ForNode(node)
 	req.Now = s.cfg.Clock.Now()
 	if node == s.cfg.Node {
 		s.cfg.Metrics.local.Inc()

@@ -189,6 +189,18 @@ func (t *Transport) Alive(id kv.NodeID) bool {
 	return p != nil && p.alive()
 }
 
+// Silence returns how long ago the peer last answered a ping; false if it is not known at all, or is this node.
+func (t *Transport) Silence(id kv.NodeID) (time.Duration, bool) {
+	if self := t.id.Load(); self != nil && self.NodeID == id {
+		return 0, false
+	}
+	p := t.peer(id)
+	if p == nil {
+		return 0, false
+	}
+	return p.silence(), true
+}
+
 // PeerStatus is what this node knows of its connection to another.
 type PeerStatus struct {
 	NodeID    kv.NodeID

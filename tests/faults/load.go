@@ -35,8 +35,30 @@ type Load struct {
 
 // stall is a stretch in which one client, always trying, committed nothing.
 type stall struct {
-	from time.Time
+	from  time.Time
+	took  time.Duration
+	steps []step
+}
+
+// step is one thing that a client waited for.
+type step struct {
+	what string // the step and the node
 	took time.Duration
+	err  error
+}
+
+// slowStep is how long a step takes before a stall names it.
+const slowStep = 100 * time.Millisecond
+
+func (s stall) String() string {
+	out := fmt.Sprintf("%s from %s", s.took.Round(10*time.Millisecond), s.from.UTC().Format("15:04:05.000"))
+	for _, p := range s.steps {
+		out += fmt.Sprintf("; %s %s", p.what, p.took.Round(10*time.Millisecond))
+		if p.err != nil {
+			out += " (" + kind(p.err) + ")"
+		}
+	}
+	return out
 }
 
 // NewLoad makes a load over the nodes' connection strings, at the pgbench scale.
@@ -61,10 +83,23 @@ func (l *Load) client(ctx context.Context, id int) {
 		}
 	}()
 	last := time.Now()
+	var slow []step // since last
+	timed := func(what string, node int, f func() error) error {
+		began := time.Now()
+		err := f()
+		if took := time.Since(began); took > slowStep {
+			slow = append(slow, step{fmt.Sprintf("%s at node %d", what, node%len(l.dsns)+1), took, err})
+		}
+		return err
+	}
 	for seq, node := 0, id; ctx.Err() == nil; seq++ {
 		if conn == nil {
 			dial, cancel := context.WithTimeout(ctx, 2*time.Second)
-			c, err := pgx.Connect(dial, l.dsns[node%len(l.dsns)])
+			var c *pgx.Conn
+			err := timed("connect", node, func() (err error) {
+				c, err = pgx.Connect(dial, l.dsns[node%len(l.dsns)])
+				return err
+			})
 			cancel()
 			if err != nil {
 				l.count("connect: " + kind(err))
@@ -77,15 +112,15 @@ func (l *Load) client(ctx context.Context, id int) {
 		mark := fmt.Sprintf("c%d-%d", id, seq)
 		// The bound is far above any stall that is tolerated: it is there so that a hang is seen as one.
 		txnCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-		outcome, err := l.transaction(txnCtx, conn, mark)
+		outcome, err := l.transaction(txnCtx, conn, mark, func(what string, f func() error) error { return timed(what, node, f) })
 		cancel()
 		l.mu.Lock()
 		l.outcomes[mark] = outcome
 		if outcome == Acked {
 			if took := time.Since(last); took > 300*time.Millisecond {
-				l.stalls = append(l.stalls, stall{last, took})
+				l.stalls = append(l.stalls, stall{last, took, slow})
 			}
-			last = time.Now()
+			last, slow = time.Now(), nil
 		}
 		l.mu.Unlock()
 		if err != nil {
@@ -108,32 +143,45 @@ func (l *Load) client(ctx context.Context, id int) {
 	}
 }
 
-// transaction is TPC-B as pgbench has it.
-func (l *Load) transaction(ctx context.Context, conn *pgx.Conn, mark string) (Outcome, error) {
+// transaction is TPC-B as pgbench has it; timed is told of each step.
+func (l *Load) transaction(ctx context.Context, conn *pgx.Conn, mark string, timed func(string, func() error) error) (Outcome, error) {
 	aid, tid, bid := rand.IntN(100_000*l.scale)+1, rand.IntN(10*l.scale)+1, rand.IntN(l.scale)+1
 	delta := rand.IntN(10_001) - 5_000
-	tx, err := conn.Begin(ctx)
-	if err != nil {
-		return Failed, err
-	}
-	if _, err := tx.Exec(ctx, "update pgbench_accounts set abalance = abalance + $1 where aid = $2", delta, aid); err != nil {
+	var tx pgx.Tx
+	if err := timed("begin", func() (err error) { tx, err = conn.Begin(ctx); return err }); err != nil {
 		return Failed, err
 	}
 	var balance int
-	if err := tx.QueryRow(ctx, "select abalance from pgbench_accounts where aid = $1", aid).Scan(&balance); err != nil {
-		return Failed, err
+	for _, s := range []struct {
+		what string
+		run  func() error
+	}{
+		{"account", func() error {
+			_, err := tx.Exec(ctx, "update pgbench_accounts set abalance = abalance + $1 where aid = $2", delta, aid)
+			return err
+		}},
+		{"balance", func() error {
+			return tx.QueryRow(ctx, "select abalance from pgbench_accounts where aid = $1", aid).Scan(&balance)
+		}},
+		{"teller", func() error {
+			_, err := tx.Exec(ctx, "update pgbench_tellers set tbalance = tbalance + $1 where tid = $2", delta, tid)
+			return err
+		}},
+		{"branch", func() error {
+			_, err := tx.Exec(ctx, "update pgbench_branches set bbalance = bbalance + $1 where bid = $2", delta, bid)
+			return err
+		}},
+		{"history", func() error {
+			_, err := tx.Exec(ctx, "insert into pgbench_history (tid, bid, aid, delta, mtime, filler) values ($1, $2, $3, $4, current_timestamp, $5)",
+				tid, bid, aid, delta, mark)
+			return err
+		}},
+	} {
+		if err := timed(s.what, s.run); err != nil {
+			return Failed, err
+		}
 	}
-	if _, err := tx.Exec(ctx, "update pgbench_tellers set tbalance = tbalance + $1 where tid = $2", delta, tid); err != nil {
-		return Failed, err
-	}
-	if _, err := tx.Exec(ctx, "update pgbench_branches set bbalance = bbalance + $1 where bid = $2", delta, bid); err != nil {
-		return Failed, err
-	}
-	if _, err := tx.Exec(ctx, "insert into pgbench_history (tid, bid, aid, delta, mtime, filler) values ($1, $2, $3, $4, current_timestamp, $5)",
-		tid, bid, aid, delta, mark); err != nil {
-		return Failed, err
-	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := timed("commit", func() error { return tx.Commit(ctx) }); err != nil {
 		var pg *pgconn.PgError
 		if errors.As(err, &pg) && pg.Code != "40003" && !strings.HasPrefix(pg.Code, "57P") && pg.Code != "57014" {
 			return Failed, err
@@ -179,16 +227,16 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// LongestStall returns the longest stall of any client that overlaps [from, to), and when it began.
-func (l *Load) LongestStall(from, to time.Time) (longest time.Duration, began time.Time) {
+// LongestStall returns the longest stall of any client that overlaps [from, to).
+func (l *Load) LongestStall(from, to time.Time) (longest stall) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.stalls {
-		if s.took > longest && s.from.Before(to) && s.from.Add(s.took).After(from) {
-			longest, began = s.took, s.from
+		if s.took > longest.took && s.from.Before(to) && s.from.Add(s.took).After(from) {
+			longest = s
 		}
 	}
-	return longest, began
+	return longest
 }
 
 // Errors returns how often each error was seen by a client.
