@@ -20,7 +20,8 @@
 //
 // # What it is not
 //
-// It holds nothing that must survive. Unreplicated locks die with the leadership, and commits
+// It holds nothing that must survive. Unreplicated locks are handed to the next leader (HandOver, Install) or the right side
+// of a split (SplitAt), but die with a leader that dies, and commits
 // re-validate what they protected; replicated (prepared) locks are on disk, and the table only knows those
 // that it laid itself or that an evaluation ran into. It sends no message itself: asking gateways,
 // recovery and resolution are interfaces (Holders, Recoverer, Resolver) that the node injects.
@@ -48,7 +49,7 @@
 //  5. Every cycle of waiting transactions is found by each of its members that waits longer than
 //     Config.PushDelay, and exactly the youngest aborts itself (CodeDeadlock), after every
 //     edge of the cycle has been asked for once more.
-//  6. Every wait ends: by a grant, the request's context, LockTimeout, Clear, SplitAt, deadlock, or the
+//  6. Every wait ends: by a grant, the request's context, LockTimeout, Clear, HandOver, SplitAt, deadlock, or the
 //     release of a lock whose holder's gateway is gone.
 //  7. The table holds at most Config.MaxLocks unreplicated locks; beyond that locks are
 //     not recorded (and counted): a contention aid is lost, correctness is not.

@@ -263,14 +263,26 @@ func (t *Table) prepared(key keys.Key, txn *kv.TxnMeta, ts hlc.Timestamp) {
 
 // Resolved forgets the transaction's locks on r.Keys, both kinds (or only the unreplicated ones); all of its locks in the range if r.Keys is
 // empty (after a CommitSingleRange). Call it when the effects have been applied. Keys without a lock are no error.
-func (t *Table) Resolved(r eval.ResolvedLock) { t.release(r.Txn, r.Keys, !r.Unreplicated) }
-
-// ReleaseTxn drops the unreplicated locks of the transaction on ks, on all keys if there are none.
-func (t *Table) ReleaseTxn(id kv.TxnID, ks []keys.Key) { t.release(id, ks, false) }
-
-func (t *Table) release(id kv.TxnID, ks []keys.Key, replicated bool) {
+func (t *Table) Resolved(r eval.ResolvedLock) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.release(r.Txn, r.Keys, !r.Unreplicated)
+}
+
+// ReleaseTxn drops the unreplicated locks of the transaction on ks, on all keys if there are none. It returns the error
+// of a table that is closed: what was held there may have been handed over, and must be released where it is now.
+func (t *Table) ReleaseTxn(id kv.TxnID, ks []keys.Key) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed != nil {
+		return t.closed
+	}
+	t.release(id, ks, false)
+	return nil
+}
+
+// release is Resolved and ReleaseTxn; t.mu is held.
+func (t *Table) release(id kv.TxnID, ks []keys.Key, replicated bool) {
 	tl := t.txns[id]
 	if tl == nil {
 		return
@@ -384,6 +396,11 @@ func (t *Table) leave(w *waiter) {
 func (t *Table) Clear(err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.clear(err)
+}
+
+// clear is Clear; t.mu is held.
+func (t *Table) clear(err error) {
 	t.closed = err
 	for _, kl := range t.locks {
 		kl.fail(err)

@@ -29,9 +29,12 @@
 //	    X: the largest time until which a quorum (in a joint configuration: both) counts.
 //	R7  The leader serves a read at ts only if ts is at most its clock, and both ts and
 //	    its clock, plus the maximum offset, are before X; and only after it has applied an entry of
-//	    its own term, with the timestamp cache's floor at its clock at that moment.
+//	    its own term, with the timestamp cache's floor at its clock at that moment (or with what R9 gives it).
 //	R8  A leader that starts a transfer stops serving, for the rest of its term, before TimeoutNow
 //	    is sent. Votes that a transfer asks for pass the gate.
+//	R9  The last entry of such a term is a hand-over: what was read under this leader and those before it, taken when no
+//	    request was being executed any more. A leader whose own first entry comes right after it starts with that
+//	    instead of a floor at its clock, and with the locks that were held.
 //
 // # Why no write slips under a read
 //
@@ -60,6 +63,11 @@
 //	   leader which sent TimeoutNow. If that is L, then L stopped serving before it sent its clock
 //	   with the message (R8), and its clock was past ts. If it is not, there was a leader
 //	   between t and t', against our choice of t'.
+//
+// With a hand-over (R9) L' may write below its clock, but not under a read that L or its predecessors served: the
+// timestamp cache knows it. Nobody else served between the two, since a leader serves only after an entry of its
+// own term has been applied, which would be in the log of L' between the hand-over and its own first entry. What was closed
+// is below the floor that is handed over.
 //
 // X itself cannot grow after the vote of S: growing needs a promise of S under
 // e, which S never extends after it withdrew, or an acknowledgement of t, which it does not send.

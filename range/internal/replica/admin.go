@@ -9,7 +9,6 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
-	"github.com/pamirdb/pamir/range/internal/eval"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -55,9 +54,7 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 	}
 	// Everything before is applied, nothing begins until the split is applied: no read is served on the
 	// right side by a leader that has proposed the split, and the statistics are exact.
-	g, err := r.locks.Sequence(ctx, &kv.BatchRequest{RangeID: r.id}, []eval.Latch{
-		{Span: keys.Span{Start: keys.Key{0x01}, End: keys.Max}, Access: eval.Write},
-	})
+	g, err := r.locks.Sequence(ctx, &kv.BatchRequest{RangeID: r.id}, wholeRange)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -119,32 +116,7 @@ func (r *Replica) TransferLeader(ctx context.Context, target kv.StoreID) error {
 	if to.ReplicaID == r.rid {
 		return nil
 	}
-	err = r.Call(func() error {
-		if r.role != raft.StateLeader || r.term != s.term {
-			return r.notLeader()
-		}
-		last := r.raftLog.Last().Index
-		ready := false
-		r.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-			// It catches up while nobody serves: a large distance is refused.
-			if id == uint64(to.ReplicaID) {
-				ready = pr.State == tracker.StateReplicate && pr.Match+1000 >= last
-			}
-		})
-		if !ready {
-			return kv.Errorf(kv.CodeUnavailable, "the replica on store %d is not up to date", target)
-		}
-		// From here on this leader serves nothing in this term (rule R8 of package liveness),
-		// whether the target wins or not.
-		r.mu.Lock()
-		r.state.transferring = true
-		r.mu.Unlock()
-		r.wake()
-		r.locks.Clear(r.notLeader())
-		r.raft.TransferLeader(uint64(to.ReplicaID))
-		return nil
-	})
-	if err != nil {
+	if err := r.beginTransfer(ctx, &s, to); err != nil {
 		return err
 	}
 	tick := time.NewTicker(2 * time.Millisecond)

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"bytes"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -106,7 +107,9 @@ func (r *Replica) apply(ents []*pb.Entry) {
 			special = false
 		}
 		if verdict == nil {
-			if len(cmd.batch) > 0 {
+			if cmd.handOver {
+				r.handed = handed{index: e.GetIndex(), data: bytes.Clone(cmd.batch)}
+			} else if len(cmd.batch) > 0 {
 				if err := sub.SetRepr(cmd.batch); err != nil {
 					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
 					return
@@ -158,9 +161,12 @@ func (r *Replica) apply(ents []*pb.Entry) {
 				return
 			}
 			if s := r.snapshotState(); !s.serving {
-				r.startServing(r.term)
+				r.startServing(r.term, e.GetIndex())
 			}
 			st = r.snapshotState()
+		}
+		if r.handed.data != nil && r.handed.index < e.GetIndex() {
+			r.handed = handed{} // for somebody else
 		}
 	}
 	if err := commit(); err != nil {
@@ -326,9 +332,8 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 		return err
 	}
 	if rr != nil {
-		if serving {
-			rr.tscache.Absorb(rightReads)
-		} else {
+		rr.tscache, rr.inherited = rightReads, serving
+		if !serving {
 			rr.locks.Clear(rr.notLeader())
 		}
 	}

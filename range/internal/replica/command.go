@@ -12,8 +12,9 @@ import (
 // command is the payload of a log entry.
 //
 //	01 | flags | id 8 | [closed 12] [gc 12] [max write 12] [5 stats, zigzag varints]
-//	   | [descriptor: length, bytes] [split: length, right descriptor, 5 stats, zigzag varints] | batch
+//	   | [descriptor: length, bytes] [split: length, right descriptor, 5 stats, zigzag varints] [kind 1] | batch
 //
+// A kind says that the rest is no batch: 1 is a hand-over (see handover.go).
 // The batch is the rest. A configuration change carries the same payload as its context.
 type command struct {
 	// id lets the proposer find its proposal again. It is unique among all proposals of the range, for ever.
@@ -29,6 +30,8 @@ type command struct {
 	rightStats kv.Stats
 	// checksum asks every replica for a checksum of the state after this entry.
 	checksum bool
+	// handOver: the batch is a hand-over, the last that the leader of a term says.
+	handOver bool
 	batch    []byte
 }
 
@@ -42,8 +45,10 @@ const (
 	cmdDesc
 	cmdSplit
 	cmdChecksum
-	cmdAll = cmdChecksum<<1 - 1
+	cmdKind // the last bit: what comes later is a kind
 )
+
+const kindHandOver = 1
 
 var errCommand = errors.New("replica: corrupt command")
 
@@ -70,6 +75,9 @@ func (c *command) append(dst []byte) []byte {
 	if c.checksum {
 		flags |= cmdChecksum
 	}
+	if c.handOver {
+		flags |= cmdKind
+	}
 	dst = append(dst, commandVersion, flags)
 	dst = binary.BigEndian.AppendUint64(dst, c.id)
 	for _, t := range [3]hlc.Timestamp{c.closed, c.gc, c.maxWrite} {
@@ -86,6 +94,9 @@ func (c *command) append(dst []byte) []byte {
 	if c.right != nil {
 		dst = appendStats(appendDesc(dst, c.right), &c.rightStats)
 	}
+	if c.handOver {
+		dst = append(dst, kindHandOver)
+	}
 	return append(dst, c.batch...)
 }
 
@@ -95,8 +106,8 @@ func (c *command) decode(b []byte) error {
 	if len(b) < 10 {
 		return errCommand
 	}
-	if b[0] != commandVersion || b[1] > cmdAll {
-		return fmt.Errorf("replica: command version %d with flags %x is not supported", b[0], b[1])
+	if b[0] != commandVersion {
+		return fmt.Errorf("replica: command version %d is not supported", b[0])
 	}
 	flags := b[1]
 	c.id = binary.BigEndian.Uint64(b[2:])
@@ -131,6 +142,12 @@ func (c *command) decode(b []byte) error {
 		}
 	}
 	c.checksum = flags&cmdChecksum != 0
+	if flags&cmdKind != 0 {
+		if len(b) == 0 || b[0] != kindHandOver {
+			return fmt.Errorf("replica: command of a kind that is not known: %.20x", b)
+		}
+		c.handOver, b = true, b[1:]
+	}
 	c.batch = b
 	return nil
 }

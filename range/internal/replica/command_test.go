@@ -20,6 +20,7 @@ func sampleCommands() []command {
 		{id: 5, desc: d},
 		{id: 6, desc: d, right: d, rightStats: kv.Stats{Versions: 7}},
 		{id: 7, checksum: true},
+		{id: 8, handOver: true, batch: []byte("payload")},
 	}
 }
 

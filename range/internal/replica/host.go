@@ -123,7 +123,10 @@ type Metrics struct {
 	SnapshotsIn   atomic.Int64
 	Truncations   atomic.Int64
 	FollowerReads atomic.Int64
-	Collected     atomic.Int64 // versions, aborted records and commit ids removed by garbage collection
+	// HandOvers of leadership; the locks that went with them, and those that did not, being too many.
+	HandOvers, LocksHandedOver, LocksLeftBehind atomic.Int64
+
+	Collected atomic.Int64 // versions, aborted records and commit ids removed by garbage collection
 }
 
 // background is the context of work that no client waits for.

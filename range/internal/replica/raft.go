@@ -481,18 +481,20 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 		// standing again when its own ends, while the others wait for just that.
 		r.following = following{}
 		if r.deps.Hooks.ServeEarly {
-			r.startServing(r.term)
+			r.startServing(r.term, 0)
 		}
 	}
 }
 
-// startServing begins the leadership's service: an entry of its own term has been applied. raftMu is held.
-func (r *Replica) startServing(term uint64) {
-	floor := r.deps.Clock.Now()
-	r.tscache.SetFloor(floor)
+// startServing begins the leadership's service: an entry of its own term has been applied, at index. raftMu is held.
+func (r *Replica) startServing(term, index uint64) {
+	now := r.deps.Clock.Now()
+	if !r.takeOver(index) {
+		r.tscache.SetFloor(now)
+	}
 	r.locks.Open()
 	r.mu.Lock()
-	r.state.serving, r.state.term, r.state.since, r.state.transferring = true, term, floor, false
+	r.state.serving, r.state.term, r.state.since, r.state.transferring = true, term, now, false
 	r.mu.Unlock()
 	r.deps.Metrics.Leaderships.Add(1)
 	r.log.Info("leadership began", "term", term, "applied", r.snapshotState().applied.AppliedIndex)

@@ -76,7 +76,9 @@ type Replica struct {
 	out        outbox
 	held       []*pb.Message // to be sent after the sync
 	late       lateCommits
-	pendingAt  int // ticks since the oldest pending proposal made no progress
+	handed     handed // what the leader of the last term handed over
+	inherited  bool   // locks and tscache came with a split, from the leader of the left side
+	pendingAt  int    // ticks since the oldest pending proposal made no progress
 
 	// mu guards state, which is replaced as a whole.
 	mu    sync.RWMutex

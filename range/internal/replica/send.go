@@ -46,9 +46,12 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 				return r.replicate(ctx, g, p, eff, resp)
 			}
 			if eff != nil {
-				r.tellLocks(eff)
+				err = r.tellLocks(eff)
 			}
 			g.Finish()
+			if err != nil {
+				return nil, err
+			}
 			return resp, nil
 		}
 		conflict, ok := err.(*eval.ConflictError)
@@ -160,7 +163,10 @@ func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *propos
 	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) {
 		if err == nil {
-			r.tellLocks(eff)
+			// A table that is closed knows of no locks any more, and what is written releases its own wherever they are.
+			if err := r.tellLocks(eff); err != nil {
+				r.log.Debug("locks of a write that was applied late", "err", err)
+			}
 		}
 		g.Finish()
 		done.tell(err)
@@ -233,18 +239,19 @@ func (r *Replica) proposeAndWait(ctx context.Context, cmd *command, b *pebble.Ba
 	}
 }
 
-// tellLocks tells the lock table what has been applied.
-func (r *Replica) tellLocks(eff *eval.Effects) {
+// tellLocks tells the lock table what has been applied. It fails if locks were to be released that may have been handed over.
+func (r *Replica) tellLocks(eff *eval.Effects) error {
 	for i := range eff.Prepared {
 		r.locks.Prepared(eff.Prepared[i])
 	}
 	for i := range eff.Resolved {
-		if l := &eff.Resolved[i]; l.Unreplicated {
-			r.locks.ReleaseTxn(l.Txn, l.Keys)
-		} else {
+		if l := &eff.Resolved[i]; !l.Unreplicated {
 			r.locks.Resolved(*l)
+		} else if err := r.locks.ReleaseTxn(l.Txn, l.Keys); err != nil {
+			return err
 		}
 	}
+	return nil
 }
 
 // followerRead answers a read at or below the closed timestamp; ok is false if it cannot.

@@ -2,9 +2,9 @@ package tscache
 
 import (
 	"bytes"
-	"hash/maphash"
 	"sync"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/tidwall/btree"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -105,8 +105,9 @@ func newTree() *btree.BTreeG[*segment] {
 		btree.Options{NoLocks: true, Degree: 16})
 }
 
-// hashSeed is shared by every Cache of the process, so that a split can copy pages.
-var hashSeed = maphash.MakeSeed()
+// hash of a point: the same in every process, since a leader hands its points to the next. Collisions that somebody
+// looks for make writes come later than they need, and no more.
+func hash(key []byte) uint64 { return xxhash.Sum64(key) }
 
 // Cache is a range's timestamp cache.
 type Cache struct {
@@ -174,31 +175,39 @@ func (c *Cache) SplitAt(keys.Key) *Cache { return c.Copy() }
 func (c *Cache) Add(span keys.Span, ts hlc.Timestamp, txn kv.TxnID) {
 	r := read{ts: ts, txn: txn}
 	if span.IsPoint() {
-		h := maphash.Bytes(hashSeed, span.Start)
+		h := hash(span.Start)
 		c.mu.Lock()
-		if ts.LessEq(c.floor) {
-			c.mu.Unlock()
-			return
+		if c.floor.Less(ts) {
+			c.addPoint(h, r)
 		}
-		p := c.cur
-		if known, ok := p.points[h]; ok {
-			r = merge(known, r)
-		} else {
-			p = c.pageWithRoom()
-		}
-		p.points[h] = r
-		p.maxPoint = merge(p.maxPoint, r)
-		p.max = p.max.Forward(ts)
 		c.mu.Unlock()
 		return
 	}
 	c.mu.Lock()
 	if c.floor.Less(ts) {
-		p := c.pageWithRoom()
-		p.addSpan(span.Start, span.End, r)
-		p.max = p.max.Forward(ts)
+		c.addSpan(span, r)
 	}
 	c.mu.Unlock()
+}
+
+// addPoint records a read of the key with that hash; c.mu is held.
+func (c *Cache) addPoint(h uint64, r read) {
+	p := c.cur
+	if known, ok := p.points[h]; ok {
+		r = merge(known, r)
+	} else {
+		p = c.pageWithRoom()
+	}
+	p.points[h] = r
+	p.maxPoint = merge(p.maxPoint, r)
+	p.max = p.max.Forward(r.ts)
+}
+
+// addSpan records a read of a span; c.mu is held.
+func (c *Cache) addSpan(span keys.Span, r read) {
+	p := c.pageWithRoom()
+	p.addSpan(span.Start, span.End, r)
+	p.max = p.max.Forward(r.ts)
 }
 
 // pageWithRoom rotates the pages if the current one is full; c.mu is held.
@@ -217,7 +226,7 @@ func (c *Cache) Get(span keys.Span, txn kv.TxnID) hlc.Timestamp {
 	var h uint64
 	point := span.IsPoint()
 	if point {
-		h = maphash.Bytes(hashSeed, span.Start)
+		h = hash(span.Start)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

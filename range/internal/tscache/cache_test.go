@@ -78,6 +78,13 @@ func TestNeverLowerThanTwin(t *testing.T) {
 				w.floor = w.floor.Forward(ts)
 			case 1:
 				c = c.SplitAt(key(10))
+			case 2: // a hand-over to a successor that may know something already
+				sum := c.Summarize(hlc.Timestamp{WallTime: rapid.Int64Range(0, 30).Draw(t, "since")},
+					Limits{Points: rapid.IntRange(1, 10).Draw(t, "sum points"), Segments: rapid.IntRange(1, 5).Draw(t, "sum segments")})
+				w.floor = w.floor.Forward(sum.Floor)
+				c = NewWithLimits(floor, limits)
+				c.Learn(&sum)
+				rotated = true
 			default:
 				r := twinRead{drawSpan(t), hlc.Timestamp{WallTime: rapid.Int64Range(1, 40).Draw(t, "ts")}, drawTxn(t)}
 				c.Add(r.span, r.ts, r.txn)

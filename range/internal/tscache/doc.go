@@ -12,7 +12,8 @@
 // It is not exact and not durable. It may only ever answer too high, never too
 // low: an answer that is too high costs a refresh, one that is too low costs serializability. A new leader
 // starts with a floor at its own clock (New, SetFloor), which covers every read that its
-// predecessors served.
+// predecessors served; or with what its predecessor says of them (Summarize, Learn), if that leader handed over in
+// good order and nobody led in between.
 //
 // # How
 //
@@ -27,6 +28,7 @@
 //     Added by t alone at the highest such ts; for those it is >= ts.Prev().
 //  2. The floor never moves down.
 //  3. At most two pages of Limits entries exist.
+//  4. A cache that has learned a summary answers no lower than the one that was summarized.
 //
 // Only packages replica and eval (through eval.TimestampCache) use it. It is safe for concurrent use.
 package tscache
