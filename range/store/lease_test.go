@@ -284,3 +284,20 @@ func TestRemovedAndForgotten(t *testing.T) {
 		return !ok
 	}, 20*time.Second, 10*time.Millisecond)
 }
+
+// A store that has just died is no place to move leadership to: the range would stand still until the transfer is given up.
+func TestTransferToTheDead(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	dead := 1 + s.id.NodeID%3
+	c.nodes[dead].crash()
+	require.Eventually(t, func() bool {
+		return s.support.silence(kv.StoreID(dead)) > 2*s.cfg.Knobs.HeartbeatInterval
+	}, 10*time.Second, time.Millisecond)
+	_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: kv.StoreID(dead)}}})
+	require.ErrorContains(t, err, "has not been heard of")
+	require.NoError(t, c.put(ctx, 1, "y"))
+}

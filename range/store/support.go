@@ -63,6 +63,17 @@ func (s *support) MayVote() bool {
 	return s.machine.MayVote(s.clock.Now())
 }
 
+// silence returns how long nothing has been heard of st; 0 if nothing ever was (it is new here).
+func (s *support) silence(st kv.StoreID) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	heard := s.machine.Heard(st)
+	if heard.IsEmpty() {
+		return 0
+	}
+	return time.Duration(s.clock.Now().WallTime - heard.WallTime)
+}
+
 var (
 	errClosing = kv.Errorf(kv.CodeUnavailable, "the store is closing")
 	errCeiling = kv.Errorf(kv.CodeUnavailable, "the clock has run into its persisted ceiling: the disk is slow")
