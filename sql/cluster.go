@@ -35,6 +35,9 @@ var _ pgcatalog.ClusterSession = (*Session)(nil)
 
 // ClusterRows yields the relations of schema pamir, as text.
 func (s *Session) ClusterRows(relation string) ([][]*string, error) {
+	if relation == "jobs" {
+		return s.jobRows()
+	}
 	c := s.srv.cfg.Cluster
 	if c == nil {
 		return nil, nil

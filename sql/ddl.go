@@ -9,7 +9,7 @@ import (
 )
 
 // runDDL runs a schema change in the session's transaction.
-func (s *Session) runDDL(ctx context.Context, st ast.Statement) (string, error) {
+func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (string, error) {
 	if !ddl.Handles(st) {
 		return "", pgerr.Unsupported(st.Tag(), "")
 	}
@@ -18,6 +18,9 @@ func (s *Session) runDDL(ctx context.Context, st ast.Statement) (string, error) 
 	}
 	if ci, ok := st.(*ast.CreateIndex); ok && ci.Concurrently && s.block == blockOpen {
 		return "", pgerr.New(pgerr.ActiveSQLTransaction, "CREATE INDEX CONCURRENTLY cannot run inside a transaction block")
+	}
+	if tag, done, err := s.buildOnline(ctx, of, st); done {
+		return tag, err
 	}
 	if err := s.ensureTxn(ctx); err != nil {
 		return "", err

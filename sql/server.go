@@ -8,6 +8,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/job"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/txn"
@@ -48,6 +49,10 @@ type Config struct {
 	// TempDir is where operators spill; empty means that they may not.
 	TempDir string
 	Log     *slog.Logger
+	// IndexChunk is how many rows a piece of an online index build has (0: a default), AfterIndexChunk is called after each
+	// of them; both for tests.
+	IndexChunk      int
+	AfterIndexChunk func()
 }
 
 // DefaultDatabase is the database of a cluster.
@@ -61,6 +66,7 @@ type Server struct {
 	cfg     Config
 	plans   *planCache
 	metrics Metrics
+	jobs    *job.Table
 	// lastOverlay is the system relations over the catalog version used last.
 	lastOverlay atomic.Pointer[pgcatalog.Overlay]
 
@@ -78,6 +84,7 @@ func NewServer(cfg Config) *Server {
 		cfg.Log = slog.Default()
 	}
 	srv := &Server{cfg: cfg, plans: newPlanCache(), sessions: map[int32]*Session{}}
+	srv.jobs = &job.Table{Gateway: cfg.Gateway, Counters: cfg.Catalog.Counters(), Node: cfg.Node}
 	return srv
 }
 

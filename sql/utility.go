@@ -223,7 +223,7 @@ func (s *Session) utility(ctx context.Context, p *portal, st ast.Statement) (str
 	case *ast.Unsupported:
 		return "", pgerr.Unsupported(st.Name, "")
 	}
-	return s.runDDL(ctx, st)
+	return s.runDDL(ctx, p, st)
 }
 
 // sendText sends rows of text as the result of a utility statement.

@@ -13,6 +13,8 @@ type Operator interface {
 	SplitAt(relation string, values []types.Datum, of []types.Type) (rangeID int64, err error)
 	// TransferLeader hands the leadership of a range to its replica on a node.
 	TransferLeader(rangeID, node int64) error
+	// CancelJob undoes a job that runs; it reports whether there was anything to undo.
+	CancelJob(id int64) (bool, error)
 }
 
 // The functions of schema pamir. Their OIDs lie where PostgreSQL hands out none to anybody.
@@ -21,6 +23,8 @@ var operatorFunctions = []*Function{
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
 	{OID: 0xffffff01, Name: "transfer_leader", Schema: "pamir", Source: "pamir_transfer_leader", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID, types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"range_id", "node"}},
+	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id"}},
 }
 
 func operatorOf(ctx *Context) (Operator, error) {
@@ -53,4 +57,12 @@ func init() {
 		}
 		return types.NewInt(1), o.TransferLeader(args[0].Ints[i], args[1].Ints[i])
 	}), "pamir_transfer_leader")
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		ok, err := o.CancelJob(args[0].Ints[i])
+		return types.NewBool(ok), err
+	}), "pamir_cancel_job")
 }

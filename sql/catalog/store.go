@@ -87,6 +87,9 @@ const maxRecent = 8
 // NewStore makes a Store.
 func NewStore(opts Options) *Store { return &Store{opts: opts, times: defaultTimes} }
 
+// Counters are those that the store was made with.
+func (s *Store) Counters() Counters { return s.opts.Counters }
+
 // versionRow guards the whole catalog: every change writes it, so that changes are in one order, and every
 // transaction that relies on a version reads it.
 type versionRow struct {

@@ -293,10 +293,7 @@ func (c *change) alterAddConstraint(t *catalog.Table, k *ast.Constraint) error {
 		if _, err := c.addUnique(n, k, id); err != nil {
 			return err
 		}
-		if err := c.replace(t, n); err != nil {
-			return err
-		}
-		return c.buildIndexes(t, n, []catalog.IndexID{id})
+		return c.fillIndex(t, n, id)
 	case ast.CheckConstraint:
 		name, err := c.addCheck(n, k)
 		if err != nil {

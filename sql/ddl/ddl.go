@@ -25,6 +25,8 @@ type Env struct {
 	Database   string
 	// Notice takes NOTICEs and WARNINGs; may be nil.
 	Notice func(*pgerr.Error)
+	// Online makes a job of the build of an index over rows that exist; nil builds it in the transaction.
+	Online *Online
 }
 
 // Handles reports whether Execute takes the statement.

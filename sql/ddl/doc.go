@@ -6,7 +6,8 @@
 // # How data follows
 //
 //   - DROP and TRUNCATE touch no rows: they give up the table's data id, and what is under it becomes garbage.
-//   - An index over rows that exist is built from them (exec.Rebuild) under an index id that was never used.
+//   - An index over rows that exist is built from them under an index id that was never used: in the transaction (exec.Rebuild), or, if the
+//     caller wants it ([Env].Online), by a job in many transactions beside the table's writers ([Builder], online.go).
 //   - What changes the rows themselves (a primary key, a column's type, a volatile default) writes the whole table anew, under
 //     a fresh data id.
 //   - ADD COLUMN with a constant default touches no rows: older rows have the column's missing value.

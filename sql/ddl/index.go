@@ -77,10 +77,26 @@ func (c *change) createIndex(st *ast.CreateIndex) error {
 	if _, err := c.addIndex(n, ix); err != nil {
 		return err
 	}
-	if err := c.replace(t, n); err != nil {
+	return c.fillIndex(t, n, ix.ID)
+}
+
+// fillIndex stores a descriptor with a new index, and builds the index: at once, or online.
+func (c *change) fillIndex(before, after *catalog.Table, id catalog.IndexID) error {
+	if c.env.Online != nil {
+		for i := range after.Indexes {
+			if after.Indexes[i].ID == id {
+				after.Indexes[i].State = catalog.WriteOnly
+			}
+		}
+		if err := c.replace(before, after); err != nil {
+			return err
+		}
+		return c.buildOnline(after, id)
+	}
+	if err := c.replace(before, after); err != nil {
 		return err
 	}
-	return c.buildIndexes(t, n, []catalog.IndexID{ix.ID})
+	return c.buildIndexes(before, after, []catalog.IndexID{id})
 }
 
 // buildIndexes fills new indexes from the rows of the table as it was.

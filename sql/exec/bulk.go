@@ -329,12 +329,7 @@ func (r *rebuild) duplicate(key keys.Key) error {
 		if uint64(x.Desc.ID) != id {
 			continue
 		}
-		e := pgerr.New(pgerr.UniqueViolation, "could not create unique index \"%s\"", x.Desc.Name)
-		e.Table, e.Constraint, e.Schema = r.t.Name, x.Desc.Name, schemaName(r.rt.Catalog, r.t)
-		if names, vals, ok := keyText(r.t, x.Desc, key); ok {
-			e.Detail = "Key (" + names + ")=(" + vals + ") is duplicated."
-		}
-		return e
+		return DuplicateInIndex(r.rt.Catalog, r.t, x.Desc, key)
 	}
 	return pgerr.New(pgerr.InternalError, "duplicate key %s", keys.Pretty(key))
 }

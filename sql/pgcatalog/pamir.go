@@ -11,6 +11,7 @@ const (
 	oidPamir       = 15900
 	oidPamirRanges = 15901
 	oidPamirNodes  = 15902
+	oidPamirJobs   = 15903
 )
 
 const oidInt4Array types.OID = 1007
@@ -39,6 +40,10 @@ func pamirRelations() []*definition {
 		relation(oidPamirNodes, "nodes",
 			col("node_id", types.Int4OID), col("alive", types.BoolOID), col("draining", types.BoolOID), col("locality", types.TextOID),
 			col("sql_addr", types.TextOID), col("rpc_addr", types.TextOID), col("http_addr", types.TextOID), col("build", types.TextOID)),
+		relation(oidPamirJobs, "jobs",
+			col("id", types.Int8OID), col("kind", types.TextOID), col("description", types.TextOID), col("state", types.TextOID),
+			col("progress", types.Float8OID), col("username", types.TextOID), col("node_id", types.Int4OID), col("started", types.TimestamptzOID),
+			col("finished", types.TimestamptzOID), col("error", types.TextOID)),
 	}
 }
 
