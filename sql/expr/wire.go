@@ -171,95 +171,65 @@ func (w *wireWriter) expr(e Expr) {
 
 // DecodeExpr reads a wire form and returns what follows it. Constants' bytes alias b.
 func DecodeExpr(b []byte) (Expr, []byte, error) {
-	r := wireReader{b: b}
+	r := wireReader{types.WireReader{B: b}}
 	e := r.expr(0)
-	if r.bad {
+	if r.Bad {
 		return nil, nil, ErrWire
 	}
-	return e, r.b, nil
+	return e, r.B, nil
 }
 
-type wireReader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *wireReader) byte() byte {
-	if len(r.b) == 0 {
-		r.bad = true
-		return 0
-	}
-	c := r.b[0]
-	r.b = r.b[1:]
-	return c
-}
-
-func (r *wireReader) uvarint() uint64 {
-	x, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad = true
-		return 0
-	}
-	r.b = r.b[n:]
-	return x
-}
+// wireReader reads expressions.
+type wireReader struct{ types.WireReader }
 
 func (r *wireReader) index() int {
-	x := r.uvarint()
+	x := r.Uvarint()
 	if x > 1<<20 {
-		r.bad = true
+		r.Bad = true
 		return 0
 	}
 	return int(x)
 }
 
 func (r *wireReader) str() string {
-	n := r.uvarint()
-	if r.bad || n > uint64(len(r.b)) {
-		r.bad = true
-		return ""
-	}
-	s := string(r.b[:n])
-	r.b = r.b[n:]
-	return s
+	return string(r.Bytes(r.Uvarint()))
 }
 
 func (r *wireReader) typ() types.Type {
-	o := r.uvarint()
-	m, n := binary.Varint(r.b)
-	if n <= 0 || o > 1<<32-1 || m < -1 || m > 1<<31-1 {
-		r.bad = true
+	o := r.Uvarint()
+	m := r.Varint()
+	if r.Bad || o > 1<<32-1 || m < -1 || m > 1<<31-1 {
+		r.Bad = true
 		return types.Type{}
 	}
-	r.b = r.b[n:]
 	return types.Type{OID: types.OID(o), Mod: int32(m)}
 }
 
 // fn reads a function's OID; optional ones may be absent.
 func (r *wireReader) fn(optional bool, nargs int) *builtin.Function {
-	o := r.uvarint()
+	o := r.Uvarint()
 	if o == 0 && optional {
 		return nil
 	}
 	f := builtin.FunctionByOID(uint32(o))
 	if f == nil || o > 1<<32-1 || f.Kind == 'a' || f.Kind == 'w' {
-		r.bad = true
+		r.Bad = true
 		return nil
 	}
 	if nargs >= 0 && len(f.Args) != nargs {
-		r.bad = true
+		r.Bad = true
 	}
 	return f
 }
 
 func (r *wireReader) list(depth int) []Expr {
-	n := r.uvarint()
-	if r.bad || n > uint64(len(r.b)) {
-		r.bad = true
+	n := r.Uvarint()
+	if r.Bad || n > uint64(len(r.B)) {
+		r.Bad = true
 		return nil
 	}
 	es := make([]Expr, 0, n)
-	for i := uint64(0); i < n && !r.bad; i++ {
+	for i := uint64(0); i < n && !r.Bad; i++ {
 		es = append(es, r.expr(depth+1))
 	}
 	return es
@@ -269,7 +239,7 @@ func (r *wireReader) list(depth int) []Expr {
 func (r *wireReader) boolean(depth int) Expr {
 	e := r.expr(depth)
 	if e != nil && e.Type().OID != types.BoolOID {
-		r.bad = true
+		r.Bad = true
 	}
 	return e
 }
@@ -278,7 +248,7 @@ func (r *wireReader) booleans(depth int) []Expr {
 	es := r.list(depth)
 	for _, e := range es {
 		if e != nil && e.Type().OID != types.BoolOID {
-			r.bad = true
+			r.Bad = true
 		}
 	}
 	return es
@@ -286,32 +256,32 @@ func (r *wireReader) booleans(depth int) []Expr {
 
 // sameRepr checks what kernels rely on: arguments carried as their function expects them.
 func (r *wireReader) sameRepr(e Expr, t types.OID) {
-	if r.bad || e == nil || builtin.IsPolymorphic(t) || builtin.IsPolymorphic(e.Type().OID) {
+	if r.Bad || e == nil || builtin.IsPolymorphic(t) || builtin.IsPolymorphic(e.Type().OID) {
 		return
 	}
 	if types.ReprOf(e.Type().OID) != types.ReprOf(t) {
-		r.bad = true
+		r.Bad = true
 	}
 }
 
 func (r *wireReader) checkCall(c *Call) {
-	if r.bad {
+	if r.Bad {
 		return
 	}
 	switch {
 	case c.Fn == builtin.ArraySubscript, c.Fn == builtin.ArraySlice:
-		r.bad = len(c.Args) < len(c.Fn.Args) || c.Fn == builtin.ArraySlice && len(c.Args)%2 == 0
+		r.Bad = len(c.Args) < len(c.Fn.Args) || c.Fn == builtin.ArraySlice && len(c.Args)%2 == 0
 		for i, a := range c.Args {
 			if i > 0 {
 				r.sameRepr(a, types.Int4OID)
 			}
 		}
 	case c.Fn.Variadic == types.AnyOID:
-		r.bad = len(c.Args) < len(c.Fn.Args)
+		r.Bad = len(c.Args) < len(c.Fn.Args)
 	default:
-		r.bad = len(c.Args) != len(c.Fn.Args)
+		r.Bad = len(c.Args) != len(c.Fn.Args)
 	}
-	if r.bad {
+	if r.Bad {
 		return
 	}
 	for i, a := range c.Args {
@@ -321,11 +291,11 @@ func (r *wireReader) checkCall(c *Call) {
 		}
 	}
 	if t := c.Fn.Result; (t == types.AnyarrayOID || t == types.AnycompatiblearrayOID) && types.ElemOf(c.T.OID) == 0 {
-		r.bad = true
+		r.Bad = true
 	}
 	r.samePoly(c)
 	if !builtin.IsPolymorphic(c.Fn.Result) && types.ReprOf(c.T.OID) != types.ReprOf(c.Fn.Result) {
-		r.bad = true
+		r.Bad = true
 	}
 }
 
@@ -335,7 +305,7 @@ func (r *wireReader) isArray(e Expr, t types.OID) {
 		return
 	}
 	if types.ElemOf(e.Type().OID) == 0 {
-		r.bad = true
+		r.Bad = true
 	}
 }
 
@@ -353,7 +323,7 @@ func (r *wireReader) samePoly(c *Call) {
 		if elem == 0 {
 			elem = actual
 		} else if elem != actual {
-			r.bad = true
+			r.Bad = true
 		}
 	}
 	for i, a := range c.Args {
@@ -369,11 +339,11 @@ func (r *wireReader) checkConvert(c *Convert) {
 	switch c.Via {
 	case 'r', 'i':
 	case 'm':
-		r.bad = r.bad || from != c.T.OID
+		r.Bad = r.Bad || from != c.T.OID
 	case 'a':
 		fe, te := types.ElemOf(from), types.ElemOf(c.T.OID)
 		if fe == 0 || te == 0 {
-			r.bad = true
+			r.Bad = true
 			return
 		}
 		if c.Fn == nil {
@@ -382,36 +352,36 @@ func (r *wireReader) checkConvert(c *Convert) {
 		// A cast function: one value, perhaps the modifier and whether the cast is explicit.
 		want := []types.OID{fe, types.Int4OID, types.BoolOID}
 		if len(c.Fn.Args) == 0 || len(c.Fn.Args) > 3 || types.ReprOf(c.Fn.Result) != types.ReprOf(te) || c.Fn.ReturnsSet {
-			r.bad = true
+			r.Bad = true
 			return
 		}
 		for i, a := range c.Fn.Args {
 			if types.ReprOf(a) != types.ReprOf(want[i]) {
-				r.bad = true
+				r.Bad = true
 			}
 		}
 	default:
-		r.bad = true
+		r.Bad = true
 	}
 }
 
 func (r *wireReader) expr(depth int) Expr {
-	if r.bad || depth > maxWireDepth {
-		r.bad = true
+	if r.Bad || depth > maxWireDepth {
+		r.Bad = true
 		return nil
 	}
-	switch r.byte() {
+	switch r.Byte() {
 	case wConst:
 		t := r.typ()
-		if r.bad {
+		if r.Bad {
 			return nil
 		}
-		d, rest, err := types.DecodeWire(t, r.b)
+		d, rest, err := types.DecodeWire(t, r.B)
 		if err != nil {
-			r.bad = true
+			r.Bad = true
 			return nil
 		}
-		r.b = rest
+		r.B = rest
 		return &Const{T: t, Value: d}
 	case wColumn:
 		return &Column{T: r.typ(), Index: r.index(), Name: r.str()}
@@ -420,14 +390,14 @@ func (r *wireReader) expr(depth int) Expr {
 	case wOuter:
 		return &Outer{T: r.typ(), Index: r.index()}
 	case wCall:
-		c := &Call{T: r.typ(), Fn: r.fn(false, -1), Op: r.str(), Cast: r.byte() == 1}
+		c := &Call{T: r.typ(), Fn: r.fn(false, -1), Op: r.str(), Cast: r.Byte() == 1}
 		c.Args = r.list(depth)
 		r.checkCall(c)
 		return c
 	case wConvert:
-		c := &Convert{T: r.typ(), Via: r.byte(), Fn: r.fn(true, -1), Explicit: r.byte() == 1}
+		c := &Convert{T: r.typ(), Via: r.Byte(), Fn: r.fn(true, -1), Explicit: r.Byte() == 1}
 		c.Arg = r.expr(depth + 1)
-		if !r.bad {
+		if !r.Bad {
 			r.checkConvert(c)
 		}
 		return c
@@ -438,19 +408,19 @@ func (r *wireReader) expr(depth int) Expr {
 	case wNot:
 		return &Not{Arg: r.boolean(depth + 1)}
 	case wIsNull:
-		return &IsNull{Not: r.byte() == 1, Arg: r.expr(depth + 1)}
+		return &IsNull{Not: r.Byte() == 1, Arg: r.expr(depth + 1)}
 	case wBoolTest:
-		return &BoolTest{Want: r.byte(), Not: r.byte() == 1, Arg: r.boolean(depth + 1)}
+		return &BoolTest{Want: r.Byte(), Not: r.Byte() == 1, Arg: r.boolean(depth + 1)}
 	case wCase:
 		c := &Case{T: r.typ()}
-		hasElse := r.byte() == 1
+		hasElse := r.Byte() == 1
 		kids := r.list(depth)
 		if hasElse && len(kids) > 0 {
 			c.Else = kids[len(kids)-1]
 			kids = kids[:len(kids)-1]
 		}
 		if len(kids)%2 != 0 || hasElse && c.Else == nil {
-			r.bad = true
+			r.Bad = true
 			return nil
 		}
 		for i := 0; i+1 < len(kids); i += 2 {
@@ -469,52 +439,52 @@ func (r *wireReader) expr(depth int) Expr {
 		}
 		return c
 	case wAny:
-		a := &Any{Fn: r.fn(false, 2), Op: r.str(), All: r.byte() == 1}
+		a := &Any{Fn: r.fn(false, 2), Op: r.str(), All: r.Byte() == 1}
 		a.Left, a.Array = r.expr(depth+1), r.expr(depth+1)
-		if r.bad || types.ElemOf(a.Array.Type().OID) == 0 || a.Fn.Result != types.BoolOID {
-			r.bad = true
+		if r.Bad || types.ElemOf(a.Array.Type().OID) == 0 || a.Fn.Result != types.BoolOID {
+			r.Bad = true
 			return nil
 		}
 		r.sameRepr(a.Left, a.Fn.Args[0])
 		if t := a.Fn.Args[1]; !builtin.IsPolymorphic(t) && types.ReprOf(t) != types.ReprOf(types.ElemOf(a.Array.Type().OID)) {
-			r.bad = true
+			r.Bad = true
 		}
 		return a
 	case wArray:
 		a := &ArrayCtor{T: r.typ(), Elems: r.list(depth)}
 		elem := types.ElemOf(a.T.OID)
-		if r.bad || elem == 0 {
-			r.bad = true
+		if r.Bad || elem == 0 {
+			r.Bad = true
 			return nil
 		}
 		for i, e := range a.Elems {
 			// All elements are values, or all are arrays that become its rows.
 			t := e.Type().OID
 			if t != elem && t != a.T.OID || t != a.Elems[0].Type().OID && i > 0 {
-				r.bad = true
+				r.Bad = true
 			}
 		}
 		return a
 	case wRow:
 		c := &RowCtor{T: r.typ(), Fields: r.list(depth)}
-		r.bad = r.bad || types.ReprOf(c.T.OID) != types.ReprAny || types.ElemOf(c.T.OID) != 0
+		r.Bad = r.Bad || types.ReprOf(c.T.OID) != types.ReprAny || types.ElemOf(c.T.OID) != 0
 		return c
 	case wDistinct:
-		d := &Distinct{Fn: r.fn(false, 2), Not: r.byte() == 1}
+		d := &Distinct{Fn: r.fn(false, 2), Not: r.Byte() == 1}
 		d.Left, d.Right = r.expr(depth+1), r.expr(depth+1)
-		if !r.bad {
+		if !r.Bad {
 			r.sameRepr(d.Left, d.Fn.Args[0])
 			r.sameRepr(d.Right, d.Fn.Args[1])
-			r.bad = r.bad || d.Fn.Result != types.BoolOID
+			r.Bad = r.Bad || d.Fn.Result != types.BoolOID
 		}
 		return d
 	case wMinMax:
-		m := &MinMax{T: r.typ(), Less: r.fn(true, 2), Least: r.byte() == 1, Args: r.list(depth)}
+		m := &MinMax{T: r.typ(), Less: r.fn(true, 2), Least: r.Byte() == 1, Args: r.list(depth)}
 		for _, a := range m.Args {
 			r.sameRepr(a, m.T.OID)
 		}
 		return m
 	}
-	r.bad = true
+	r.Bad = true
 	return nil
 }

@@ -72,130 +72,135 @@ func AppendWire(dst []byte, t Type, d Datum) ([]byte, error) {
 	return nil, unsupportedType(t.OID)
 }
 
-type wireReader struct {
-	b   []byte
-	bad bool
+// WireReader reads wire forms off B. What is not there, or not as it should be, sets Bad; what is read after that means nothing.
+type WireReader struct {
+	B   []byte
+	Bad bool
 }
 
-func (r *wireReader) byte() byte {
-	if len(r.b) == 0 {
-		r.bad = true
+// Byte reads the next byte.
+func (r *WireReader) Byte() byte {
+	if len(r.B) == 0 {
+		r.Bad = true
 		return 0
 	}
-	c := r.b[0]
-	r.b = r.b[1:]
+	c := r.B[0]
+	r.B = r.B[1:]
 	return c
 }
 
-func (r *wireReader) uvarint() uint64 {
-	x, n := binary.Uvarint(r.b)
+// Uvarint reads an unsigned number.
+func (r *WireReader) Uvarint() uint64 {
+	x, n := binary.Uvarint(r.B)
 	if n <= 0 {
-		r.bad = true
+		r.Bad = true
 		return 0
 	}
-	r.b = r.b[n:]
+	r.B = r.B[n:]
 	return x
 }
 
-func (r *wireReader) varint() int64 {
-	x, n := binary.Varint(r.b)
+// Varint reads a signed number.
+func (r *WireReader) Varint() int64 {
+	x, n := binary.Varint(r.B)
 	if n <= 0 {
-		r.bad = true
+		r.Bad = true
 		return 0
 	}
-	r.b = r.b[n:]
+	r.B = r.B[n:]
 	return x
 }
 
-func (r *wireReader) bytes(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.bad = true
+// Bytes reads n bytes, which alias B.
+func (r *WireReader) Bytes(n uint64) []byte {
+	if n > uint64(len(r.B)) {
+		r.Bad = true
 		return nil
 	}
-	s := r.b[:n:n]
-	r.b = r.b[n:]
+	s := r.B[:n:n]
+	r.B = r.B[n:]
 	return s
 }
 
 // DecodeWire reads what AppendWire wrote and returns the rest. Byte payloads alias b.
 func DecodeWire(t Type, b []byte) (Datum, []byte, error) {
-	r := &wireReader{b: b}
+	r := &WireReader{B: b}
 	d := r.datum(t, 0)
-	if r.bad {
+	if r.Bad {
 		return Datum{}, nil, ErrWire
 	}
-	return d, r.b, nil
+	return d, r.B, nil
 }
 
-func (r *wireReader) datum(t Type, depth int) Datum {
-	switch r.byte() {
+func (r *WireReader) datum(t Type, depth int) Datum {
+	switch r.Byte() {
 	case 0:
 		return NullDatum
 	case 1:
 	default:
-		r.bad = true
+		r.Bad = true
 	}
-	if r.bad || depth > 100 {
-		r.bad = true
+	if r.Bad || depth > 100 {
+		r.Bad = true
 		return Datum{}
 	}
 	switch ReprOf(t.OID) {
 	case ReprInt:
-		return Datum{I: r.varint()}
+		return Datum{I: r.Varint()}
 	case ReprFloat:
-		b := r.bytes(8)
-		if r.bad {
+		b := r.Bytes(8)
+		if r.Bad {
 			return Datum{}
 		}
 		return Datum{F: math.Float64frombits(binary.BigEndian.Uint64(b))}
 	case ReprBytes:
-		return Datum{B: nonNil(r.bytes(r.uvarint()))}
+		return Datum{B: nonNil(r.Bytes(r.Uvarint()))}
 	case ReprDecimal:
-		n := r.bytes(4)
-		if r.bad {
+		n := r.Bytes(4)
+		if r.Bad {
 			return Datum{}
 		}
-		d, err := parseNumericBinary(r.bytes(uint64(binary.BigEndian.Uint32(n))))
+		d, err := parseNumericBinary(r.Bytes(uint64(binary.BigEndian.Uint32(n))))
 		if err != nil {
-			r.bad = true
+			r.Bad = true
 		}
 		return Datum{A: d}
 	case ReprInterval:
-		iv, err := parseIntervalBinary(r.bytes(16))
+		iv, err := parseIntervalBinary(r.Bytes(16))
 		if err != nil {
-			r.bad = true
+			r.Bad = true
 		}
 		return Datum{A: iv}
 	}
-	switch r.byte() {
+	switch r.Byte() {
 	case 'a':
-		a := &Array{Elem: OID(r.uvarint())}
+		a := &Array{Elem: OID(r.Uvarint())}
 		if a.Elem != ElemOf(t.OID) {
-			r.bad = true
+			r.Bad = true
 			return Datum{}
 		}
-		for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
 			if len(a.Dims) >= maxArrayDims {
-				r.bad = true
+				r.Bad = true
 				break
 			}
-			a.Dims = append(a.Dims, ArrayDim{Len: int32(r.varint()), Lower: int32(r.varint())})
+			a.Dims = append(a.Dims, ArrayDim{Len: int32(r.Varint()), Lower: int32(r.Varint())})
 		}
-		n := r.uvarint()
-		if r.bad || n > uint64(len(r.b)) {
-			r.bad = true
+		n := r.Uvarint()
+		if r.Bad || n > uint64(len(r.B)) {
+			r.Bad = true
 			return Datum{}
 		}
 		total := int64(1)
 		for _, d := range a.Dims {
 			if d.Len < 0 || total > int64(n) {
-				r.bad = true
+				r.Bad = true
 				return Datum{}
 			}
 			total *= int64(d.Len)
 		}
 		if len(a.Dims) > 0 && total != int64(n) || len(a.Dims) == 0 && n != 0 {
-			r.bad = true
+			r.Bad = true
 			return Datum{}
 		}
 		if n > 0 {
@@ -207,23 +212,23 @@ func (r *wireReader) datum(t Type, depth int) Datum {
 		return Datum{A: a}
 	case 'r':
 		if t.OID == TimetzOID || ElemOf(t.OID) != 0 {
-			r.bad = true
+			r.Bad = true
 			return Datum{}
 		}
 		rec := &Record{}
-		for n := r.uvarint(); n > 0 && !r.bad; n-- {
-			ft := Type{OID: OID(r.uvarint()), Mod: int32(r.varint())}
+		for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+			ft := Type{OID: OID(r.Uvarint()), Mod: int32(r.Varint())}
 			rec.Types = append(rec.Types, ft)
 			rec.Fields = append(rec.Fields, r.datum(ft, depth+1))
 		}
 		return Datum{A: rec}
 	case 't':
 		if t.OID != TimetzOID {
-			r.bad = true
+			r.Bad = true
 			return Datum{}
 		}
-		return Datum{A: TimeTZ{Micros: r.varint(), Zone: int32(r.varint())}}
+		return Datum{A: TimeTZ{Micros: r.Varint(), Zone: int32(r.Varint())}}
 	}
-	r.bad = true
+	r.Bad = true
 	return Datum{}
 }
