@@ -43,6 +43,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f := cmd.Flags()
 	f.StringVar(&cfg.StoreDir, "store", "", "directory of the store (required)")
 	f.StringVar(&cfg.RPCAddr, "rpc-addr", node.DefaultRPCAddr, "address for other nodes")
+	f.StringVar(&cfg.AdvertiseRPCAddr, "advertise-rpc-addr", "", "address that other nodes dial, if it is not --rpc-addr (behind a proxy or a translated address)")
 	f.StringVar(&cfg.SQLAddr, "sql-addr", node.DefaultSQLAddr, "address for SQL clients (Postgres protocol)")
 	f.StringVar(&cfg.HTTPAddr, "http-addr", node.DefaultHTTPAddr, "address for health, metrics and the admin API")
 	f.StringVar(&join, "join", "", "RPC addresses of nodes of the cluster to join, comma-separated")

@@ -32,6 +32,8 @@ type Config struct {
 	FS       vfs.FS
 	// RPCAddr, SQLAddr and HTTPAddr are listened on. An empty SQLAddr or HTTPAddr leaves that server out.
 	RPCAddr, SQLAddr, HTTPAddr string
+	// AdvertiseRPCAddr is what other nodes dial, if that is not RPCAddr.
+	AdvertiseRPCAddr string
 	// Join lists RPC addresses of nodes of the cluster to join, if the store is empty.
 	Join []string
 	// Locality from wide to narrow: "region=eu", "zone=a".
@@ -93,6 +95,11 @@ func (c *Config) check() error {
 	}
 	if c.MaxOffset < time.Millisecond || c.MaxOffset > 10*time.Second {
 		return fmt.Errorf("--max-offset %s is out of range (1ms to 10s)", c.MaxOffset)
+	}
+	if a := c.AdvertiseRPCAddr; a != "" {
+		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" || port == "0" {
+			return fmt.Errorf("--advertise-rpc-addr %q is not an address that others can dial: give host:port", a)
+		}
 	}
 	for _, l := range c.Locality {
 		if k, v, ok := strings.Cut(l, "="); !ok || k == "" || v == "" {

@@ -132,6 +132,9 @@ func (n *Node) listen() (ls listeners, err error) {
 			return ls, fmt.Errorf("%s: %w", a.flag, err)
 		}
 	}
+	if a := n.cfg.AdvertiseRPCAddr; a != "" {
+		n.rpcAddr = a
+	}
 	return ls, nil
 }
 

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"syscall"
 	"testing"
@@ -60,4 +61,38 @@ func TestThreeProcesses(t *testing.T) {
 	require.True(t, c.Running(0))
 	c.signal(0, syscall.SIGKILL, time.Second)
 	require.False(t, c.Running(0))
+}
+
+// Three processes with a network between them that can be cut, and clocks that can be moved.
+func TestCutProcesses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	c := Start(t, 3, WithNetwork(), WithClocks())
+	require.NoError(t, c.Exec(0, "create table t (a int primary key)"))
+
+	c.Net.Isolate(2)
+	c.eventually("the others lead everything", func() error {
+		return c.Exec(0, "insert into t select coalesce(max(a), 0) + 1 from t")
+	})
+	c.eventually("the lonely node knows", func() error {
+		if _, err := c.Get(2, "/ready"); err == nil {
+			return errors.New("it says that it is ready")
+		}
+		return nil
+	})
+	c.Net.Heal()
+	c.WaitReady()
+
+	c.Net.Cut(0, 1) // node 1 is heard and does not hear
+	c.eventually("through the third", func() error {
+		return c.Exec(2, "insert into t select coalesce(max(a), 0) + 1 from t")
+	})
+	c.Net.Heal()
+	c.WaitReady()
+
+	c.SetClock(1, 100*time.Millisecond) // within the bound
+	for i := range 3 {
+		require.NoError(t, c.Exec(i, "insert into t select coalesce(max(a), 0) + 1 from t"))
+	}
 }

@@ -9,4 +9,11 @@
 //	c.Kill(1); c.Restart(1)     // kill -9 and back
 //	c.Pause(2); c.Resume(2)     // SIGSTOP, SIGCONT
 //	c.Metrics(0)["pamir_..."]   // a scrape
+//
+// With WithNetwork every message between two nodes passes through the test's process, which can stop it:
+//
+//	c.Net.Isolate(1); c.Net.CutBoth(0, 2); c.Net.Cut(0, 1) // whole, partial, one way
+//	c.Net.Heal()
+//
+// and with WithClocks a node's physical clock can be moved: c.SetClock(1, -time.Second).
 package cluster

@@ -30,11 +30,16 @@ type Cluster struct {
 	nodes []*process
 	opts  options
 	dir   string
+
+	// Net is what is between the nodes, nil without WithNetwork.
+	Net *Network
 }
 
 type process struct {
 	dir            string
 	rpc, sql, http string
+	dial           string // what other nodes dial for rpc
+	clock          string // file of SetClock
 	args           []string
 
 	mu      sync.Mutex
@@ -49,6 +54,8 @@ type options struct {
 	flags      []string
 	locality   func(i int) string
 	replicated bool
+	network    bool
+	clocks     bool
 	timeout    time.Duration
 }
 
@@ -123,6 +130,9 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 	// The directory comes before the clean-up: it must still be there when logs are shown.
 	c := &Cluster{t: t, opts: o, dir: t.TempDir()}
 	t.Cleanup(c.close)
+	if o.network {
+		c.Net = newNetwork()
+	}
 	for range n {
 		c.Add()
 	}
@@ -147,10 +157,22 @@ func (c *Cluster) Add() int {
 	if c.opts.locality != nil {
 		nd.args = append(nd.args, "--locality", c.opts.locality(i))
 	}
+	if c.opts.clocks {
+		nd.clock = nd.dir + ".clock"
+		nd.args = append(nd.args, "--test-clock-offset-file", nd.clock)
+	}
+	dial := nd.rpc
+	if c.Net != nil {
+		if dial, err = c.Net.proxy(nd); err != nil {
+			c.t.Fatal(err)
+		}
+		nd.args = append(nd.args, "--advertise-rpc-addr", dial)
+	}
+	nd.dial = dial
 	c.nodes = append(c.nodes, nd)
 	var join []string
 	if i > 0 {
-		join = []string{"--join", c.nodes[0].rpc}
+		join = []string{"--join", c.nodes[0].dial}
 	}
 	c.launch(i, join...)
 	c.WaitReady(i)
@@ -169,6 +191,9 @@ func (c *Cluster) launch(i int, extra ...string) {
 	fmt.Fprintf(nd.logs, "---- start %d of node %d\n", nd.started, i)
 	cmd := exec.Command(Binary(c.t), append(nd.args, extra...)...)
 	cmd.Stdout, cmd.Stderr = nd.logs, nd.logs
+	if c.opts.clocks {
+		cmd.Env = append(os.Environ(), "PAMIR_TEST=1")
+	}
 	dieWithParent(cmd)
 	exited := make(chan struct{})
 	started := make(chan error, 1)
@@ -502,6 +527,9 @@ func (c *Cluster) Exec(i int, query string, args ...any) error {
 }
 
 func (c *Cluster) close() {
+	if c.Net != nil {
+		defer c.Net.close() // after the processes, which it would otherwise look up
+	}
 	for i, nd := range c.nodes {
 		if c.t.Failed() {
 			c.t.Logf("node %d (%s), last lines of its log:\n%s", i, nd.rpc, c.Logs(i, 100))
