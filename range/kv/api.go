@@ -268,15 +268,21 @@ type (
 	}
 	AdminSplitResponse struct{ Left, Right RangeDescriptor }
 
-	// AdminTransferLeader hands leadership to a replica on the store.
-	AdminTransferLeader         struct{ Target StoreID }
+	// AdminTransferLeader hands leadership to a replica on the store. If Generation or From is not 0, it fails with
+	// CodeDescriptorChanged unless the range is at that generation, and led by that store.
+	AdminTransferLeader struct {
+		Target     StoreID
+		Generation int64
+		From       StoreID
+	}
 	AdminTransferLeaderResponse struct{}
 
 	// AdminChangeReplicas brings the replicas to the wanted voters, by learner, snapshot and joint
-	// consensus. It fails with CodeDescriptorChanged unless the generation matches.
+	// consensus. It fails with CodeDescriptorChanged unless the generation matches. Those to
+	// add are voters or, if their Type says so, non-voters.
 	AdminChangeReplicas struct {
 		Generation  int64
-		Add, Remove []Replica // NodeID and StoreID only
+		Add, Remove []Replica // NodeID, StoreID and, to add, Type
 	}
 	AdminChangeReplicasResponse struct{ Descriptor RangeDescriptor }
 )

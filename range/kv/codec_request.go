@@ -96,7 +96,8 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 	case *AdminSplit:
 		return appendBytes(append(b, tagAdminSplit), q.Key), nil
 	case *AdminTransferLeader:
-		return binary.AppendVarint(append(b, tagAdminTransferLeader), int64(q.Target)), nil
+		b = binary.AppendVarint(append(b, tagAdminTransferLeader), int64(q.Target))
+		return binary.AppendVarint(binary.AppendVarint(b, q.Generation), int64(q.From)), nil
 	case *AdminChangeReplicas:
 		b = binary.AppendVarint(append(b, tagAdminChangeReplicas), q.Generation)
 		b = appendReplicas(b, q.Add)
@@ -146,7 +147,7 @@ func (d *decoder) request() Request {
 	case tagAdminSplit:
 		return &AdminSplit{Key: d.bytes()}
 	case tagAdminTransferLeader:
-		return &AdminTransferLeader{Target: StoreID(d.varint32())}
+		return &AdminTransferLeader{Target: StoreID(d.varint32()), Generation: d.varint(), From: StoreID(d.varint32())}
 	case tagAdminChangeReplicas:
 		return &AdminChangeReplicas{Generation: d.varint(), Add: d.replicas(), Remove: d.replicas()}
 	default:

@@ -74,7 +74,7 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 		}
 		return &kv.AdminSplitResponse{Left: *left, Right: *right}, nil, true
 	case *kv.AdminTransferLeader:
-		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q.Target), true
+		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q), true
 	case *kv.AdminChangeReplicas:
 		d, err := r.ChangeReplicas(ctx, q.Generation, q.Add, q.Remove)
 		if err != nil {
@@ -187,11 +187,15 @@ func (x resolver) Resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.Key,
 
 // transferLeader moves leadership to a store that has been heard of lately. A transfer cannot be taken back: to a store
 // that has just died it would cost the range as long as its leader's own death.
-func (s *Store) transferLeader(ctx context.Context, r *replica.Replica, target kv.StoreID) error {
+func (s *Store) transferLeader(ctx context.Context, r *replica.Replica, q *kv.AdminTransferLeader) error {
+	if q.From != 0 && q.From != s.id.StoreID {
+		return kv.Errorf(kv.CodeDescriptorChanged, "range %d is led by store %d, not %d", r.ID(), s.id.StoreID, q.From)
+	}
+	target := q.Target
 	if silent := s.support.silence(target); silent > 2*s.cfg.Knobs.HeartbeatInterval {
 		return kv.Errorf(kv.CodeUnavailable, "store %d has not been heard of for %s", target, silent.Round(time.Millisecond))
 	}
-	return r.TransferLeader(ctx, target)
+	return r.TransferLeader(ctx, target, q.Generation)
 }
 
 // Drain hands every leadership of this store to somebody else, as far as there is somebody. It returns the
@@ -221,7 +225,7 @@ func (s *Store) drainOne(ctx context.Context, r *replica.Replica, d *kv.RangeDes
 		if p.StoreID == s.id.StoreID || !p.VotesNew() {
 			continue
 		}
-		if err := s.transferLeader(ctx, r, p.StoreID); err == nil {
+		if err := s.transferLeader(ctx, r, &kv.AdminTransferLeader{Target: p.StoreID}); err == nil {
 			return
 		}
 	}

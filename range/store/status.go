@@ -21,6 +21,33 @@ func (s *Store) Ranges() []RangeStatus {
 	return out
 }
 
+// Led calls f for every range that this store leads, with what it has been asked to do. There may be one caller only:
+// the requests by gateway are counted from zero again.
+func (s *Store) Led(f func(RangeLoad)) {
+	s.each(func(r *replica.Replica) bool {
+		if _, ok := r.Serving(); !ok {
+			return true
+		}
+		if d := r.Desc(); d != nil {
+			f(RangeLoad{Descriptor: d, Stats: r.Applied().Stats, Load: r.Load()})
+		}
+		return true
+	})
+}
+
+// RangeLoad is a range that the store leads.
+type RangeLoad struct {
+	Descriptor *kv.RangeDescriptor // must not be changed
+	Stats      kv.Stats
+	Load       Load
+}
+
+// What a range's leader has been asked to do.
+type (
+	Load        = replica.Load
+	SourceCount = replica.SourceCount
+)
+
 // RangeDetail describes one replica, with the leader's view of the others.
 func (s *Store) RangeDetail(id kv.RangeID) (RangeStatus, bool) {
 	r := s.replica(id)

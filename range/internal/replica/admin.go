@@ -103,12 +103,16 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 }
 
 // TransferLeader hands leadership to the replica on the store, and waits until it is known to lead, or not.
-func (r *Replica) TransferLeader(ctx context.Context, target kv.StoreID) error {
+// It is guarded by generation, unless that is 0.
+func (r *Replica) TransferLeader(ctx context.Context, target kv.StoreID, generation int64) error {
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
+	if generation != 0 && generation != s.desc.Generation {
+		return r.changed(s.desc, generation)
+	}
 	to, ok := s.desc.ReplicaOn(target)
 	if !ok || !to.VotesNew() {
 		return kv.Errorf(kv.CodeBadRequest, "store %d has no voting replica of range %d", target, r.id)
@@ -150,6 +154,12 @@ func (r *Replica) resign() {
 	r.campaign = 1
 }
 
+// changed refuses what was meant for another generation.
+func (r *Replica) changed(desc *kv.RangeDescriptor, generation int64) *kv.Error {
+	return &kv.Error{Code: kv.CodeDescriptorChanged, Descriptors: []kv.RangeDescriptor{*desc},
+		Message: fmt.Sprintf("range %d is at generation %d, not %d", r.id, desc.Generation, generation)}
+}
+
 // ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation.
 func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, remove []kv.Replica) (*kv.RangeDescriptor, error) {
 	s, release, err := r.admin(ctx)
@@ -159,8 +169,7 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 	defer release()
 	desc := s.desc
 	if desc.Generation != generation {
-		return nil, &kv.Error{Code: kv.CodeDescriptorChanged, Descriptors: []kv.RangeDescriptor{*desc},
-			Message: fmt.Sprintf("range %d is at generation %d, not %d", r.id, desc.Generation, generation)}
+		return nil, r.changed(desc, generation)
 	}
 	if desc, err = r.leaveJoint(ctx, s.term, desc); err != nil {
 		return nil, err
@@ -185,7 +194,15 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 			voters--
 		}
 	}
-	if voters+len(add) < 1 {
+	stays := make(map[kv.StoreID]bool) // those to add that are to stay without a vote
+	for _, p := range add {
+		if p.Type == kv.NonVoter {
+			stays[p.StoreID] = true
+		} else {
+			voters++
+		}
+	}
+	if voters < 1 {
 		return nil, kv.Errorf(kv.CodeBadRequest, "a range needs a voter")
 	}
 	for _, p := range add {
@@ -224,7 +241,11 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 	for i := range next.Replicas {
 		p := &next.Replicas[i]
 		for _, id := range learners {
-			if p.ReplicaID == id {
+			switch {
+			case p.ReplicaID != id:
+			case stays[p.StoreID]: // Raft goes on to call it a learner
+				p.Type = kv.NonVoter
+			default:
 				p.Type = kv.VoterIncoming
 				cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(uint64(id))})
 			}
@@ -246,10 +267,12 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 		}
 	}
 	next.Replicas = without(next.Replicas, gone)
-	if len(cc.Changes) == 0 {
+	if len(cc.Changes) == 0 && len(stays) == 0 {
 		return desc, nil
 	}
-	if !next.InJoint() { // only learners go
+	if len(cc.Changes) == 0 {
+		cc = nil
+	} else if !next.InJoint() { // only learners go
 		cc.Transition = pb.ConfChangeTransitionAuto.Enum()
 		if len(cc.Changes) > 1 {
 			return nil, undo(kv.Errorf(kv.CodeBadRequest, "remove learners one at a time"))

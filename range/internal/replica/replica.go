@@ -99,6 +99,7 @@ type Replica struct {
 	heard  atomic.Pointer[heardClosed]
 
 	requests, writes atomic.Int64
+	meter            loadMeter
 }
 
 // state is what requests see.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/raft/v3/raftpb"
@@ -17,7 +18,7 @@ import (
 // the clock past req.Now.
 func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Requests.Add(1)
-	r.requests.Add(1)
+	timed := r.requests.Add(1)%loadSample == 0
 	s := r.snapshotState()
 	if s.desc == nil || s.removed {
 		return nil, kv.Errorf(kv.CodeRangeNotFound, "replica %d of range %d is not initialised, or was removed", r.rid, r.id)
@@ -39,8 +40,16 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if err != nil {
 		return nil, err
 	}
+	r.meter.note(req)
 	for {
+		var began time.Time
+		if timed {
+			began = time.Now()
+		}
 		resp, eff, p, err := r.evaluate(ctx, req, ts)
+		if timed {
+			r.meter.cpuNanos.Add(loadSample * int64(time.Since(began)))
+		}
 		if err == nil {
 			if p != nil {
 				return r.replicate(ctx, g, p, eff, resp)
@@ -160,6 +169,7 @@ func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*prop
 func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Writes.Add(1)
 	r.writes.Add(1)
+	r.meter.writeBytes.Add(p.size)
 	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) {
 		if err == nil {
