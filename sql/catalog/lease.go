@@ -88,7 +88,7 @@ func (l *lease) holds(old *snapshot) bool {
 	same := true
 	for _, t := range old.tables {
 		now, ok := l.snap.byID[t.ID]
-		if !ok || !t.Virtual && (now.Version != t.Version || now.DataID != t.DataID) {
+		if !ok || now != t && !t.Virtual && (now.Version != t.Version || now.DataID != t.DataID) {
 			same = false
 			break
 		}

@@ -23,6 +23,8 @@ const (
 	statsTable      = 5 // <object id> -> statistics
 	roleTable       = 6 // <name> -> role
 	garbageTable    = 7 // <data id> -> when its descriptor was dropped
+	// 20 is the table of jobs (package job).
+	changeTable = 21 // <version> -> the rows that it changed
 )
 
 // Ids of what exists from the start, as in PostgreSQL.
@@ -193,8 +195,17 @@ func (s *Store) keep(snap *snapshot) {
 	}
 }
 
-// load reads the whole catalog through a transaction.
+// load reads the catalog through a transaction: what has changed since a version that is known, or all of it.
 func (s *Store) load(ctx context.Context, t txn.Txn, row versionRow) (*snapshot, error) {
+	if base := s.newestBefore(row.version); base != nil {
+		if snap, ok, err := s.follow(ctx, t, base, row); ok || err != nil {
+			return snap, err
+		}
+	}
+	return s.loadAll(ctx, t, row)
+}
+
+func (s *Store) loadAll(ctx context.Context, t txn.Txn, row versionRow) (*snapshot, error) {
 	snap := newSnapshot(row, s.opts.VirtualSchemas, s.opts.VirtualTables)
 	spans := []keys.Span{tableSpan(descriptorTable), tableSpan(schemaTable), tableSpan(statsTable)}
 	sc := t.Scan(ctx, spans, txn.ScanOptions{Latest: true})

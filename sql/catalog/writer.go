@@ -16,6 +16,9 @@ type Writer struct {
 	s    *Store
 	t    txn.Txn
 	snap *snapshot
+	// version that this change makes, and the keys of what it has changed so far.
+	version uint64
+	changed [][]byte
 }
 
 // Writer begins a schema change. Snapshot shows the catalog that it starts from, this transaction's earlier changes
@@ -36,7 +39,11 @@ func (s *Store) Writer(ctx context.Context, t txn.Txn) (*Writer, error) {
 	if w.snap, err = s.load(ctx, t, row); err != nil {
 		return nil, err
 	}
-	next := versionRow{version: row.version + 1, writer: t.ID()}
+	w.version = row.version + 1
+	if err := w.begin(); err != nil {
+		return nil, err
+	}
+	next := versionRow{version: w.version, writer: t.ID()}
 	return w, t.Put(versionKey, next.encode())
 }
 
@@ -97,13 +104,13 @@ func (w *Writer) DropTable(t *Table) error {
 	if err := w.t.Delete(nameKey(t.Schema, t.Name)); err != nil {
 		return err
 	}
-	if err := w.t.Delete(idKey(statsTable, uint64(t.ID))); err != nil {
+	if err := w.delete(idKey(statsTable, uint64(t.ID))); err != nil {
 		return err
 	}
 	if err := w.discard(t.DataID); err != nil {
 		return err
 	}
-	return w.t.Delete(idKey(descriptorTable, uint64(t.ID)))
+	return w.delete(idKey(descriptorTable, uint64(t.ID)))
 }
 
 // discard notes that nothing refers to the keys of a data id any more.
@@ -146,7 +153,7 @@ func (w *Writer) NameTaken(ctx context.Context, schema SchemaID, name string) (b
 func (w *Writer) PutSchema(s *Schema) error { return w.put(idKey(schemaTable, uint64(s.ID)), s) }
 
 // DropSchema: see PutSchema.
-func (w *Writer) DropSchema(s *Schema) error { return w.t.Delete(idKey(schemaTable, uint64(s.ID))) }
+func (w *Writer) DropSchema(s *Schema) error { return w.delete(idKey(schemaTable, uint64(s.ID))) }
 
 // PutStats writes a table's statistics.
 func (w *Writer) PutStats(id TableID, st TableStats) error {
@@ -164,7 +171,17 @@ func (w *Writer) put(k keys.Key, o any) error {
 	if err != nil {
 		return err
 	}
+	if err := w.note(k); err != nil {
+		return err
+	}
 	return w.t.Put(k, b)
+}
+
+func (w *Writer) delete(k keys.Key) error {
+	if err := w.note(k); err != nil {
+		return err
+	}
+	return w.t.Delete(k)
 }
 
 // DiscardIndex notes that nothing refers to the keys of one index any more.

@@ -112,7 +112,13 @@ func TestIndexTwin(t *testing.T) {
 				}
 				both("select "+o+" from $T"+cond()+" order by "+o+rapid.SampledFrom([]string{"", " desc", " nulls first", " desc nulls last"}).Draw(rt, "dir")+limit, exact)
 			case 4:
-				both("select "+column("group")+" g, count(*), sum(a) from $T"+cond()+" group by 1", false)
+				// Of equal values that look different (1.5 and 1.50, 0 and -0) any may stand for the group.
+				g := column("group")
+				shown := map[string]string{"c": "c + 0.00", "d": "d + 0"}[g]
+				if shown == "" {
+					shown = g
+				}
+				both("select "+shown+" g, count(*), sum(a) from $T"+cond()+" group by "+g, false)
 			case 5:
 				c := column("set")
 				v := map[string]string{"id": "id + 100", "a": "a + 1", "b": "b || 'z'", "c": "c * 2", "d": "null"}[c]
