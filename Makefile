@@ -2,13 +2,14 @@
 # make check  formatting, vet, staticcheck
 # make race   the concurrent packages under the race detector
 # make bench  Pamir against PostgreSQL 15, one interleaved run
+# make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
 # make demo   a three-node cluster in one process
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
 
-.PHONY: build test check race bench demo
+.PHONY: build test check race bench chaos demo
 
 build:
 	$(GO) build -o bin/pamir ./cmd/pamir
@@ -26,6 +27,9 @@ race:
 
 bench:
 	$(GO) run ./tests/bench $(BENCHFLAGS)
+
+chaos:
+	$(GO) test ./tests/chaos -count=1 -v -timeout 0 -duration 1h $(CHAOSFLAGS)
 
 demo:
 	$(GO) run ./cmd/pamir demo
