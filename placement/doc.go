@@ -1,12 +1,30 @@
 // Package placement decides where replicas and leaders should be.
 //
 // [Plan] is a pure function: a snapshot of the cluster and rules in, operators out. Every operator
-// says why, and which stores were considered and refused.
+// says why, and which stores were considered and refused; every range that is not as its rule wants it and
+// cannot be brought there now has a finding that says why not.
+//
+// # What is decided, in this order
+//
+//	repair    voters on stores that are dead, leaving or not allowed; too few or too many voters; two voters
+//	          in one failure domain while another is free; non-voting replicas; learners left behind (repair.go)
+//	room      replicas move off disks that are nearly full (balance.go)
+//	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go)
+//	leaders   off stores that drain, to where the rule prefers them, to where their clients are (leaders.go)
+//	load      leaders by number and by processor time, as far as the clients do not mind (leaders.go)
+//
+// # Hysteresis
+//
+// A move for balance begins only where two stores differ by more than a bound, and only if it lowers the
+// cluster's imbalance: the sum over all stores and kinds of load of the squared distance from the
+// mean. The sum cannot fall for ever, so with a load that holds still the moves end. A leader follows its clients only
+// if they are nearer to the other replica by a clear margin, and not right after it has moved.
 //
 // # What it is not
 //
 // It talks to nobody and remembers nothing: internal/node collects snapshots, calls Plan on the node
-// that leads the meta range, and carries the operators out. It imports nothing of Pamir.
+// that leads the meta range, and carries the operators out. It imports nothing of Pamir. placement/simulate
+// runs it against a model of a cluster.
 //
 // # Invariants
 //
@@ -14,7 +32,10 @@
 //  2. Quiescence: a snapshot in which everything is in place and within the
 //     bounds of hysteresis gives none, and carrying out a plan leads there.
 //  3. No operator takes a range below a quorum of live replicas.
-//  4. Two replicas of a range share a failure domain only if no store elsewhere is free.
+//  4. Two voters of a range share a failure domain only if no store elsewhere is free, at every tier of the
+//     locality, the widest first.
 //  5. An operator names the generation it was made for; whoever carries it out
 //     refuses it if the range has changed, so a late or repeated operator does nothing.
+//  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive and Limits.Outgoing
+//     to send.
 package placement

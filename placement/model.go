@@ -2,6 +2,7 @@ package placement
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -9,64 +10,119 @@ import (
 // Identifiers, as in range/kv.
 type (
 	StoreID int32
+	NodeID  int32
 	RangeID int64
 )
 
 // Store is one node's store as the planner sees it.
 type Store struct {
-	ID StoreID
+	ID   StoreID
+	Node NodeID
 	// Locality from wide to narrow: "region=eu", "zone=a".
 	Locality []string
 	// Silence is how long nothing has been heard of the node.
 	Silence time.Duration
 	// Draining: the node is about to stop; Decommissioning: it is to leave for good.
 	Draining, Decommissioning bool
+	// Capacity and Free are the bytes of its disk; Capacity is 0 where it is not known.
+	Capacity, Free int64
 }
 
 // Range as its leader reported it.
 type Range struct {
 	ID         RangeID
 	Generation int64
-	Voters     []StoreID
+	// Rule is 0 for Rules.Default, else 1 + an index in Rules.Special.
+	Rule      int
+	Voters    []StoreID
+	NonVoters []StoreID
 	// Learners are replicas being brought up or left behind.
 	Learners []StoreID
-	// Leader is 0 if nobody leads.
+	// Leader is 0 if nobody leads. LedFor is how long it has been the same.
 	Leader StoreID
+	LedFor time.Duration
 	// Changing: a replica change is under way.
 	Changing bool
+
+	Bytes int64
+	Load  Load
+	// From says where the requests come from: those that a gateway has sent, per second.
+	From []Source
+}
+
+// Load of a range, per second.
+type Load struct {
+	Requests   float64
+	WriteBytes float64
+	// CPU is processor time: 1 is a whole core.
+	CPU float64
+}
+
+// Source is a gateway with what it asks of a range.
+type Source struct {
+	Node     NodeID
+	Requests float64 // per second
 }
 
 // Snapshot of the cluster.
 type Snapshot struct {
 	Stores []Store
+	// Ranges; in the order of their ids it saves a copy.
 	Ranges []Range
+	// InFlight are operators that are being carried out. Their ranges are left alone.
+	InFlight []Operator
 }
 
-// Rules of the cluster. Use DefaultRules and change what differs.
+// Rules of a cluster. Use DefaultRules and change what differs.
 type Rules struct {
-	// Replicas is the wanted number of voters; odd.
-	Replicas int
+	Default Rule
+	Special []Rule
+	Limits  Limits
+}
+
+// Limits bound what happens at the same time, and say how much difference is none.
+type Limits struct {
 	// AliveWithin: a store that was silent for longer gets nothing new.
 	AliveWithin time.Duration
 	// DeadAfter: the replicas of a store that was silent for longer are replaced.
 	DeadAfter time.Duration
-	// MaxReplicaChanges and MaxTransfers bound one plan.
-	MaxReplicaChanges, MaxTransfers int
-	// Slack is the share of the mean by which stores may differ before anything is moved for balance.
-	Slack float64
+	// Incoming and Outgoing replicas of one store, in flight ones included.
+	Incoming, Outgoing int
+	// Transfers of leadership in one plan, for each store of the cluster.
+	Transfers int
+	// Slack is the share of the mean by which the numbers of replicas and leaders of two stores may differ;
+	// BytesSlack and LoadSlack are those of bytes, and of write and processor load.
+	Slack, BytesSlack, LoadSlack float64
+	// Full and NearlyFull are shares of a disk: a store beyond NearlyFull is given nothing, one beyond Full sheds.
+	Full, NearlyFull float64
+	// FollowAfter is how long a leader stays before it follows its clients; FollowRate is the number of requests a
+	// second below which it does not bother, and FollowGain the share by which its clients' ways must shorten.
+	FollowAfter time.Duration
+	FollowRate  float64
+	FollowGain  float64
+	// Paused: only what rules and leaving stores ask for is done; nothing moves for balance or after clients.
+	Paused bool
 }
 
 // DefaultRules returns the defaults.
 func DefaultRules() Rules {
-	return Rules{Replicas: 3, AliveWithin: 5 * time.Second, DeadAfter: 5 * time.Minute,
-		MaxReplicaChanges: 4, MaxTransfers: 8, Slack: 0.1}
+	return Rules{
+		Default: Rule{Name: "cluster", Replicas: 3},
+		Limits: Limits{
+			AliveWithin: 5 * time.Second, DeadAfter: 5 * time.Minute,
+			Incoming: 2, Outgoing: 2, Transfers: 4,
+			Slack: 0.05, BytesSlack: 0.1, LoadSlack: 0.3,
+			Full: 0.95, NearlyFull: 0.9,
+			FollowAfter: 10 * time.Second, FollowRate: 5, FollowGain: 0.4,
+		},
+	}
 }
 
 // Kind of an operator.
 type Kind uint8
 
 const (
-	// ChangeReplicas adds and removes voters in one change of configuration.
+	// ChangeReplicas adds and removes replicas in one change of configuration.
 	ChangeReplicas Kind = iota
 	// TransferLeader hands leadership to To.
 	TransferLeader
@@ -77,17 +133,21 @@ type Operator struct {
 	Kind       Kind
 	Range      RangeID
 	Generation int64
-	Add        []StoreID
-	Remove     []StoreID
-	To         StoreID
-	Why        string
-	Rejected   []Rejection
+	// Leader at the time of the plan: it sends the snapshots.
+	Leader StoreID
+	Add    []StoreID
+	Remove []StoreID
+	// NonVoting: the replicas to add have no vote.
+	NonVoting bool
+	To        StoreID
+	Why       string
+	Rejected  []Rejection
 }
 
-// Rejection is a candidate that was not chosen.
+// Rejection is a reason and the candidates that were not chosen for it.
 type Rejection struct {
-	Store StoreID
-	Why   string
+	Why    string
+	Stores []StoreID
 }
 
 // String prints the operator for logs.
@@ -99,6 +159,9 @@ func (o Operator) String() string {
 	}
 	for _, s := range o.Add {
 		fmt.Fprintf(&b, " +s%d", s)
+		if o.NonVoting {
+			b.WriteString("(non-voting)")
+		}
 	}
 	for _, s := range o.Remove {
 		fmt.Fprintf(&b, " -s%d", s)
@@ -107,7 +170,7 @@ func (o Operator) String() string {
 	return b.String()
 }
 
-// Finding is a range that is not as it should be and that nothing can be done about now.
+// Finding is a range that is not as it should be, and why nothing is done about it now.
 type Finding struct {
 	Range RangeID
 	Why   string
@@ -117,4 +180,68 @@ type Finding struct {
 type Result struct {
 	Operators []Operator
 	Findings  []Finding
+}
+
+// why is the reason for which a candidate was not chosen.
+type why uint8
+
+const (
+	fine why = iota
+	whyMember
+	whyDecommissioning
+	whyDraining
+	whySilent
+	whyFull
+	whyNotAllowed
+	whyNotNeeded
+	whyShares
+	whyBusy
+	whyFuller
+	whyEqual
+	whyNotPreferred
+	whyFar
+	whyLeadsMore
+	whyCount
+)
+
+var whyText = [whyCount]string{
+	whyMember:          "has a replica of the range",
+	whyDecommissioning: "is being decommissioned",
+	whyDraining:        "is draining",
+	whySilent:          "is silent",
+	whyFull:            "its disk is nearly full",
+	whyNotAllowed:      "the constraints exclude it",
+	whyNotNeeded:       "another meets a constraint that is not met yet",
+	whyShares:          "shares more of its locality with other replicas",
+	whyBusy:            "is receiving as many replicas as it may",
+	whyFuller:          "has more on it",
+	whyEqual:           "no better than the one chosen",
+	whyNotPreferred:    "the leader preference names another",
+	whyFar:             "further from the clients",
+	whyLeadsMore:       "leads more",
+}
+
+func (w why) String() string { return whyText[w] }
+
+// rejections collects candidates by reason.
+type rejections [whyCount][]StoreID
+
+func (r *rejections) add(w why, s StoreID) {
+	if r != nil {
+		r[w] = append(r[w], s)
+	}
+}
+
+func (r *rejections) list() []Rejection {
+	if r == nil {
+		return nil
+	}
+	var out []Rejection
+	for w, s := range r {
+		if len(s) > 0 && why(w) != whyMember {
+			slices.Sort(s)
+			out = append(out, Rejection{Why: why(w).String(), Stores: slices.Compact(s)})
+		}
+	}
+	return out
 }

@@ -3,378 +3,492 @@ package placement
 import (
 	"cmp"
 	"fmt"
-	"math"
 	"slices"
+	"strings"
+	"time"
 )
 
-// Plan decides what to do next. Repair comes first, then the balance of replicas,
-// then that of leaders; a range gets at most one operator.
+// Plan decides what to do next: see the package comment. A range gets at most one operator.
 func Plan(snap Snapshot, rules Rules) Result {
-	p := &planner{rules: rules, stores: map[StoreID]*store{}}
-	for _, s := range snap.Stores {
-		st := &store{Store: s}
-		st.alive = s.Silence <= rules.AliveWithin
-		st.dead = s.Silence > rules.DeadAfter
-		p.stores[s.ID] = st
-		p.order = append(p.order, st)
-	}
-	slices.SortFunc(p.order, func(a, b *store) int { return cmp.Compare(a.ID, b.ID) })
-	p.ranges = slices.Clone(snap.Ranges)
-	slices.SortFunc(p.ranges, func(a, b Range) int { return cmp.Compare(a.ID, b.ID) })
-	for _, r := range p.ranges {
-		for _, v := range r.Voters {
-			p.count(v, 1)
-		}
-		if st := p.stores[r.Leader]; st != nil {
-			st.leaders++
-		}
-	}
+	p := newPlanner(snap, &rules)
 	p.repair()
-	p.balanceReplicas()
-	p.balanceLeaders()
+	if p.repairs == 0 {
+		p.makeRoom()
+		if !rules.Limits.Paused {
+			p.balanceReplicas()
+		}
+	}
+	p.placeLeaders()
+	if !rules.Limits.Paused {
+		p.balanceLeaders()
+	}
 	return p.out
 }
+
+// maxTiers of a locality are looked at; narrower ones count as one.
+const maxTiers = 5
+
+// tierBits is the width of one tier's count in a spread.
+const tierBits = 12
+
+// spread says how much of their localities the members of a set share: for each tier the number of pairs with the same
+// domain there, the widest tier in the highest bits. Less is better.
+type spread uint64
 
 // store is a Store with what the planner counts. Counts follow the plan as it grows.
 type store struct {
 	Store
-	alive, dead       bool
-	replicas, leaders int
-}
+	alive, dead bool
+	refuses     why    // why it is given no replicas; fine if it takes some
+	mayLead     why    // why it is given no leaders; fine if it takes some
+	gone        string // why its replicas must leave; empty if they need not
+	domain      [maxTiers]int32
 
-// takes reports whether the store may be given replicas, and why not.
-func (s *store) takes() (bool, string) {
-	switch {
-	case s.Decommissioning:
-		return false, "is being decommissioned"
-	case s.Draining:
-		return false, "is draining"
-	case !s.alive:
-		return false, fmt.Sprintf("silent for %s", s.Silence)
-	}
-	return true, ""
+	replicas, leaders  int
+	bytes, writes, cpu float64
+	planned            float64 // bytes that are to come, less those that are to go
+	in, out            int
 }
 
 type planner struct {
-	rules   Rules
-	stores  map[StoreID]*store
-	order   []*store
-	ranges  []Range
-	touched map[RangeID]bool
-	changes int
-	out     Result
+	rules  *Rules
+	limits *Limits
+	stores []store
+	byID   map[StoreID]int32
+	dense  []int32 // the same as byID for small ids; -1 for none
+	byNode map[NodeID]int32
+	tiers  int
+	comp   []compiledRule
+
+	ranges    []Range
+	touched   []bool
+	repairs   int // operators for repair that were made or wait for a slot
+	transfers int
+	mean      struct{ replicas, bytes, writes, leaders, cpu float64 }
+	out       Result
 }
 
-func (p *planner) count(id StoreID, by int) {
-	if st := p.stores[id]; st != nil {
-		st.replicas += by
-	}
+// compiledRule is a Rule against the stores there are.
+type compiledRule struct {
+	*Rule
+	allowed   []bool // by store, for voters
+	nvAllowed []bool
+	rank      []uint8 // by store: the alternative of the leader preference that it meets
+	needs     []need
+	nvNeeds   []need
+	taking    int    // stores that may be given a voter
+	ideal     spread // of the best placement on them
 }
 
-func (p *planner) emit(o Operator) {
-	if p.touched == nil {
-		p.touched = map[RangeID]bool{}
-	}
-	p.touched[o.Range] = true
-	if o.Kind == ChangeReplicas {
-		p.changes++
-	}
-	for _, s := range o.Add {
-		p.count(s, 1)
-	}
-	for _, s := range o.Remove {
-		p.count(s, -1)
-	}
-	p.out.Operators = append(p.out.Operators, o)
+// need is a constraint that asks for a number of replicas.
+type need struct {
+	Constraint
+	member []bool
 }
 
-func (p *planner) find(r Range, format string, args ...any) {
-	p.out.Findings = append(p.out.Findings, Finding{Range: r.ID, Why: fmt.Sprintf(format, args...)})
+func newPlanner(snap Snapshot, rules *Rules) *planner {
+	p := &planner{rules: rules, limits: &rules.Limits, byID: make(map[StoreID]int32, len(snap.Stores)), byNode: make(map[NodeID]int32, len(snap.Stores))}
+	order := slices.Clone(snap.Stores)
+	slices.SortFunc(order, func(a, b Store) int { return cmp.Compare(a.ID, b.ID) })
+	p.stores = make([]store, len(order))
+	for i, s := range order {
+		p.stores[i].Store = s
+		p.stores[i].judge(p.limits)
+		p.byID[s.ID] = int32(i)
+		p.byNode[s.Node] = int32(i)
+	}
+	const maxDense = 1 << 16
+	if n := len(order); n > 0 && order[n-1].ID < maxDense {
+		p.dense = make([]int32, order[n-1].ID+1)
+		for i := range p.dense {
+			p.dense[i] = -1
+		}
+		for i, s := range order {
+			if s.ID >= 0 {
+				p.dense[s.ID] = int32(i)
+			}
+		}
+	}
+	p.findDomains()
+	p.ranges = snap.Ranges
+	byID := func(a, b Range) int { return cmp.Compare(a.ID, b.ID) }
+	if !slices.IsSortedFunc(p.ranges, byID) {
+		p.ranges = slices.Clone(p.ranges)
+		slices.SortFunc(p.ranges, byID)
+	}
+	p.touched = make([]bool, len(p.ranges))
+	p.count(snap.InFlight)
+	for i := range rules.Special {
+		if i == 0 {
+			p.comp = append(p.comp, p.compile(&rules.Default))
+		}
+		p.comp = append(p.comp, p.compile(&rules.Special[i]))
+	}
+	if len(p.comp) == 0 {
+		p.comp = append(p.comp, p.compile(&rules.Default))
+	}
+	return p
 }
 
-// alive counts the voters whose stores are heard of.
-func (p *planner) alive(voters []StoreID) int {
-	n := 0
-	for _, v := range voters {
-		if st := p.stores[v]; st != nil && st.alive {
-			n++
-		}
-	}
-	return n
-}
-
-// repair brings ranges to the wanted number of voters on stores that are there to stay. The
-// ranges that can lose the fewest further replicas come first.
-func (p *planner) repair() {
-	ranges := slices.Clone(p.ranges)
-	margin := func(r Range) int { return p.alive(r.Voters) - (len(r.Voters)/2 + 1) }
-	slices.SortStableFunc(ranges, func(a, b Range) int { return cmp.Compare(margin(a), margin(b)) })
-	for _, r := range ranges {
-		if p.changes >= p.rules.MaxReplicaChanges {
-			return
-		}
-		switch {
-		case r.Changing:
-			continue
-		case margin(r) < 0:
-			p.find(r, "quorum lost: %d of %d voters are alive", p.alive(r.Voters), len(r.Voters))
-			continue
-		case r.Leader == 0:
-			p.find(r, "nobody leads")
-			continue
-		}
-		p.repairRange(r)
-	}
-}
-
-func (p *planner) repairRange(r Range) {
-	var gone []StoreID
-	why := ""
-	for _, v := range r.Voters {
-		st := p.stores[v]
-		switch {
-		case st == nil:
-			gone, why = append(gone, v), fmt.Sprintf("s%d is not a store of the cluster", v)
-		case st.dead:
-			gone, why = append(gone, v), fmt.Sprintf("s%d has been silent for %s", v, st.Silence)
-		case st.Decommissioning:
-			gone, why = append(gone, v), fmt.Sprintf("s%d is being decommissioned", v)
-		}
-	}
-	stay := slices.DeleteFunc(slices.Clone(r.Voters), func(v StoreID) bool { return slices.Contains(gone, v) })
-	usable := len(stay)
-	for _, st := range p.order {
-		if ok, _ := st.takes(); ok && !slices.Contains(r.Voters, st.ID) {
-			usable++
-		}
-	}
-	// An even number of voters tolerates no more failures than one less, and two
-	// tolerate fewer than one, so stop at the odd number that there is room for.
-	want := p.rules.Replicas
-	if usable < want {
-		want = max(usable-(usable+1)%2, 1)
-	}
-	op := Operator{Kind: ChangeReplicas, Range: r.ID, Generation: r.Generation}
-	have := slices.Clone(stay)
-	for len(have) < want {
-		id, rejected := p.choose(r, have)
-		op.Rejected = append(op.Rejected, rejected...)
-		if id == 0 {
-			break
-		}
-		op.Add = append(op.Add, id)
-		have = append(have, id)
+// judge says what may be done with the store.
+func (s *store) judge(l *Limits) {
+	s.alive = s.Silence <= l.AliveWithin
+	s.dead = s.Silence > l.DeadAfter
+	switch {
+	case s.Decommissioning:
+		s.refuses, s.mayLead = whyDecommissioning, whyDecommissioning
+	case s.Draining:
+		s.refuses, s.mayLead = whyDraining, whyDraining
+	case !s.alive:
+		s.refuses, s.mayLead = whySilent, whySilent
+	case s.fill(0) > l.Full:
+		s.refuses, s.mayLead = whyFull, whyFull
+	case s.fill(0) > l.NearlyFull:
+		s.refuses = whyFull
 	}
 	switch {
-	case len(gone) > 0 && len(have) >= p.rules.Replicas:
-		op.Remove = gone
-		op.Why = why
-		if len(op.Add) == 0 {
-			op.Why += ", and there are enough voters without it"
-		}
-	case len(gone) > 0:
-		p.find(r, "%s, and there is no store to replace it", why)
-		return
-	case len(have) > want && len(stay) > p.rules.Replicas:
-		victim := p.surplus(r, stay)
-		op.Remove = []StoreID{victim}
-		op.Why = fmt.Sprintf("%d voters, %d wanted", len(stay), p.rules.Replicas)
-	case len(op.Add) > 0:
-		op.Why = fmt.Sprintf("%d of %d voters", len(stay), p.rules.Replicas)
-	default:
-		if len(stay) < p.rules.Replicas {
-			p.find(r, "%d of %d voters, and too few stores for more", len(stay), p.rules.Replicas)
-		}
-		return
-	}
-	left := append(slices.DeleteFunc(slices.Clone(r.Voters), func(v StoreID) bool { return slices.Contains(op.Remove, v) }), op.Add...)
-	if p.alive(left) <= len(left)/2 {
-		p.find(r, "%s, but the change would leave %d live voters of %d", op.Why, p.alive(left), len(left))
-		return
-	}
-	p.emit(op)
-}
-
-// diversity says how far store s is from the nearest of the others: the number of
-// locality tiers, from the narrow end, in which they differ.
-func (p *planner) diversity(s *store, others []StoreID) int {
-	least := math.MaxInt
-	for _, o := range others {
-		ot := p.stores[o]
-		if ot == nil || ot.ID == s.ID {
-			continue
-		}
-		shared := 0
-		for shared < len(s.Locality) && shared < len(ot.Locality) && s.Locality[shared] == ot.Locality[shared] {
-			shared++
-		}
-		least = min(least, len(s.Locality)-shared)
-	}
-	return least
-}
-
-// choose picks the store for another voter beside have, and says why not the others.
-func (p *planner) choose(r Range, have []StoreID) (StoreID, []Rejection) {
-	var best *store
-	var rejected []Rejection
-	for _, st := range p.order {
-		if slices.Contains(have, st.ID) || slices.Contains(r.Voters, st.ID) {
-			continue
-		}
-		if ok, why := st.takes(); !ok {
-			rejected = append(rejected, Rejection{st.ID, why})
-			continue
-		}
-		if best == nil {
-			best = st
-			continue
-		}
-		loser, why := st, ""
-		ds, db := p.diversity(st, have), p.diversity(best, have)
-		switch {
-		case ds > db:
-			loser, best, why = best, st, "shares more of its locality with other voters"
-		case ds < db:
-			why = "shares more of its locality with other voters"
-		case st.replicas < best.replicas:
-			loser, best, why = best, st, "has more replicas"
-		case st.replicas > best.replicas:
-			why = "has more replicas"
-		default:
-			why = "no better than the one chosen"
-		}
-		rejected = append(rejected, Rejection{loser.ID, why})
-	}
-	if best == nil {
-		return 0, rejected
-	}
-	return best.ID, rejected
-}
-
-// surplus picks the voter to remove: one that is not heard of, or the one that adds the least
-// diversity, or that sits on the fullest store; not the leader if it can be helped.
-func (p *planner) surplus(r Range, voters []StoreID) StoreID {
-	return slices.MinFunc(voters, func(a, b StoreID) int {
-		sa, sb := p.stores[a], p.stores[b]
-		if sa.alive != sb.alive {
-			if sb.alive {
-				return -1
-			}
-			return 1
-		}
-		if (a == r.Leader) != (b == r.Leader) {
-			if b == r.Leader {
-				return -1
-			}
-			return 1
-		}
-		return cmp.Or(cmp.Compare(p.diversity(sa, voters), p.diversity(sb, voters)),
-			-cmp.Compare(sa.replicas, sb.replicas), cmp.Compare(a, b))
-	})
-}
-
-// threshold is the difference between two stores' counts from which something is moved.
-func (p *planner) threshold(total, stores int) int {
-	mean := float64(total) / float64(max(stores, 1))
-	return max(2, int(math.Ceil(mean*p.rules.Slack))+1)
-}
-
-// balanceReplicas moves replicas from the fullest store to the emptiest.
-func (p *planner) balanceReplicas() {
-	if len(p.out.Operators) > 0 {
-		return // repair first
-	}
-	var usable []*store
-	total := 0
-	for _, st := range p.order {
-		if ok, _ := st.takes(); ok {
-			usable = append(usable, st)
-			total += st.replicas
-		}
-	}
-	if len(usable) <= p.rules.Replicas {
-		return // every store has a replica of every range
-	}
-	limit := p.threshold(total, len(usable))
-	for p.changes < p.rules.MaxReplicaChanges && p.moveOne(usable, limit) {
+	case s.dead:
+		s.gone = fmt.Sprintf("s%d has been silent for %s", s.ID, s.Silence.Round(time.Second))
+	case s.Decommissioning:
+		s.gone = fmt.Sprintf("s%d is being decommissioned", s.ID)
 	}
 }
 
-func (p *planner) moveOne(usable []*store, limit int) bool {
-	byCount := slices.Clone(usable)
-	slices.SortStableFunc(byCount, func(a, b *store) int { return cmp.Compare(a.replicas, b.replicas) })
-	for i := len(byCount) - 1; i > 0; i-- {
-		from := byCount[i]
-		for _, to := range byCount[:i] {
-			if from.replicas-to.replicas < limit {
-				break
-			}
-			for _, r := range p.ranges {
-				// Moving a leader's replica costs a transfer first: leave those to others.
-				if p.touched[r.ID] || r.Changing || r.Leader == 0 || r.Leader == from.ID || len(r.Voters) != p.rules.Replicas ||
-					!slices.Contains(r.Voters, from.ID) || slices.Contains(r.Voters, to.ID) || p.alive(r.Voters) < len(r.Voters) {
-					continue
-				}
-				rest := slices.DeleteFunc(slices.Clone(r.Voters), func(v StoreID) bool { return v == from.ID })
-				if p.diversity(to, rest) < p.diversity(from, rest) {
-					continue
-				}
-				p.emit(Operator{Kind: ChangeReplicas, Range: r.ID, Generation: r.Generation,
-					Add: []StoreID{to.ID}, Remove: []StoreID{from.ID},
-					Why: fmt.Sprintf("balance: s%d has %d replicas, s%d has %d", from.ID, from.replicas, to.ID, to.replicas)})
-				return true
-			}
-		}
+// fill is the share of the disk that is in use once extra bytes have come.
+func (s *store) fill(extra float64) float64 {
+	if s.Capacity <= 0 {
+		return 0
 	}
-	return false
+	return 1 - (float64(s.Free)-extra)/float64(s.Capacity)
 }
 
-// balanceLeaders moves leadership off stores that drain, and from stores that lead many ranges to stores that lead few.
-func (p *planner) balanceLeaders() {
-	total, n := 0, 0
-	for _, st := range p.order {
-		if ok, _ := st.takes(); ok {
-			n++
-			total += st.leaders
-		}
+// index returns the position of a store; -1 for one that is not of the cluster.
+func (p *planner) index(id StoreID) int32 {
+	if id >= 0 && int(id) < len(p.dense) {
+		return p.dense[id]
 	}
-	limit := p.threshold(total, n)
-	transfers := 0
-	for _, r := range p.ranges {
-		if transfers >= p.rules.MaxTransfers {
-			return
-		}
-		from := p.stores[r.Leader]
-		if from == nil || !from.alive || r.Changing || p.touched[r.ID] {
-			continue
-		}
-		leaving, whyLeave := false, ""
-		if ok, why := from.takes(); !ok {
-			leaving, whyLeave = true, why
-		}
-		var best *store
-		var rejected []Rejection
-		for _, v := range r.Voters {
-			st := p.stores[v]
-			if st == nil || st == from {
+	if p.dense != nil {
+		return -1
+	}
+	if i, ok := p.byID[id]; ok {
+		return i
+	}
+	return -1
+}
+
+// find returns a store; nil for one that is not of the cluster.
+func (p *planner) find(id StoreID) *store {
+	if i := p.index(id); i >= 0 {
+		return &p.stores[i]
+	}
+	return nil
+}
+
+// findDomains numbers the failure domains: a domain is a prefix of a locality. A store without a tier shares it with nobody.
+func (p *planner) findDomains() {
+	ids := map[string]int32{}
+	for i := range p.stores {
+		s := &p.stores[i]
+		for t := range maxTiers {
+			if t >= len(s.Locality) {
+				s.domain[t] = -int32(i) - 1
 				continue
 			}
-			if ok, why := st.takes(); !ok {
-				rejected = append(rejected, Rejection{v, why})
-			} else if best == nil || st.leaders < best.leaders {
-				best = st
+			p.tiers = max(p.tiers, t+1)
+			key := strings.Join(s.Locality[:t+1], "\x00")
+			if t == maxTiers-1 {
+				key = strings.Join(s.Locality, "\x00")
+			}
+			id, ok := ids[key]
+			if !ok {
+				id = int32(len(ids))
+				ids[key] = id
+			}
+			s.domain[t] = id
+		}
+	}
+}
+
+// shares is what two stores have in common.
+func (p *planner) shares(a, b *store) (s spread) {
+	for t := range p.tiers {
+		if a.domain[t] != b.domain[t] {
+			break
+		}
+		s |= 1 << (tierBits * (maxTiers - 1 - t))
+	}
+	return s
+}
+
+// spreadOf adds up what the members of a set share.
+func (p *planner) spreadOf(set []StoreID) (sum spread) {
+	if p.tiers == 0 {
+		return 0
+	}
+	for i, a := range set {
+		sum += p.spreadWith(p.find(a), set[i+1:])
+	}
+	return sum
+}
+
+// spreadWith adds up what s shares with the members of a set.
+func (p *planner) spreadWith(s *store, set []StoreID) (sum spread) {
+	if s == nil || p.tiers == 0 {
+		return 0
+	}
+	for _, b := range set {
+		if o := p.find(b); o != nil && o != s {
+			sum += p.shares(s, o)
+		}
+	}
+	return sum
+}
+
+// count takes in what the ranges and the operators under way put on the stores.
+func (p *planner) count(inFlight []Operator) {
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		for _, set := range [2][]StoreID{r.Voters, r.NonVoters} {
+			for _, v := range set {
+				if s := p.find(v); s != nil {
+					s.replicas++
+					s.bytes += float64(r.Bytes)
+					s.writes += r.Load.WriteBytes
+				}
 			}
 		}
-		if best == nil || !leaving && from.leaders-best.leaders < limit {
+		if s := p.find(r.Leader); s != nil && r.Leader != 0 {
+			s.leaders++
+			s.cpu += r.Load.CPU
+		}
+	}
+	for i := range inFlight {
+		op := &inFlight[i]
+		at, ok := slices.BinarySearchFunc(p.ranges, op.Range, func(r Range, id RangeID) int { return cmp.Compare(r.ID, id) })
+		if !ok {
 			continue
 		}
-		why := fmt.Sprintf("balance: s%d leads %d ranges, s%d leads %d", from.ID, from.leaders, best.ID, best.leaders)
-		if leaving {
-			why = fmt.Sprintf("s%d %s", from.ID, whyLeave)
+		r := &p.ranges[at]
+		p.touched[at] = true
+		if op.Kind == TransferLeader {
+			p.moveLeader(r, op.To)
+			continue
 		}
-		from.leaders--
-		best.leaders++
-		transfers++
-		p.emit(Operator{Kind: TransferLeader, Range: r.ID, Generation: r.Generation, To: best.ID, Why: why, Rejected: rejected})
+		// What has come or gone already is counted where it is.
+		ahead := *op
+		has := func(s StoreID) bool { return slices.Contains(r.Voters, s) || slices.Contains(r.NonVoters, s) }
+		ahead.Add = slices.DeleteFunc(slices.Clone(op.Add), has)
+		ahead.Remove = slices.DeleteFunc(slices.Clone(op.Remove), func(s StoreID) bool { return !has(s) })
+		p.place(r, &ahead)
 	}
+	n := 0
+	for i := range p.stores {
+		s := &p.stores[i]
+		if s.refuses != fine && s.refuses != whyFull {
+			continue
+		}
+		n++
+		p.mean.replicas += float64(s.replicas)
+		p.mean.bytes += s.bytes
+		p.mean.writes += s.writes
+		p.mean.leaders += float64(s.leaders)
+		p.mean.cpu += s.cpu
+	}
+	if n > 0 {
+		for _, m := range []*float64{&p.mean.replicas, &p.mean.bytes, &p.mean.writes, &p.mean.leaders, &p.mean.cpu} {
+			*m /= float64(n)
+		}
+	}
+}
+
+// place counts the replicas that an operator brings and takes.
+func (p *planner) place(r *Range, op *Operator) {
+	for _, id := range op.Add {
+		if s := p.find(id); s != nil {
+			s.replicas++
+			s.bytes += float64(r.Bytes)
+			s.writes += r.Load.WriteBytes
+			s.planned += float64(r.Bytes)
+			s.in++
+		}
+		if s := p.find(op.Leader); s != nil {
+			s.out++
+		}
+	}
+	for _, id := range op.Remove {
+		if s := p.find(id); s != nil {
+			s.replicas--
+			s.bytes -= float64(r.Bytes)
+			s.writes -= r.Load.WriteBytes
+			s.planned -= float64(r.Bytes)
+		}
+	}
+}
+
+func (p *planner) moveLeader(r *Range, to StoreID) {
+	if s := p.find(r.Leader); s != nil {
+		s.leaders--
+		s.cpu -= r.Load.CPU
+	}
+	if s := p.find(to); s != nil {
+		s.leaders++
+		s.cpu += r.Load.CPU
+	}
+}
+
+// change emits a replica change of the range at position i.
+func (p *planner) change(i int, op Operator, why string, rejected *rejections) {
+	r := &p.ranges[i]
+	op.Kind, op.Range, op.Generation, op.Leader = ChangeReplicas, r.ID, r.Generation, r.Leader
+	op.Why, op.Rejected = why, rejected.list()
+	p.touched[i] = true
+	p.place(r, &op)
+	p.out.Operators = append(p.out.Operators, op)
+}
+
+// transfer emits a transfer of leadership.
+func (p *planner) transfer(i int, to StoreID, why string, rejected *rejections) {
+	r := &p.ranges[i]
+	p.touched[i] = true
+	p.transfers++
+	p.moveLeader(r, to)
+	p.out.Operators = append(p.out.Operators, Operator{Kind: TransferLeader, Range: r.ID, Generation: r.Generation, Leader: r.Leader,
+		To: to, Why: why, Rejected: rejected.list()})
+}
+
+func (p *planner) mayTransfer() bool {
+	return p.transfers < max(8, p.limits.Transfers*len(p.stores))
+}
+
+// note emits a finding.
+func (p *planner) note(r *Range, why string) {
+	p.out.Findings = append(p.out.Findings, Finding{Range: r.ID, Why: why})
+}
+
+// rule returns the rule of a range; one that is not known is the default.
+func (p *planner) rule(r *Range) *compiledRule {
+	if r.Rule > 0 && r.Rule < len(p.comp) {
+		return &p.comp[r.Rule]
+	}
+	return &p.comp[0]
+}
+
+// compile evaluates a rule against the stores.
+func (p *planner) compile(r *Rule) compiledRule {
+	c := compiledRule{Rule: r, rank: make([]uint8, len(p.stores))}
+	c.allowed, c.needs = p.constraints(r.Constraints)
+	c.nvAllowed, c.nvNeeds = p.constraints(r.NonVoterConstraints)
+	var taking []int32
+	for i := range p.stores {
+		s := &p.stores[i]
+		c.rank[i] = uint8(min(len(r.LeaderPreference), 255))
+		for k, tiers := range r.LeaderPreference {
+			if k < 255 && !slices.ContainsFunc(tiers, func(t string) bool { return !slices.Contains(s.Locality, t) }) {
+				c.rank[i] = uint8(k)
+				break
+			}
+		}
+		if s.refuses == fine && c.allowed[i] {
+			taking = append(taking, int32(i))
+		}
+	}
+	c.taking = len(taking)
+	if p.tiers > 0 {
+		var set []StoreID
+		for range min(r.Replicas, len(taking)) {
+			best, least := StoreID(0), spread(0)
+			unmet := p.unmet(c.needs, set)
+			for _, i := range taking {
+				s := &p.stores[i]
+				if slices.Contains(set, s.ID) || unmet != nil && !unmet.member[i] {
+					continue
+				}
+				if sp := p.spreadWith(s, set); best == 0 || sp < least {
+					best, least = s.ID, sp
+				}
+			}
+			if best == 0 {
+				break
+			}
+			set = append(set, best)
+			c.ideal += least
+		}
+	}
+	return c
+}
+
+func (p *planner) constraints(cs []Constraint) (allowed []bool, needs []need) {
+	allowed = make([]bool, len(p.stores))
+	for i := range p.stores {
+		allowed[i] = true
+		for _, c := range cs {
+			in := slices.Contains(p.stores[i].Locality, c.Tier)
+			if c.Not && in || !c.Not && c.AtLeast == 0 && !in {
+				allowed[i] = false
+			}
+		}
+	}
+	for _, c := range cs {
+		if c.AtLeast > 0 {
+			n := need{Constraint: c, member: make([]bool, len(p.stores))}
+			for i := range p.stores {
+				n.member[i] = slices.Contains(p.stores[i].Locality, c.Tier)
+			}
+			needs = append(needs, n)
+		}
+	}
+	return allowed, needs
+}
+
+// unmet returns the first need that the set does not meet; nil if there is none.
+func (p *planner) unmet(needs []need, set []StoreID) *need {
+	for k := range needs {
+		n := 0
+		for _, id := range set {
+			if i := p.index(id); i >= 0 && needs[k].member[i] {
+				n++
+			}
+		}
+		if n < needs[k].AtLeast {
+			return &needs[k]
+		}
+	}
+	return nil
+}
+
+// missing counts the replicas by which the set falls short of the needs.
+func (p *planner) missing(needs []need, set []StoreID) (short int) {
+	for k := range needs {
+		n := 0
+		for _, id := range set {
+			if i := p.index(id); i >= 0 && needs[k].member[i] {
+				n++
+			}
+		}
+		short += max(0, needs[k].AtLeast-n)
+	}
+	return short
+}
+
+// fuller orders stores by how much is on them.
+func (p *planner) fuller(s *store) float64 {
+	f := float64(s.replicas)
+	if p.mean.replicas > 0 {
+		f /= p.mean.replicas
+	}
+	if p.mean.bytes > 0 {
+		f += s.bytes / p.mean.bytes / 2
+	}
+	return f
+}
+
+// without returns the set less some, in fresh memory.
+func without(set []StoreID, less ...StoreID) []StoreID {
+	out := make([]StoreID, 0, len(set)+1)
+	for _, s := range set {
+		if !slices.Contains(less, s) {
+			out = append(out, s)
+		}
+	}
+	return out
 }

@@ -3,7 +3,6 @@ package placement
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,93 +12,50 @@ import (
 	"pgregory.net/rapid"
 )
 
-// parse reads a cluster, one line each:
-//
-//	s1 [region=eu,zone=a] [silent=10s] [draining] [decommissioning]
-//	r1 g4 on 1,2,3 led by 1 [changing]
-func parse(t testing.TB, in string) Snapshot {
-	var snap Snapshot
-	ids := func(s string) (out []StoreID) {
-		for _, f := range strings.Split(s, ",") {
-			n, err := strconv.Atoi(f)
-			require.NoError(t, err, s)
-			out = append(out, StoreID(n))
-		}
-		return out
-	}
-	for _, line := range strings.Split(strings.TrimSpace(in), "\n") {
-		f := strings.Fields(line)
-		n, err := strconv.Atoi(f[0][1:])
-		require.NoError(t, err, line)
-		if f[0][0] == 's' {
-			s := Store{ID: StoreID(n)}
-			for _, o := range f[1:] {
-				switch d, silent := strings.CutPrefix(o, "silent="); {
-				case silent:
-					s.Silence, err = time.ParseDuration(d)
-					require.NoError(t, err)
-				case o == "draining":
-					s.Draining = true
-				case o == "decommissioning":
-					s.Decommissioning = true
-				default:
-					s.Locality = strings.Split(o, ",")
-				}
-			}
-			snap.Stores = append(snap.Stores, s)
-			continue
-		}
-		r := Range{ID: RangeID(n)}
-		r.Generation, err = strconv.ParseInt(f[1][1:], 10, 64)
-		require.NoError(t, err)
-		r.Voters = ids(f[3])
-		if len(f) > 4 && f[4] == "led" {
-			r.Leader = ids(f[6])[0]
-		}
-		r.Changing = f[len(f)-1] == "changing"
-		snap.Ranges = append(snap.Ranges, r)
-	}
-	return snap
-}
-
-func print(res Result, verbose bool) string {
-	var b strings.Builder
-	for _, o := range res.Operators {
-		fmt.Fprintln(&b, o)
-		for _, r := range o.Rejected {
-			if verbose {
-				fmt.Fprintf(&b, "    not s%d: %s\n", r.Store, r.Why)
-			}
-		}
-	}
-	for _, f := range res.Findings {
-		fmt.Fprintf(&b, "r%d: cannot: %s\n", f.Range, f.Why)
-	}
-	if b.Len() == 0 {
-		return "nothing to do\n"
-	}
-	return b.String()
-}
-
 func TestGolden(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
-		var snap Snapshot
+		var st *story
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "cluster":
-				snap = parse(t, d.Input)
-				return print(Plan(snap, DefaultRules()), d.HasArg("why"))
+				st = parse(t, d.Input)
+				res := Plan(st.snap, st.rules)
+				require.Equal(t, res, Plan(st.snap, st.rules))
+				return print(res, d.HasArg("why"))
 			case "settle": // carry plans out until there is nothing left to do
 				rounds := 0
 				for ; ; rounds++ {
-					require.Less(t, rounds, 200, "never settles")
-					res := Plan(snap, DefaultRules())
+					require.Less(t, rounds, 300, "never settles")
+					res := Plan(st.snap, st.rules)
 					if len(res.Operators) == 0 {
-						break
+						out := fmt.Sprintf("%d rounds\n%s", rounds, st.census())
+						if d.HasArg("where") {
+							out += st.where()
+						}
+						if len(res.Findings) > 0 {
+							out += print(res, false)
+						}
+						return out
 					}
-					apply(&snap, res)
+					st.apply(res)
 				}
-				return fmt.Sprintf("%d rounds\n%s", rounds, census(snap))
+			case "rule":
+				var r Rule
+				r.Replicas = 3
+				for _, line := range strings.Split(d.Input, "\n") {
+					k, v, _ := strings.Cut(line, " ")
+					if err := r.Set(k, v); err != nil {
+						return "error: " + err.Error() + "\n"
+					}
+				}
+				if err := r.Check(); err != nil {
+					return "error: " + err.Error() + "\n"
+				}
+				var b strings.Builder
+				for _, o := range Options {
+					fmt.Fprintf(&b, "%s = %q\n", o, r.Get(o))
+				}
+				return b.String()
 			}
 			d.Fatalf(t, "unknown command %s", d.Cmd)
 			return ""
@@ -107,93 +63,67 @@ func TestGolden(t *testing.T) {
 	})
 }
 
-// apply carries operators out as a cluster would.
-func apply(snap *Snapshot, res Result) {
-	for _, o := range res.Operators {
-		for i := range snap.Ranges {
-			r := &snap.Ranges[i]
-			if r.ID != o.Range {
-				continue
-			}
-			if o.Kind == TransferLeader {
-				r.Leader = o.To
-				continue
-			}
-			r.Voters = append(slices.DeleteFunc(slices.Clone(r.Voters), func(s StoreID) bool { return slices.Contains(o.Remove, s) }), o.Add...)
-			r.Generation += 2
-			if !slices.Contains(r.Voters, r.Leader) {
-				r.Leader = r.Voters[0]
-			}
-		}
-	}
-}
-
-func census(snap Snapshot) string {
-	var b strings.Builder
-	for _, s := range snap.Stores {
-		replicas, leaders := 0, 0
-		for _, r := range snap.Ranges {
-			if slices.Contains(r.Voters, s.ID) {
-				replicas++
-			}
-			if r.Leader == s.ID {
-				leaders++
-			}
-		}
-		fmt.Fprintf(&b, "s%d: %d replicas, %d leaders\n", s.ID, replicas, leaders)
-	}
-	return b.String()
-}
-
 // Whatever the cluster looks like: plans are deterministic, keep every range at a quorum, never put
-// two replicas on one store, and settle.
+// two replicas on one store, keep to the limits, and settle; and then every range that is not as its rule wants has a
+// why-not.
 func TestPlansSettle(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		var snap Snapshot
-		n := rapid.IntRange(1, 8).Draw(t, "stores")
-		for i := range n {
-			s := Store{ID: StoreID(i + 1)}
-			if rapid.IntRange(0, 5).Draw(t, "down") == 0 {
-				s.Silence = []time.Duration{10 * time.Second, time.Hour}[rapid.IntRange(0, 1).Draw(t, "how")]
-			}
-			s.Draining = rapid.IntRange(0, 9).Draw(t, "draining") == 0
-			s.Decommissioning = rapid.IntRange(0, 9).Draw(t, "leaving") == 0
-			s.Locality = []string{fmt.Sprintf("zone=%d", rapid.IntRange(0, 3).Draw(t, "zone"))}
-			snap.Stores = append(snap.Stores, s)
-		}
-		for i := range rapid.IntRange(1, 20).Draw(t, "ranges") {
-			perm := rapid.Permutation(snap.Stores).Draw(t, "on")
-			r := Range{ID: RangeID(i + 1), Generation: 1}
-			for _, s := range perm[:rapid.IntRange(1, min(5, n)).Draw(t, "voters")] {
-				r.Voters = append(r.Voters, s.ID)
-				if s.Silence == 0 {
-					r.Leader = s.ID
-				}
-			}
-			snap.Ranges = append(snap.Ranges, r)
-		}
+		st := drawStory(t)
 		silent := map[StoreID]bool{}
-		for _, s := range snap.Stores {
+		for _, s := range st.snap.Stores {
 			silent[s.ID] = s.Silence > 0
 		}
+		live := func(r Range) int {
+			return len(slices.DeleteFunc(slices.Clone(r.Voters), func(s StoreID) bool { return silent[s] }))
+		}
 		for round := 0; ; round++ {
-			require.Less(t, round, 300, "never settles:\n%s", print(Plan(snap, DefaultRules()), false))
-			res := Plan(snap, DefaultRules())
-			require.Equal(t, res, Plan(snap, DefaultRules()))
+			res := Plan(st.snap, st.rules)
+			require.Less(t, round, 400, "never settles:\n%s", print(res, false))
+			require.Equal(t, res, Plan(st.snap, st.rules))
 			if len(res.Operators) == 0 {
+				explained := map[RangeID]bool{}
+				for _, f := range res.Findings {
+					explained[f.Range] = true
+				}
+				p := newPlanner(st.snap, &st.rules)
+				for _, r := range st.snap.Ranges {
+					// The ideal spread is a bound that not every range can reach by one move.
+					c := *p.rule(&r)
+					c.ideal = 1<<63 - 1
+					gone := p.alive(r.Voters) < len(r.Voters)
+					require.True(t, explained[r.ID] || gone || p.asWanted(&r, &c), "r%d is not as wanted, and nothing says why", r.ID)
+				}
 				return
 			}
+			in, out := map[StoreID]int{}, map[StoreID]int{}
 			before := map[RangeID]int{}
-			live := func(r Range) int {
-				return len(slices.DeleteFunc(slices.Clone(r.Voters), func(s StoreID) bool { return silent[s] }))
-			}
-			for _, r := range snap.Ranges {
+			for _, r := range st.snap.Ranges {
 				before[r.ID] = live(r)
 			}
-			apply(&snap, res)
-			for _, r := range snap.Ranges {
+			touched := map[RangeID]bool{}
+			for _, op := range res.Operators {
+				require.False(t, touched[op.Range], "two operators for r%d", op.Range)
+				touched[op.Range] = true
+				require.NotEmpty(t, op.Why)
+				if op.Kind == ChangeReplicas {
+					require.NotContains(t, op.Remove, op.Leader, "the leader is to be removed: %s", op)
+				}
+				for _, s := range op.Add {
+					in[s]++
+					out[op.Leader]++
+				}
+			}
+			for s, n := range in {
+				require.LessOrEqual(t, n, st.rules.Limits.Incoming, "s%d receives too much", s)
+			}
+			for s, n := range out {
+				// One operator may add more than one replica at once.
+				require.LessOrEqual(t, n, st.rules.Limits.Outgoing+4, "s%d sends too much", s)
+			}
+			st.apply(res)
+			for _, r := range st.snap.Ranges {
 				seen := map[StoreID]bool{}
-				for _, v := range r.Voters {
+				for _, v := range append(slices.Clone(r.Voters), r.NonVoters...) {
 					require.False(t, seen[v], "r%d twice on s%d", r.ID, v)
 					seen[v] = true
 				}
@@ -204,4 +134,60 @@ func TestPlansSettle(t *testing.T) {
 			}
 		}
 	})
+}
+
+func drawStory(t *rapid.T) *story {
+	st := &story{rules: DefaultRules()}
+	n := rapid.IntRange(1, 8).Draw(t, "stores")
+	for i := range n {
+		s := Store{ID: StoreID(i + 1), Node: NodeID(i + 1)}
+		if rapid.IntRange(0, 5).Draw(t, "down") == 0 {
+			s.Silence = []time.Duration{10 * time.Second, time.Hour}[rapid.IntRange(0, 1).Draw(t, "how")]
+		}
+		s.Draining = rapid.IntRange(0, 9).Draw(t, "draining") == 0
+		s.Decommissioning = rapid.IntRange(0, 9).Draw(t, "leaving") == 0
+		region := rapid.IntRange(0, 2).Draw(t, "region")
+		s.Locality = []string{fmt.Sprintf("region=%d", region), fmt.Sprintf("zone=%d%d", region, rapid.IntRange(0, 1).Draw(t, "zone"))}
+		if rapid.Bool().Draw(t, "disk known") {
+			s.Capacity = 10 << 30
+			s.Free = int64(rapid.IntRange(0, 10).Draw(t, "free")) << 30
+		}
+		st.snap.Stores = append(st.snap.Stores, s)
+	}
+	for i := range rapid.IntRange(0, 2).Draw(t, "rules") {
+		r := st.rules.Default
+		r.Name = fmt.Sprint("table ", i)
+		r.Replicas = []int{1, 3, 5}[rapid.IntRange(0, 2).Draw(t, "replicas")]
+		r.NonVoters = rapid.IntRange(0, 2).Draw(t, "non-voters")
+		for _, o := range []struct{ name, a, b string }{
+			{OptConstraints, "region=0", "region=1:1,-zone=00"}, {OptLeaderPreference, "region=1", "zone=20;region=0"},
+			{OptSurvive, "region", "zone"}, {OptNonVoterConstraints, "region=2", "-region=0"},
+		} {
+			switch rapid.IntRange(0, 3).Draw(t, o.name) {
+			case 0:
+				require.NoError(t, r.Set(o.name, o.a))
+			case 1:
+				require.NoError(t, r.Set(o.name, o.b))
+			}
+		}
+		st.rules.Special = append(st.rules.Special, r)
+	}
+	for i := range rapid.IntRange(1, 20).Draw(t, "ranges") {
+		perm := rapid.Permutation(st.snap.Stores).Draw(t, "on")
+		r := Range{ID: RangeID(i + 1), Generation: 1, Rule: rapid.IntRange(0, len(st.rules.Special)).Draw(t, "rule"), LedFor: time.Minute}
+		r.Bytes = int64(rapid.IntRange(0, 100).Draw(t, "size")) << 20
+		r.Load.CPU = rapid.Float64Range(0, 0.5).Draw(t, "cpu")
+		r.Load.WriteBytes = float64(rapid.IntRange(0, 1<<21).Draw(t, "writes"))
+		for range rapid.IntRange(0, 2).Draw(t, "clients") {
+			r.From = append(r.From, Source{NodeID(rapid.IntRange(1, n).Draw(t, "gateway")), float64(rapid.IntRange(0, 100).Draw(t, "rate"))})
+		}
+		for _, s := range perm[:rapid.IntRange(1, min(5, n)).Draw(t, "voters")] {
+			r.Voters = append(r.Voters, s.ID)
+			if s.Silence == 0 {
+				r.Leader = s.ID
+			}
+		}
+		st.snap.Ranges = append(st.snap.Ranges, r)
+	}
+	return st
 }

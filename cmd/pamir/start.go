@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -49,6 +50,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.StringVar(&join, "join", "", "RPC addresses of nodes of the cluster to join, comma-separated")
 	f.StringVar(&locality, "locality", "", "where the node is, from wide to narrow: region=eu,zone=a")
 	f.DurationVar(&cfg.MaxOffset, "max-offset", node.DefaultMaxOffset, "assumed bound on the difference between the nodes' clocks; the same on all nodes")
+	f.DurationVar(&cfg.DeadAfter, "dead-after", 5*time.Minute, "make the replicas of a node anew elsewhere once it was silent for so long")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")

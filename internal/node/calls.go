@@ -13,11 +13,18 @@ import (
 )
 
 // calls are the cold questions that nodes ask each other, as JSON.
-var calls = map[string]func(n *Node, ctx context.Context, from kv.NodeID, body []byte) ([]byte, error){
-	"join":         call((*Node).serveJoin, true),
-	"query-holder": call((*Node).serveQueryHolder, false),
-	"report-wait":  call((*Node).serveReportWait, false),
-	"report":       call((*Node).serveReport, false),
+var calls map[string]func(n *Node, ctx context.Context, from kv.NodeID, body []byte) ([]byte, error)
+
+func init() { // some of them ask others
+	calls = map[string]func(n *Node, ctx context.Context, from kv.NodeID, body []byte) ([]byte, error){
+		"join":         call((*Node).serveJoin, true),
+		"query-holder": call((*Node).serveQueryHolder, false),
+		"report-wait":  call((*Node).serveReportWait, false),
+		"report":       call((*Node).serveReport, false),
+		"changes":      call((*Node).serveChanges, false),
+		"placement":    call((*Node).servePlacement, false),
+		"drain":        call((*Node).serveDrain, false),
+	}
 }
 
 // call wraps a typed handler. Only members may make calls, unless outsiders is set.

@@ -53,6 +53,8 @@ type Config struct {
 	Rules             *placement.Rules
 	NoPlacement       bool
 	PlacementInterval time.Duration // default 2 s
+	// DeadAfter: the replicas of a node that was silent for longer are made anew elsewhere; default 5 min.
+	DeadAfter time.Duration
 
 	// DrainTimeout bounds Drain; default 20 s.
 	DrainTimeout time.Duration
@@ -72,6 +74,11 @@ func (c *Config) setDefaults() {
 	}
 	if c.Rules == nil {
 		r := placement.DefaultRules()
+		c.Rules = &r
+	}
+	if c.DeadAfter > 0 {
+		r := *c.Rules
+		r.Limits.DeadAfter = c.DeadAfter
 		c.Rules = &r
 	}
 	if c.PlacementInterval == 0 {
@@ -100,6 +107,9 @@ func (c *Config) check() error {
 		if host, port, err := net.SplitHostPort(a); err != nil || host == "" || port == "" || port == "0" {
 			return fmt.Errorf("--advertise-rpc-addr %q is not an address that others can dial: give host:port", a)
 		}
+	}
+	if c.DeadAfter < 0 || c.DeadAfter > 0 && c.DeadAfter < 2*time.Second {
+		return fmt.Errorf("--dead-after %s is too short: at least 2s, or nodes would be given up while they restart", c.DeadAfter)
 	}
 	for _, l := range c.Locality {
 		if k, v, ok := strings.Cut(l, "="); !ok || k == "" || v == "" {

@@ -1,8 +1,10 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,83 +15,210 @@ import (
 
 func pretty(k keys.Key) string { return keys.Pretty(k) }
 
-// placementState is what the driver did last, for people. It is soft: another node starts from nothing.
+// placementState is what the driver knows and did, for people. It is soft: another node starts from nothing.
 type placementState struct {
 	mu sync.Mutex
 
-	driving  bool      // this node drives; guarded by mu
-	at       time.Time // of the last plan; guarded by mu
-	findings []string  // guarded by mu
-	recent   []string  // operators, newest last; guarded by mu
-	// busy are the ranges with an operator under way; guarded by mu.
-	busy map[kv.RangeID]bool
-	// backoff keeps a range whose last change failed from being tried at every tick; guarded by mu.
-	backoff map[kv.RangeID]time.Time
+	// All guarded by mu.
+	driving  bool      // this node drives
+	paused   bool      // nothing is moved for balance
+	at       time.Time // of the last plan
+	took     time.Duration
+	problem  string // why no plan could be made
+	findings []placement.Finding
+	planned  []placement.Operator // of the last plan that have not begun
+	running  map[kv.RangeID]*runningOperator
+	recent   []DoneOperator // newest last
+	failures map[kv.RangeID]failure
+	rules    []RuleView
+}
+
+type runningOperator struct {
+	op      placement.Operator
+	started time.Time
+}
+
+// failure keeps a range whose last change failed from being tried at every plan.
+type failure struct {
+	times int
+	until time.Time
+	why   string
 }
 
 const (
-	maxRecentOperators = 50
-	failedChangePause  = 10 * time.Second
-	changeTimeout      = 5 * time.Minute // of a replica change, snapshot included
-	transferTimeout    = 5 * time.Second
+	maxRecentOperators  = 200
+	maxRunningOperators = 256
+	failedPause         = 5 * time.Second // doubled with every failure of the same range
+	maxFailedPause      = 2 * time.Minute
+	changeTimeout       = 10 * time.Minute // of a replica change, snapshot included
+	transferTimeout     = 5 * time.Second
+	planTimeout         = 30 * time.Second // of all that a plan has to read
 )
 
 // startPlacement runs the driver; it works while this node leads the meta range.
 func (n *Node) startPlacement() {
+	n.placement.running, n.placement.failures = map[kv.RangeID]*runningOperator{}, map[kv.RangeID]failure{}
+	n.background(n.keepRates)
 	if n.cfg.NoPlacement {
 		return
 	}
-	n.placement.backoff, n.placement.busy = map[kv.RangeID]time.Time{}, map[kv.RangeID]bool{}
 	n.background(func(ctx context.Context) {
+		var d *driver
 		every(ctx, n.cfg.PlacementInterval, func() {
 			if ctx.Err() != nil {
 				return
 			}
 			st, _ := n.store.RangeDetail(kv.MetaRangeID)
 			drive := !n.draining.Load() && st.Serving
-			n.placement.mu.Lock()
-			n.placement.driving = drive
-			n.placement.mu.Unlock()
-			if drive {
-				n.place(ctx)
+			n.placement.drive(drive)
+			switch {
+			case !drive:
+				d = nil
+			case d == nil:
+				d = &driver{n: n, known: newCollected()}
+				fallthrough
+			default:
+				d.tick(ctx)
 			}
 		})
 	})
 }
 
-// place makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
-// range counts as changing meanwhile.
-func (n *Node) place(ctx context.Context) {
-	p := &n.placement
-	snap, descs := n.snapshot(ctx)
-	rules := *n.cfg.Rules
-	p.mu.Lock()
-	for i := range snap.Ranges {
-		if p.busy[kv.RangeID(snap.Ranges[i].ID)] {
-			snap.Ranges[i].Changing = true
-			rules.MaxReplicaChanges--
-		}
-	}
-	p.mu.Unlock()
-	res := placement.Plan(snap, rules)
+// drive notes whether this node drives. Whoever does not knows nothing.
+func (p *placementState) drive(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.at = time.Now()
-	p.findings = p.findings[:0]
-	for _, f := range res.Findings {
-		p.findings = append(p.findings, fmt.Sprintf("r%d: %s", f.Range, f.Why))
+	if p.driving && !yes {
+		p.findings, p.planned, p.problem = nil, nil, ""
+	}
+	p.driving = yes
+}
+
+// driver makes plans and has them carried out. It is one goroutine's; what it started goes on without it.
+type driver struct {
+	n     *Node
+	known *collected
+	rules ruleBook
+	left  membership
+}
+
+// tick makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
+// range is left alone meanwhile.
+func (d *driver) tick(ctx context.Context) {
+	n, p := d.n, &d.n.placement
+	began := time.Now()
+	readCtx, cancel := context.WithTimeout(ctx, planTimeout)
+	defer cancel()
+	n.collect(readCtx, d.known)
+	err := d.rules.refresh(readCtx, n)
+	if err == nil {
+		d.left, err = n.readMembership(readCtx)
+	}
+	paused := false
+	if err == nil {
+		paused, _, err = getSystem[bool](readCtx, n, keys.PlacementPaused)
+	}
+	if err != nil {
+		// Without the rules, or without knowing who is to leave, whatever one did could be wrong.
+		p.mu.Lock()
+		p.problem = err.Error()
+		p.mu.Unlock()
+		if ctx.Err() == nil {
+			n.log.Warn("placement: no plan", "err", err)
+		}
+		return
+	}
+	n.cutForRules(readCtx, &d.rules, d.known)
+	snap := d.snapshot(time.Now())
+	rules := d.rules.rules
+	rules.Limits.Paused = paused
+	res := placement.Plan(snap, rules)
+	d.finishDecommissions(readCtx)
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at, p.took, p.problem, p.paused = time.Now(), time.Since(began), "", paused
+	p.findings, p.planned = res.Findings, p.planned[:0]
+	p.rules = ruleViews(&rules)
+	for id, f := range p.failures {
+		if time.Now().Before(f.until) {
+			p.findings = append(p.findings, placement.Finding{Range: placement.RangeID(id),
+				Why: fmt.Sprintf("%s; to be tried again in %s", f.why, time.Until(f.until).Round(time.Second))})
+		}
 	}
 	for _, op := range res.Operators {
 		id := kv.RangeID(op.Range)
-		if p.busy[id] || time.Now().Before(p.backoff[id]) {
+		known := d.known.ranges[id]
+		if len(p.running) >= maxRunningOperators || known == nil {
+			p.planned = append(p.planned, op)
 			continue
 		}
-		p.busy[id] = true
+		desc := known.desc
+		p.running[id] = &runningOperator{op, time.Now()}
 		n.background(func(ctx context.Context) {
-			err := n.carryOut(ctx, op, descs[id])
+			err := n.carryOut(ctx, op, &desc)
 			n.finished(ctx, op, err)
 		})
 	}
+}
+
+// snapshot translates what is known into the planner's terms.
+func (d *driver) snapshot(now time.Time) placement.Snapshot {
+	n, p := d.n, &d.n.placement
+	var snap placement.Snapshot
+	silence := map[kv.NodeID]time.Duration{}
+	for _, x := range n.transport.Peers() {
+		silence[x.NodeID] = x.Silence
+	}
+	for _, e := range n.book.Entries() {
+		m, leaves := d.left[e.NodeID]
+		if m.Gone() {
+			continue
+		}
+		s := placement.Store{ID: placement.StoreID(e.StoreID), Node: placement.NodeID(e.NodeID), Locality: e.Locality,
+			Draining: e.Draining, Decommissioning: leaves, Silence: silence[e.NodeID]}
+		if r := d.known.nodes[e.NodeID]; r != nil {
+			s.Capacity, s.Free = r.capacity, r.free
+		}
+		snap.Stores = append(snap.Stores, s)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	snap.Ranges = make([]placement.Range, 0, len(d.known.ranges))
+	for id, k := range d.known.ranges {
+		r := placement.Range{ID: placement.RangeID(id), Generation: k.desc.Generation, Leader: placement.StoreID(k.store), Changing: k.desc.InJoint(),
+			Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
+			Load: placement.Load{Requests: k.rates.Requests, WriteBytes: k.rates.WriteBytes, CPU: k.rates.CPU}}
+		if k.leader != 0 {
+			r.LedFor = now.Sub(k.since)
+		}
+		for _, g := range k.rates.From {
+			r.From = append(r.From, placement.Source{Node: placement.NodeID(g.Node), Requests: g.Requests})
+		}
+		slices.SortFunc(r.From, func(a, b placement.Source) int { return cmp.Compare(a.Node, b.Node) })
+		for _, rep := range k.desc.Replicas {
+			s := placement.StoreID(rep.StoreID)
+			switch {
+			case rep.VotesOld() || rep.VotesNew():
+				r.Voters = append(r.Voters, s)
+			case rep.Type == kv.NonVoter:
+				r.NonVoters = append(r.NonVoters, s)
+			default:
+				r.Learners = append(r.Learners, s)
+			}
+		}
+		if run := p.running[id]; run != nil {
+			r.Changing = true
+			snap.InFlight = append(snap.InFlight, run.op)
+		}
+		if f, ok := p.failures[id]; ok && now.Before(f.until) {
+			r.Changing = true
+		}
+		snap.Ranges = append(snap.Ranges, r)
+	}
+	slices.SortFunc(snap.Ranges, func(a, b placement.Range) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortFunc(snap.InFlight, func(a, b placement.Operator) int { return cmp.Compare(a.Range, b.Range) })
+	return snap
 }
 
 // finished notes the outcome of an operator.
@@ -97,18 +226,25 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 	p, id := &n.placement, kv.RangeID(op.Range)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	delete(p.busy, id)
-	line := op.String()
-	if err != nil {
-		line += ": " + err.Error()
-		p.backoff[id] = time.Now().Add(failedChangePause)
-	} else {
-		delete(p.backoff, id)
+	done := DoneOperator{Operator: operatorView(op), At: time.Now()}
+	if r := p.running[id]; r != nil {
+		done.Started = r.started
+		delete(p.running, id)
 	}
-	p.recent = append(p.recent, line)
-	if len(p.recent) > maxRecentOperators {
-		p.recent = p.recent[len(p.recent)-maxRecentOperators:]
+	switch {
+	case err == nil:
+		delete(p.failures, id)
+	case kv.HasCode(err, kv.CodeDescriptorChanged):
+		done.Error = err.Error() // somebody was faster: the next plan sees it
+	default:
+		done.Error = err.Error()
+		f := p.failures[id]
+		f.times = min(f.times+1, 10)
+		f.until = time.Now().Add(min(failedPause<<(f.times-1), maxFailedPause))
+		f.why = fmt.Sprintf("%s: %v", op, err)
+		p.failures[id] = f
 	}
+	p.remember(done)
 	switch {
 	case err == nil:
 		n.log.Info("placement", "op", op.String())
@@ -117,35 +253,19 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 	}
 }
 
-// snapshot translates what the cluster reports into the planner's terms.
-func (n *Node) snapshot(ctx context.Context) (placement.Snapshot, map[kv.RangeID]*kv.RangeDescriptor) {
-	var snap placement.Snapshot
-	silence := map[kv.NodeID]time.Duration{}
-	for _, p := range n.transport.Peers() {
-		silence[p.NodeID] = p.Silence
+// remember adds to what was done. mu is held.
+func (p *placementState) remember(d DoneOperator) {
+	p.recent = append(p.recent, d)
+	if len(p.recent) > maxRecentOperators {
+		p.recent = slices.Delete(p.recent, 0, len(p.recent)-maxRecentOperators)
 	}
-	for _, e := range n.book.Entries() {
-		snap.Stores = append(snap.Stores, placement.Store{
-			ID: placement.StoreID(e.StoreID), Locality: e.Locality, Draining: e.Draining, Silence: silence[e.NodeID],
-		})
-	}
-	led, _ := n.reports(ctx)
-	descs := map[kv.RangeID]*kv.RangeDescriptor{}
-	for id, l := range led {
-		d := &l.desc
-		n.sender.Learn(*d)
-		r := placement.Range{ID: placement.RangeID(id), Generation: d.Generation, Leader: placement.StoreID(l.leaderStore), Changing: d.InJoint()}
-		for _, rep := range d.Replicas {
-			if rep.VotesOld() || rep.VotesNew() {
-				r.Voters = append(r.Voters, placement.StoreID(rep.StoreID))
-			} else {
-				r.Learners = append(r.Learners, placement.StoreID(rep.StoreID))
-			}
-		}
-		snap.Ranges = append(snap.Ranges, r)
-		descs[id] = d
-	}
-	return snap, descs
+}
+
+// note remembers something that was no operator of a plan.
+func (p *placementState) note(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remember(DoneOperator{Operator: OperatorView{Text: text}, At: time.Now()})
 }
 
 // carryOut does what an operator says, to the range as d describes it.
@@ -154,13 +274,16 @@ func (n *Node) carryOut(ctx context.Context, op placement.Operator, d *kv.RangeD
 	timeout := changeTimeout
 	if op.Kind == placement.TransferLeader {
 		timeout = transferTimeout
-		req.Requests = []kv.Request{&kv.AdminTransferLeader{Target: kv.StoreID(op.To)}}
+		req.Requests = []kv.Request{&kv.AdminTransferLeader{Target: kv.StoreID(op.To), Generation: op.Generation, From: kv.StoreID(op.Leader)}}
 	} else {
 		change := &kv.AdminChangeReplicas{Generation: op.Generation}
 		for _, s := range op.Add {
 			r, err := n.replicaOn(kv.StoreID(s))
 			if err != nil {
 				return err
+			}
+			if op.NonVoting {
+				r.Type = kv.NonVoter
 			}
 			change.Add = append(change.Add, r)
 		}
@@ -173,6 +296,7 @@ func (n *Node) carryOut(ctx context.Context, op placement.Operator, d *kv.RangeD
 		}
 		req.Requests = []kv.Request{change}
 	}
+	n.sender.Learn(*d)
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	_, err := n.sender.Send(ctx, req)
@@ -186,58 +310,4 @@ func (n *Node) replicaOn(s kv.StoreID) (kv.Replica, error) {
 		}
 	}
 	return kv.Replica{}, fmt.Errorf("no node has store %d", s)
-}
-
-// handOver moves leadership of everything away and returns how many ranges are still led here.
-func (n *Node) handOver(ctx context.Context) int {
-	for {
-		led := 0
-		var wg sync.WaitGroup
-		slots := make(chan struct{}, 16)
-		for _, st := range n.store.Ranges() {
-			if !st.Leader || st.Descriptor == nil {
-				continue
-			}
-			target := n.heir(st.Descriptor)
-			if target == 0 {
-				continue // nobody else could lead it: a cluster that is shut down, or too small
-			}
-			led++
-			wg.Add(1)
-			slots <- struct{}{}
-			go func() {
-				defer wg.Done()
-				defer func() { <-slots }()
-				tctx, cancel := context.WithTimeout(ctx, transferTimeout)
-				defer cancel()
-				_, err := n.store.Send(tctx, &kv.BatchRequest{RangeID: st.Descriptor.RangeID, Now: n.clock.Now(),
-					Requests: []kv.Request{&kv.AdminTransferLeader{Target: target}}})
-				if err != nil && !kv.HasCode(err, kv.CodeNotLeader) {
-					n.log.Debug("handing over a range", "range", st.Descriptor.RangeID, "err", err)
-				}
-			}()
-		}
-		wg.Wait()
-		if led == 0 || ctx.Err() != nil {
-			return led
-		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// heir picks a voter on a live node that is not draining.
-func (n *Node) heir(d *kv.RangeDescriptor) kv.StoreID {
-	for i := range d.Replicas {
-		r := d.Replicas[(i+int(d.RangeID))%len(d.Replicas)] // spread
-		if r.NodeID == n.id.NodeID || r.Type != kv.Voter || !n.transport.Alive(r.NodeID) {
-			continue
-		}
-		if e, ok := n.book.Get(r.NodeID); ok && !e.Draining {
-			return r.StoreID
-		}
-	}
-	return 0
 }

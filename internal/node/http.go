@@ -32,7 +32,7 @@ func (n *Node) serveHTTP(ln net.Listener) {
 		rs, err := n.RangeViews(ctx)
 		return map[string]any{"ranges": rs}, err
 	}))
-	mux.HandleFunc("GET /api/v1/placement", n.api(func(context.Context) (any, error) { return n.placementView(), nil }))
+	mux.HandleFunc("GET /api/v1/placement", n.api(func(ctx context.Context) (any, error) { return n.Operations().Placement(ctx) }))
 	mux.HandleFunc("GET /api/v1/locks", n.api(func(context.Context) (any, error) { return n.Locks(), nil }))
 	mux.HandleFunc("GET /api/v1/replicas", n.api(func(context.Context) (any, error) {
 		return map[string]any{"replicas": n.Replicas()}, nil
@@ -166,25 +166,6 @@ func (n *Node) nodeViews() []NodeView {
 		out = append(out, v)
 	}
 	return out
-}
-
-// PlacementView is /api/v1/placement.
-type PlacementView struct {
-	Driving  bool     `json:"driving"`
-	LastPlan string   `json:"last_plan,omitempty"`
-	Findings []string `json:"findings"`
-	Recent   []string `json:"recent_operators"`
-}
-
-func (n *Node) placementView() PlacementView {
-	p := &n.placement
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	v := PlacementView{Driving: p.driving, Findings: append([]string{}, p.findings...), Recent: append([]string{}, p.recent...)}
-	if !p.at.IsZero() {
-		v.LastPlan = time.Since(p.at).Round(time.Millisecond).String() + " ago"
-	}
-	return v
 }
 
 // ChecksumView is what the replicas of one range computed.

@@ -18,6 +18,7 @@ import (
 	"github.com/pamirdb/pamir/range/routing"
 	"github.com/pamirdb/pamir/range/store"
 	"github.com/pamirdb/pamir/range/transport"
+	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -40,6 +41,9 @@ type Node struct {
 	front     *front // SQL; nil without --sql-addr
 	registry  *prometheus.Registry
 	placement placementState
+	loads     loads
+	reporting reporting
+	catalog   atomic.Pointer[catalog.Store] // nil without SQL
 
 	// stops undo the start, last first.
 	stops []stop
@@ -49,6 +53,7 @@ type Node struct {
 	wg       sync.WaitGroup
 	ready    atomic.Bool
 	draining atomic.Bool
+	drain    drainState
 	failed   chan error // a part that cannot go on says so here; buffered
 	stopOnce sync.Once
 }
@@ -242,6 +247,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.registry.MustRegister(rm.Collectors()...)
 	n.sender = routing.New(routing.Config{
 		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
+		Fenced: n.store.Fenced,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation})
@@ -288,24 +294,6 @@ func (n *Node) fail(err error) {
 	case n.failed <- err:
 	default: // one is enough
 	}
-}
-
-// Drain hands over what others can do. The node stays up, and is not ready any more.
-func (n *Node) Drain(ctx context.Context) {
-	if n.draining.Swap(true) {
-		return
-	}
-	n.log.Info("draining")
-	n.ready.Store(false)
-	if n.book == nil {
-		return
-	}
-	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = true })
-	if n.front != nil {
-		n.front.drain(ctx)
-	}
-	left := n.handOver(ctx)
-	n.log.Info("drained", "ranges_still_led", left)
 }
 
 // Stop stops everything, without handing anything over, and waits for it.

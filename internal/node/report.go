@@ -25,6 +25,7 @@ type rangeReport struct {
 	Writes   int64
 	LogBytes int64
 	Quiet    bool
+	Rates    RangeRates
 
 	desc kv.RangeDescriptor
 }
@@ -36,7 +37,7 @@ func (n *Node) serveReport(context.Context, kv.NodeID, *reportRequest) (*report,
 			continue
 		}
 		rr := rangeReport{Desc: st.Descriptor.AppendWire(nil), Stats: st.Stats, Requests: st.Requests, Writes: st.Writes,
-			LogBytes: st.LogBytes, Quiet: st.Quiet}
+			LogBytes: st.LogBytes, Quiet: st.Quiet, Rates: n.loads.rates(st.RangeID)}
 		r.Ranges = append(r.Ranges, rr)
 	}
 	return r, nil
@@ -104,6 +105,8 @@ type RangeView struct {
 	Writes     int64     `json:"writes"`
 	LogBytes   int64     `json:"log_bytes"`
 	Quiet      bool      `json:"quiet"`
+	// Rates are per second, of the last ten seconds or so.
+	Rates RangeRates `json:"rates"`
 }
 
 // ReplicaView is a replica for people.
@@ -158,7 +161,7 @@ func rangeView(d *kv.RangeDescriptor, l *ledRange) RangeView {
 	if l != nil {
 		v.LeaderNode = l.leader
 		v.LiveRows, v.LiveBytes, v.Bytes, v.Locks = l.Stats.LiveRows, l.Stats.LiveBytes, l.Stats.Bytes, l.Stats.Locks
-		v.Requests, v.Writes, v.LogBytes, v.Quiet = l.Requests, l.Writes, l.LogBytes, l.Quiet
+		v.Requests, v.Writes, v.LogBytes, v.Quiet, v.Rates = l.Requests, l.Writes, l.LogBytes, l.Quiet, l.Rates
 	}
 	return v
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -28,7 +29,7 @@ func pushdownDecoder() kv.PushdownDecoder { return exec.Decoder{} }
 type front struct {
 	sql   *sql.Server
 	wire  *pgwire.Server
-	ended chan struct{}
+	ended atomic.Pointer[chan struct{}] // of Serve
 }
 
 // sequences hands out numbers outside of transactions.
@@ -51,6 +52,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	}
 	builtin.Warm()
 	cat := sql.NewCatalog(sequences{n.sender})
+	n.catalog.Store(cat)
 	n.background(func(ctx context.Context) { <-cat.Start(ctx, n.sender, n.txns, int32(n.id.NodeID), n.log) })
 	boot := make(chan struct{})
 	n.background(func(ctx context.Context) {
@@ -80,7 +82,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	}
 	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log})
 	n.background(srv.AdoptJobs)
-	f := &front{sql: srv, ended: make(chan struct{})}
+	f := &front{sql: srv}
 	f.wire = pgwire.New(pgwire.Config{
 		Open: func(args sql.SessionArgs, c sql.Client) (pgwire.Session, error) {
 			s, err := srv.NewSession(args, c)
@@ -94,12 +96,29 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	n.front = f
 	n.registry.MustRegister(newCounters("pamir_pgwire", "Connections", f.wire.Metrics(), "Connections"),
 		newCounters("pamir_sql", "Statements", srv.Metrics(), "Sessions"), sqlCollector{srv})
+	f.serve(n, ln)
+	return nil
+}
+
+func (f *front) serve(n *Node, ln net.Listener) {
+	ended := make(chan struct{})
+	f.ended.Store(&ended)
 	go func() {
-		defer close(f.ended)
+		defer close(ended)
 		if err := f.wire.Serve(ln); err != nil && !errors.Is(err, net.ErrClosed) {
 			n.fail(err)
 		}
 	}()
+}
+
+// resume takes clients again, at the same address, after a drain.
+func (f *front) resume(n *Node) error {
+	ln, err := net.Listen("tcp", n.sqlAddr)
+	if err != nil {
+		return err
+	}
+	f.wire.Resume()
+	f.serve(n, ln)
 	return nil
 }
 
@@ -119,7 +138,7 @@ func (f *front) drain(ctx context.Context) { f.wire.Drain(ctx) }
 
 func (f *front) close() {
 	f.wire.Close()
-	<-f.ended
+	<-*f.ended.Load()
 }
 
 // sqlCollector exposes latencies and the reasons of visible serialization failures.

@@ -6,3 +6,21 @@ var (
 	StoreIDCounter = System("id/store")
 	RangeIDCounter = System("id/range")
 )
+
+// Placement: JSON values, read by whoever leads the meta range.
+var (
+	ClusterRule      = System("placement/rule/cluster")
+	TableRules       = System("placement/rule/tables") // those of the catalog, as of when they were last read
+	PlacementPaused  = System("placement/paused")
+	membershipPrefix = "placement/node/"
+	MembershipSpan   = Span{Start: System(membershipPrefix), End: System(membershipPrefix).PrefixEnd()}
+)
+
+// Membership returns the key under which it is written that a node leaves, or has left, for good.
+func Membership(node int32) Key { return AppendUvarint(System(membershipPrefix), uint64(node)) }
+
+// DecodeMembership takes a Membership key apart.
+func DecodeMembership(k Key) (node int32, err error) {
+	v, _, err := DecodeUvarint(k[min(len(k), 1+len(membershipPrefix)):])
+	return int32(v), err
+}

@@ -25,11 +25,12 @@ func (s *Store) Ranges() []RangeStatus {
 // the requests by gateway are counted from zero again.
 func (s *Store) Led(f func(RangeLoad)) {
 	s.each(func(r *replica.Replica) bool {
-		if _, ok := r.Serving(); !ok {
+		term, ok := r.Serving()
+		if !ok {
 			return true
 		}
 		if d := r.Desc(); d != nil {
-			f(RangeLoad{Descriptor: d, Stats: r.Applied().Stats, Load: r.Load()})
+			f(RangeLoad{Term: term, Descriptor: d, Stats: r.Applied().Stats, Load: r.Load()})
 		}
 		return true
 	})
@@ -37,6 +38,7 @@ func (s *Store) Led(f func(RangeLoad)) {
 
 // RangeLoad is a range that the store leads.
 type RangeLoad struct {
+	Term       uint64
 	Descriptor *kv.RangeDescriptor // must not be changed
 	Stats      kv.Stats
 	Load       Load

@@ -61,6 +61,8 @@ type Index struct {
 	State   State
 	// Constraint: the index backs a PRIMARY KEY or UNIQUE constraint of its name.
 	Constraint bool
+	// Options are storage parameters that mean something (pamir.*).
+	Options []string
 }
 
 // ForeignKey and Check constraints.

@@ -1,0 +1,261 @@
+package node
+
+import (
+	"context"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// How the driver learns of the ranges: every few seconds it asks each node what has changed among the ranges led there
+// since the last answer it has got. A node that does not recognise the question (it restarted, an answer was lost, there is a
+// new driver) tells everything.
+
+// changesRequest asks for what has changed.
+type changesRequest struct {
+	// Driver and Session are the asker's; Ack is the number of the last answer that it has got in this session.
+	Driver  kv.NodeID
+	Session int64
+	Ack     uint64
+}
+
+// changesReport is what has changed on a node.
+type changesReport struct {
+	NodeID   kv.NodeID
+	StoreID  kv.StoreID
+	Number   uint64
+	Full     bool
+	Capacity int64
+	Free     int64
+	Ranges   []changedRange
+	Gone     []kv.RangeID
+}
+
+type changedRange struct {
+	Desc  []byte // wire form
+	Term  uint64
+	LedMS int64 // how long it has been led here
+	Bytes int64
+	RangeRates
+}
+
+// reporting is a node's memory of what it has told the driver.
+type reporting struct {
+	mu      sync.Mutex
+	driver  kv.NodeID                // guarded by mu, like the rest
+	session int64                    //
+	number  uint64                   // of the last answer
+	told    map[kv.RangeID]toldRange // as of that answer
+}
+
+type toldRange struct {
+	generation int64
+	term       uint64
+	bytes      int64
+	rates      RangeRates
+}
+
+// differs reports whether a range is so far from what was told that it should be told again.
+func (t *toldRange) differs(h *ledHere) bool {
+	if t.generation != h.desc.Generation || t.term != h.term {
+		return true
+	}
+	far := func(a, b, least float64) bool { return math.Abs(a-b) > max(0.15*max(a, b), least) }
+	if far(float64(t.bytes), float64(h.stats.Bytes), 1<<20) || far(t.rates.Requests, h.rates.Requests, 1) ||
+		far(t.rates.WriteBytes, h.rates.WriteBytes, 16<<10) || far(t.rates.CPU, h.rates.CPU, 0.01) {
+		return true
+	}
+	for _, g := range h.rates.From {
+		was := 0.0
+		for _, o := range t.rates.From {
+			if o.Node == g.Node {
+				was = o.Requests
+			}
+		}
+		if far(was, g.Requests, 1) {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (*changesReport, error) {
+	led := n.loads.snapshot()
+	m := n.store.DiskMetrics()
+	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID, Capacity: m.CapacityBytes, Free: m.FreeBytes}
+	now := time.Now()
+	r := &n.reporting
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.driver != q.Driver || r.session != q.Session || r.number != q.Ack || q.Ack == 0 {
+		r.driver, r.session, out.Full = q.Driver, q.Session, true
+		r.told = make(map[kv.RangeID]toldRange, len(led))
+	}
+	for id := range r.told {
+		if led[id] == nil {
+			out.Gone = append(out.Gone, id)
+			delete(r.told, id)
+		}
+	}
+	for id, h := range led {
+		if t, ok := r.told[id]; ok && !t.differs(h) {
+			continue
+		}
+		r.told[id] = toldRange{h.desc.Generation, h.term, h.stats.Bytes, h.rates}
+		out.Ranges = append(out.Ranges, changedRange{Desc: h.desc.AppendWire(nil), Term: h.term, LedMS: now.Sub(h.since).Milliseconds(),
+			Bytes: h.stats.Bytes, RangeRates: h.rates})
+	}
+	// Numbers do not come again, so that an acknowledgement of another session's cannot be taken for this one's.
+	r.number = max(r.number+1, uint64(now.UnixMicro()))
+	out.Number = r.number
+	return out, nil
+}
+
+// collected is what the driver knows of the cluster. It is used by the driver's goroutine alone.
+type collected struct {
+	session int64
+	nodes   map[kv.NodeID]*reporter
+	ranges  map[kv.RangeID]*knownRange
+	listed  time.Time // when the meta range was last read
+}
+
+type reporter struct {
+	ack            uint64
+	store          kv.StoreID
+	capacity, free int64
+}
+
+type knownRange struct {
+	desc   kv.RangeDescriptor
+	term   uint64
+	leader kv.NodeID // 0 if nobody says that it leads
+	store  kv.StoreID
+	since  time.Time
+	bytes  int64
+	rates  RangeRates
+}
+
+func newCollected() *collected {
+	return &collected{session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{}}
+}
+
+// listEvery is how often the driver reads the meta range, to learn of ranges that nobody leads.
+const listEvery = 30 * time.Second
+
+// collect brings c up to date.
+func (n *Node) collect(ctx context.Context, c *collected) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var got []*changesReport
+	askCtx, cancel := context.WithTimeout(ctx, max(2*time.Second, n.cfg.PlacementInterval))
+	defer cancel()
+	for _, e := range n.book.Entries() {
+		r := c.nodes[e.NodeID]
+		if r == nil {
+			r = &reporter{}
+			c.nodes[e.NodeID] = r
+		}
+		if !n.transport.Alive(e.NodeID) {
+			c.lost(e.NodeID)
+			continue
+		}
+		q := &changesRequest{Driver: n.id.NodeID, Session: c.session, Ack: r.ack}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			rep, err := ask[changesRequest, changesReport](askCtx, n, e.NodeID, "changes", q)
+			if err != nil {
+				n.log.Debug("placement: no report", "from", e.NodeID, "err", err)
+				return // it will tell what this answer was to have told
+			}
+			mu.Lock()
+			got = append(got, rep)
+			mu.Unlock()
+		}()
+	}
+	wg.Wait()
+	slices.SortFunc(got, func(a, b *changesReport) int { return int(a.NodeID) - int(b.NodeID) })
+	for _, rep := range got {
+		if err := c.take(rep, time.Now()); err != nil {
+			n.log.Error("malformed report", "from", rep.NodeID, "err", err)
+		}
+	}
+	if time.Since(c.listed) >= listEvery {
+		if descs, err := n.sender.AllRanges(askCtx); err == nil {
+			c.list(descs)
+			c.listed = time.Now()
+		} else if ctx.Err() == nil {
+			n.log.Debug("placement: the meta range cannot be read", "err", err)
+		}
+	}
+}
+
+// lost notes that a node does not answer: nobody is known to lead what it led.
+func (c *collected) lost(id kv.NodeID) {
+	c.nodes[id].ack = 0
+	for _, r := range c.ranges {
+		if r.leader == id {
+			r.leader, r.store, r.rates = 0, 0, RangeRates{}
+		}
+	}
+}
+
+// take takes a report in. Of two nodes that say that they lead a range the later term counts.
+func (c *collected) take(rep *changesReport, now time.Time) error {
+	from := c.nodes[rep.NodeID]
+	if from == nil {
+		return nil
+	}
+	from.store, from.capacity, from.free, from.ack = rep.StoreID, rep.Capacity, rep.Free, rep.Number
+	if rep.Full {
+		for _, r := range c.ranges {
+			if r.leader == rep.NodeID {
+				r.leader, r.store = 0, 0
+			}
+		}
+	}
+	for _, id := range rep.Gone {
+		if r := c.ranges[id]; r != nil && r.leader == rep.NodeID {
+			r.leader, r.store = 0, 0
+		}
+	}
+	for i := range rep.Ranges {
+		x := &rep.Ranges[i]
+		d, err := kv.DecodeRangeDescriptor(x.Desc)
+		if err != nil {
+			from.ack = 0
+			return err
+		}
+		old := c.ranges[d.RangeID]
+		if old != nil && (old.desc.Generation > d.Generation || old.leader != 0 && old.leader != rep.NodeID && old.term > x.Term) {
+			continue
+		}
+		c.ranges[d.RangeID] = &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
+			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}
+	}
+	return nil
+}
+
+// list takes in what the meta range says: ranges that nobody has reported are leaderless, and
+// those it does not know are gone, if nobody leads them.
+func (c *collected) list(descs []kv.RangeDescriptor) {
+	there := make(map[kv.RangeID]bool, len(descs))
+	for i := range descs {
+		d := &descs[i]
+		there[d.RangeID] = true
+		if r := c.ranges[d.RangeID]; r == nil {
+			c.ranges[d.RangeID] = &knownRange{desc: *d}
+		} else if r.leader == 0 && r.desc.Generation < d.Generation {
+			r.desc = *d
+		}
+	}
+	for id, r := range c.ranges {
+		if !there[id] && r.leader == 0 {
+			delete(c.ranges, id)
+		}
+	}
+}

@@ -1,0 +1,187 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/transport"
+)
+
+// drainState is whether a drain has been asked for.
+type drainState struct {
+	mu   sync.Mutex
+	done chan struct{} // nil if none has been; closed when it has ended; guarded by mu
+}
+
+// Drain hands over what others can do. The node stays up, and is not ready any more, until Undrain. If a drain is under way
+// already, Drain waits for it.
+func (n *Node) Drain(ctx context.Context) { n.beginDrain(ctx, make(chan struct{})) }
+
+// beginDrain is Drain; it closes begun once the node says of itself that it drains.
+func (n *Node) beginDrain(ctx context.Context, begun chan<- struct{}) {
+	d := &n.drain
+	d.mu.Lock()
+	if done := d.done; done != nil {
+		d.mu.Unlock()
+		close(begun)
+		select {
+		case <-done:
+		case <-ctx.Done():
+		}
+		return
+	}
+	done := make(chan struct{})
+	d.done = done
+	n.draining.Store(true)
+	d.mu.Unlock()
+	close(begun)
+	defer close(done)
+	n.log.Info("draining")
+	n.ready.Store(false)
+	if n.book == nil {
+		return
+	}
+	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = true })
+	if n.front != nil {
+		n.front.drain(ctx)
+	}
+	left := n.handOver(ctx)
+	n.log.Info("drained", "ranges_still_led", left)
+}
+
+// Undrain makes a drained node serve again.
+func (n *Node) Undrain() error {
+	d := &n.drain
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.done == nil {
+		return nil
+	}
+	select {
+	case <-d.done:
+	default:
+		return kv.Errorf(kv.CodeUnavailable, "node %d is still draining", n.id.NodeID)
+	}
+	if n.ctx.Err() != nil {
+		return kv.Errorf(kv.CodeUnavailable, "node %d is stopping", n.id.NodeID)
+	}
+	if n.front != nil {
+		if err := n.front.resume(n); err != nil {
+			return kv.Errorf(kv.CodeUnavailable, "node %d cannot take clients again: %v", n.id.NodeID, err)
+		}
+	}
+	d.done = nil
+	n.draining.Store(false)
+	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = false })
+	n.ready.Store(true)
+	n.log.Info("serving again")
+	return nil
+}
+
+// drainRequest asks a node to drain, or to serve again.
+type drainRequest struct {
+	// Do is drain, undrain, or empty to ask how far it is.
+	Do string
+}
+
+// DrainView is how far a node has got that drains.
+type DrainView struct {
+	NodeID kv.NodeID `json:"node_id"`
+	// State is serving, draining or drained.
+	State       string `json:"state"`
+	Leaders     int    `json:"leaders"` // ranges still led there that others could lead
+	Connections int64  `json:"connections"`
+}
+
+func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*DrainView, error) {
+	switch q.Do {
+	case "drain":
+		begun := make(chan struct{})
+		n.background(func(ctx context.Context) {
+			ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
+			defer cancel()
+			n.beginDrain(ctx, begun)
+		})
+		<-begun
+	case "undrain":
+		if err := n.Undrain(); err != nil {
+			return nil, err
+		}
+	}
+	v := &DrainView{NodeID: n.id.NodeID, State: "serving"}
+	n.drain.mu.Lock()
+	if n.drain.done != nil {
+		v.State = "draining"
+		select {
+		case <-n.drain.done:
+			v.State = "drained"
+		default:
+		}
+	}
+	n.drain.mu.Unlock()
+	for _, st := range n.store.Ranges() {
+		if st.Leader && st.Descriptor != nil && n.heir(st.Descriptor) != 0 {
+			v.Leaders++
+		}
+	}
+	if n.front != nil {
+		v.Connections = n.front.wire.Metrics().Connections.Load()
+	}
+	return v, nil
+}
+
+// handOver moves leadership of everything away and returns how many ranges are still led here.
+func (n *Node) handOver(ctx context.Context) int {
+	for {
+		led := 0
+		var wg sync.WaitGroup
+		slots := make(chan struct{}, 16)
+		for _, st := range n.store.Ranges() {
+			if !st.Leader || st.Descriptor == nil {
+				continue
+			}
+			target := n.heir(st.Descriptor)
+			if target == 0 {
+				continue // nobody else could lead it: a cluster that is shut down, or too small
+			}
+			led++
+			wg.Add(1)
+			slots <- struct{}{}
+			go func() {
+				defer wg.Done()
+				defer func() { <-slots }()
+				tctx, cancel := context.WithTimeout(ctx, transferTimeout)
+				defer cancel()
+				_, err := n.store.Send(tctx, &kv.BatchRequest{RangeID: st.Descriptor.RangeID, Now: n.clock.Now(),
+					Requests: []kv.Request{&kv.AdminTransferLeader{Target: target}}})
+				if err != nil && !kv.HasCode(err, kv.CodeNotLeader) {
+					n.log.Debug("handing over a range", "range", st.Descriptor.RangeID, "err", err)
+				}
+			}()
+		}
+		wg.Wait()
+		if led == 0 || ctx.Err() != nil {
+			return led
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// heir picks a voter on a live node that is not draining.
+func (n *Node) heir(d *kv.RangeDescriptor) kv.StoreID {
+	for i := range d.Replicas {
+		r := d.Replicas[(i+int(d.RangeID))%len(d.Replicas)] // spread
+		if r.NodeID == n.id.NodeID || r.Type != kv.Voter || !n.transport.Alive(r.NodeID) {
+			continue
+		}
+		if e, ok := n.book.Get(r.NodeID); ok && !e.Draining {
+			return r.StoreID
+		}
+	}
+	return 0
+}

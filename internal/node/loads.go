@@ -1,0 +1,135 @@
+package node
+
+import (
+	"context"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/store"
+)
+
+// rateTime is the time over which rates are smoothed: what was asked so long ago counts for a third.
+const rateTime = 8 * time.Second
+
+// RangeRates is what a range is asked to do, per second, smoothed.
+type RangeRates struct {
+	Requests   float64 `json:"requests"`
+	Writes     float64 `json:"writes"`
+	WriteBytes float64 `json:"write_bytes"`
+	// CPU in cores: the time of evaluation, from samples.
+	CPU float64 `json:"cpu"`
+	// From has the requests by gateway.
+	From []GatewayRate `json:"from,omitempty"`
+}
+
+// GatewayRate is what one node's clients ask of a range, per second.
+type GatewayRate struct {
+	Node     kv.NodeID `json:"node_id"`
+	Requests float64   `json:"requests"`
+}
+
+// loads turns the counters of the ranges led here into rates.
+type loads struct {
+	mu     sync.Mutex
+	ranges map[kv.RangeID]*ledHere // guarded by mu; replaced entries, never changed ones, are handed out
+}
+
+// ledHere is a range that this store leads.
+type ledHere struct {
+	desc  *kv.RangeDescriptor
+	term  uint64
+	since time.Time // when it was first seen to be led here, in this term
+	at    time.Time
+	load  store.Load
+	stats kv.Stats
+	rates RangeRates
+}
+
+// keepRates brings the rates up to date until ctx ends.
+func (n *Node) keepRates(ctx context.Context) {
+	every(ctx, n.cfg.PlacementInterval, func() { n.loads.update(n.store, time.Now()) })
+}
+
+func (l *loads) update(st *store.Store, now time.Time) {
+	next := make(map[kv.RangeID]*ledHere)
+	l.mu.Lock()
+	old := l.ranges
+	l.mu.Unlock()
+	st.Led(func(r store.RangeLoad) {
+		h := &ledHere{desc: r.Descriptor, term: r.Term, since: now, at: now, load: r.Load, stats: r.Stats}
+		if was := old[r.Descriptor.RangeID]; was != nil {
+			if was.term == r.Term {
+				h.since = was.since
+			}
+			h.rates = was.rates.toward(was.load, r.Load, now.Sub(was.at))
+		}
+		next[r.Descriptor.RangeID] = h
+	})
+	l.mu.Lock()
+	l.ranges = next
+	l.mu.Unlock()
+}
+
+// toward returns the rates after the counters went from one reading to another.
+func (r RangeRates) toward(from, to store.Load, d time.Duration) RangeRates {
+	sec := d.Seconds()
+	if sec <= 0 || to.Requests < from.Requests { // the replica was opened anew
+		return r
+	}
+	a := 1 - math.Exp(-sec/rateTime.Seconds())
+	mix := func(old, count float64) float64 {
+		if v := old + a*(count/sec-old); v > 1e-3 {
+			return v
+		}
+		return 0
+	}
+	out := RangeRates{
+		Requests: mix(r.Requests, float64(to.Requests-from.Requests)), Writes: mix(r.Writes, float64(to.Writes-from.Writes)),
+		WriteBytes: mix(r.WriteBytes, float64(to.WriteBytes-from.WriteBytes)),
+	}
+	if cpu := r.CPU + a*((to.CPU-from.CPU).Seconds()/sec-r.CPU); cpu > 1e-6 {
+		out.CPU = cpu
+	}
+	seen := func(n kv.NodeID) (count int64) {
+		for _, s := range to.Sources {
+			if s.Node == n {
+				count += s.Requests
+			}
+		}
+		return count
+	}
+	for _, g := range r.From {
+		if v := mix(g.Requests, float64(seen(g.Node))); v > 0.01 {
+			out.From = append(out.From, GatewayRate{g.Node, v})
+		}
+	}
+	for _, s := range to.Sources {
+		known := false
+		for _, g := range r.From {
+			known = known || g.Node == s.Node
+		}
+		if !known {
+			out.From = append(out.From, GatewayRate{s.Node, mix(0, float64(s.Requests))})
+		}
+	}
+	return out
+}
+
+// snapshot returns the ranges led here. Neither the map nor what is in it may be changed.
+func (l *loads) snapshot() map[kv.RangeID]*ledHere {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.ranges
+}
+
+// rates returns those of a range; zero if it is not led here.
+func (l *loads) rates(id kv.RangeID) RangeRates {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.ranges[id]; h != nil {
+		return h.rates
+	}
+	return RangeRates{}
+}

@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Membership says that a node leaves, or has left, for good. It is written in the system keys; a node of which nothing is
+// written there is a member.
+type Membership struct {
+	// Since is when the node was asked to leave; Done when it had no replica left.
+	Since time.Time `json:"since"`
+	Done  time.Time `json:"done,omitzero"`
+	// Replicas and Bytes were on it at the time.
+	Replicas int   `json:"replicas"`
+	Bytes    int64 `json:"bytes"`
+}
+
+// Gone reports whether the node has no replica left.
+func (m Membership) Gone() bool { return !m.Done.IsZero() }
+
+type membership map[kv.NodeID]Membership
+
+func (n *Node) readMembership(ctx context.Context) (membership, error) {
+	out := membership{}
+	spans := []keys.Span{keys.MembershipSpan}
+	for len(spans) > 0 {
+		resp, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Scan{Spans: spans}}})
+		if err != nil {
+			return nil, err
+		}
+		scan := resp.Responses[0].(*kv.ScanResponse)
+		for rows := scan.Rows; ; {
+			k, v, ok, err := rows.Next()
+			if err != nil {
+				return nil, kv.AsError(err)
+			}
+			if !ok {
+				break
+			}
+			var m Membership
+			id, err := keys.DecodeMembership(k)
+			if err == nil {
+				err = json.Unmarshal(v, &m)
+			}
+			if err != nil {
+				return nil, kv.Errorf(kv.CodeCorruption, "%s: %v", keys.Pretty(k), err)
+			}
+			out[kv.NodeID(id)] = m
+		}
+		spans = scan.Resume
+	}
+	return out, nil
+}
+
+// onNode counts the replicas on a node, and their bytes as far as leaders report them.
+func onNode(id kv.NodeID, descs []kv.RangeDescriptor, led map[kv.RangeID]*ledRange) (replicas int, bytes int64, leaders int) {
+	for i := range descs {
+		if slices.ContainsFunc(descs[i].Replicas, func(r kv.Replica) bool { return r.NodeID == id }) {
+			replicas++
+			if l := led[descs[i].RangeID]; l != nil {
+				bytes += l.Stats.Bytes
+				if l.leader == id {
+					leaders++
+				}
+			}
+		}
+	}
+	return replicas, bytes, leaders
+}
+
+// Decommission asks that everything be moved off nodes, for good. It refuses what could not come to an end, unless force is set.
+func (n *Node) decommission(ctx context.Context, ids []kv.NodeID, force bool) error {
+	left, err := n.readMembership(ctx)
+	if err != nil {
+		return err
+	}
+	descs, led, err := n.allRanges(ctx)
+	if err != nil {
+		return err
+	}
+	remain := 0
+	for _, e := range n.book.Entries() {
+		if _, leaves := left[e.NodeID]; !leaves && !slices.Contains(ids, e.NodeID) && n.transport.Alive(e.NodeID) {
+			remain++
+		}
+	}
+	most := 0
+	for i := range descs {
+		voters := 0
+		for _, r := range descs[i].Replicas {
+			if r.VotesNew() {
+				voters++
+			}
+		}
+		most = max(most, voters)
+	}
+	if remain < most && !force {
+		return kv.Errorf(kv.CodeBadRequest, "%d nodes would remain, and ranges have up to %d replicas: add nodes, or lower num_replicas, first", remain, most)
+	}
+	for _, id := range ids {
+		if _, ok := n.book.Get(id); !ok {
+			return kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
+		}
+		if _, already := left[id]; already {
+			continue
+		}
+		replicas, bytes, _ := onNode(id, descs, led)
+		if err := putSystem(ctx, n, keys.Membership(int32(id)), Membership{Since: time.Now().UTC(), Replicas: replicas, Bytes: bytes}); err != nil {
+			return err
+		}
+		n.log.Info("a node is to leave for good", "leaving", int(id), "replicas", replicas, "bytes", bytes)
+	}
+	return nil
+}
+
+// recommission takes back that nodes are to leave.
+func (n *Node) recommission(ctx context.Context, ids []kv.NodeID) error {
+	for _, id := range ids {
+		if _, ok := n.book.Get(id); !ok {
+			return kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
+		}
+		if _, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Delete{Key: keys.Membership(int32(id))}}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finishDecommissions notes which of the nodes that leave have no replica left. What the meta range says
+// counts, not only what leaders report: a range that nobody leads may have one there.
+func (d *driver) finishDecommissions(ctx context.Context) {
+	n := d.n
+	open := 0
+	for _, m := range d.left {
+		if !m.Gone() {
+			open++
+		}
+	}
+	if open == 0 {
+		return
+	}
+	for id, m := range d.left {
+		if m.Gone() || d.known.holds(id) {
+			continue
+		}
+		descs, led, err := n.allRanges(ctx)
+		if err != nil {
+			return
+		}
+		if replicas, _, _ := onNode(id, descs, led); replicas > 0 {
+			continue
+		}
+		m.Done = time.Now().UTC()
+		if err := putSystem(ctx, n, keys.Membership(int32(id)), m); err != nil {
+			n.log.Warn("a node has left, and that cannot be noted yet", "left", int(id), "err", err)
+			return
+		}
+		n.placement.note(fmt.Sprintf("n%d has no replica left: it may be stopped", id))
+		n.log.Info("a node has no replica left and may be stopped", "left", int(id))
+	}
+}
+
+// holds reports whether a node is known to have a replica.
+func (c *collected) holds(id kv.NodeID) bool {
+	for _, r := range c.ranges {
+		if slices.ContainsFunc(r.desc.Replicas, func(p kv.Replica) bool { return p.NodeID == id }) {
+			return true
+		}
+	}
+	return false
+}
+
+// DecommissionView is how far a node has got that leaves for good.
+type DecommissionView struct {
+	NodeID kv.NodeID `json:"node_id"`
+	// State is leaving, or left.
+	State    string    `json:"state"`
+	Since    time.Time `json:"since"`
+	Done     time.Time `json:"done,omitzero"`
+	Replicas int       `json:"replicas"` // still there
+	Leaders  int       `json:"leaders"`
+	Bytes    int64     `json:"bytes"`
+	// BeganWith and Progress are of replicas; Progress goes to 1.
+	BeganWith int     `json:"began_with"`
+	Progress  float64 `json:"progress"`
+	// Left is the estimated rest; 0 if there is nothing to estimate it from.
+	Left time.Duration `json:"left_ns"`
+}
+
+func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error) {
+	left, err := n.readMembership(ctx)
+	if err != nil || len(left) == 0 {
+		return nil, err
+	}
+	descs, led, err := n.allRanges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []DecommissionView
+	for id, m := range left {
+		v := DecommissionView{NodeID: id, State: "leaving", Since: m.Since, Done: m.Done, BeganWith: m.Replicas}
+		v.Replicas, v.Bytes, v.Leaders = onNode(id, descs, led)
+		end := time.Now()
+		if m.Gone() {
+			v.State, end = "left", m.Done
+		}
+		v.Progress = 1
+		if m.Replicas > 0 {
+			v.Progress = max(0, 1-float64(v.Replicas)/float64(m.Replicas))
+		}
+		// By bytes where there are some: a range's time goes with its size.
+		done, all := float64(m.Replicas-v.Replicas), float64(m.Replicas)
+		if m.Bytes > 0 {
+			done, all = done+float64(m.Bytes-v.Bytes)/float64(m.Bytes)*all, 2*all
+		}
+		if rest := all - done; done > 0 && rest > 0 && !m.Gone() {
+			v.Left = time.Duration(float64(end.Sub(m.Since)) * rest / done).Round(time.Second)
+		}
+		out = append(out, v)
+	}
+	slices.SortFunc(out, func(a, b DecommissionView) int { return int(a.NodeID) - int(b.NodeID) })
+	return out, nil
+}

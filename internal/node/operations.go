@@ -1,0 +1,408 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/placement"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Operations is what an operator can ask of the cluster, whichever way the question comes: over HTTP, from the command
+// line, from SQL. Every node answers all of it, and asks others where it must. Errors are *kv.Error: CodeBadRequest for what makes no
+// sense, CodeDescriptorChanged for what is not so any more, CodeUnavailable for what may be tried again.
+type Operations interface {
+	// Placement is what the driver knows and does: the node that leads the meta range. DryRun makes a plan there, now,
+	// whether paused or not, and carries nothing out.
+	Placement(ctx context.Context) (*PlacementView, error)
+	DryRun(ctx context.Context) (*PlanView, error)
+	// Pause stops what is moved for balance and after clients, until Resume; what rules, dead and leaving nodes ask for goes on.
+	Pause(ctx context.Context) error
+	Resume(ctx context.Context) error
+
+	// Rules lists the cluster's rule and those of tables and indexes, as the driver last read them. SetRule sets an option of the
+	// cluster's rule; an empty value resets it. Those of tables and indexes are set by ALTER TABLE and ALTER INDEX.
+	Rules(ctx context.Context) ([]RuleView, error)
+	SetRule(ctx context.Context, option, value string) error
+
+	// Stores describes every store, HotRanges the ranges with most load, by processor time.
+	Stores(ctx context.Context) ([]StoreView, error)
+	HotRanges(ctx context.Context, limit int) ([]RangeView, error)
+
+	// MoveReplica moves a range's replica from one node to another; from or to may be 0, to only remove or add.
+	// A rule may move it again.
+	MoveReplica(ctx context.Context, id kv.RangeID, from, to kv.NodeID) error
+	TransferLeader(ctx context.Context, id kv.RangeID, to kv.NodeID) error
+	Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error)
+
+	// Decommission asks that everything be moved off nodes, for good; Decommissions says how far that is. It refuses what
+	// could not come to an end, unless force is set. Recommission takes it back.
+	Decommission(ctx context.Context, nodes []kv.NodeID, force bool) error
+	Recommission(ctx context.Context, nodes []kv.NodeID) error
+	Decommissions(ctx context.Context) ([]DecommissionView, error)
+
+	// Drain makes a node hand over its leaders and its clients, and stay up; it begins, and Draining says how far it is.
+	Drain(ctx context.Context, id kv.NodeID) (*DrainView, error)
+	Undrain(ctx context.Context, id kv.NodeID) (*DrainView, error)
+	Draining(ctx context.Context, id kv.NodeID) (*DrainView, error)
+}
+
+// Operations returns the operations, as carried out from this node.
+func (n *Node) Operations() Operations { return operations{n} }
+
+type operations struct{ n *Node }
+
+var _ Operations = operations{}
+
+// OperatorView is an operator for people.
+type OperatorView struct {
+	RangeID kv.RangeID `json:"range_id,omitempty"`
+	// Text is the whole in one line.
+	Text     string                `json:"text"`
+	Why      string                `json:"why,omitempty"`
+	Rejected []placement.Rejection `json:"rejected,omitempty"`
+}
+
+// RunningOperator is one that is being carried out, DoneOperator one that was.
+type RunningOperator struct {
+	Operator OperatorView `json:"operator"`
+	Started  time.Time    `json:"started"`
+}
+
+// DoneOperator: see RunningOperator.
+type DoneOperator struct {
+	Operator OperatorView `json:"operator"`
+	Started  time.Time    `json:"started,omitzero"`
+	At       time.Time    `json:"at"`
+	Error    string       `json:"error,omitempty"`
+}
+
+// FindingView is a range that is not as its rule wants it, and why nothing is done about it now.
+type FindingView struct {
+	RangeID kv.RangeID `json:"range_id"`
+	Why     string     `json:"why"`
+}
+
+// PlacementView is what the driver knows and does.
+type PlacementView struct {
+	// Driver is the node that drives; 0 if none is known to.
+	Driver kv.NodeID `json:"driver"`
+	Paused bool      `json:"paused"`
+	// LastPlan is empty if none was made yet; Problem says why none can be made.
+	LastPlan time.Time     `json:"last_plan,omitzero"`
+	Took     time.Duration `json:"took_ns"`
+	Problem  string        `json:"problem,omitempty"`
+	// Pending operators wait for others to end; Running are under way; Recent are done, the newest last.
+	Pending  []OperatorView    `json:"pending"`
+	Running  []RunningOperator `json:"running"`
+	Recent   []DoneOperator    `json:"recent"`
+	Findings []FindingView     `json:"findings"`
+	Rules    []RuleView        `json:"rules"`
+}
+
+// PlanView is a plan that is not carried out.
+type PlanView struct {
+	Operators []OperatorView `json:"operators"`
+	Findings  []FindingView  `json:"findings"`
+}
+
+// RuleView is a rule of placement.
+type RuleView struct {
+	// Of is "cluster", "table public.t" or "index public.t_a_idx".
+	Of      string            `json:"of"`
+	Options map[string]string `json:"options"`
+}
+
+// StoreView is a store for people.
+type StoreView struct {
+	StoreID  kv.StoreID `json:"store_id"`
+	NodeID   kv.NodeID  `json:"node_id"`
+	Locality []string   `json:"locality,omitempty"`
+	Alive    bool       `json:"alive"`
+	// State is member, draining, leaving or left.
+	State    string  `json:"state"`
+	Replicas int     `json:"replicas"`
+	Leaders  int     `json:"leaders"`
+	Bytes    int64   `json:"bytes"`
+	Requests float64 `json:"requests"` // per second, of the ranges led there, like the others
+	Writes   float64 `json:"writes"`
+	CPU      float64 `json:"cpu"`
+}
+
+func operatorView(op placement.Operator) OperatorView {
+	return OperatorView{RangeID: kv.RangeID(op.Range), Text: op.String(), Why: op.Why, Rejected: op.Rejected}
+}
+
+func ruleViews(r *placement.Rules) []RuleView {
+	view := func(r *placement.Rule) RuleView {
+		v := RuleView{Of: r.Name, Options: map[string]string{}}
+		for _, o := range placement.Options {
+			v.Options[o] = r.Get(o)
+		}
+		return v
+	}
+	out := []RuleView{view(&r.Default)}
+	for i := range r.Special {
+		out = append(out, view(&r.Special[i]))
+	}
+	return out
+}
+
+// driver finds out which node leads the meta range.
+func (o operations) driver(ctx context.Context) (kv.NodeID, error) {
+	resp, err := o.n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Get{Key: keys.NodeIDCounter}}})
+	if err != nil {
+		return 0, err
+	}
+	return resp.ServedBy, nil
+}
+
+type placementRequest struct{ DryRun bool }
+
+type placementAnswer struct {
+	View *PlacementView `json:",omitempty"`
+	Plan *PlanView      `json:",omitempty"`
+}
+
+// servePlacement answers for the driver.
+func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequest) (*placementAnswer, error) {
+	if q.DryRun {
+		v, err := n.dryRun(ctx)
+		return &placementAnswer{Plan: v}, err
+	}
+	p := &n.placement
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	v := &PlacementView{Paused: p.paused, LastPlan: p.at, Took: p.took, Problem: p.problem, Recent: slices.Clone(p.recent),
+		Pending: []OperatorView{}, Running: []RunningOperator{}, Findings: findingViews(p.findings), Rules: slices.Clone(p.rules)}
+	if p.driving {
+		v.Driver = n.id.NodeID
+	}
+	for _, op := range p.planned {
+		v.Pending = append(v.Pending, operatorView(op))
+	}
+	for _, r := range p.running {
+		v.Running = append(v.Running, RunningOperator{operatorView(r.op), r.started})
+	}
+	slices.SortFunc(v.Running, func(a, b RunningOperator) int { return a.Started.Compare(b.Started) })
+	return &placementAnswer{View: v}, nil
+}
+
+// maxFindings are shown: of a thousand ranges that wait for the same, some tell the story.
+const maxFindings = 1000
+
+func findingViews(fs []placement.Finding) []FindingView {
+	out := make([]FindingView, 0, min(len(fs), maxFindings))
+	for _, f := range fs[:min(len(fs), maxFindings)] {
+		out = append(out, FindingView{kv.RangeID(f.Range), f.Why})
+	}
+	return out
+}
+
+// dryRun makes a plan from what the nodes say now. It asks for everything, under a session of its own.
+func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
+	d := &driver{n: n, known: newCollected()}
+	// Not by the driver's question: the nodes remember what they have told the driver, and nobody else.
+	led, _ := n.reports(ctx)
+	for _, e := range n.book.Entries() {
+		d.known.nodes[e.NodeID] = &reporter{store: e.StoreID}
+	}
+	for id, l := range led {
+		d.known.ranges[id] = &knownRange{desc: l.desc, leader: l.leader, store: l.leaderStore, bytes: l.Stats.Bytes, rates: l.Rates,
+			since: time.Now().Add(-time.Hour)}
+	}
+	descs, err := n.sender.AllRanges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d.known.list(descs)
+	if err := d.rules.refresh(ctx, n); err != nil {
+		return nil, err
+	}
+	if d.left, err = n.readMembership(ctx); err != nil {
+		return nil, err
+	}
+	res := placement.Plan(d.snapshot(time.Now()), d.rules.rules)
+	v := &PlanView{Operators: []OperatorView{}, Findings: findingViews(res.Findings)}
+	for _, op := range res.Operators {
+		v.Operators = append(v.Operators, operatorView(op))
+	}
+	return v, nil
+}
+
+func (o operations) ask(ctx context.Context, q *placementRequest) (*placementAnswer, error) {
+	node, err := o.driver(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return ask[placementRequest, placementAnswer](ctx, o.n, node, "placement", q)
+}
+
+func (o operations) Placement(ctx context.Context) (*PlacementView, error) {
+	a, err := o.ask(ctx, &placementRequest{})
+	if err != nil {
+		return nil, err
+	}
+	return a.View, nil
+}
+
+func (o operations) DryRun(ctx context.Context) (*PlanView, error) {
+	a, err := o.ask(ctx, &placementRequest{DryRun: true})
+	if err != nil {
+		return nil, err
+	}
+	return a.Plan, nil
+}
+
+func (o operations) Pause(ctx context.Context) error {
+	return putSystem(ctx, o.n, keys.PlacementPaused, true)
+}
+
+func (o operations) Resume(ctx context.Context) error {
+	return putSystem(ctx, o.n, keys.PlacementPaused, false)
+}
+
+func (o operations) Rules(ctx context.Context) ([]RuleView, error) {
+	v, err := o.Placement(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return v.Rules, nil
+}
+
+func (o operations) SetRule(ctx context.Context, option, value string) error {
+	return o.n.setClusterRule(ctx, option, value)
+}
+
+func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
+	descs, led, err := o.n.allRanges(ctx)
+	if err != nil {
+		return nil, err
+	}
+	left, err := o.n.readMembership(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []StoreView
+	for _, e := range o.n.book.Entries() {
+		v := StoreView{StoreID: e.StoreID, NodeID: e.NodeID, Locality: e.Locality, Alive: o.n.transport.Alive(e.NodeID), State: "member"}
+		v.Replicas, v.Bytes, v.Leaders = onNode(e.NodeID, descs, led)
+		switch m, leaves := left[e.NodeID]; {
+		case m.Gone():
+			v.State = "left"
+		case leaves:
+			v.State = "leaving"
+		case e.Draining:
+			v.State = "draining"
+		}
+		for _, l := range led {
+			if l.leader == e.NodeID {
+				v.Requests += l.Rates.Requests
+				v.Writes += l.Rates.Writes
+				v.CPU += l.Rates.CPU
+			}
+		}
+		out = append(out, v)
+	}
+	return out, nil
+}
+
+func (o operations) HotRanges(ctx context.Context, limit int) ([]RangeView, error) {
+	rs, err := o.n.RangeViews(ctx)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortStableFunc(rs, func(a, b RangeView) int {
+		return cmp.Or(cmp.Compare(b.Rates.CPU, a.Rates.CPU), cmp.Compare(b.Rates.Requests, a.Rates.Requests))
+	})
+	return rs[:min(limit, len(rs))], nil
+}
+
+// rangeByID returns the newest known descriptor of a range, and its leader.
+func (o operations) rangeByID(ctx context.Context, id kv.RangeID) (*kv.RangeDescriptor, *ledRange, error) {
+	descs, led, err := o.n.allRanges(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i := range descs {
+		if descs[i].RangeID == id {
+			return &descs[i], led[id], nil
+		}
+	}
+	return nil, nil, kv.Errorf(kv.CodeBadRequest, "there is no range %d", id)
+}
+
+func (o operations) MoveReplica(ctx context.Context, id kv.RangeID, from, to kv.NodeID) error {
+	d, led, err := o.rangeByID(ctx, id)
+	if err != nil {
+		return err
+	}
+	op := placement.Operator{Kind: placement.ChangeReplicas, Range: placement.RangeID(id), Generation: d.Generation}
+	if to != 0 {
+		e, ok := o.n.book.Get(to)
+		if !ok {
+			return kv.Errorf(kv.CodeBadRequest, "there is no node %d", to)
+		}
+		op.Add = []placement.StoreID{placement.StoreID(e.StoreID)}
+	}
+	if from != 0 {
+		at := slices.IndexFunc(d.Replicas, func(r kv.Replica) bool { return r.NodeID == from })
+		if at < 0 {
+			return kv.Errorf(kv.CodeBadRequest, "range %d has no replica on node %d", id, from)
+		}
+		op.Remove = []placement.StoreID{placement.StoreID(d.Replicas[at].StoreID)}
+		op.NonVoting = d.Replicas[at].Type == kv.NonVoter
+		if led != nil && led.leader == from {
+			return kv.Errorf(kv.CodeBadRequest, "node %d leads range %d: transfer leadership first", from, id)
+		}
+	}
+	return o.n.carryOut(ctx, op, d)
+}
+
+func (o operations) TransferLeader(ctx context.Context, id kv.RangeID, to kv.NodeID) error {
+	return operate{o.n}.TransferLeader(ctx, id, to)
+}
+
+func (o operations) Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error) {
+	resp, err := o.n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key}}})
+	if err != nil {
+		return left, right, err
+	}
+	r := resp.Responses[0].(*kv.AdminSplitResponse)
+	o.n.sender.Learn(r.Left, r.Right)
+	return r.Left, r.Right, nil
+}
+
+func (o operations) Decommission(ctx context.Context, nodes []kv.NodeID, force bool) error {
+	return o.n.decommission(ctx, nodes, force)
+}
+
+func (o operations) Recommission(ctx context.Context, nodes []kv.NodeID) error {
+	return o.n.recommission(ctx, nodes)
+}
+
+func (o operations) Decommissions(ctx context.Context) ([]DecommissionView, error) {
+	return o.n.decommissionViews(ctx)
+}
+
+func (o operations) askDrain(ctx context.Context, id kv.NodeID, do string) (*DrainView, error) {
+	if _, ok := o.n.book.Get(id); !ok {
+		return nil, kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
+	}
+	return ask[drainRequest, DrainView](ctx, o.n, id, "drain", &drainRequest{Do: do})
+}
+
+func (o operations) Drain(ctx context.Context, id kv.NodeID) (*DrainView, error) {
+	return o.askDrain(ctx, id, "drain")
+}
+
+func (o operations) Undrain(ctx context.Context, id kv.NodeID) (*DrainView, error) {
+	return o.askDrain(ctx, id, "undrain")
+}
+
+func (o operations) Draining(ctx context.Context, id kv.NodeID) (*DrainView, error) {
+	return o.askDrain(ctx, id, "")
+}

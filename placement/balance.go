@@ -1,0 +1,296 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// load is what is spread over stores: an amount per store, the mean, and the difference between two stores that is
+// not worth a move.
+type load struct {
+	what   string
+	amount func(s *store) float64
+	ofOne  func(r *Range) float64 // what a move carries
+	mean   float64
+	bound  float64
+	weight float64
+}
+
+// replicaLoads are the kinds of load that go with replicas. Those of which there is next to nothing are left out.
+func (p *planner) replicaLoads() []load {
+	l := p.limits
+	loads := []load{{
+		what: "replicas", amount: func(s *store) float64 { return float64(s.replicas) }, ofOne: func(*Range) float64 { return 1 },
+		mean: p.mean.replicas, bound: max(2, math.Ceil(p.mean.replicas*l.Slack)+1), weight: 1,
+	}}
+	const someBytes, someWrites = 256 << 20, 256 << 10
+	if p.mean.bytes >= someBytes {
+		loads = append(loads, load{
+			what: "bytes", amount: func(s *store) float64 { return s.bytes }, ofOne: func(r *Range) float64 { return float64(r.Bytes) },
+			mean: p.mean.bytes, bound: p.mean.bytes * l.BytesSlack, weight: 1,
+		})
+	}
+	if p.mean.writes >= someWrites {
+		loads = append(loads, load{
+			what: "bytes written per second", amount: func(s *store) float64 { return s.writes }, ofOne: func(r *Range) float64 { return r.Load.WriteBytes },
+			mean: p.mean.writes, bound: p.mean.writes * l.LoadSlack, weight: 0.5,
+		})
+	}
+	return loads
+}
+
+// trifle is what is too little to be worth a move from a store: half of what one of its n replicas or leaders has.
+func (l *load) trifle(s *store, n int) float64 {
+	return max(l.amount(s)/float64(max(n, 1))/2, 1e-9)
+}
+
+// gain is by how much a move of a range from one store to another lowers the imbalance: the sum of the squared
+// distances from the mean, in units of the mean.
+func gain(loads []load, from, to *store, r *Range) float64 {
+	sum := 0.0
+	for i := range loads {
+		l := &loads[i]
+		if l.mean > 0 {
+			x := l.ofOne(r)
+			sum += l.weight * 2 * x * (l.amount(from) - l.amount(to) - x) / (l.mean * l.mean)
+		}
+	}
+	return sum
+}
+
+// disturbs reports whether a move that is for the sake of loads[k] would make a difference in another kind that
+// would have to be undone.
+func disturbs(loads []load, k int, from, to *store, r *Range) bool {
+	for i := range loads {
+		l := &loads[i]
+		if x := l.ofOne(r); i != k && l.amount(to)-l.amount(from)+2*x > max(l.bound, l.amount(to)-l.amount(from)) {
+			return true
+		}
+	}
+	return false
+}
+
+// replicasOf lists, for each store, the positions of the ranges with a voter there that could move.
+func (p *planner) replicasOf() [][]int32 {
+	out := make([][]int32, len(p.stores))
+	n := make([]int, len(p.stores))
+	total := 0
+	visit := func(f func(store, at int32)) {
+		for i := range p.ranges {
+			r := &p.ranges[i]
+			if p.touched[i] || r.Changing || r.Leader == 0 || len(r.Learners) > 0 {
+				continue
+			}
+			for _, v := range r.Voters {
+				if k := p.index(v); k >= 0 {
+					f(k, int32(i))
+				}
+			}
+		}
+	}
+	visit(func(s, _ int32) { n[s]++; total++ })
+	all := make([]int32, total)
+	for i := range out {
+		out[i], all = all[:0:n[i]], all[n[i]:]
+	}
+	visit(func(s, at int32) { out[s] = append(out[s], at) })
+	return out
+}
+
+// movable reports whether a voter of the range at position i may move, for balance.
+func (p *planner) movable(i int32, from, to *store, toAt int32) bool {
+	r := &p.ranges[i]
+	c := p.rule(r)
+	if p.touched[i] || len(r.Voters) != c.Replicas || slices.Contains(r.Voters, to.ID) || slices.Contains(r.NonVoters, to.ID) || !c.allowed[toAt] {
+		return false
+	}
+	// Moving a leader's replica costs a transfer first: leave those to others.
+	l := p.find(r.Leader)
+	if r.Leader == from.ID || l == nil || l.out >= p.limits.Outgoing || p.alive(r.Voters) < len(r.Voters) {
+		return false
+	}
+	if to.fill(to.planned+float64(r.Bytes)) > p.limits.NearlyFull {
+		return false
+	}
+	if p.tiers > 0 {
+		var a, b spread
+		for _, v := range r.Voters {
+			if v != from.ID {
+				if o := p.find(v); o != nil {
+					a += p.shares(from, o)
+					b += p.shares(to, o)
+				}
+			}
+		}
+		if b > a {
+			return false
+		}
+	}
+	if len(c.needs) > 0 {
+		set := append(without(r.Voters, from.ID), to.ID)
+		if p.missing(c.needs, set) > p.missing(c.needs, r.Voters) {
+			return false
+		}
+	}
+	return true
+}
+
+// balanceReplicas moves replicas from stores that have much to stores that have little.
+func (p *planner) balanceReplicas() {
+	var usable []int32
+	for i := range p.stores {
+		if p.stores[i].refuses == fine {
+			usable = append(usable, int32(i))
+		}
+	}
+	if len(usable) < 2 {
+		return
+	}
+	loads := p.replicaLoads()
+	var of [][]int32
+	for k := range loads {
+		l := &loads[k]
+		order := slices.Clone(usable)
+		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(l.amount(&p.stores[a]), l.amount(&p.stores[b])) })
+		for i := len(order) - 1; i > 0; i-- {
+			from := &p.stores[order[i]]
+			if l.amount(from)-l.amount(&p.stores[order[0]]) < l.bound {
+				break
+			}
+			if of == nil {
+				of = p.replicasOf()
+			}
+			for range p.limits.Outgoing { // a store does not lose everything at once
+				if !p.moveOne(loads, k, order[i], order[:i], of[order[i]]) {
+					break
+				}
+			}
+		}
+	}
+}
+
+// maxReceivers are tried for a store that has too much, those with the least first; maxLooked ranges are compared for each.
+const (
+	maxReceivers = 16
+	maxLooked    = 2048
+)
+
+// moveOne moves the range that lowers the imbalance most, from one store to one of those in order.
+func (p *planner) moveOne(loads []load, k int, fromAt int32, order []int32, ranges []int32) bool {
+	l := &loads[k]
+	from := &p.stores[fromAt]
+	small := l.trifle(from, from.replicas)
+	tried := 0
+	for _, toAt := range order {
+		to := &p.stores[toAt]
+		if l.amount(from)-l.amount(to) < l.bound {
+			continue // others may have become fuller meanwhile
+		}
+		if to.in >= p.limits.Incoming {
+			continue
+		}
+		if tried++; tried > maxReceivers {
+			return false
+		}
+		best, most := int32(-1), 0.0
+		looked := 0
+		for _, i := range ranges {
+			r := &p.ranges[i]
+			x := l.ofOne(r)
+			if x < small || x >= l.amount(from)-l.amount(to) || p.touched[i] {
+				continue
+			}
+			if g := gain(loads, from, to, r); g > most && !disturbs(loads, k, from, to, r) && p.movable(i, from, to, toAt) {
+				best, most = i, g
+			}
+			if looked++; looked >= maxLooked {
+				break
+			}
+		}
+		if best >= 0 {
+			why := fmt.Sprintf("balance: s%d has %s, s%d has %s", from.ID, amountText(l, from), to.ID, amountText(l, to))
+			p.change(int(best), Operator{Add: []StoreID{to.ID}, Remove: []StoreID{from.ID}}, why, p.refused())
+			return true
+		}
+	}
+	return false
+}
+
+func amountText(l *load, s *store) string {
+	switch l.what {
+	case "replicas":
+		return fmt.Sprintf("%d replicas", s.replicas)
+	case "bytes":
+		return bytesText(s.bytes)
+	}
+	return bytesText(l.amount(s)) + "/s written"
+}
+
+func bytesText(b float64) string {
+	switch {
+	case b >= 1<<30:
+		return fmt.Sprintf("%.1f GiB", b/(1<<30))
+	case b >= 1<<20:
+		return fmt.Sprintf("%.0f MiB", b/(1<<20))
+	}
+	return fmt.Sprintf("%.0f KiB", b/(1<<10))
+}
+
+// refused lists the stores that get nothing at all.
+func (p *planner) refused() *rejections {
+	var rej rejections
+	for i := range p.stores {
+		if s := &p.stores[i]; s.refuses != fine {
+			rej.add(s.refuses, s.ID)
+		}
+	}
+	return &rej
+}
+
+// makeRoom moves replicas off disks that are nearly full, the largest first.
+func (p *planner) makeRoom() {
+	for fromAt := range p.stores {
+		from := &p.stores[fromAt]
+		if from.Capacity <= 0 || !from.alive || from.fill(from.planned) <= p.limits.Full {
+			continue
+		}
+		var on []int32
+		for i := range p.ranges {
+			if r := &p.ranges[i]; !p.touched[i] && r.Bytes > 0 && r.Leader != 0 && slices.Contains(r.Voters, from.ID) {
+				on = append(on, int32(i))
+			}
+		}
+		slices.SortStableFunc(on, func(a, b int32) int { return cmp.Compare(p.ranges[b].Bytes, p.ranges[a].Bytes) })
+		moved := 0
+		for _, i := range on {
+			if moved >= p.limits.Outgoing || from.fill(from.planned) <= p.limits.NearlyFull {
+				break
+			}
+			r := &p.ranges[i]
+			c := p.rule(r)
+			if len(r.Voters) != c.Replicas || p.alive(r.Voters) < len(r.Voters) {
+				continue
+			}
+			rest := without(r.Voters, from.ID)
+			var rejected rejections
+			id, busy := p.choose(r, c.needs, c.allowed, rest, append(without(r.NonVoters), from.ID), &rejected)
+			if id == 0 || busy || p.spreadOf(append(rest, id)) > p.spreadOf(r.Voters) {
+				continue
+			}
+			why := fmt.Sprintf("the disk of s%d is %.0f%% full", from.ID, 100*from.fill(from.planned))
+			if r.Leader == from.ID {
+				if to := p.successor(r, c, []StoreID{from.ID}); to != 0 && p.mayTransfer() {
+					p.transfer(int(i), to, why+": the leader moves first", nil)
+				}
+				continue
+			}
+			if l := p.find(r.Leader); l == nil || l.out >= p.limits.Outgoing {
+				continue
+			}
+			p.change(int(i), Operator{Add: []StoreID{id}, Remove: []StoreID{from.ID}}, why, &rejected)
+			moved++
+		}
+	}
+}

@@ -1,0 +1,304 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+)
+
+// placeLeaders moves leaders off stores that they must leave, to where the rules prefer them, and to where
+// their clients are.
+func (p *planner) placeLeaders() {
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		at := p.index(r.Leader)
+		if p.touched[i] || r.Changing || at < 0 {
+			continue
+		}
+		from := &p.stores[at]
+		if !from.alive || from.dead {
+			continue // it is not known to lead any more
+		}
+		c := p.rule(r)
+		if from.mayLead == fine && len(c.LeaderPreference) == 0 && !p.worthFollowing(r) {
+			continue // nearly all
+		}
+		if !p.mayTransfer() {
+			if from.mayLead != fine {
+				p.note(r, fmt.Sprintf("s%d %s; waits, many leaders are moving", from.ID, from.mayLead))
+			}
+			continue
+		}
+		p.placeLeader(i, at, c)
+	}
+}
+
+func (p *planner) placeLeader(i int, at int32, c *compiledRule) {
+	r, from := &p.ranges[i], &p.stores[at]
+	var rejected rejections
+	best, rank := int32(-1), uint8(math.MaxUint8)
+	cost, costs := 0.0, [MaxReplicas + 1]float64{}
+	follow := p.worthFollowing(r)
+	for k, v := range r.Voters {
+		j := p.index(v)
+		if j < 0 || k >= len(costs) {
+			continue
+		}
+		if follow {
+			costs[k] = p.distance(r, &p.stores[j])
+		}
+		if j == at {
+			continue
+		}
+		s := &p.stores[j]
+		if s.mayLead != fine {
+			rejected.add(s.mayLead, v)
+			continue
+		}
+		better, why := false, whyEqual
+		switch {
+		case best < 0:
+			better = true
+		case c.rank[j] != rank:
+			better, why = c.rank[j] < rank, whyNotPreferred
+		case costs[k] != cost:
+			better, why = costs[k] < cost, whyFar
+		case s.leaders != p.stores[best].leaders:
+			better, why = s.leaders < p.stores[best].leaders, whyLeadsMore
+		}
+		loser := v
+		if better {
+			if best >= 0 {
+				loser = p.stores[best].ID
+			}
+			if best < 0 {
+				loser = 0
+			}
+			best, rank, cost = j, c.rank[j], costs[k]
+		}
+		if loser != 0 {
+			rejected.add(why, loser)
+		}
+	}
+	mine := 0.0
+	if k := slices.Index(r.Voters, r.Leader); k >= 0 && k < len(costs) {
+		mine = costs[k]
+	}
+	switch {
+	case best < 0:
+		if from.mayLead != fine {
+			p.note(r, fmt.Sprintf("s%d %s, and nobody else can lead", from.ID, from.mayLead))
+		} else if c.rank[at] > 0 && len(c.LeaderPreference) > 0 {
+			p.note(r, fmt.Sprintf("%s prefers leaders in %s, and nobody else can lead", c.Name, c.Get(OptLeaderPreference)))
+		}
+	case from.mayLead != fine:
+		p.transfer(i, p.stores[best].ID, fmt.Sprintf("s%d %s", from.ID, from.mayLead), &rejected)
+	case rank < c.rank[at]:
+		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Name, c.Get(OptLeaderPreference)), &rejected)
+	case rank == c.rank[at] && follow && r.LedFor >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain):
+		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to s%d than to s%d: %s", p.stores[best].ID, from.ID, p.sources(r)), &rejected)
+	case rank > c.rank[at] || rank == c.rank[at]:
+		if len(c.LeaderPreference) > 0 && c.rank[at] > 0 && int(c.rank[at]) == len(c.LeaderPreference) {
+			p.note(r, fmt.Sprintf("%s prefers leaders in %s, and no voter there can lead", c.Name, c.Get(OptLeaderPreference)))
+		}
+	}
+}
+
+// worthFollowing reports whether a range has requests enough to look at where they come from.
+func (p *planner) worthFollowing(r *Range) bool {
+	if p.limits.Paused {
+		return false
+	}
+	sum := 0.0
+	for i := range r.From {
+		sum += r.From[i].Requests
+	}
+	return sum >= p.limits.FollowRate
+}
+
+// The lengths of ways between two nodes, by the narrowest tier that they share. What a way across regions costs beside one
+// within a zone is a matter of degree; that the order of the places does not depend on it much is what counts.
+const (
+	wayNear   = 1.0  // the same locality, another node
+	wayTier   = 3.0  // for each narrower tier that differs
+	wayWidest = 20.0 // the widest tier differs, of several or of one
+)
+
+// way is the length of the way between two stores; 0 within one node.
+func (p *planner) way(a, b *store) float64 {
+	if a == b || a.Node == b.Node {
+		return 0
+	}
+	if p.tiers == 0 {
+		return wayNear
+	}
+	same := 0
+	for same < p.tiers && a.domain[same] == b.domain[same] {
+		same++
+	}
+	switch {
+	case same == p.tiers:
+		return wayNear
+	case same == 0:
+		return wayWidest
+	}
+	return wayNear + wayTier*float64(p.tiers-same)
+}
+
+// distance is the sum of the ways of a range's requests to a store, per second.
+func (p *planner) distance(r *Range, s *store) (sum float64) {
+	for i := range r.From {
+		if g, ok := p.byNode[r.From[i].Node]; ok {
+			sum += r.From[i].Requests * p.way(&p.stores[g], s)
+		}
+	}
+	return sum
+}
+
+// sources names where most requests come from.
+func (p *planner) sources(r *Range) string {
+	all := slices.Clone(r.From)
+	slices.SortStableFunc(all, func(a, b Source) int { return cmp.Compare(b.Requests, a.Requests) })
+	out := ""
+	for i, s := range all[:min(len(all), 3)] {
+		if i > 0 {
+			out += ", "
+		}
+		out += fmt.Sprintf("%.0f/s from n%d", s.Requests, s.Node)
+	}
+	return out
+}
+
+// minds reports whether a range's clients would be worse off if it were led elsewhere.
+func (p *planner) minds(r *Range, from, to *store) bool {
+	if !p.worthFollowing(r) {
+		return false
+	}
+	return p.distance(r, to) > 1.1*p.distance(r, from)
+}
+
+// leaderLoads are the kinds of load that go with leadership.
+func (p *planner) leaderLoads() []load {
+	l := p.limits
+	loads := []load{{
+		what: "leaders", amount: func(s *store) float64 { return float64(s.leaders) }, ofOne: func(*Range) float64 { return 1 },
+		mean: p.mean.leaders, bound: max(2, math.Ceil(p.mean.leaders*l.Slack)+1), weight: 1,
+	}}
+	const someCPU = 0.02
+	if p.mean.cpu >= someCPU {
+		loads = append(loads, load{
+			what: "cpu", amount: func(s *store) float64 { return s.cpu }, ofOne: func(r *Range) float64 { return r.Load.CPU },
+			mean: p.mean.cpu, bound: max(p.mean.cpu*l.LoadSlack, 0.05), weight: 1,
+		})
+	}
+	return loads
+}
+
+// balanceLeaders moves leadership from stores that lead much to stores that lead little, of ranges whose clients do not mind.
+func (p *planner) balanceLeaders() {
+	loads := p.leaderLoads()
+	var led [][]int32
+	for k := range loads {
+		l := &loads[k]
+		var order []int32
+		least := math.Inf(1)
+		for i := range p.stores {
+			if s := &p.stores[i]; s.mayLead == fine {
+				order = append(order, int32(i))
+				least = min(least, l.amount(s))
+			}
+		}
+		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(l.amount(&p.stores[b]), l.amount(&p.stores[a])) })
+		for _, at := range order {
+			from := &p.stores[at]
+			if l.amount(from)-least < l.bound {
+				break
+			}
+			if led == nil {
+				led = p.ledBy()
+			}
+			// Processor time is measured: one move at a time, then look again.
+			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at, led[at]); n++ {
+			}
+		}
+	}
+}
+
+// ledBy lists, for each store, the positions of the ranges that it leads and that could be led elsewhere.
+func (p *planner) ledBy() [][]int32 {
+	out := make([][]int32, len(p.stores))
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		if p.touched[i] || r.Changing || len(r.Voters) < 2 {
+			continue
+		}
+		if at := p.index(r.Leader); at >= 0 {
+			out[at] = append(out[at], int32(i))
+		}
+	}
+	return out
+}
+
+// moveLeaders makes the transfer from one store that lowers the imbalance most.
+func (p *planner) moveLeaders(loads []load, k int, fromAt int32, ranges []int32) bool {
+	l := &loads[k]
+	from := &p.stores[fromAt]
+	best, bestTo, most := int32(-1), int32(-1), 0.0
+	small := l.trifle(from, from.leaders)
+	looked := 0
+	for _, i := range ranges {
+		if p.touched[i] {
+			continue
+		}
+		r := &p.ranges[i]
+		c := p.rule(r)
+		x := l.ofOne(r)
+		if x < small || k > 0 && r.LedFor < p.limits.FollowAfter {
+			continue
+		}
+		if looked++; looked > maxLooked {
+			break
+		}
+		for _, v := range r.Voters {
+			j := p.index(v)
+			if j < 0 || j == fromAt {
+				continue
+			}
+			to := &p.stores[j]
+			d := l.amount(from) - l.amount(to)
+			if to.mayLead != fine || c.rank[j] > c.rank[fromAt] || d < l.bound || x >= d {
+				continue
+			}
+			if g := gain(loads, from, to, r); g > most && !disturbs(loads, k, from, to, r) && !p.minds(r, from, to) {
+				best, bestTo, most = i, j, g
+			}
+		}
+	}
+	if best < 0 {
+		return false
+	}
+	to := &p.stores[bestTo]
+	why := fmt.Sprintf("balance: s%d leads %d ranges, s%d leads %d", from.ID, from.leaders, to.ID, to.leaders)
+	if l.what == "cpu" {
+		why = fmt.Sprintf("balance: the ranges led by s%d take %.2f cores, those of s%d %.2f", from.ID, from.cpu, to.ID, to.cpu)
+	}
+	var rejected rejections
+	r := &p.ranges[best]
+	for _, v := range r.Voters {
+		if j := p.index(v); j >= 0 && j != fromAt && j != bestTo {
+			switch s := &p.stores[j]; {
+			case s.mayLead != fine:
+				rejected.add(s.mayLead, v)
+			case p.rule(r).rank[j] > p.rule(r).rank[fromAt]:
+				rejected.add(whyNotPreferred, v)
+			case p.minds(r, from, s):
+				rejected.add(whyFar, v)
+			default:
+				rejected.add(whyLeadsMore, v)
+			}
+		}
+	}
+	p.transfer(int(best), to.ID, why, &rejected)
+	return true
+}

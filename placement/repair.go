@@ -1,0 +1,519 @@
+package placement
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
+
+// alive counts the voters whose stores are heard of.
+func (p *planner) alive(voters []StoreID) int {
+	n := 0
+	for _, v := range voters {
+		if s := p.find(v); s != nil && s.alive {
+			n++
+		}
+	}
+	return n
+}
+
+// asWanted reports whether nothing is to be repaired in a range. It is called for every range of every plan.
+func (p *planner) asWanted(r *Range, c *compiledRule) bool {
+	if len(r.Voters) != c.Replicas || len(r.NonVoters) != c.NonVoters || len(r.Learners) > 0 || r.Leader == 0 {
+		return false
+	}
+	var sum spread
+	for k, v := range r.Voters {
+		i := p.index(v)
+		if i < 0 || p.stores[i].gone != "" || !c.allowed[i] {
+			return false
+		}
+		if p.tiers > 0 {
+			for _, o := range r.Voters[k+1:] {
+				if j := p.index(o); j >= 0 {
+					sum += p.shares(&p.stores[i], &p.stores[j])
+				}
+			}
+		}
+	}
+	if sum > c.ideal || p.alive(r.Voters) <= len(r.Voters)/2 {
+		return false
+	}
+	for _, v := range r.NonVoters {
+		i := p.index(v)
+		if i < 0 || p.stores[i].gone != "" || !c.nvAllowed[i] {
+			return false
+		}
+	}
+	return p.missing(c.needs, r.Voters) == 0 && p.missing(c.nvNeeds, r.NonVoters) == 0 && !p.losesToRegion(r.Voters, c)
+}
+
+// losesToRegion reports whether one domain of the widest tier holds half of the voters although the rule forbids it.
+func (p *planner) losesToRegion(voters []StoreID, c *compiledRule) bool {
+	if c.Survive != SurviveRegion {
+		return false
+	}
+	for _, v := range voters {
+		s, n := p.find(v), 0
+		if s == nil {
+			continue
+		}
+		for _, o := range voters {
+			if t := p.find(o); t != nil && (t == s || p.tiers > 0 && t.domain[0] == s.domain[0]) {
+				n++
+			}
+		}
+		if 2*n >= len(voters) {
+			return true
+		}
+	}
+	return false
+}
+
+// repair brings ranges to what their rules want. The ranges that can lose the fewest further replicas come first.
+func (p *planner) repair() {
+	type item struct {
+		at     int
+		margin int
+	}
+	var work []item
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		if p.touched[i] || p.asWanted(r, p.rule(r)) {
+			continue
+		}
+		work = append(work, item{i, p.alive(r.Voters) - (len(r.Voters)/2 + 1)})
+	}
+	slices.SortStableFunc(work, func(a, b item) int { return cmp.Compare(a.margin, b.margin) })
+	slots := 0
+	for i := range p.stores {
+		if s := &p.stores[i]; s.alive {
+			slots += max(0, p.limits.Outgoing-s.out)
+		}
+	}
+	for _, w := range work {
+		r := &p.ranges[w.at]
+		switch {
+		case r.Changing:
+		case w.margin < 0:
+			p.note(r, fmt.Sprintf("quorum lost: %d of %d voters are alive", p.alive(r.Voters), len(r.Voters)))
+		case r.Leader == 0:
+			p.note(r, "nobody leads")
+		case slots <= 0 && p.repairs > 0:
+			// Thousands may wait: they get one text.
+			p.repairs++
+			p.note(r, waitsForSlots)
+		default:
+			before := len(p.out.Operators)
+			p.repairRange(w.at)
+			for _, op := range p.out.Operators[before:] {
+				slots -= len(op.Add)
+			}
+		}
+	}
+}
+
+const waitsForSlots = "to be repaired; waits until stores that send and receive other replicas are free"
+
+// repairRange decides what is to be done first with a range that is not as its rule wants it.
+func (p *planner) repairRange(at int) {
+	r := &p.ranges[at]
+	c := p.rule(r)
+	if len(r.Learners) > 0 {
+		// Nobody brings it up any more: a change that is under way would be known.
+		p.repairs++
+		p.change(at, Operator{Remove: r.Learners[:1]}, fmt.Sprintf("the learner on s%d was left behind", r.Learners[0]), nil)
+		return
+	}
+	var gone, stay []StoreID
+	reason := ""
+	for _, v := range r.Voters {
+		why := p.mustLeave(v, c, c.allowed)
+		if why == "" {
+			stay = append(stay, v)
+		} else {
+			gone, reason = append(gone, v), why
+		}
+	}
+	switch {
+	case len(gone) > 0 || len(stay) != c.Replicas:
+		p.fixVoters(at, c, stay, gone, reason)
+	default:
+		if !p.respread(at, c) && !p.fixNonVoters(at, c) && p.losesToRegion(r.Voters, c) {
+			p.note(r, "the loss of one region would lose the quorum, and no store elsewhere is free")
+		}
+	}
+}
+
+// mustLeave says why a replica has to leave its store; "" if it has not.
+func (p *planner) mustLeave(id StoreID, c *compiledRule, allowed []bool) string {
+	i := p.index(id)
+	switch {
+	case i < 0:
+		return fmt.Sprintf("s%d is not a store of the cluster", id)
+	case p.stores[i].gone != "":
+		return p.stores[i].gone
+	case !allowed[i]:
+		return fmt.Sprintf("the rule of %s excludes s%d", c.Name, id)
+	}
+	return ""
+}
+
+// fixVoters adds voters that are missing and removes those that must leave or are too many.
+func (p *planner) fixVoters(at int, c *compiledRule, stay, gone []StoreID, reason string) {
+	r := &p.ranges[at]
+	usable := len(stay)
+	for i := range p.stores {
+		if p.stores[i].refuses == fine && c.allowed[i] && !slices.Contains(r.Voters, p.stores[i].ID) {
+			usable++
+		}
+	}
+	// An even number of voters tolerates no more failures than one less, and two
+	// tolerate fewer than one, so stop at the odd number that there is room for.
+	want := c.Replicas
+	if usable < want {
+		want = max(usable-(usable+1)%2, 1)
+		if p.onlyExcluded(gone) {
+			want = usable // the others vote on
+		}
+	}
+	op := Operator{}
+	var rejected rejections
+	have := slices.Clone(stay)
+	busy := false
+	for len(have) < want {
+		var id StoreID
+		id, busy = p.choose(r, c.needs, c.allowed, have, r.Voters, &rejected)
+		if id == 0 || busy {
+			break
+		}
+		op.Add = append(op.Add, id)
+		have = append(have, id)
+	}
+	if busy || len(op.Add) > 0 && p.find(r.Leader) != nil && p.find(r.Leader).out+len(op.Add) > max(p.limits.Outgoing, len(op.Add)) {
+		p.repairs++
+		p.note(r, waitsForSlots)
+		return
+	}
+	why := ""
+	switch {
+	case len(gone) > 0 && len(have) >= c.Replicas:
+		op.Remove = gone
+		why = reason
+		if len(op.Add) == 0 {
+			why += ", and there are enough voters without it"
+		}
+	case len(gone) > 0 && len(op.Add) > 0:
+		// Better one replaced than none; the others stay until there is room.
+		op.Remove = gone[:min(len(gone), len(op.Add))]
+		why = reason
+	case len(gone) > 0:
+		if id := p.roomOfNonVoter(r, c); id != 0 {
+			p.repairs++
+			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%s, and a voter is to take the place of the non-voting replica on s%d", reason, id), nil)
+			return
+		}
+		p.note(r, reason+", and there is no store to replace it")
+		return
+	case len(have) > want && len(stay) > c.Replicas:
+		op.Remove = []StoreID{p.surplus(r, stay)}
+		why = fmt.Sprintf("%d voters, %d wanted", len(stay), c.Replicas)
+	case len(op.Add) > 0:
+		why = fmt.Sprintf("%d of %d voters", len(stay), c.Replicas)
+	default:
+		if id := p.roomOfNonVoter(r, c); id != 0 {
+			p.repairs++
+			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%d of %d voters, and one is to take the place of the non-voting replica on s%d", len(stay), c.Replicas, id), nil)
+			return
+		}
+		p.note(r, fmt.Sprintf("%d of %d voters, and too few stores for more", len(stay), c.Replicas))
+		return
+	}
+	left := append(without(r.Voters, op.Remove...), op.Add...)
+	if p.alive(left) <= len(left)/2 {
+		p.note(r, fmt.Sprintf("%s, but the change would leave %d live voters of %d", why, p.alive(left), len(left)))
+		return
+	}
+	if slices.Contains(op.Remove, r.Leader) {
+		if to := p.successor(r, c, op.Remove); to != 0 {
+			p.repairs++
+			p.transfer(at, to, why+": the leader moves first", nil)
+			return
+		}
+		// Nobody else could lead yet: the new voters come first, the old one goes with the next plan.
+		if op.Remove = without(op.Remove, r.Leader); len(op.Add) == 0 {
+			p.note(r, why+", and nobody else can lead")
+			return
+		}
+	}
+	if p.evict(at, c, op.Add) {
+		return
+	}
+	p.repairs++
+	p.change(at, op, why, &rejected)
+}
+
+// onlyExcluded reports whether replicas must leave for no other reason than a rule: they are as good as ever meanwhile.
+func (p *planner) onlyExcluded(gone []StoreID) bool {
+	if len(gone) == 0 {
+		return false
+	}
+	for _, id := range gone {
+		if s := p.find(id); s == nil || s.gone != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// roomOfNonVoter returns a store with a non-voting replica that could hold a voter instead.
+func (p *planner) roomOfNonVoter(r *Range, c *compiledRule) StoreID {
+	for _, id := range r.NonVoters {
+		if i := p.index(id); i >= 0 && p.stores[i].refuses == fine && c.allowed[i] {
+			return id
+		}
+	}
+	return 0
+}
+
+// evict removes a non-voting replica from a store that is to get a voter.
+func (p *planner) evict(at int, c *compiledRule, add []StoreID) bool {
+	r := &p.ranges[at]
+	for _, id := range add {
+		if slices.Contains(r.NonVoters, id) {
+			p.repairs++
+			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("a voter is to take the place of the non-voting replica on s%d", id), nil)
+			return true
+		}
+	}
+	return false
+}
+
+// successor picks a voter that is to lead before the leader's replica goes; 0 if there is none.
+func (p *planner) successor(r *Range, c *compiledRule, leaving []StoreID) StoreID {
+	var best *store
+	var rank uint8
+	for _, v := range r.Voters {
+		i := p.index(v)
+		if v == r.Leader || i < 0 || slices.Contains(leaving, v) || p.stores[i].mayLead != fine {
+			continue
+		}
+		s := &p.stores[i]
+		if best == nil || c.rank[i] < rank || c.rank[i] == rank && s.leaders < best.leaders {
+			best, rank = s, c.rank[i]
+		}
+	}
+	if best == nil {
+		return 0
+	}
+	return best.ID
+}
+
+// choose picks the store for another replica beside have, none of those in taken, and says why not the others. busy means that the
+// right one exists but is receiving as many replicas as it may.
+func (p *planner) choose(r *Range, needs []need, allowed []bool, have, taken []StoreID, rejected *rejections) (id StoreID, busy bool) {
+	unmet := p.unmet(needs, have)
+	type grade struct {
+		needed bool
+		member bool
+		shares spread
+		full   bool
+		fuller float64
+	}
+	var best *store
+	var top grade
+	for i := range p.stores {
+		s := &p.stores[i]
+		switch {
+		case slices.Contains(have, s.ID) || slices.Contains(taken, s.ID):
+			continue
+		case s.refuses != fine:
+			rejected.add(s.refuses, s.ID)
+			continue
+		case s.fill(s.planned+float64(r.Bytes)) > p.limits.NearlyFull:
+			rejected.add(whyFull, s.ID)
+			continue
+		case !allowed[i]:
+			rejected.add(whyNotAllowed, s.ID)
+			continue
+		}
+		g := grade{needed: unmet == nil || unmet.member[i], member: slices.Contains(r.NonVoters, s.ID), shares: p.spreadWith(s, have),
+			full: s.in >= p.limits.Incoming, fuller: p.fuller(s)}
+		if best == nil {
+			best, top = s, g
+			continue
+		}
+		loser, reason := s, fine
+		better := func(is bool, w why) {
+			if is {
+				loser = best
+				best, top = s, g
+			}
+			reason = w
+		}
+		switch {
+		case g.needed != top.needed:
+			better(g.needed, whyNotNeeded)
+		case g.shares != top.shares:
+			better(g.shares < top.shares, whyShares)
+		case g.member != top.member:
+			better(!g.member, whyFuller)
+		case g.full != top.full:
+			better(!g.full, whyBusy)
+		case g.fuller != top.fuller:
+			better(g.fuller < top.fuller, whyFuller)
+		default:
+			reason = whyEqual
+		}
+		rejected.add(reason, loser.ID)
+	}
+	if best == nil {
+		return 0, false
+	}
+	return best.ID, top.full
+}
+
+// surplus picks the voter to remove: one that is not heard of, or the one that shares most with the
+// others, or that sits on the fullest store; not the leader, and not one that a constraint asks for.
+func (p *planner) surplus(r *Range, voters []StoreID) StoreID {
+	c := p.rule(r)
+	return slices.MinFunc(voters, func(a, b StoreID) int {
+		sa, sb := p.find(a), p.find(b)
+		first := func(x, y bool) int { // the one of which it is true
+			switch {
+			case x == y:
+				return 0
+			case x:
+				return -1
+			}
+			return 1
+		}
+		return cmp.Or(first(!sa.alive, !sb.alive), first(b == r.Leader, a == r.Leader),
+			cmp.Compare(p.missing(c.needs, without(voters, a)), p.missing(c.needs, without(voters, b))),
+			-cmp.Compare(p.spreadWith(sa, voters), p.spreadWith(sb, voters)),
+			-cmp.Compare(p.fuller(sa), p.fuller(sb)), cmp.Compare(a, b))
+	})
+}
+
+// respread replaces one voter if that brings the voters further apart, or meets a constraint. It reports whether
+// there is something to do.
+func (p *planner) respread(at int, c *compiledRule) bool {
+	r := &p.ranges[at]
+	short := p.missing(c.needs, r.Voters)
+	now := p.spreadOf(r.Voters)
+	if short == 0 && now <= c.ideal {
+		return false
+	}
+	if p.alive(r.Voters) < len(r.Voters) {
+		return false // it may come back: repair first, then improve
+	}
+	var from, to StoreID
+	bestShort, bestSpread, busy := short, now, false
+	var rejected *rejections
+	for _, v := range r.Voters {
+		rest := without(r.Voters, v)
+		var rej rejections
+		id, full := p.choose(r, c.needs, c.allowed, rest, append(without(r.NonVoters), v), &rej)
+		if id == 0 {
+			continue
+		}
+		set := append(rest, id)
+		sh, sp := p.missing(c.needs, set), p.spreadOf(set)
+		if sh < bestShort || sh == bestShort && (sp < bestSpread || sp == bestSpread && from == r.Leader && from != 0) {
+			from, to, bestShort, bestSpread, busy, rejected = v, id, sh, sp, full, &rej
+		}
+	}
+	if from == 0 || bestShort == short && bestSpread >= now {
+		if short > 0 {
+			p.note(r, fmt.Sprintf("%s wants %s, and no store there is free", c.Name, p.unmet(c.needs, r.Voters)))
+			return true
+		}
+		return false
+	}
+	why := fmt.Sprintf("s%d shares more of its locality with the other voters than s%d", from, to)
+	if bestShort < short {
+		why = fmt.Sprintf("%s wants %s", c.Name, p.unmet(c.needs, r.Voters))
+	}
+	p.repairs++
+	l := p.find(r.Leader)
+	switch {
+	case busy || l != nil && l.out >= p.limits.Outgoing:
+		p.note(r, waitsForSlots)
+	case from == r.Leader:
+		if next := p.successor(r, c, []StoreID{from}); next != 0 {
+			p.transfer(at, next, why+": the leader moves first", nil)
+		} else {
+			p.note(r, why+", and nobody else can lead")
+		}
+	default:
+		p.change(at, Operator{Add: []StoreID{to}, Remove: []StoreID{from}}, why, rejected)
+	}
+	return true
+}
+
+// fixNonVoters brings the replicas without a vote to the wanted number and places. It reports whether there is something to do.
+func (p *planner) fixNonVoters(at int, c *compiledRule) bool {
+	r := &p.ranges[at]
+	var stay []StoreID
+	for _, v := range r.NonVoters {
+		if why := p.mustLeave(v, c, c.nvAllowed); why != "" {
+			p.repairs++
+			p.change(at, Operator{Remove: []StoreID{v}}, why, nil)
+			return true
+		}
+		stay = append(stay, v)
+	}
+	all := append(without(r.Voters), stay...)
+	switch {
+	case len(stay) > c.NonVoters:
+		victim := slices.MinFunc(stay, func(a, b StoreID) int {
+			return cmp.Or(cmp.Compare(p.missing(c.nvNeeds, without(stay, a)), p.missing(c.nvNeeds, without(stay, b))),
+				-cmp.Compare(p.spreadWith(p.find(a), all), p.spreadWith(p.find(b), all)), cmp.Compare(a, b))
+		})
+		p.repairs++
+		p.change(at, Operator{Remove: []StoreID{victim}}, fmt.Sprintf("%d non-voting replicas, %d wanted", len(stay), c.NonVoters), nil)
+		return true
+	case len(stay) < c.NonVoters:
+		var rejected rejections
+		id, busy := p.choose(r, nil, p.narrowed(c, stay), all, nil, &rejected)
+		l := p.find(r.Leader)
+		switch {
+		case id == 0:
+			p.note(r, fmt.Sprintf("%d of %d non-voting replicas, and too few stores for more", len(stay), c.NonVoters))
+		case busy || l != nil && l.out >= p.limits.Outgoing:
+			p.repairs++
+			p.note(r, waitsForSlots)
+		default:
+			p.repairs++
+			p.change(at, Operator{Add: []StoreID{id}, NonVoting: true}, fmt.Sprintf("%d of %d non-voting replicas", len(stay), c.NonVoters), &rejected)
+		}
+		return true
+	}
+	if unmet := p.unmet(c.nvNeeds, stay); unmet != nil {
+		if id, busy := p.choose(r, nil, p.narrowed(c, stay), all, nil, nil); id != 0 && !busy {
+			for _, v := range stay {
+				if p.missing(c.nvNeeds, append(without(stay, v), id)) < p.missing(c.nvNeeds, stay) {
+					p.repairs++
+					p.change(at, Operator{Remove: []StoreID{v}}, fmt.Sprintf("%s wants %s for replicas without a vote", c.Name, unmet), nil)
+					return true
+				}
+			}
+		}
+		p.note(r, fmt.Sprintf("%s wants %s for replicas without a vote, and no store there is free", c.Name, unmet))
+		return true
+	}
+	return false
+}
+
+// narrowed returns the stores that may get a replica without a vote: those that a need asks for, as long as one is unmet.
+func (p *planner) narrowed(c *compiledRule, have []StoreID) []bool {
+	unmet := p.unmet(c.nvNeeds, have)
+	if unmet == nil {
+		return c.nvAllowed
+	}
+	out := make([]bool, len(p.stores))
+	for i := range out {
+		out[i] = c.nvAllowed[i] && unmet.member[i]
+	}
+	return out
+}
