@@ -1,6 +1,7 @@
 package hlc
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -10,8 +11,9 @@ type Clock struct {
 	physical  func() int64
 	maxOffset time.Duration
 
-	mu   sync.Mutex
-	last Timestamp // the largest reading handed out or learned; guarded by mu
+	mu    sync.Mutex
+	last  Timestamp // the largest reading handed out or learned; guarded by mu
+	limit int64     // see SetLimit; guarded by mu
 }
 
 // NewClock returns a clock over the given physical source (nanoseconds since
@@ -21,7 +23,7 @@ func NewClock(physical func() int64, maxOffset time.Duration) *Clock {
 	if physical == nil {
 		physical = func() int64 { return time.Now().UnixNano() }
 	}
-	return &Clock{physical: physical, maxOffset: maxOffset}
+	return &Clock{physical: physical, maxOffset: maxOffset, limit: math.MaxInt64}
 }
 
 // Now returns a reading after every earlier reading and every timestamp passed to Update.
@@ -29,6 +31,7 @@ func (c *Clock) Now() Timestamp {
 	p := c.physical()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	p = min(p, c.limit)
 	if p > c.last.WallTime {
 		c.last = Timestamp{WallTime: p}
 	} else {
@@ -54,10 +57,20 @@ func (c *Clock) Peek() Timestamp {
 	p := c.physical()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	p = min(p, c.limit)
 	if p > c.last.WallTime {
 		return Timestamp{WallTime: p}
 	}
 	return c.last
+}
+
+// SetLimit says up to where (in wall time, ns) the physical source is believed. Beyond it readings stand still and count
+// Logical until the limit is raised, so that a source that has jumped ahead cannot take the readings with it, for they never come
+// back. Without a limit it is believed always.
+func (c *Clock) SetLimit(wall int64) {
+	c.mu.Lock()
+	c.limit = wall
+	c.mu.Unlock()
 }
 
 // Physical returns the physical source's reading in nanoseconds.
@@ -65,6 +78,12 @@ func (c *Clock) Physical() int64 { return c.physical() }
 
 // MaxOffset returns the assumed bound on the difference between two nodes' physical clocks.
 func (c *Clock) MaxOffset() time.Duration { return c.maxOffset }
+
+// Believes reports whether a remote reading may come from a clock within the bound: a reading is as far ahead as the node's physical
+// clock at most, and that of another in whose place it may speak. Without a bound every reading is believed.
+func (c *Clock) Believes(remote Timestamp) bool {
+	return c.maxOffset <= 0 || c.Offset(remote) <= 2*c.maxOffset
+}
 
 // Offset returns how far a remote reading is ahead of this node's physical clock.
 func (c *Clock) Offset(remote Timestamp) time.Duration {

@@ -28,7 +28,10 @@
 //     predecessor's; skew beyond the bound can only make reads stale.
 //   - Steps. A step backwards of one node's physical clock is absorbed: the
 //     HLC stands still and counts Logical until physical time catches up. A
-//     step forwards is visible to others as skew.
+//     step forwards is believed up to a limit only (SetLimit: the store sets it to the ceiling that it has persisted, a second or two
+//     ahead), and beyond it when the other nodes' clocks agree. So a clock that was wrong for a while leaves nothing
+//     behind when it is right again. A process that is started with a clock far ahead has nobody to ask yet: its readings, and the
+//     ceiling on its disk, are then ahead, and it cannot serve until real time has passed them.
 //   - Restart. A process that starts must not hand out a reading below one it
 //     handed out before it died. The store persists a ceiling ahead of its
 //     readings and, at start, waits until the clock has passed it.

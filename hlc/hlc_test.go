@@ -33,6 +33,23 @@ func TestClockMonotonicAndCausal(t *testing.T) {
 	})
 }
 
+// A source that jumps beyond the limit takes nothing with it: readings go on from there, and are right again when the source is.
+func TestClockLimit(t *testing.T) {
+	phys := int64(1000)
+	c := NewClock(func() int64 { return phys }, time.Second)
+	c.SetLimit(1500)
+	require.Equal(t, Timestamp{WallTime: 1000}, c.Now())
+	phys = 1 << 50
+	require.Equal(t, Timestamp{WallTime: 1500}, c.Now())
+	require.Equal(t, Timestamp{WallTime: 1500, Logical: 1}, c.Now())
+	require.Equal(t, Timestamp{WallTime: 1500, Logical: 1}, c.Peek())
+	c.Update(Timestamp{WallTime: 1600}) // what others have read is not limited
+	require.Equal(t, Timestamp{WallTime: 1600, Logical: 1}, c.Now())
+	phys = 2000
+	c.SetLimit(3000)
+	require.Equal(t, Timestamp{WallTime: 2000}, c.Now())
+}
+
 func TestTimestampTextAndBytes(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		gen := func(n string) Timestamp {

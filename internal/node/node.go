@@ -247,6 +247,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.registry.MustRegister(rm.Collectors()...)
 	n.sender = routing.New(routing.Config{
 		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
+		Fenced: n.store.Fenced,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation})

@@ -172,3 +172,17 @@ func repeatable(b *kv.BatchRequest) repeat {
 	}
 	return r
 }
+
+// readsNow reports whether the batch reads at a time that this node's clock has said is now.
+func readsNow(req *kv.BatchRequest) bool {
+	if req.AnyReplica {
+		return false // of the past
+	}
+	for _, q := range req.Requests {
+		switch q.(type) {
+		case *kv.Get, *kv.Scan:
+			return true
+		}
+	}
+	return false
+}

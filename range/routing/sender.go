@@ -47,6 +47,9 @@ type Config struct {
 	// anybody who can answer; default 30 s.
 	GiveUp  time.Duration
 	Metrics *Metrics
+	// Fenced returns why this node must not read, anywhere: its clock is off, and what it calls now may be long ago. nil: it may; so it
+	// is without the function.
+	Fenced func() *kv.Error
 }
 
 // Sender routes batches. It is safe for concurrent use.
@@ -99,6 +102,11 @@ func (s *Sender) Cached() []*kv.RangeDescriptor { return s.cache.all() }
 // answer. It fills in RangeID, Generation and Now; for batches without keys the
 // caller names the range by RangeID.
 func (s *Sender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if s.cfg.Fenced != nil {
+		if e := s.cfg.Fenced(); e != nil && readsNow(req) {
+			return nil, e
+		}
+	}
 	key := firstKey(req)
 	var e *entry
 	if key != nil {
@@ -147,7 +155,9 @@ func (s *Sender) sendTo(ctx context.Context, node kv.NodeID, req *kv.BatchReques
 	s.cfg.Metrics.remote.Inc()
 	resp, err := s.cfg.Remote.Send(ctx, node, req)
 	if err == nil {
-		s.cfg.Clock.Update(resp.Now)
+		if s.cfg.Clock.Believes(resp.Now) {
+			s.cfg.Clock.Update(resp.Now)
+		}
 	}
 	return resp, err
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -33,6 +34,7 @@ type support struct {
 	ceiling atomic.Int64
 	fenced  atomic.Pointer[kv.Error]
 	closing atomic.Bool
+	beatNow chan struct{}
 	// drained: leadership is not wanted any more.
 	drained atomic.Bool
 }
@@ -146,6 +148,7 @@ func (s *Store) startSupport(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.clock.SetLimit(math.MaxInt64) // that of a store before this one
 	for wait := c.ceiling - s.clock.Peek().WallTime; wait >= 0; wait = c.ceiling - s.clock.Peek().WallTime {
 		if wait > int64(time.Minute) {
 			return kv.Errorf(kv.CodeFenced, "the clock is %v behind what it read before the restart", time.Duration(wait))
@@ -163,6 +166,7 @@ func (s *Store) startSupport(ctx context.Context) error {
 	}
 	s.support.clock = s.clock
 	s.support.ceiling.Store(c.ceiling)
+	s.clock.SetLimit(c.ceiling)
 	s.support.machine = liveness.New(liveness.Config{
 		Node: s.id.NodeID, Store: s.id.StoreID, Incarnation: c.incarnation,
 		Support: s.cfg.Knobs.SupportDuration, Heartbeat: s.cfg.Knobs.HeartbeatInterval,
@@ -192,6 +196,8 @@ func (s *Store) beatLoop() {
 		select {
 		case <-t.C:
 			s.beat()
+		case <-s.support.beatNow:
+			s.beat()
 		case <-s.ctx.Done():
 			return
 		}
@@ -206,14 +212,17 @@ func (s *Store) beat() {
 	now := s.clock.Now()
 	sp := &s.support
 	sp.mu.Lock()
-	fenced := s.fence()
-	eff := sp.machine.Tick(now, s.clock.Physical())
-	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: now.WallTime + s.ceilingLead(), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
+	physical := s.clock.Physical()
+	sp.machine.WatchClock(physical)
+	fenced := s.fence(physical)
+	eff := sp.machine.Tick(now, physical)
+	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: s.nextCeiling(now, physical), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
 	sp.mu.Unlock()
 	if err := s.writeClock(c); err != nil {
 		s.log.Error("cannot persist the clock", "err", err)
 	} else {
 		sp.ceiling.Store(c.ceiling)
+		s.clock.SetLimit(c.ceiling)
 		sp.mu.Lock()
 		sp.machine.Persisted(c.horizon)
 		sp.mu.Unlock()
@@ -232,11 +241,15 @@ func (s *Store) beat() {
 
 // fence decides whether the store serves, by the measured clock offsets, and reports whether it has
 // just ceased to. support.mu is held.
-func (s *Store) fence() (now bool) {
+func (s *Store) fence(physical int64) (now bool) {
 	sp := &s.support
-	fenced, worst := sp.machine.Fenced(s.clock.Physical())
+	fenced, worst := sp.machine.Fenced(physical)
 	sp.machine.SetProbe(fenced)
 	switch was := sp.fenced.Load(); {
+	case fenced && was == nil && worst == 0:
+		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node has jumped, and no other node has confirmed it yet"))
+		s.log.Warn("the clock has jumped, or the process has slept: this store serves nothing until another agrees with its clock")
+		return true
 	case fenced && was == nil:
 		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node is off by %v from its peers; the bound is %v", worst, s.clock.MaxOffset()))
 		s.log.Error("clock is off: this store serves nothing until it agrees with its peers again", "offset", worst)
@@ -247,6 +260,25 @@ func (s *Store) fence() (now bool) {
 	}
 	return false
 }
+
+// nextCeiling returns the ceiling that is to be persisted: ahead of the physical clock, if that is believed. A clock that is ahead of
+// the others' must not take the ceiling with it, and with the ceiling every reading. support.mu is held.
+func (s *Store) nextCeiling(now hlc.Timestamp, physical int64) int64 {
+	sp := &s.support
+	c := sp.ceiling.Load()
+	if sp.fenced.Load() != nil {
+		peers, ok := sp.machine.PeerTime(physical)
+		if !ok {
+			return c
+		}
+		return max(c, min(physical, peers)+s.ceilingLead())
+	}
+	return max(c, max(now.WallTime, physical)+s.ceilingLead())
+}
+
+// Fenced returns why the store serves nothing on account of its clock; nil if it does not. Its node must not begin
+// to read then, wherever the data is.
+func (s *Store) Fenced() *kv.Error { return s.support.fenced.Load() }
 
 // HandleHeartbeat takes a heartbeat from another store.
 func (s *Store) HandleHeartbeat(h *Heartbeat) {
@@ -264,9 +296,21 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 	}
 	sp := &s.support
 	sp.mu.Lock()
-	eff := sp.machine.Step(s.clock.Now(), s.clock.Physical(), h)
+	physical := s.clock.Physical()
+	eff := sp.machine.Step(s.clock.Now(), physical, h)
+	confirmed := false
+	if h.Answer && sp.fenced.Load() != nil {
+		still, _ := sp.machine.Fenced(physical)
+		confirmed = !still
+	}
 	sp.mu.Unlock()
 	s.carryOut(eff)
+	if confirmed {
+		select {
+		case sp.beatNow <- struct{}{}: // to ask for support without waiting for the next beat
+		default:
+		}
+	}
 }
 
 // addClosed adds the closed timestamps of quiet groups led here to the heartbeats for those who have replicas.
@@ -291,7 +335,7 @@ func (s *Store) addClosed(hs []*Heartbeat) {
 
 // observe moves the clock past a remote reading, unless that is too far ahead to be believed.
 func (s *Store) observe(now hlc.Timestamp) bool {
-	if bound := s.clock.MaxOffset(); bound > 0 && s.clock.Offset(now) > 2*bound {
+	if !s.clock.Believes(now) {
 		return false
 	}
 	s.clock.Update(now)

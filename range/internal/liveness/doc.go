@@ -98,7 +98,9 @@
 // HLC order alone carries the first claim: skew beyond the bound cannot make a
 // write slip under a read. It can make a read stale (see package hlc), and it can make
 // promises last longer in real time. A store that finds itself off from most
-// of its peers by more than 80 % of the bound fences itself ([Machine.Fenced]).
+// of its peers by more than 80 % of the bound fences itself ([Machine.Fenced]), and so does one whose clock has made a
+// step, until a peer has been measured again. Readings follow the physical clock no further than the
+// ceiling that is on disk, and the ceiling no further than the peers' clocks, once they disagree.
 //
 // # Who may call
 //

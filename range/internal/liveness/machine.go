@@ -73,6 +73,8 @@ type Machine struct {
 	persisted hlc.Timestamp
 	withdrawn []kv.StoreID // not reported yet
 	probe     bool
+	ticked    int64 // the physical clock at the last WatchClock; 0 before the first
+	doubt     int   // ticks for which a step of the clock may go without being confirmed; 0: nothing to confirm
 }
 
 // New returns a machine.
@@ -278,13 +280,38 @@ func (m *Machine) Promised() hlc.Timestamp {
 // sampleLife is how long a clock measurement counts.
 const sampleLife = 10 * time.Second
 
+// WatchClock is called before every Tick. It notices steps of the physical clock: two ticks that are further apart than a promise lasts, or in the wrong order. (A process
+// that has slept looks the same.) What was measured before says nothing any more, so the clock is in doubt until a
+// peer has been measured, or for sampleLife if there is none to be measured.
+func (m *Machine) WatchClock(physical int64) {
+	since := physical - m.ticked
+	stepped := m.ticked != 0 && (since < 0 || since > int64(m.cfg.Support+m.cfg.Heartbeat))
+	m.ticked = physical
+	if m.doubt > 0 {
+		m.doubt--
+	}
+	if !stepped || len(m.peers) == 0 {
+		return
+	}
+	for _, g := range m.got {
+		g.measured = 0
+	}
+	m.doubt = int(sampleLife/m.cfg.Heartbeat) + 1
+}
+
+// fresh reports whether the measurement of g counts.
+func (g *got) fresh(physical int64) bool {
+	return g.measured != 0 && physical-g.measured <= int64(sampleLife)
+}
+
 // Fenced reports whether this store's physical clock is off from more than
-// half of the peers that were measured lately by more than 80 % of the bound.
+// half of the peers that were measured lately by more than 80 % of the bound, or has made a step that nobody has
+// confirmed yet. worst is the largest offset measured; 0 if none was.
 func (m *Machine) Fenced(physical int64) (fenced bool, worst time.Duration) {
 	var measured, off int
 	limit := m.cfg.MaxOffset * 8 / 10
 	for _, g := range m.got {
-		if g.measured == 0 || physical-g.measured > int64(sampleLife) {
+		if !g.fresh(physical) {
 			continue
 		}
 		measured++
@@ -296,5 +323,24 @@ func (m *Machine) Fenced(physical int64) (fenced bool, worst time.Duration) {
 			off++
 		}
 	}
+	if measured == 0 {
+		return m.doubt > 0, 0
+	}
 	return off*2 > measured, worst
+}
+
+// PeerTime returns what the physical clocks of the peers read, as far as is known: the median; ok is false if none was
+// measured lately.
+func (m *Machine) PeerTime(physical int64) (wall int64, ok bool) {
+	var offsets []time.Duration
+	for _, g := range m.got {
+		if g.fresh(physical) {
+			offsets = append(offsets, g.offset)
+		}
+	}
+	if len(offsets) == 0 {
+		return 0, false
+	}
+	slices.Sort(offsets)
+	return physical + int64(offsets[(len(offsets)-1)/2]), true
 }

@@ -61,6 +61,7 @@ func newWorld() *world {
 // beat lets a store tick and delivers its requests, and the answers, to and from those in reach.
 func (w *world) beat(out *strings.Builder, s kv.StoreID, reach func(kv.StoreID) bool) {
 	m := w.machines[s]
+	m.WatchClock(w.phys(s))
 	eff := m.Tick(w.clock(s), w.phys(s))
 	if !eff.Horizon.IsEmpty() {
 		w.horizon[s] = eff.Horizon
