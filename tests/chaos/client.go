@@ -126,11 +126,13 @@ func (c *client) done(s checkers.Span) {
 // errRolledBack is a commit that was answered with ROLLBACK.
 var errRolledBack = errors.New("committed with ROLLBACK")
 
-// ambiguous reports whether an error leaves open what has become of a commit or of a statement that commits.
+// ambiguous reports whether an error leaves open what has become of a commit or of a statement that commits. Whatever is not an answer of
+// the server does: pgconn.SafeToRetry cannot be asked, since the driver says "conn closed", as if nothing had been sent, when the
+// connection breaks while it waits for the answer.
 func ambiguous(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
-		return !errors.Is(err, errRolledBack) && !pgconn.SafeToRetry(err)
+		return !errors.Is(err, errRolledBack)
 	}
 	return pg.Code == "40003" || pg.Code == "57014" || strings.HasPrefix(pg.Code, "57P") || strings.HasPrefix(pg.Code, "08")
 }
