@@ -76,7 +76,9 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	case *kv.AdminTransferLeader:
 		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q), true
 	case *kv.AdminChangeReplicas:
-		d, err := r.ChangeReplicas(ctx, q.Generation, q.Add, q.Remove)
+		d, err := r.ChangeReplicas(ctx, q.Generation, q.Add, q.Remove, func(st kv.StoreID) bool {
+			return s.support.silence(st) > 4*s.cfg.Knobs.SupportDuration
+		})
 		if err != nil {
 			return nil, err, true
 		}
@@ -188,14 +190,10 @@ func (x resolver) Resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.Key,
 // transferLeader moves leadership to a store that has been heard of lately. A transfer cannot be taken back: to a store
 // that has just died it would cost the range as long as its leader's own death.
 func (s *Store) transferLeader(ctx context.Context, r *replica.Replica, q *kv.AdminTransferLeader) error {
-	if q.From != 0 && q.From != s.id.StoreID {
-		return kv.Errorf(kv.CodeDescriptorChanged, "range %d is led by store %d, not %d", r.ID(), s.id.StoreID, q.From)
+	if silent := s.support.silence(q.Target); silent > 2*s.cfg.Knobs.HeartbeatInterval {
+		return kv.Errorf(kv.CodeUnavailable, "store %d has not been heard of for %s", q.Target, silent.Round(time.Millisecond))
 	}
-	target := q.Target
-	if silent := s.support.silence(target); silent > 2*s.cfg.Knobs.HeartbeatInterval {
-		return kv.Errorf(kv.CodeUnavailable, "store %d has not been heard of for %s", target, silent.Round(time.Millisecond))
-	}
-	return r.TransferLeader(ctx, target, q.Generation)
+	return r.TransferLeader(ctx, q)
 }
 
 // Drain hands every leadership of this store to somebody else, as far as there is somebody. It returns the

@@ -103,15 +103,18 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 }
 
 // TransferLeader hands leadership to the replica on the store, and waits until it is known to lead, or not.
-// It is guarded by generation, unless that is 0.
-func (r *Replica) TransferLeader(ctx context.Context, target kv.StoreID, generation int64) error {
+func (r *Replica) TransferLeader(ctx context.Context, q *kv.AdminTransferLeader) error {
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
-	if generation != 0 && generation != s.desc.Generation {
-		return r.changed(s.desc, generation)
+	target := q.Target
+	switch {
+	case q.Generation != 0 && q.Generation != s.desc.Generation:
+		return r.changed(s.desc, q.Generation)
+	case q.From != 0 && q.From != r.deps.Store:
+		return kv.Errorf(kv.CodeDescriptorChanged, "range %d is led by store %d, not %d", r.id, r.deps.Store, q.From)
 	}
 	to, ok := s.desc.ReplicaOn(target)
 	if !ok || !to.VotesNew() {
@@ -160,8 +163,9 @@ func (r *Replica) changed(desc *kv.RangeDescriptor, generation int64) *kv.Error 
 		Message: fmt.Sprintf("range %d is at generation %d, not %d", r.id, desc.Generation, generation)}
 }
 
-// ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation.
-func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, remove []kv.Replica) (*kv.RangeDescriptor, error) {
+// ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation. It gives up if a store that
+// is to get a replica is gone meanwhile.
+func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, remove []kv.Replica, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -231,8 +235,8 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 		}
 		learners = append(learners, id)
 	}
-	for _, id := range learners {
-		if err := r.waitCaughtUp(ctx, id); err != nil {
+	for i, id := range learners {
+		if err := r.waitCaughtUp(ctx, id, func() bool { return gone(add[i].StoreID) }); err != nil {
 			return nil, undo(err)
 		}
 	}
@@ -251,7 +255,7 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 			}
 		}
 	}
-	var gone []kv.ReplicaID // learners: they simply go
+	var leaving []kv.ReplicaID // learners: they simply go
 	for _, q := range remove {
 		for i := range next.Replicas {
 			p := &next.Replicas[i]
@@ -261,12 +265,12 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 			if p.Type == kv.Voter {
 				p.Type = kv.VoterOutgoing
 			} else {
-				gone = append(gone, p.ReplicaID)
+				leaving = append(leaving, p.ReplicaID)
 			}
 			cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(p.ReplicaID))})
 		}
 	}
-	next.Replicas = without(next.Replicas, gone)
+	next.Replicas = without(next.Replicas, leaving)
 	if len(cc.Changes) == 0 && len(stays) == 0 {
 		return desc, nil
 	}
@@ -371,7 +375,7 @@ func (r *Replica) changeDesc(ctx context.Context, term uint64, next *kv.RangeDes
 // catchUpTimeout bounds how long a learner may take, snapshot included.
 const catchUpTimeout = 10 * time.Minute
 
-func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID) error {
+func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -392,6 +396,9 @@ func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID) error {
 		})
 		if err != nil || ready {
 			return err
+		}
+		if gone() {
+			return kv.Errorf(kv.CodeUnavailable, "replica %d of range %d is not brought up: its store is gone", id, r.id)
 		}
 		select {
 		case <-tick.C:
