@@ -259,7 +259,7 @@ func (s *Store) Start(ctx context.Context) error {
 			return true
 		}
 		if me, ok := d.ReplicaByID(r.ReplicaID()); ok && len(d.Replicas) == 1 && me.Type == kv.Voter {
-			r.Campaign(0)
+			r.Campaign()
 		}
 		return true
 	})

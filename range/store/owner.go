@@ -102,7 +102,7 @@ func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor
 	// The left side's leader is where the right side's data is hot: its store takes the lead at once. The others wait
 	// for their election timeout.
 	if _, ok := left.Serving(); ok {
-		right.Campaign(0)
+		right.Campaign()
 	} else {
 		s.sched.Signal(right)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -361,8 +360,7 @@ func (s *Store) carryOut(eff liveness.Effects) {
 	for _, st := range eff.Withdrawn {
 		s.log.Warn("support withdrawn", "from", int(st))
 		s.each(func(r *replica.Replica) bool {
-			// A small jitter, in ticks, so that one of the followers is usually first.
-			r.Withdrawn(st, 1+rand.IntN(3))
+			r.Withdrawn(st)
 			return true
 		})
 	}

@@ -154,7 +154,7 @@ func (r *Replica) resign() {
 		r.log.Warn("resign", "err", err)
 		return
 	}
-	r.campaign = 1
+	r.candidacy = candidacy{wait: 1}
 }
 
 // changed refuses what was meant for another generation.

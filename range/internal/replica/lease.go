@@ -1,7 +1,6 @@
 package replica
 
 import (
-	"math/rand/v2"
 	"slices"
 
 	"go.etcd.io/raft/v3"
@@ -39,15 +38,6 @@ func (r *Replica) gate(m *raftlog.Message) (drop bool) {
 		return false
 	}
 	return r.deps.Support.Supports(f.store, f.epoch)
-}
-
-// mayCampaign reports whether the gate lets this replica campaign. raftMu is held.
-func (r *Replica) mayCampaign() bool {
-	if !r.deps.Support.MayVote() || len(r.peers) > 1 && r.deps.Support.Fenced() {
-		return false
-	}
-	f := &r.following
-	return f.epoch == 0 || f.replica == r.rid || !r.deps.Support.Supports(f.store, f.epoch)
 }
 
 // follow notes that the replica follows whoever sent m, which Raft has just accepted. raftMu is held.
@@ -111,24 +101,6 @@ func (r *Replica) sayResigned() {
 			}})
 		}
 	}
-}
-
-// Resigned is told that a replica has stopped, and will not lead at any term up to the given one: a
-// promise to it binds nobody. (It is case d of package liveness: its leadership is over, and the message
-// carries a clock reading from after that.)
-func (r *Replica) Resigned(m *raftlog.Message) {
-	r.post(func(err error) {
-		if err != nil {
-			return
-		}
-		r.resigned = following{replica: m.From.ReplicaID, term: m.Resigned}
-		if f := &r.following; f.replica == m.From.ReplicaID && f.term <= m.Resigned {
-			*f = following{}
-			r.wake()
-			r.forgetLeader()
-			r.campaign = 1 + rand.IntN(3)
-		}
-	})
 }
 
 // forgetLeader makes Raft forget whom it follows, so that it does not wait before it votes. raftMu is held.

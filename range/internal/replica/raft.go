@@ -2,7 +2,6 @@ package replica
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"runtime/debug"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -77,52 +76,6 @@ func (r *Replica) Wake() {
 func (r *Replica) wake() {
 	r.idleTicks = 0
 	r.quiet.Store(false)
-}
-
-// Withdrawn is told that this store has ceased to support store s: the replica forgets a leader
-// there and campaigns after the given number of ticks, if there is no leader by then.
-func (r *Replica) Withdrawn(s kv.StoreID, delay int) {
-	r.post(func(err error) {
-		if err != nil || r.raft == nil || r.following.store != s || r.role != raft.StateFollower {
-			return
-		}
-		if f := &r.following; f.epoch != 0 && r.deps.Support.Supports(f.store, f.epoch) {
-			return // it is back under a new epoch
-		}
-		r.wake()
-		r.forgetLeader()
-		r.campaign = max(1, delay)
-	})
-}
-
-// Campaign makes the replica stand for leadership after the given number of ticks, if it may then.
-func (r *Replica) Campaign(delay int) {
-	r.post(func(err error) {
-		if err != nil || r.raft == nil {
-			return
-		}
-		r.wake()
-		if delay == 0 {
-			r.stand()
-			return
-		}
-		r.campaign = delay
-	})
-}
-
-// stand campaigns, if nothing speaks against it. raftMu is held.
-func (r *Replica) stand() {
-	if r.role == raft.StateLeader || !r.mayCampaign() {
-		return
-	}
-	if len(r.peers) > 1 && r.deps.Support.MayLead() != nil {
-		return // it could not serve: let others try
-	}
-	r.deps.Metrics.Campaigns.Add(1)
-	r.forgetLeader()
-	if err := r.raft.Campaign(); err != nil {
-		r.log.Debug("campaign", "err", err)
-	}
 }
 
 // begin takes the inbox, steps Raft, and puts what must be written into b. It reports
@@ -203,24 +156,7 @@ func (r *Replica) step(m *raftlog.Message) {
 }
 
 func (r *Replica) tick() {
-	if r.fresh && r.deps.Support.MayVote() {
-		// After a restart nobody knows a leader. Whoever led last is the best choice, and need not wait for an
-		// election timeout; the others come in if it does not.
-		r.fresh = false
-		if r.lead == 0 && r.campaign == 0 && r.raftLog.Last().Index > 0 {
-			r.campaign = 3 + rand.IntN(5)
-			if r.raftLog.HardState().GetVote() == uint64(r.rid) {
-				r.campaign = 1
-			}
-		}
-	}
-	if r.campaign > 0 {
-		if r.campaign--; r.campaign == 0 {
-			if r.lead == 0 || r.following.epoch == 0 || !r.deps.Support.Supports(r.following.store, r.following.epoch) {
-				r.stand()
-			}
-		}
-	}
+	r.tickElection()
 	switch r.role {
 	case raft.StateLeader:
 		if r.snapshotState().transferring && r.raft.BasicStatus().LeadTransferee == 0 {
@@ -476,7 +412,7 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	}
 	if s.RaftState == raft.StateLeader && old != raft.StateLeader {
 		r.wake()
-		r.campaign = 0
+		r.candidacy = candidacy{}
 		// Whoever was followed before has lost its leadership for good. Remembering it would keep this replica from
 		// standing again when its own ends, while the others wait for just that.
 		r.following = following{}

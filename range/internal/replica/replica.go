@@ -67,8 +67,8 @@ type Replica struct {
 	following  following
 	resigned   following // a replica that has stopped, and the last term it may have led
 	fresh      bool      // nothing has been heard of a leader since the start
-	campaign   int       // ticks until a campaign that was asked for; 0 is none
-	leaderless int       // ticks without a leader
+	candidacy  candidacy
+	leaderless int // ticks without a leader
 	peers      map[kv.ReplicaID]kv.Replica
 	staged     *StagedSnapshot
 	splitting  bool    // guarded by the store, too: see LockForSplit
@@ -149,17 +149,18 @@ type proposal struct {
 	giveUp func()
 }
 
-// proposalIDs are random in their upper half, so that ids of different processes do not meet.
-var proposalIDs = func() *atomic.Uint64 {
+// proposalIDs are random in their upper half, so that ids of different processes do not meet. (They are drawn when the first is
+// needed: a simulation has seeded its random numbers by then.)
+var proposalIDs = sync.OnceValue(func() *atomic.Uint64 {
 	var a atomic.Uint64
 	a.Store(rand.Uint64()<<32 | 1)
 	return &a
-}()
+})
 
 // nextProposalID never returns 0.
 func nextProposalID() uint64 {
 	for {
-		if id := proposalIDs.Add(1); id != 0 {
+		if id := proposalIDs().Add(1); id != 0 {
 			return id
 		}
 	}

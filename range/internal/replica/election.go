@@ -1,0 +1,166 @@
+package replica
+
+import (
+	"slices"
+
+	"go.etcd.io/raft/v3"
+
+	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// candidacy is when a replica stands for leadership.
+//
+// Elections are not left to Raft's timeouts: everybody learns at about the same time that a leader is lost (its
+// promises run out, or it resigns), and takes a turn. The first stands at once, the next ones later by what an election takes. A
+// candidate may be refused by a store whose own promise lasts a little longer, so it tries again while its
+// votes are only asked for (PreVote: no term is spent); once it is a candidate in earnest it waits for two that split
+// the votes to come apart, each by its turn.
+type candidacy struct {
+	wait   int  // ticks until it stands; 0: not at all
+	turn   int  // 0: the first
+	tries  int  // how often it may stand again
+	waited bool // for votes that were asked for in earnest
+}
+
+// maxTries is after how many attempts the matter is left to Raft's election timeout.
+const maxTries = 15
+
+// turn returns this replica's place among the voters, without the one on store lost. The order begins at another store in
+// every range, so that the ranges of a lost store get different leaders. raftMu is held.
+func (r *Replica) turn(lost kv.StoreID) int {
+	desc := r.snapshotState().desc
+	if desc == nil {
+		return 0
+	}
+	var stores []kv.StoreID
+	for _, p := range desc.Replicas {
+		if p.VotesNew() && p.StoreID != lost {
+			stores = append(stores, p.StoreID)
+		}
+	}
+	slices.Sort(stores)
+	i := slices.Index(stores, r.deps.Store)
+	if i < 0 {
+		return len(stores)
+	}
+	n := len(stores)
+	return (i - int(int64(r.id)%int64(n)) + n) % n
+}
+
+// run begins a candidacy after the leader on store lost is gone. raftMu is held.
+func (r *Replica) run(lost kv.StoreID) {
+	r.candidacy = candidacy{turn: r.turn(lost), tries: maxTries}
+	if r.candidacy.turn > 0 {
+		r.candidacy.wait = 2 * r.candidacy.turn
+		return
+	}
+	r.stand()
+	r.candidacy.wait = 1
+}
+
+// tickElection advances the candidacy. raftMu is held.
+func (r *Replica) tickElection() {
+	c := &r.candidacy
+	if r.fresh && r.deps.Support.MayVote() {
+		// After a restart nobody knows a leader. Whoever led last is the best choice, and need not wait for an
+		// election timeout; the others come in if it does not.
+		r.fresh = false
+		if r.lead == 0 && c.wait == 0 && r.raftLog.Last().Index > 0 {
+			turn := r.turn(0)
+			*c = candidacy{turn: turn, wait: 3 + 2*turn, tries: maxTries}
+			if r.raftLog.HardState().GetVote() == uint64(r.rid) {
+				c.wait = 1
+			}
+		}
+	}
+	if c.wait == 0 {
+		return
+	}
+	if c.wait--; c.wait > 0 {
+		return
+	}
+	if r.lead != 0 && r.following.epoch != 0 && r.deps.Support.Supports(r.following.store, r.following.epoch) {
+		*c = candidacy{}
+		return
+	}
+	if r.role == raft.StateCandidate && !c.waited {
+		c.waited, c.wait = true, 3*(1+c.turn)
+		return
+	}
+	c.waited = false
+	r.stand()
+	if c.tries > 0 {
+		c.tries--
+		c.wait = 1 + c.turn
+	}
+}
+
+// Withdrawn is told that this store has ceased to support store s: the replica forgets a leader
+// there and stands for leadership itself when its turn comes.
+func (r *Replica) Withdrawn(s kv.StoreID) {
+	r.post(func(err error) {
+		if err != nil || r.raft == nil || r.following.store != s || r.role != raft.StateFollower {
+			return
+		}
+		if f := &r.following; f.epoch != 0 && r.deps.Support.Supports(f.store, f.epoch) {
+			return // it is back under a new epoch
+		}
+		r.wake()
+		r.forgetLeader()
+		r.run(s)
+	})
+}
+
+// Resigned is told that a replica has stopped, and will not lead at any term up to the given one: a
+// promise to it binds nobody. (It is case d of package liveness: its leadership is over, and the message
+// carries a clock reading from after that.)
+func (r *Replica) Resigned(m *raftlog.Message) {
+	r.post(func(err error) {
+		if err != nil {
+			return
+		}
+		r.resigned = following{replica: m.From.ReplicaID, term: m.Resigned}
+		if f := &r.following; f.replica == m.From.ReplicaID && f.term <= m.Resigned {
+			*f = following{}
+			r.wake()
+			r.forgetLeader()
+			r.run(m.From.StoreID)
+		}
+	})
+}
+
+// Campaign makes the replica stand for leadership, if it may.
+func (r *Replica) Campaign() {
+	r.post(func(err error) {
+		if err != nil || r.raft == nil {
+			return
+		}
+		r.wake()
+		r.stand()
+	})
+}
+
+// mayCampaign reports whether the gate lets this replica campaign. raftMu is held.
+func (r *Replica) mayCampaign() bool {
+	if !r.deps.Support.MayVote() || len(r.peers) > 1 && r.deps.Support.Fenced() {
+		return false
+	}
+	f := &r.following
+	return f.epoch == 0 || f.replica == r.rid || !r.deps.Support.Supports(f.store, f.epoch)
+}
+
+// stand campaigns, if nothing speaks against it. raftMu is held.
+func (r *Replica) stand() {
+	if r.role == raft.StateLeader || !r.mayCampaign() {
+		return
+	}
+	if len(r.peers) > 1 && r.deps.Support.MayLead() != nil {
+		return // it could not serve: let others try
+	}
+	r.deps.Metrics.Campaigns.Add(1)
+	r.forgetLeader()
+	if err := r.raft.Campaign(); err != nil {
+		r.log.Debug("campaign", "err", err)
+	}
+}
