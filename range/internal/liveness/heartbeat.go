@@ -32,6 +32,7 @@ type Heartbeat struct {
 	SentAt int64
 	// Epoch and Until are the promise, in an answer: the sender supports the
 	// receiver under Epoch until its own clock has passed Until. Epoch 0 is no promise.
+	// In a request, Until is the latest reading of the receiver's clock that the sender has.
 	Epoch uint64
 	Until hlc.Timestamp
 	// Closed, in a request, lists quiet ranges that the sender leads: any replica that has applied Index

@@ -57,6 +57,7 @@ type got struct {
 	until       hlc.Timestamp
 	incarnation uint64
 	heard       hlc.Timestamp // when we last heard of it
+	reading     hlc.Timestamp // the latest of its clock
 	offset      time.Duration // its physical clock minus ours
 	slack       time.Duration // half the round trip
 	measured    int64         // our physical clock then; 0 is never
@@ -109,7 +110,7 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 	for _, p := range m.peers {
 		eff.Send = append(eff.Send, &Heartbeat{
 			FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: p.Node, ToStore: p.Store,
-			Incarnation: incarnation, Now: now, Physical: physical, SentAt: physical,
+			Incarnation: incarnation, Now: now, Physical: physical, SentAt: physical, Until: m.reading(p.Store),
 		})
 	}
 	for s, g := range m.given {
@@ -123,6 +124,14 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 	}
 	eff.Withdrawn = m.takeWithdrawn()
 	return eff
+}
+
+// reading is the latest reading of a store's clock that has come from it.
+func (m *Machine) reading(s kv.StoreID) hlc.Timestamp {
+	if g := m.got[s]; g != nil {
+		return g.reading
+	}
+	return hlc.Timestamp{}
 }
 
 // SetProbe says whether requests are only to measure clocks, and ask for no support.
@@ -146,6 +155,7 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 		m.got[h.FromStore] = s
 	}
 	s.node, s.heard = h.FromNode, now
+	s.reading = s.reading.Forward(h.Now)
 	changed := false
 	if h.Incarnation > s.incarnation {
 		changed = s.incarnation != 0
@@ -193,6 +203,9 @@ func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heart
 		m.withdraw(h.FromStore, g)
 	}
 	g.incarnation = h.Incarnation
+	if !h.Until.IsEmpty() && h.Until.Add(m.cfg.Support/2).Less(now) {
+		return a // it does not hear us (R10): what it has is left to run out
+	}
 	until := now.Add(m.cfg.Support)
 	if m.persisted.Less(until) {
 		until = m.persisted

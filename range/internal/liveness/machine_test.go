@@ -26,6 +26,7 @@ type world struct {
 	horizon  map[kv.StoreID]hlc.Timestamp
 	starts   map[kv.StoreID]uint64
 	high     map[kv.StoreID]hlc.Timestamp // HLC readings
+	deaf     map[kv.StoreID]bool          // nothing reaches it, what it sends arrives
 }
 
 func (w *world) clock(s kv.StoreID) hlc.Timestamp {
@@ -54,7 +55,7 @@ func (w *world) start(s kv.StoreID) {
 func newWorld() *world {
 	return &world{
 		machines: map[kv.StoreID]*Machine{}, skew: map[kv.StoreID]int64{}, horizon: map[kv.StoreID]hlc.Timestamp{},
-		starts: map[kv.StoreID]uint64{}, high: map[kv.StoreID]hlc.Timestamp{},
+		starts: map[kv.StoreID]uint64{}, high: map[kv.StoreID]hlc.Timestamp{}, deaf: map[kv.StoreID]bool{},
 	}
 }
 
@@ -75,7 +76,7 @@ func (w *world) beat(out *strings.Builder, s kv.StoreID, reach func(kv.StoreID) 
 
 func (w *world) deliver(out *strings.Builder, h *Heartbeat, reach func(kv.StoreID) bool) {
 	m := w.machines[h.ToStore]
-	if m == nil || !reach(h.ToStore) || !reach(h.FromStore) {
+	if m == nil || w.deaf[h.ToStore] || !reach(h.ToStore) || !reach(h.FromStore) {
 		return
 	}
 	w.high[h.ToStore] = w.high[h.ToStore].Forward(h.Now)
@@ -119,6 +120,8 @@ func TestStories(t *testing.T) {
 				delete(w.machines, store(0))
 			case "cut", "join":
 				cut[store(0)] = d.Cmd == "cut"
+			case "deaf", "hears":
+				w.deaf[store(0)] = d.Cmd == "deaf"
 			case "skew": // skew s1 by=200
 				var by int64
 				d.ScanArgs(t, "by", &by)
