@@ -185,11 +185,11 @@ func (p *planner) leaderLoads() []load {
 		what: "leaders", amount: func(s *store) float64 { return float64(s.leaders) }, ofOne: func(*Range) float64 { return 1 },
 		mean: p.mean.leaders, bound: max(2, math.Ceil(p.mean.leaders*l.Slack)+1), weight: 1,
 	}}
-	const someCPU = 0.02
+	const someCPU = 0.1
 	if p.mean.cpu >= someCPU {
 		loads = append(loads, load{
 			what: "cpu", amount: func(s *store) float64 { return s.cpu }, ofOne: func(r *Range) float64 { return r.Load.CPU },
-			mean: p.mean.cpu, bound: max(p.mean.cpu*l.LoadSlack, 0.05), weight: 1,
+			mean: p.mean.cpu, bound: max(p.mean.cpu*l.LoadSlack, 0.1), weight: 1,
 		})
 	}
 	return loads

@@ -84,6 +84,7 @@ func (t *toldRange) differs(h *ledHere) bool {
 }
 
 func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (*changesReport, error) {
+	n.loads.update(n.store, time.Now()) // the driver goes by what it is told: it is to be so now
 	led := n.loads.snapshot()
 	m := n.store.DiskMetrics()
 	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID, Capacity: m.CapacityBytes, Free: m.FreeBytes}

@@ -28,14 +28,15 @@ type placementState struct {
 	findings []placement.Finding
 	planned  []placement.Operator // of the last plan that have not begun
 	running  map[kv.RangeID]*runningOperator
-	recent   []DoneOperator // newest last
+	settling map[kv.RangeID]*runningOperator // ended, and perhaps not yet in the reports
+	recent   []DoneOperator                  // newest last
 	failures map[kv.RangeID]failure
 	rules    []RuleView
 }
 
 type runningOperator struct {
-	op      placement.Operator
-	started time.Time
+	op             placement.Operator
+	started, ended time.Time
 }
 
 // failure keeps a range whose last change failed from being tried at every plan.
@@ -57,7 +58,8 @@ const (
 
 // startPlacement runs the driver; it works while this node leads the meta range.
 func (n *Node) startPlacement() {
-	n.placement.running, n.placement.failures = map[kv.RangeID]*runningOperator{}, map[kv.RangeID]failure{}
+	p := &n.placement
+	p.running, p.settling, p.failures = map[kv.RangeID]*runningOperator{}, map[kv.RangeID]*runningOperator{}, map[kv.RangeID]failure{}
 	n.background(n.keepRates)
 	if n.cfg.NoPlacement {
 		return
@@ -129,7 +131,7 @@ func (d *driver) tick(ctx context.Context) {
 		return
 	}
 	n.cutForRules(readCtx, &d.rules, d.known)
-	snap := d.snapshot(time.Now())
+	snap := d.snapshot(began)
 	rules := d.rules.rules
 	rules.Limits.Paused = paused
 	res := placement.Plan(snap, rules)
@@ -154,7 +156,7 @@ func (d *driver) tick(ctx context.Context) {
 			continue
 		}
 		desc := known.desc
-		p.running[id] = &runningOperator{op, time.Now()}
+		p.running[id] = &runningOperator{op: op, started: time.Now()}
 		n.background(func(ctx context.Context) {
 			err := n.carryOut(ctx, op, &desc)
 			n.finished(ctx, op, err)
@@ -162,9 +164,11 @@ func (d *driver) tick(ctx context.Context) {
 	}
 }
 
-// snapshot translates what is known into the planner's terms.
-func (d *driver) snapshot(now time.Time) placement.Snapshot {
+// snapshot translates what is known into the planner's terms. What ended after the reports began to be collected counts
+// as if it were under way still: they may tell of before or after.
+func (d *driver) snapshot(collected time.Time) placement.Snapshot {
 	n, p := d.n, &d.n.placement
+	now := time.Now()
 	var snap placement.Snapshot
 	silence := map[kv.NodeID]time.Duration{}
 	for _, x := range n.transport.Peers() {
@@ -207,7 +211,14 @@ func (d *driver) snapshot(now time.Time) placement.Snapshot {
 				r.Learners = append(r.Learners, s)
 			}
 		}
-		if run := p.running[id]; run != nil {
+		run := p.running[id]
+		if was := p.settling[id]; run == nil && was != nil {
+			if run = was; was.ended.Before(collected) {
+				run = nil
+				delete(p.settling, id)
+			}
+		}
+		if run != nil {
 			r.Changing = true
 			snap.InFlight = append(snap.InFlight, run.op)
 		}
@@ -229,7 +240,9 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 	done := DoneOperator{Operator: operatorView(op), At: time.Now()}
 	if r := p.running[id]; r != nil {
 		done.Started = r.started
+		r.ended = done.At
 		delete(p.running, id)
+		p.settling[id] = r
 	}
 	switch {
 	case err == nil:
@@ -248,6 +261,8 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 	switch {
 	case err == nil:
 		n.log.Info("placement", "op", op.String())
+	case kv.HasCode(err, kv.CodeDescriptorChanged):
+		n.log.Info("placement: overtaken", "op", op.String(), "by", err)
 	case ctx.Err() == nil:
 		n.log.Warn("placement: operator failed", "op", op.String(), "err", err)
 	}

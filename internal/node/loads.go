@@ -32,6 +32,8 @@ type GatewayRate struct {
 
 // loads turns the counters of the ranges led here into rates.
 type loads struct {
+	updating sync.Mutex // held by update
+
 	mu     sync.Mutex
 	ranges map[kv.RangeID]*ledHere // guarded by mu; replaced entries, never changed ones, are handed out
 }
@@ -52,7 +54,10 @@ func (n *Node) keepRates(ctx context.Context) {
 	every(ctx, n.cfg.PlacementInterval, func() { n.loads.update(n.store, time.Now()) })
 }
 
+// update takes new readings. It may be called at any time: rates do not depend on how often.
 func (l *loads) update(st *store.Store, now time.Time) {
+	l.updating.Lock()
+	defer l.updating.Unlock()
 	next := make(map[kv.RangeID]*ledHere)
 	l.mu.Lock()
 	old := l.ranges
