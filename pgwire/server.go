@@ -27,6 +27,8 @@ type Config struct {
 	MaxConnections int
 	// MaxMessage bounds a message's body (default 256 MiB).
 	MaxMessage int
+	// NewPID gives connections their process ids; nil counts.
+	NewPID func() int32
 	// AuthTimeout bounds everything before ReadyForQuery (default 1 min).
 	AuthTimeout time.Duration
 	Log         *slog.Logger
@@ -138,7 +140,11 @@ func (s *Server) start(nc net.Conn) {
 	}
 	s.conns[c] = struct{}{}
 	for {
-		c.pid = s.nextPID.Add(1) & 0x7fffffff
+		if s.cfg.NewPID != nil {
+			c.pid = s.cfg.NewPID()
+		} else {
+			c.pid = s.nextPID.Add(1) & 0x7fffffff
+		}
 		if _, taken := s.pids[c.pid]; !taken && c.pid != 0 {
 			break
 		}

@@ -17,7 +17,10 @@ type Info struct {
 	// State as in pg_stat_activity.
 	State string
 	Query string
-	TxnID string
+	// Xid is the transaction's id if it has asked for it, else 0.
+	Xid int64
+	// Advisory is the advisory lock that it waits for; nil if it does not.
+	Advisory *AdvisoryWait
 }
 
 // Info returns what the session does. From any goroutine.
@@ -39,7 +42,7 @@ func (s *Session) setActive(text string, now time.Time) {
 	s.info.State = "active"
 	s.info.Query = text
 	s.info.QueryStarted, s.info.StateSince = now, now
-	if s.tx == nil {
+	if s.info.TxnStarted.IsZero() {
 		s.info.TxnStarted = now
 	}
 	s.mu.Unlock()
@@ -75,6 +78,8 @@ type Metrics struct {
 	// Retries the client did not see, and those it did (40001), by reason (kv code).
 	Retries atomic.Int64
 	Aborts  [32]atomic.Int64
+	// RetriesBy splits Retries by what was run again (ScopeNames) and by reason (kv code).
+	RetriesBy [numScopes][32]atomic.Int64
 	// Latency counts statements by duration: bucket i holds those below Bounds[i].
 	Latency [len(LatencyBounds) + 1]atomic.Int64
 	// LatencySum is in nanoseconds.

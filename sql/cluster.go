@@ -35,6 +35,10 @@ var _ pgcatalog.ClusterSession = (*Session)(nil)
 
 // ClusterRows yields the relations of schema pamir, as text.
 func (s *Session) ClusterRows(relation string) ([][]*string, error) {
+	switch relation {
+	case "transactions", "locks", "contention_events", "transaction_retries":
+		return s.observedRows(relation)
+	}
 	if relation == "jobs" {
 		return s.jobRows()
 	}

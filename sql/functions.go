@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/sql/builtin"
-	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -34,20 +33,6 @@ func (s *Session) xactID() (types.Datum, error) {
 		return types.Datum{}, err
 	}
 	return types.NewInt(s.tx.ID().Start()), nil
-}
-
-// signal interrupts or ends another session of this node.
-func (s *Session) signal(pid int32, name string, f func(*Session)) (types.Datum, error) {
-	other, ok := s.srv.Session(pid)
-	if !ok {
-		s.warn("01000", "PID %d is not a PostgreSQL backend process", pid)
-		return types.NewBool(false), nil
-	}
-	if !s.superuser && other.user != s.user {
-		return types.Datum{}, pgerr.New(pgerr.InsufficientPrivilege, "must be a member of the role whose query is being canceled or member of pg_signal_backend")
-	}
-	f(other)
-	return types.NewBool(true), nil
 }
 
 // sizePretty is pg_size_pretty.
@@ -90,7 +75,6 @@ func init() {
 		"pg_my_temp_schema":              constant(zero),
 		"pg_stat_reset":                  constant(zero),
 		"pg_stat_clear_snapshot":         constant(zero),
-		"pg_blocking_pids":               constant(emptyInts),
 		"pg_safe_snapshot_blocking_pids": constant(emptyInts),
 		"pg_encoding_max_length_sql": func(_ *Session, a []types.Datum) (types.Datum, error) {
 			if a[0].I == 6 {
@@ -116,11 +100,12 @@ func init() {
 		"pg_size_pretty": func(_ *Session, a []types.Datum) (types.Datum, error) {
 			return types.NewString(sizePretty(a[0].I)), nil
 		},
+		"pg_blocking_pids": func(s *Session, a []types.Datum) (types.Datum, error) { return s.blockingPIDs(int32(a[0].I)) },
 		"pg_cancel_backend": func(s *Session, a []types.Datum) (types.Datum, error) {
-			return s.signal(int32(a[0].I), "cancel", (*Session).Cancel)
+			return s.signal(int32(a[0].I), SignalCancel)
 		},
 		"pg_terminate_backend": func(s *Session, a []types.Datum) (types.Datum, error) {
-			return s.signal(int32(a[0].I), "terminate", (*Session).HangUp)
+			return s.signal(int32(a[0].I), SignalTerminate)
 		},
 		"pg_sleep_for(interval)": func(s *Session, a []types.Datum) (types.Datum, error) {
 			iv := a[0].Interval()

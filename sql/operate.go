@@ -21,6 +21,7 @@ type Cluster interface {
 	// Ranges lists every range, in key order; Nodes every node that this one has heard of.
 	Ranges(ctx context.Context) ([]ClusterRange, error)
 	Nodes() []ClusterNode
+	Observer
 }
 
 var _ builtin.Operator = (*Session)(nil)

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -271,7 +272,7 @@ func (s *Session) Sync() error {
 	}
 	defer s.finish()
 	if err = s.commitImplicit(ctx); err != nil {
-		s.countAbort(err)
+		err = s.visible(err)
 		s.failed(err)
 	}
 	s.settings.report()
@@ -295,7 +296,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	defer func() {
 		s.finish()
 		if err != nil {
-			s.countAbort(err)
+			err = s.visible(err)
 			s.failed(err)
 		}
 		s.srv.metrics.observe(time.Since(start))
@@ -321,6 +322,10 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	resumed := p.state == portalRunning
 	from := s.client.Position()
 	attempt := 1
+	var mark statementMark
+	if s.opts.Isolation == kv.ReadCommitted && s.block == blockOpen && s.tx != nil {
+		mark = statementMark{s.tx.Savepoint(), len(s.adv.attempt)}
+	}
 	for {
 		err = s.runPortal(ctx, p, maxRows, final && s.log.len() == 0)
 		if err == nil && final {
@@ -329,10 +334,16 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 		if err == nil {
 			break
 		}
-		if resumed || !s.retryable(err, attempt) {
+		if resumed {
+			s.whyNot = resultsSent
 			return err
 		}
-		if _, ok := s.client.Cut(from); !ok {
+		if s.statementAgain(ctx, err, mark, from, attempt) {
+			attempt++
+			p.rewind()
+			continue
+		}
+		if !s.retryable(err, attempt) || !s.cut(from) {
 			return err
 		}
 		p.rewind() // before the replay, which would else settle the failed portal like an open cursor and fail with it
@@ -349,12 +360,12 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	}
 	if p.state == portalRunning {
 		s.client.Suspended()
-		s.log.bar() // its rows have been sent in part
+		s.log.bar("a portal had been read in part")
 		return nil
 	}
 	s.client.Complete(p.tag)
 	if resumed {
-		s.log.bar()
+		s.log.bar("a portal had been read in part")
 		return nil
 	}
 	s.logEntry(p, from)
@@ -401,7 +412,7 @@ func (s *Session) logEntry(p *portal, from int64) {
 	if s.block == blockOpen {
 		e.sum, e.summed = s.client.Sum(from)
 		if !e.summed {
-			s.log.bar()
+			s.log.bar(resultsSent)
 			return
 		}
 	}

@@ -66,10 +66,7 @@ func (s *Session) runExecute(ctx context.Context, p *portal, st *ast.Execute, ma
 			break
 		}
 		sub.stop()
-		if !s.retryable(err, attempt) {
-			return err
-		}
-		if _, ok := s.client.Cut(from); !ok {
+		if !s.retryable(err, attempt) || !s.cut(from) {
 			return err
 		}
 		if err = s.again(ctx, err, &attempt); err != nil {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/txn"
 )
 
 // replayLog is what a transaction has done so far, kept so that it can be done again when the
@@ -19,8 +21,9 @@ import (
 type replayLog struct {
 	entries []replayEntry
 	bytes   int
-	// barred: something ran that cannot be run again.
+	// barred: something ran that cannot be run again; why says what.
 	barred bool
+	why    string
 }
 
 // replayEntry is one executed statement.
@@ -42,15 +45,18 @@ func (l *replayLog) reset() {
 	clear(l.entries)
 	l.entries = l.entries[:0]
 	l.bytes = 0
-	l.barred = false
+	l.barred, l.why = false, ""
 }
 
 func (l *replayLog) len() int { return len(l.entries) }
 
 // bar says that the transaction cannot be replayed from here on.
-func (l *replayLog) bar() {
+func (l *replayLog) bar(why string) {
+	if l.barred {
+		return
+	}
 	l.reset()
-	l.barred = true
+	l.barred, l.why = true, why
 }
 
 func (l *replayLog) add(e replayEntry) {
@@ -59,7 +65,7 @@ func (l *replayLog) add(e replayEntry) {
 	}
 	l.bytes += len(e.portal.buf) + len(e.portal.stmt.text)
 	if len(l.entries) >= maxReplayEntries || l.bytes > maxReplayBytes {
-		l.bar()
+		l.bar("it is longer than what the server keeps")
 		return
 	}
 	e.portal.logged = true
@@ -68,10 +74,74 @@ func (l *replayLog) add(e replayEntry) {
 
 // retryable reports whether the transaction may be run again after err.
 func (s *Session) retryable(err error, attempt int) bool {
-	if s.tx == nil || s.log.barred || attempt > s.effects.maxRetries {
+	if s.tx == nil || !s.tx.Retryable(err) && !isDeadlock(err) {
 		return false
 	}
-	return s.tx.Retryable(err) || isDeadlock(err)
+	switch {
+	case s.log.barred:
+		s.whyNot = s.log.why
+	case s.effects.maxRetries == 0:
+		s.whyNot = "pamir.max_retries is 0"
+	case attempt > s.effects.maxRetries:
+		s.whyNot = "it had run " + strconv.Itoa(attempt) + " times (pamir.max_retries)"
+	default:
+		return true
+	}
+	return false
+}
+
+// resultsSent is why a transaction is not run again whose results the client may have seen.
+const resultsSent = "results of it had been sent"
+
+// cut takes back the output since from; if that is not possible any more, that is why the transaction is not run again.
+func (s *Session) cut(from int64) bool {
+	_, ok := s.client.Cut(from)
+	if !ok {
+		s.whyNot = resultsSent
+	}
+	return ok
+}
+
+// statementAgain runs the statement at hand of a READ COMMITTED block once more, alone, with a new snapshot: those before it stand. The
+// caller has taken its output back, or will. It works where a replay does not, whatever ran before.
+func (s *Session) statementAgain(ctx context.Context, err error, mark statementMark, from int64, attempt int) bool {
+	if s.opts.Isolation != kv.ReadCommitted || s.block != blockOpen || s.tx == nil || attempt > s.effects.maxRetries || !s.tx.Retryable(err) {
+		return false
+	}
+	r, ok := s.tx.(txn.StatementRestarter)
+	if !ok || !s.cut(from) || s.retakeAdvisory(ctx, mark.advisory) != nil || !r.RestartStatement(mark.writes, err) {
+		return false
+	}
+	s.srv.metrics.Retries.Add(1)
+	s.srv.metrics.retried(scopeStatement, err)
+	s.snap = nil
+	return true
+}
+
+// statementMark is what a statement began with.
+type statementMark struct {
+	writes   txn.Mark
+	advisory int
+}
+
+// scopes of retries.
+const (
+	scopeImplicit = iota
+	scopeBlock
+	scopeStatement
+	numScopes
+)
+
+// ScopeNames are what was run again, in the order of Metrics.RetriesBy.
+var ScopeNames = [numScopes]string{"implicit transaction", "transaction block", "statement"}
+
+func (m *Metrics) retried(scope int, cause error) {
+	i := 0
+	var k *kv.Error
+	if errors.As(cause, &k) && int(k.Code) < len(m.RetriesBy[scope]) {
+		i = int(k.Code)
+	}
+	m.RetriesBy[scope][i].Add(1)
 }
 
 // isDeadlock reports whether the transaction was chosen to end a deadlock. It has to let go of its locks, and may then try again.
@@ -80,6 +150,11 @@ func isDeadlock(err error) bool { return kv.HasCode(err, kv.CodeDeadlock) }
 // restart prepares the transaction for another attempt.
 func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 	s.srv.metrics.Retries.Add(1)
+	if s.block == blockIdle {
+		s.srv.metrics.retried(scopeImplicit, cause)
+	} else {
+		s.srv.metrics.retried(scopeBlock, cause)
+	}
 	if attempt > 1 {
 		// Losers of a race that meet again at once lose again: spread them.
 		d := time.Millisecond << min(attempt-2, 6)
@@ -90,6 +165,9 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 			t.Stop()
 			return s.translate(ctx.Err())
 		}
+	}
+	if err := s.retakeAdvisory(ctx, 0); err != nil {
+		return s.translate(err)
 	}
 	if isDeadlock(cause) {
 		s.tx.Rollback(ctx)
@@ -145,6 +223,13 @@ func (s *Session) changed(cause error) error {
 		Hint:   "The transaction might succeed if retried.", Cause: errors.Join(errReplay, errors.New(cause.Error()))}
 }
 
+// sentAlready is the failure of a replay whose results the client has in part.
+func (s *Session) sentAlready() error {
+	s.whyNot = resultsSent
+	return &pgerr.Error{Code: pgerr.SerializationFailure, Message: "could not serialize access due to concurrent update",
+		Detail: "Reason: what the transaction had read has changed.", Hint: "The transaction might succeed if retried."}
+}
+
 // replayOwn runs the log again and puts the new results in the places of the old ones. What other messages wrote
 // between them stays.
 func (s *Session) replayOwn(ctx context.Context) error {
@@ -152,7 +237,7 @@ func (s *Session) replayOwn(ctx context.Context) error {
 	start := l.entries[0].from
 	old, ok := s.client.Cut(start)
 	if !ok {
-		return s.changed(errors.New("results had been sent"))
+		return s.sentAlready()
 	}
 	at := start // how far the old output has been dealt with
 	for i := range l.entries {
@@ -198,10 +283,14 @@ func (s *Session) rerun(ctx context.Context, e *replayEntry) error {
 	return nil
 }
 
-// countAbort counts a serialization failure that the client sees, by its reason.
-func (s *Session) countAbort(err error) {
-	if pgerr.Code(err) != pgerr.SerializationFailure {
-		return
+// visible counts a serialization failure, a deadlock or an unknown outcome that the client is about to see, by its
+// reason, and adds to its hint why the server did not run the transaction again by itself.
+func (s *Session) visible(err error) error {
+	why := s.whyNot
+	s.whyNot = ""
+	e, ok := pgerr.As(err)
+	if !ok || e.Code != pgerr.SerializationFailure && e.Code != pgerr.DeadlockDetected && e.Code != pgerr.StatementCompletionUnknown {
+		return err
 	}
 	i := 0
 	var k *kv.Error
@@ -212,4 +301,13 @@ func (s *Session) countAbort(err error) {
 		i = len(s.srv.metrics.Aborts) - 1
 	}
 	s.srv.metrics.Aborts[i].Add(1)
+	if why == "" || e.Code == pgerr.StatementCompletionUnknown || errors.Is(err, errReplay) {
+		return err
+	}
+	told := *e
+	if told.Hint == "" {
+		told.Hint = "The transaction might succeed if retried."
+	}
+	told.Hint += " The server did not run it again by itself: " + why + "."
+	return &told
 }

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
@@ -72,7 +73,10 @@ type Server struct {
 
 	mu       sync.Mutex
 	sessions map[int32]*Session
-	nextPID  atomic.Int32
+	lastPID  atomic.Int32
+	// incarnation tells this process from others of the same node.
+	incarnation int64
+	advisory    advisoryNode
 }
 
 // NewServer makes a server. It owns no goroutines: sessions are driven by their callers.
@@ -85,6 +89,7 @@ func NewServer(cfg Config) *Server {
 	}
 	srv := &Server{cfg: cfg, plans: newPlanCache(), sessions: map[int32]*Session{}}
 	srv.jobs = &job.Table{Gateway: cfg.Gateway, Counters: cfg.Catalog.Counters(), Node: cfg.Node}
+	srv.incarnation = time.Now().UnixNano()
 	return srv
 }
 
@@ -118,8 +123,7 @@ func (srv *Server) register(s *Session) error {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	if s.pid == 0 {
-		// Sessions in process have no wire front end to number them: count down from the top.
-		s.pid = (1 << 30) + srv.nextPID.Add(1)
+		s.pid = srv.newPID() // sessions in process have no wire front end to number them
 	}
 	if _, ok := srv.sessions[s.pid]; ok {
 		return pgerr.New(pgerr.InternalError, "process id %d is taken", s.pid)

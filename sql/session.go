@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pamirdb/pamir/sql/builtin"
@@ -49,7 +50,11 @@ type Session struct {
 	pathOf  catalog.Snapshot
 	pathFor string
 	log     replayLog
+	whyNot  string // why the error at hand did not make the server run the transaction again
 	seqs    sequenceState
+	adv     advisoryState
+	// holdsAdvisory: adv.held is not empty.
+	holdsAdvisory atomic.Bool
 
 	// Prepared statements and portals (prepared.go, portal.go).
 	stmts    map[string]*prepared
@@ -194,6 +199,11 @@ func (s *Session) Close() {
 		cancel()
 		s.tx = nil
 	}
+	if s.holdsAdvisory.Load() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		s.closeAdvisory(ctx)
+		cancel()
+	}
 	s.mu.Lock()
 	if s.cancel != nil {
 		s.cancel(context.Canceled)
@@ -268,6 +278,10 @@ func (s *Session) begin() (context.Context, error) {
 	defer s.mu.Unlock()
 	if s.gone {
 		return nil, errTerminating
+	}
+	if s.holdsAdvisory.Load() && s.srv.leaseLost() {
+		s.gone = true
+		return nil, errAdvisoryLost
 	}
 	if s.ctx.Err() != nil {
 		s.newContext()

@@ -37,6 +37,7 @@ type savepoint struct {
 	mark     txn.Mark
 	settings int
 	log      int
+	advisory int
 }
 
 // Status is the transaction status of ReadyForQuery.
@@ -129,7 +130,7 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 		return s.doomed
 	}
 	if s.tx == nil {
-		o := txn.Options{LockTimeout: s.effects.lockTimeout}
+		o := txn.Options{LockTimeout: s.effects.lockTimeout, Session: s.pid}
 		t := s.txnOptions()
 		switch t.isolation {
 		case "serializable":
@@ -188,6 +189,8 @@ func (s *Session) clearTxn(commit bool) {
 	s.saves = s.saves[:0]
 	s.fnctx.TxnStart = 0
 	s.log.reset()
+	s.endAdvisory(0)
+	s.adv.attempt = s.adv.attempt[:0]
 	s.settings.end(commit)
 	s.settings.refresh()
 	if commit {
@@ -368,7 +371,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 		if err := s.ensureTxn(ctx); err != nil {
 			return err
 		}
-		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.mark(), s.log.len()})
+		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.mark(), s.log.len(), len(s.adv.txn)})
 		return nil
 	}
 	i := len(s.saves) - 1
@@ -388,6 +391,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 	p := s.saves[i]
 	s.dropPortals()
 	s.tx.RollbackTo(p.mark)
+	s.endAdvisory(p.advisory)
 	s.settings.rollbackTo(p.settings)
 	s.saves = s.saves[:i+1]
 	s.snap = nil // the catalog changes made since are gone

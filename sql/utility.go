@@ -88,10 +88,11 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 			break
 		}
 		err = s.translate(err)
-		if !replayable || !s.retryable(err, attempt) {
+		if !replayable {
+			s.whyNot = "a " + st.Tag() + " cannot be run again"
 			return err
 		}
-		if _, ok := s.client.Cut(from); !ok {
+		if !s.retryable(err, attempt) || !s.cut(from) {
 			return err
 		}
 		if err = s.again(ctx, err, &attempt); err != nil {
@@ -108,7 +109,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 		case replayable:
 			s.logUtility(p, from)
 		case !passive(st):
-			s.log.bar()
+			s.log.bar("a " + st.Tag() + " cannot be run again")
 		}
 	}
 	s.client.Complete(tag)
@@ -138,7 +139,9 @@ func replaysUtility(st ast.Statement) bool {
 
 // logUtility keeps a data-changing utility statement (DDL, EXPLAIN ANALYZE) for replays. Replays of schema changes run
 // through the general path only when nothing has been sent; in a block they bar the log.
-func (s *Session) logUtility(p *portal, from int64) { s.log.bar() }
+func (s *Session) logUtility(p *portal, _ int64) {
+	s.log.bar("a " + commandName(p.stmt.stmt.Statement) + " in a transaction block is not run again")
+}
 
 func (s *Session) runTransaction(ctx context.Context, p *portal, t *ast.Transaction) error {
 	tag := t.Tag()
@@ -161,7 +164,7 @@ func (s *Session) runTransaction(ctx context.Context, p *portal, t *ast.Transact
 			return s.translate(err)
 		}
 		// A replay would have to make and roll back savepoints at the same places.
-		s.log.bar()
+		s.log.bar("a savepoint had been set")
 	default:
 		return pgerr.Unsupported(tag, "Transactions that span several ranges are committed atomically without it.")
 	}
@@ -427,6 +430,7 @@ func (s *Session) runDiscard(st *ast.Discard) error {
 			return pgerr.New(pgerr.ActiveSQLTransaction, "DISCARD ALL cannot run inside a transaction block")
 		}
 		s.closePortals(true)
+		s.unlockAllAdvisory(s.ctx)
 		s.settings.resetAll()
 		clear(s.stmts)
 		s.unnamed = nil

@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"net"
 	"sort"
 	"strconv"
 	"strings"
@@ -48,6 +47,8 @@ func (s *Session) VirtualRows(table string) ([][]*string, bool) {
 		return s.settingRows(), true
 	case "pg_stat_activity":
 		return s.activityRows(), true
+	case "pg_locks":
+		return s.lockRows(), true
 	case "pg_prepared_statements":
 		return s.preparedRows(), true
 	case "pg_cursors":
@@ -104,21 +105,6 @@ func stamp(t time.Time) *string {
 		return nil
 	}
 	return str(t.UTC().Format("2006-01-02 15:04:05.999999+00"))
-}
-
-func (s *Session) activityRows() [][]*string {
-	infos := s.srv.Sessions()
-	sort.Slice(infos, func(i, j int) bool { return infos[i].PID < infos[j].PID })
-	var rows [][]*string
-	for _, in := range infos {
-		var addr, port *string
-		if h, p, err := net.SplitHostPort(in.Remote); err == nil {
-			addr, port = &h, &p
-		}
-		rows = append(rows, []*string{str("16383"), str(in.Database), str(strconv.Itoa(int(in.PID))), nil, str("10"), str(in.User), str(in.Application), addr, nil, port,
-			stamp(in.Started), stamp(in.TxnStarted), stamp(in.QueryStarted), stamp(in.StateSince), nil, nil, str(in.State), nil, nil, nil, str(in.Query), str("client backend")})
-	}
-	return rows
 }
 
 func pgBool(b bool) *string {

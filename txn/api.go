@@ -125,6 +125,13 @@ type Buffered interface {
 	WriteBytes() int64
 }
 
+// StatementRestarter is implemented by a Txn that can run the latest statement of a READ COMMITTED transaction again, with a
+// new snapshot and without the statements before it. m is a savepoint from before the statement. It returns false, and has done
+// nothing, if only a Restart of the whole helps after cause.
+type StatementRestarter interface {
+	RestartStatement(m Mark, cause error) bool
+}
+
 // Mark is a savepoint.
 type Mark int
 

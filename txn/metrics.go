@@ -13,6 +13,8 @@ type Metrics struct {
 
 	RefreshesOK, RefreshesFailed, RefreshSpans atomic.Int64
 
+	// StatementRestarts are statements of READ COMMITTED transactions that were run again alone.
+	StatementRestarts atomic.Int64
 	// Restarts by cause.
 	RestartsWriteTooOld, RestartsUncertain, RestartsRefresh, RestartsAborted, RestartsLockLost, RestartsOther atomic.Int64
 

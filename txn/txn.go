@@ -380,6 +380,28 @@ func (t *txn) Restart(_ context.Context, cause error) error {
 	return nil
 }
 
+// RestartStatement implements StatementRestarter. Locks that the statement took are kept: what they protect
+// has been read at its latest, and will be again.
+func (t *txn) RestartStatement(m Mark, cause error) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	ke := kv.AsError(cause)
+	if t.state != stateOpen || t.meta.Isolation != kv.ReadCommitted || t.traced || !t.opts.ReadAsOf.IsEmpty() || t.lostLock(ke) {
+		return false
+	}
+	switch ke.Code {
+	case kv.CodeWriteTooOld, kv.CodeUncertain, kv.CodeRefreshFailed:
+	default:
+		return false
+	}
+	t.c.metrics.StatementRestarts.Add(1)
+	t.buf.rollbackTo(int(m))
+	t.reads.forgetSpans()
+	t.meta.ReadTS = t.meta.ReadTS.Forward(ke.TS)
+	t.started = false
+	return true
+}
+
 func (t *txn) countRestart(code kv.Code) {
 	m := &t.c.metrics
 	switch code {

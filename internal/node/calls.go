@@ -24,6 +24,8 @@ func init() { // some of them ask others
 		"changes":      call((*Node).serveChanges, false),
 		"placement":    call((*Node).servePlacement, false),
 		"drain":        call((*Node).serveDrain, false),
+		"activity":     call((*Node).serveActivity, false),
+		"signal":       call((*Node).serveSignal, false),
 	}
 }
 

@@ -38,7 +38,8 @@ type Node struct {
 	book      *transport.Book
 	sender    *routing.Sender
 	txns      *txn.Coordinator
-	front     *front // SQL; nil without --sql-addr
+	front     *front                // SQL; nil without --sql-addr
+	serving   atomic.Pointer[front] // the same, for who asks while the node starts or stops
 	registry  *prometheus.Registry
 	placement placementState
 	loads     loads

@@ -82,6 +82,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	}
 	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log})
 	n.background(srv.AdoptJobs)
+	n.background(srv.KeepAdvisoryLocks)
 	f := &front{sql: srv}
 	f.wire = pgwire.New(pgwire.Config{
 		Open: func(args sql.SessionArgs, c sql.Client) (pgwire.Session, error) {
@@ -91,9 +92,11 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 			}
 			return s, nil
 		},
-		Log: n.log,
+		NewPID: srv.NewPID,
+		Log:    n.log,
 	})
 	n.front = f
+	n.serving.Store(f)
 	n.registry.MustRegister(newCounters("pamir_pgwire", "Connections", f.wire.Metrics(), "Connections"),
 		newCounters("pamir_sql", "Statements", srv.Metrics(), "Sessions"), sqlCollector{srv})
 	f.serve(n, ln)

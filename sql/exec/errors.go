@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 	"errors"
+	"strconv"
 	"strings"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -63,7 +64,7 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 		}
 		return &pgerr.Error{Code: pgerr.LockNotAvailable, Message: msg}
 	case kv.CodeDeadlock:
-		return &pgerr.Error{Code: pgerr.DeadlockDetected, Message: "deadlock detected", Detail: ke.Message}
+		return &pgerr.Error{Code: pgerr.DeadlockDetected, Message: "deadlock detected", Detail: deadlockDetail(ke, cat)}
 	case kv.CodeReadBelowGC:
 		return &pgerr.Error{Code: pgerr.ObjectNotInPrerequisiteState, Message: "the snapshot is too old",
 			Detail: "What was current then has been removed up to " + ke.TS.GoTime().Format("2006-01-02 15:04:05.999Z07:00") + "."}
@@ -78,7 +79,7 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 			Hint: "Free space or add a node."}
 	case kv.CodeUnknownOutcome:
 		return &pgerr.Error{Code: pgerr.StatementCompletionUnknown, Message: "it is not known whether the transaction committed",
-			Detail: ke.Message}
+			Detail: "Reason: " + ke.Message + ".", Hint: "pg_xact_status() tells, if the transaction asked for its id with pg_current_xact_id() or pamir.report_xact_id is on."}
 	case kv.CodeCorruption:
 		return &pgerr.Error{Code: pgerr.DataCorrupted, Message: "stored data is corrupt", Detail: ke.Message}
 	case kv.CodeUnavailable, kv.CodeNotLeader, kv.CodeOverloaded, kv.CodeFenced, kv.CodeRangeNotFound, kv.CodeRangeMismatch,
@@ -90,6 +91,54 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 		}
 	}
 	return &pgerr.Error{Code: pgerr.InternalError, Message: ke.Error()}
+}
+
+// deadlockDetail says who waited for whom, a line each, as PostgreSQL does.
+func deadlockDetail(ke *kv.Error, cat catalog.Snapshot) string {
+	cycle, ok := kv.DecodeDeadlock(ke.Detail)
+	if !ok {
+		return ke.Message
+	}
+	var b strings.Builder
+	who := func(id kv.TxnID) string {
+		if pid := id.Session(); pid != 0 {
+			return "process " + strconv.Itoa(int(pid))
+		}
+		return "transaction " + id.String()
+	}
+	for i := range cycle {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		w := who(cycle[i].Waiter)
+		b.WriteString(strings.ToUpper(w[:1]) + w[1:] + " waits for a lock on " + DescribeKey(cat, cycle[i].Key) + "; blocked by " + who(cycle[i].Holder) + ".")
+	}
+	return b.String()
+}
+
+// DescribeKey names what a key holds, for people: the values of its columns and the relation, where the catalog knows it.
+func DescribeKey(cat catalog.Snapshot, key keys.Key) string {
+	if len(key) == 0 {
+		return "a row"
+	}
+	data, index, _, err := keys.DecodeIndex(key)
+	if err != nil || cat == nil {
+		return keys.Pretty(key)
+	}
+	for _, t := range cat.Tables() {
+		if t.DataID != data || t.Virtual {
+			continue
+		}
+		for i := range t.Indexes {
+			if t.Indexes[i].ID == catalog.IndexID(index) {
+				if names, vals, ok := keyText(t, &t.Indexes[i], key); ok {
+					return "key (" + names + ")=(" + vals + ") of relation \"" + t.Name + "\""
+				}
+			}
+		}
+		return "a row of relation \"" + t.Name + "\""
+	}
+	return keys.Pretty(key)
 }
 
 // inRelation names the table of a key, for messages.

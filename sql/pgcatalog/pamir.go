@@ -14,6 +14,14 @@ const (
 	oidPamirJobs   = 15903
 )
 
+// What sessions and transactions do.
+const (
+	oidPamirTransactions = 15910 + iota
+	oidPamirLocks
+	oidPamirContention
+	oidPamirRetries
+)
+
 const oidInt4Array types.OID = 1007
 
 // pamirRelations are the relations of schema pamir: what an operator looks at. Their rows are made anew at every scan.
@@ -40,6 +48,20 @@ func pamirRelations() []*definition {
 		relation(oidPamirNodes, "nodes",
 			col("node_id", types.Int4OID), col("alive", types.BoolOID), col("draining", types.BoolOID), col("locality", types.TextOID),
 			col("sql_addr", types.TextOID), col("rpc_addr", types.TextOID), col("http_addr", types.TextOID), col("build", types.TextOID)),
+		relation(oidPamirTransactions, "transactions",
+			col("node_id", types.Int4OID), col("txn_id", types.TextOID), col("pid", types.Int4OID), col("username", types.TextOID),
+			col("application_name", types.TextOID), col("started", types.TimestamptzOID), col("status", types.TextOID), col("anchor_key", types.TextOID),
+			col("waiting", types.BoolOID), col("blocked_by", oidInt4Array), col("query", types.TextOID)),
+		relation(oidPamirLocks, "locks",
+			col("node_id", types.Int4OID), col("range_id", types.Int8OID), col("schema_name", types.TextOID), col("table_name", types.TextOID),
+			col("index_name", types.TextOID), col("key", types.TextOID), col("txn_id", types.TextOID), col("gateway", types.Int4OID), col("pid", types.Int4OID),
+			col("strength", types.TextOID), col("granted", types.BoolOID), col("prepared", types.BoolOID)),
+		relation(oidPamirContention, "contention_events",
+			col("node_id", types.Int4OID), col("began", types.TimestamptzOID), col("waited_ms", types.Float8OID), col("schema_name", types.TextOID),
+			col("table_name", types.TextOID), col("index_name", types.TextOID), col("key", types.TextOID), col("waiter_pid", types.Int4OID),
+			col("holder_pids", oidInt4Array), col("waiter_txn_id", types.TextOID)),
+		relation(oidPamirRetries, "transaction_retries",
+			col("node_id", types.Int4OID), col("scope", types.TextOID), col("cause", types.TextOID), col("retried", types.Int8OID), col("visible", types.Int8OID)),
 		relation(oidPamirJobs, "jobs",
 			col("id", types.Int8OID), col("kind", types.TextOID), col("description", types.TextOID), col("state", types.TextOID),
 			col("progress", types.Float8OID), col("username", types.TextOID), col("node_id", types.Int4OID), col("started", types.TimestamptzOID),

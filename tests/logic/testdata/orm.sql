@@ -46,9 +46,7 @@ SELECT ns.nspname, t.oid, t.typname, t.typtype, t.typnotnull, t.elemtypoid FROM 
 SELECT EXISTS(SELECT 1 FROM pg_namespace WHERE nspname = 'public'), version() like 'PostgreSQL%', current_setting('server_version_num')::integer > 150000 - 1 as numeric_version;
 SELECT tbl.relname AS table_name, namespace.nspname as namespace FROM pg_class AS tbl INNER JOIN pg_namespace AS namespace ON namespace.oid = tbl.relnamespace WHERE tbl.relkind = 'r' AND namespace.nspname = ANY ( ARRAY['public'] ) ORDER BY namespace, table_name;
 SELECT oid, typname FROM pg_type WHERE typname = 'jsonb' OR oid = 2950 ORDER BY oid;
--- known: advisory locks are not there yet
 SELECT pg_try_advisory_lock(1) IS NOT NULL;
--- known: advisory locks are not there yet
 SELECT pg_advisory_unlock(1) IS NOT NULL;
 select table_schema, table_name, column_name, data_type, is_nullable from information_schema.columns where table_schema not in ('pg_catalog', 'information_schema', 'pamir') order by table_name, ordinal_position;
 select kcu.table_name, kcu.column_name, tc.constraint_type from information_schema.table_constraints tc join information_schema.key_column_usage kcu on tc.constraint_name = kcu.constraint_name and tc.table_schema = kcu.table_schema where tc.constraint_type in ('PRIMARY KEY', 'UNIQUE') and tc.table_schema = 'public' order by 1, 2, 3;

@@ -1,0 +1,120 @@
+package node
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql"
+)
+
+// What sessions, transactions and locks there are, asked of every node (sql.Observer).
+
+type activityRequest struct{}
+
+// activityTimeout bounds one question to all nodes.
+const activityTimeout = 2 * time.Second
+
+// serveActivity tells of this node's sessions, the transactions it coordinates and the locks of the ranges it leads.
+func (n *Node) serveActivity(context.Context, kv.NodeID, *activityRequest) (*sql.NodeActivity, error) {
+	a := &sql.NodeActivity{Node: n.id.NodeID}
+	if f := n.serving.Load(); f != nil {
+		a.Sessions, a.Retries = f.sql.LocalActivity()
+	}
+	ids := func(ms []kv.TxnMeta) []kv.TxnID {
+		out := make([]kv.TxnID, len(ms))
+		for i := range ms {
+			out[i] = ms[i].ID
+		}
+		return out
+	}
+	for _, t := range n.txns.Active() {
+		x := sql.TxnActivity{ID: t.Meta.ID, Since: t.Since, Status: t.Status, Anchor: t.Meta.Anchor}
+		for _, w := range t.Waits {
+			x.Waits = append(x.Waits, sql.TxnWait{Key: w.Key, Holders: ids(w.Holders), Since: w.Since})
+		}
+		a.Txns = append(a.Txns, x)
+	}
+	for _, r := range n.store.Ranges() {
+		if !r.Leader {
+			continue
+		}
+		for _, l := range n.store.Locks(r.RangeID, maxLocksShown) {
+			a.Locks = append(a.Locks, sql.LockActivity{RangeID: r.RangeID, Key: l.Key, Txn: l.Txn.ID, Gateway: l.Txn.Gateway,
+				Strength: l.Strength, Granted: l.Granted, Prepared: l.Replicated})
+		}
+	}
+	for _, e := range n.txns.Contention() {
+		a.Contention = append(a.Contention, sql.ContentionEvent{Waiter: e.Waiter, Key: e.Key, Holders: ids(e.Holders), Began: e.Began, Waited: e.Waited})
+	}
+	return a, nil
+}
+
+// Activity implements sql.Observer.
+func (o operate) Activity(ctx context.Context) (all []sql.NodeActivity, silent []kv.NodeID) {
+	n := o.n
+	ctx, cancel := context.WithTimeout(ctx, activityTimeout)
+	defer cancel()
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, e := range n.book.Entries() {
+		if !n.transport.Alive(e.NodeID) {
+			silent = append(silent, e.NodeID)
+			continue
+		}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			a, err := ask[activityRequest, sql.NodeActivity](ctx, n, e.NodeID, "activity", &activityRequest{})
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				silent = append(silent, e.NodeID)
+				return
+			}
+			all = append(all, *a)
+		}()
+	}
+	wg.Wait()
+	slices.Sort(silent)
+	return all, silent
+}
+
+type signalRequest struct {
+	PID       int32
+	Signal    string
+	User      string
+	Superuser bool
+}
+
+type signalResponse struct{ Answer string }
+
+func (n *Node) serveSignal(_ context.Context, _ kv.NodeID, q *signalRequest) (*signalResponse, error) {
+	f := n.serving.Load()
+	if f == nil {
+		return &signalResponse{sql.SignalUnknown}, nil
+	}
+	return &signalResponse{f.sql.Signal(q.PID, q.Signal, q.User, q.Superuser)}, nil
+}
+
+// Signal implements sql.Observer: the process id names the node.
+func (o operate) Signal(ctx context.Context, pid int32, signal, user string, superuser bool) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, activityTimeout)
+	defer cancel()
+	answer := sql.SignalUnknown
+	for _, e := range o.n.book.Entries() {
+		if !sql.PIDOn(pid, e.NodeID) {
+			continue
+		}
+		r, err := ask[signalRequest, signalResponse](ctx, o.n, e.NodeID, "signal", &signalRequest{pid, signal, user, superuser})
+		if err != nil {
+			return "", err
+		}
+		if r.Answer != sql.SignalUnknown {
+			answer = r.Answer
+		}
+	}
+	return answer, nil
+}

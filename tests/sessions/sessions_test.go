@@ -1,0 +1,267 @@
+package sessions
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/tests/cluster"
+)
+
+var bg = context.Background()
+
+// suite is a cluster that all tests of a file share.
+type suite struct {
+	*cluster.Local
+	t *testing.T
+}
+
+// client is one connection.
+type client struct {
+	*pgx.Conn
+	t testing.TB
+}
+
+func (s *suite) connect(t testing.TB, node int, settings ...string) *client {
+	t.Helper()
+	_, addr, _ := s.Nodes[node].Addresses()
+	host, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s user=root dbname=defaultdb sslmode=disable", host, port))
+	require.NoError(t, err)
+	for i := 0; i+1 < len(settings); i += 2 {
+		cfg.RuntimeParams[settings[i]] = settings[i+1]
+	}
+	conn, err := pgx.ConnectConfig(bg, cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { conn.Close(bg) })
+	return &client{conn, t}
+}
+
+func (c *client) do(sql string, args ...any) {
+	c.t.Helper()
+	_, err := c.Exec(bg, sql, args...)
+	require.NoError(c.t, err, sql)
+}
+
+// fails runs a statement that must fail with a SQLSTATE.
+func (c *client) fails(code, sql string, args ...any) *pgconn.PgError {
+	c.t.Helper()
+	_, err := c.Exec(bg, sql, args...)
+	return c.code(code, err, sql)
+}
+
+func (c *client) code(code string, err error, what string) *pgconn.PgError {
+	c.t.Helper()
+	var e *pgconn.PgError
+	require.ErrorAs(c.t, err, &e, what)
+	require.Equal(c.t, code, e.Code, "%s: %s (%s) %s", what, e.Message, e.Detail, e.Hint)
+	return e
+}
+
+// one reads a single value.
+func one[T any](c *client, sql string, args ...any) T {
+	c.t.Helper()
+	var v T
+	require.NoError(c.t, c.QueryRow(bg, sql, args...).Scan(&v), sql)
+	return v
+}
+
+func (c *client) pid() int32 { return int32(c.PgConn().PID()) }
+
+// later runs a statement in the background.
+func (c *client) later(sql string, args ...any) <-chan error {
+	ch := make(chan error, 1)
+	go func() {
+		_, err := c.Exec(bg, sql, args...)
+		ch <- err
+	}()
+	return ch
+}
+
+// eventually waits for a query to give true.
+func (c *client) eventually(sql string, args ...any) {
+	c.t.Helper()
+	deadline := time.Now().Add(30 * time.Second)
+	for !one[bool](c, sql, args...) {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("not within 30 s: %s %v", sql, args)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	s := &suite{cluster.StartLocal(t, 3, nil), t}
+	for _, c := range []struct {
+		name string
+		f    func(t *testing.T, s *suite)
+	}{
+		{"deadlock that nobody sees", deadlockUnseen},
+		{"deadlock that a client sees", deadlockSeen},
+		{"read committed statements", readCommittedStatements},
+		{"views", views},
+		{"signals", signals},
+		{"advisory", advisory},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.f(t, s) })
+	}
+}
+
+// deadlocked has a block of b wait for a block of a, which then asks for what b has. It returns what a's statement gave; b's
+// comes through the channel.
+func deadlocked(a, b *client, table string) (error, <-chan error) {
+	a.do("begin")
+	b.do("begin") // the younger one is the victim
+	a.do("update " + table + " set v = v + 1 where id = 1")
+	b.do("update " + table + " set v = v + 10 where id = 2")
+	ch := b.later("update " + table + " set v = v + 10 where id = 1")
+	a.eventually("select true")
+	_, err := a.Exec(bg, "update "+table+" set v = v + 1 where id = 2")
+	return err, ch
+}
+
+// The victim of a deadlock runs again on the server when what its client has seen stays true.
+func deadlockUnseen(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table du (id int primary key, v int)")
+	a.do("insert into du values (1, 0), (2, 0)")
+	for range 5 {
+		a.do("update du set v = 0")
+		err, ch := deadlocked(a, b, "du")
+		require.NoError(t, err)
+		a.do("commit")
+		require.NoError(t, <-ch)
+		b.do("commit")
+		require.Equal(t, 11, one[int](a, "select v from du where id = 1"))
+		require.Equal(t, 11, one[int](a, "select v from du where id = 2"))
+	}
+	require.Positive(t, one[int64](a, "select coalesce(sum(retried), 0)::int8 from pamir.transaction_retries where scope = 'transaction block' and cause = 'deadlock'"))
+}
+
+// Where that is not possible the error tells who waited for whom, for which row, and why it was not repeated.
+func deadlockSeen(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table ds (id int primary key, v int)")
+	a.do("insert into ds values (1, 0), (2, 0)")
+	a.do("begin")
+	a.do("update ds set v = v + 1 where id = 1")
+	b.do("begin")
+	b.do("savepoint s") // ends the replay
+	b.do("update ds set v = v + 10 where id = 2")
+	ch := b.later("update ds set v = v + 10 where id = 1")
+	ch2 := a.later("update ds set v = v + 1 where id = 2")
+	e := b.code("40P01", <-ch, "the younger transaction")
+	require.Equal(t, fmt.Sprintf("Process %d waits for a lock on key (id)=(1) of relation \"ds\"; blocked by process %d.\n"+
+		"Process %d waits for a lock on key (id)=(2) of relation \"ds\"; blocked by process %d.", b.pid(), a.pid(), a.pid(), b.pid()), e.Detail)
+	require.Contains(t, e.Hint, "a savepoint had been set")
+	b.do("rollback")
+	require.NoError(t, <-ch2)
+	a.do("commit")
+	require.Equal(t, 1, one[int](a, "select v from ds where id = 2"))
+}
+
+// A statement of a READ COMMITTED block that meets a change runs again alone, even where the block could not.
+func readCommittedStatements(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 2)
+	a.do("create table rc (id int primary key, v int)")
+	a.do("insert into rc select i, 0 from generate_series(1, 200) i")
+	for range 5 {
+		a.do("begin isolation level read committed")
+		a.do("savepoint s") // no replay of the block from here on
+		a.do("update rc set v = v + 1 where id = 1")
+		b.do("begin")
+		b.do("update rc set v = v + 1 where id between 100 and 200")
+		ch := a.later("update rc set v = v + 1 where id between 2 and 200")
+		b.eventually("select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock')", a.pid())
+		b.do("commit")
+		require.NoError(t, <-ch)
+		a.do("commit")
+	}
+	require.Equal(t, []int32{5, 5, 10, 10}, one[[]int32](a, "select array[min(v) filter (where id < 100), max(v) filter (where id < 100), min(v) filter (where id >= 100), max(v) filter (where id >= 100)] from rc"))
+}
+
+func views(t *testing.T, s *suite) {
+	a, b, c := s.connect(t, 0, "application_name", "holder"), s.connect(t, 1), s.connect(t, 2)
+	a.do("create table vw (id int, name text, v int, primary key (id, name))")
+	a.do("insert into vw values (1, 'x', 0), (2, 'y', 0)")
+	a.do("begin")
+	a.do("update vw set v = 1 where id = 2")
+	ch := b.later("update vw set v = 2 where id = 2")
+	c.eventually("select pg_blocking_pids($1) = array[$2::int]", b.pid(), a.pid())
+	require.Empty(t, one[[]int32](c, "select pg_blocking_pids($1)", a.pid()))
+	c.eventually("select wait_event_type = 'Lock' and state = 'active' and query like 'update vw%' from pg_stat_activity where pid = $1", b.pid())
+	require.Equal(t, "idle in transaction", one[string](c, "select state from pg_stat_activity where pid = $1 and xact_start is not null and application_name = 'holder'", a.pid()))
+	require.True(t, one[bool](c, "select granted from pg_locks where pid = $1 and relation = 'vw'::regclass", a.pid()))
+	require.False(t, one[bool](c, "select granted from pg_locks where pid = $1 and relation = 'vw'::regclass and waitstart is not null", b.pid()))
+	require.Equal(t, "/vw/vw_pkey/2/y", one[string](c, "select key from pamir.locks where pid = $1 and table_name = 'vw' and not granted", b.pid()))
+	require.Equal(t, "holder", one[string](c, "select application_name from pamir.transactions where pid = $1 and not waiting", a.pid()))
+	require.Equal(t, []int32{a.pid()}, one[[]int32](c, "select blocked_by from pamir.transactions where pid = $1 and waiting", b.pid()))
+	a.do("commit")
+	require.NoError(t, <-ch)
+	require.Equal(t, []int32{a.pid()}, one[[]int32](c, "select holder_pids from pamir.contention_events where waiter_pid = $1 and key = '/vw/vw_pkey/2/y' and waited_ms > 0 and node_id = 2", b.pid()))
+}
+
+func signals(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 2)
+	require.Equal(t, int32(3), b.pid()>>20, "a process id names its node")
+	ch := b.later("select pg_sleep(60)")
+	a.eventually("select exists (select from pg_stat_activity where pid = $1 and query like '%pg_sleep%' and state = 'active')", b.pid())
+	require.True(t, one[bool](a, "select pg_cancel_backend($1)", b.pid()))
+	b.code("57014", <-ch, "cancelled from another node")
+	require.Equal(t, 1, one[int](b, "select 1"))
+	require.True(t, one[bool](a, "select pg_terminate_backend($1)", b.pid()))
+	a.eventually("select not exists (select from pg_stat_activity where pid = $1)", b.pid())
+	require.Error(t, b.Ping(bg))
+	require.False(t, one[bool](a, "select pg_cancel_backend($1)", b.pid()))
+	require.False(t, one[bool](a, "select pg_cancel_backend(1500 << 20)"), "of a node that is not there")
+}
+
+func advisory(t *testing.T, s *suite) {
+	a, b, c := s.connect(t, 0), s.connect(t, 1), s.connect(t, 2)
+	a.do("select pg_advisory_lock(7)")
+	require.False(t, one[bool](b, "select pg_try_advisory_lock(7)"))
+	ch := b.later("select pg_advisory_lock(7)")
+	c.eventually("select pg_blocking_pids($1) = array[$2::int]", b.pid(), a.pid())
+	require.Equal(t, int64(2), one[int64](c, "select count(*) from pg_locks where locktype = 'advisory' and objid = 7"))
+	require.NoError(t, a.Close(bg))
+	require.NoError(t, <-ch)
+	// A cycle of a row lock and an advisory lock, over two nodes.
+	a = s.connect(t, 0, "deadlock_timeout", "10")
+	b.do("set deadlock_timeout = 10")
+	c.do("create table adv (id int primary key)")
+	c.do("insert into adv values (1)")
+	a.do("begin")
+	a.do("select * from adv for update")
+	ch = b.later("select * from adv for update")
+	c.eventually("select pg_blocking_pids($1) = array[$2::int]", b.pid(), a.pid())
+	e := a.fails("40P01", "select pg_advisory_lock(7)")
+	require.Contains(t, e.Detail, fmt.Sprintf("Process %d waits for ExclusiveLock on advisory lock [16383,0,7,1]; blocked by process %d.", a.pid(), b.pid()))
+	a.do("rollback")
+	require.NoError(t, <-ch)
+	require.True(t, one[bool](b, "select pg_advisory_unlock(7)"))
+}
+
+// The node of a session that holds an advisory lock dies: others get the lock, but not before its lease has run out.
+func TestAdvisoryLockOfADeadNode(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for a lease to run out")
+	}
+	s := &suite{cluster.StartLocal(t, 3, nil), t}
+	a, b := s.connect(t, 0), s.connect(t, 2)
+	b.do("select pg_advisory_lock(1)")
+	require.False(t, one[bool](a, "select pg_try_advisory_lock(1)"))
+	s.Stop(2, false)
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(bg, time.Minute)
+	defer cancel()
+	_, err := a.Exec(ctx, "select pg_advisory_lock(1)")
+	require.NoError(t, err)
+	t.Logf("taken over after %s", time.Since(began).Round(time.Millisecond))
+}
