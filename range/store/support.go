@@ -191,16 +191,38 @@ func (s *Store) persistFinalClock() {
 func (s *Store) beatLoop() {
 	t := time.NewTicker(s.cfg.Knobs.HeartbeatInterval)
 	defer t.Stop()
+	expiry := time.NewTimer(s.untilExpiry())
+	defer expiry.Stop()
 	for {
 		select {
 		case <-t.C:
 			s.beat()
 		case <-s.support.beatNow:
 			s.beat()
+		case <-expiry.C:
+			sp := &s.support
+			sp.mu.Lock()
+			eff := sp.machine.Expire(s.clock.Now())
+			sp.mu.Unlock()
+			s.carryOut(eff)
 		case <-s.ctx.Done():
 			return
 		}
+		expiry.Reset(s.untilExpiry())
 	}
+}
+
+// untilExpiry returns how long it is until the first of this store's promises runs out. Promises are renewed long before that
+// unless something is wrong.
+func (s *Store) untilExpiry() time.Duration {
+	sp := &s.support
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	end, ok := sp.machine.Expiry()
+	if !ok {
+		return s.cfg.Knobs.HeartbeatInterval // none can end sooner that is given meanwhile
+	}
+	return max(time.Millisecond, time.Duration(end.WallTime-s.clock.Peek().WallTime)+time.Millisecond)
 }
 
 // beat persists the ceiling and the horizon and sends a heartbeat to every peer.

@@ -113,17 +113,38 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 			Incarnation: incarnation, Now: now, Physical: physical, SentAt: physical, Until: m.reading(p.Store),
 		})
 	}
-	for s, g := range m.given {
-		if g.standing && g.until.Less(now) {
-			m.withdraw(s, g)
-		}
-	}
+	m.expire(now)
 	// The horizon covers promises made until a tick that comes late by a whole interval.
 	if want := now.Add(m.cfg.Support + 2*m.cfg.Heartbeat); len(m.peers) > 0 && m.persisted.Less(want) {
 		eff.Horizon = want
 	}
 	eff.Withdrawn = m.takeWithdrawn()
 	return eff
+}
+
+// Expire withdraws what has expired, between ticks.
+func (m *Machine) Expire(now hlc.Timestamp) Effects {
+	m.expire(now)
+	return Effects{Withdrawn: m.takeWithdrawn()}
+}
+
+func (m *Machine) expire(now hlc.Timestamp) {
+	for s, g := range m.given {
+		if g.standing && g.until.Less(now) {
+			m.withdraw(s, g)
+		}
+	}
+}
+
+// Expiry returns the end of the promise that ends first; false if none stands. Where it is waited for, a lost leader's
+// followers need not lose up to a heartbeat's interval before they elect another.
+func (m *Machine) Expiry() (end hlc.Timestamp, ok bool) {
+	for _, g := range m.given {
+		if g.standing && (!ok || g.until.Less(end)) {
+			end, ok = g.until, true
+		}
+	}
+	return end, ok
 }
 
 // reading is the latest reading of a store's clock that has come from it.
