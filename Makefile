@@ -2,6 +2,7 @@
 # make check  formatting, vet, staticcheck
 # make race   the concurrent packages under the race detector
 # make bench  Pamir against PostgreSQL 15, one interleaved run
+# make retries  what clients see of each other's transactions (40001), and commits by number of ranges, beside PostgreSQL 15
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
 # make demo   a three-node cluster in one process
 
@@ -9,7 +10,7 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
 
-.PHONY: build test check race bench chaos demo
+.PHONY: build test check race bench retries chaos demo
 
 build:
 	$(GO) build -o bin/pamir ./cmd/pamir
@@ -27,6 +28,9 @@ race:
 
 bench:
 	$(GO) run ./tests/bench $(BENCHFLAGS)
+
+retries:
+	$(GO) run ./tests/bench -what retries -systems pamir3,pgsync -duration 10s $(BENCHFLAGS)
 
 chaos:
 	$(GO) test ./tests/chaos -count=1 -v -timeout 0 -duration 1h $(CHAOSFLAGS)

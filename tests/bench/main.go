@@ -36,16 +36,17 @@ func main() {
 	duration := flag.Duration("duration", 10*time.Second, "time of one pgbench run")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
 	binary := flag.String("binary", "", "pamir binary; empty builds ./cmd/pamir")
+	what := flag.String("what", "pgbench", "pgbench, or retries: what clients see of each other's transactions, and commits by number of ranges")
 	flag.Parse()
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := run(ctx, *systems, *clients, *scripts, *mode, *scale, *duration, *rounds, *binary); err != nil {
+	if err := run(ctx, *what, *systems, *clients, *scripts, *mode, *scale, *duration, *rounds, *binary); err != nil {
 		fatal(err)
 	}
 }
 
-func run(ctx context.Context, systems, clients, scripts, mode string, scale int, d time.Duration, rounds int, binary string) error {
+func run(ctx context.Context, what, systems, clients, scripts, mode string, scale int, d time.Duration, rounds int, binary string) error {
 	tmp, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
@@ -89,6 +90,9 @@ func run(ctx context.Context, systems, clients, scripts, mode string, scale int,
 			return err
 		}
 		fmt.Fprintf(os.Stderr, "%s is up on port %s\n", s.name, s.port)
+		if what == "retries" {
+			continue
+		}
 		c := exec.CommandContext(ctx, "pgbench", "-i", "-q", "-s", strconv.Itoa(scale))
 		c.Env = s.env()
 		start := time.Now()
@@ -96,6 +100,16 @@ func run(ctx context.Context, systems, clients, scripts, mode string, scale int,
 			return fmt.Errorf("pgbench -i on %s: %w: %s", s.name, err, out)
 		}
 		fmt.Fprintf(os.Stderr, "%s: pgbench -i -s %d took %.1f s\n", s.name, scale, time.Since(start).Seconds())
+	}
+
+	if what == "retries" {
+		err := retries(ctx, all, d, rounds)
+		for _, s := range all {
+			if s.http != "" && err == nil {
+				err = commitRanges(ctx, s, d)
+			}
+		}
+		return err
 	}
 
 	var work []workload

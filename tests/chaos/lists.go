@@ -106,18 +106,27 @@ func (w *lists) op(c *client) {
 
 func (w *lists) step(ctx context.Context, c *client, conn *pgx.Conn, t *checkers.ListTxn, i int) error {
 	c.at(fmt.Sprintf("operation %d", i+1))
+	if c.rng.IntN(12) == 0 {
+		if err := w.undone(ctx, c, conn); err != nil {
+			return err
+		}
+	}
 	if c.rng.IntN(2) == 0 {
-		l, _, err := w.read(ctx, conn, w.key(c, false), t)
-		_ = l
+		_, _, err := w.read(ctx, conn, w.key(c, false), "", t)
 		return err
 	}
 	k, v := w.key(c, true), w.next.Add(1)
-	if c.rng.IntN(3) > 0 || w.l.is == checkers.ReadCommitted { // where a statement is all that is safe
+	how := c.rng.IntN(4)
+	if how < 2 {
 		t.Ops = append(t.Ops, checkers.ListOp{Key: k, Append: true, Value: v})
 		return w.append(ctx, conn, k, v)
 	}
-	// As an application does it that knows no upsert.
-	l, there, err := w.read(ctx, conn, k, t)
+	// As an application does it that reads first. Where a snapshot lasts for a statement only, that is safe under a lock and not without.
+	lock := " for update"
+	if how == 2 && w.l.is != checkers.ReadCommitted {
+		lock = ""
+	}
+	l, there, err := w.read(ctx, conn, k, lock, t)
 	if err != nil {
 		return err
 	}
@@ -133,13 +142,25 @@ func (w *lists) step(ctx context.Context, c *client, conn *pgx.Conn, t *checkers
 	return err
 }
 
+// undone appends an element that nobody may ever see: it is rolled back to a savepoint.
+func (w *lists) undone(ctx context.Context, c *client, conn *pgx.Conn) error {
+	if _, err := conn.Exec(ctx, "savepoint before"); err != nil {
+		return err
+	}
+	if err := w.append(ctx, conn, w.key(c, false), w.next.Add(1)); err != nil {
+		return err
+	}
+	_, err := conn.Exec(ctx, "rollback to before")
+	return err
+}
+
 func (w *lists) append(ctx context.Context, conn *pgx.Conn, k, v int64) error {
 	_, err := conn.Exec(ctx, "insert into "+w.table+" (k, v) values ($1, $2) on conflict (k) do update set v = "+w.table+".v || ',' || excluded.v", k, strconv.FormatInt(v, 10))
 	return err
 }
 
-func (w *lists) read(ctx context.Context, conn *pgx.Conn, k int64, t *checkers.ListTxn) (text string, there bool, err error) {
-	err = conn.QueryRow(ctx, "select v from "+w.table+" where k = $1", k).Scan(&text)
+func (w *lists) read(ctx context.Context, conn *pgx.Conn, k int64, lock string, t *checkers.ListTxn) (text string, there bool, err error) {
+	err = conn.QueryRow(ctx, "select v from "+w.table+" where k = $1"+lock, k).Scan(&text)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return "", false, err
 	}
