@@ -66,7 +66,10 @@ type Store struct {
 	sumSlot    chan struct{}
 }
 
-func (k *Knobs) setDefaults() {
+// defaultSupport leaves a leader, beyond the clocks' bound, time for two heartbeats that are late or lost.
+const defaultSupport = 750 * time.Millisecond
+
+func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	dur := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
 			*d = v
@@ -77,8 +80,8 @@ func (k *Knobs) setDefaults() {
 			*n = v
 		}
 	}
-	dur(&k.HeartbeatInterval, 300*time.Millisecond)
-	dur(&k.SupportDuration, 1500*time.Millisecond)
+	dur(&k.HeartbeatInterval, 200*time.Millisecond)
+	dur(&k.SupportDuration, maxOffset+defaultSupport)
 	dur(&k.TickInterval, 100*time.Millisecond)
 	dur(&k.ClosedLag, 3*time.Second)
 	dur(&k.GCAfter, time.Hour)
@@ -102,7 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	cfg.Knobs.setDefaults()
+	cfg.Knobs.setDefaults(cfg.Clock.MaxOffset())
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),

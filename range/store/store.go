@@ -76,7 +76,8 @@ type Config struct {
 
 // Knobs are the settings that tests, and rarely operators, change. Zero values mean the defaults.
 type Knobs struct {
-	// HeartbeatInterval between stores, 300 ms; SupportDuration is how long a promise lasts, 1.5 s.
+	// HeartbeatInterval between stores, 200 ms; SupportDuration is how long a promise lasts, the clocks' bound and 750 ms: a
+	// leader serves until the bound before its end.
 	HeartbeatInterval, SupportDuration time.Duration
 	// TickInterval of Raft groups that are not quiet, 100 ms.
 	TickInterval time.Duration
