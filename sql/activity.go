@@ -19,6 +19,8 @@ type Info struct {
 	Query string
 	// Xid is the transaction's id if it has asked for it, else 0.
 	Xid int64
+	// NextXid is the id that was announced for its next transaction that writes (pamir.report_xact_id), else 0.
+	NextXid int64
 	// Advisory is the advisory lock that it waits for; nil if it does not.
 	Advisory *AdvisoryWait
 }

@@ -367,7 +367,12 @@ func (srv *Server) advisoryLocks(ctx context.Context) (map[advisoryTag][]advisor
 
 // eachSystemRow calls f with every row of the system key space under a prefix.
 func eachSystemRow(ctx context.Context, tx txn.Txn, prefix keys.Key, f func(k keys.Key, v []byte) error) error {
-	sc := tx.Scan(ctx, []keys.Span{{Start: prefix, End: prefix.PrefixEnd()}}, txn.ScanOptions{})
+	return eachRowIn(ctx, tx, keys.Span{Start: prefix, End: prefix.PrefixEnd()}, 0, f)
+}
+
+// eachRowIn calls f with the rows of a span, at most limit of them (0: all).
+func eachRowIn(ctx context.Context, tx txn.Txn, span keys.Span, limit int64, f func(k keys.Key, v []byte) error) error {
+	sc := tx.Scan(ctx, []keys.Span{span}, txn.ScanOptions{MaxRows: limit})
 	defer sc.Close()
 	for {
 		page, ok, err := sc.Next(ctx)

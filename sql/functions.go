@@ -27,14 +27,6 @@ func (s *Session) sleep(seconds float64) error {
 	}
 }
 
-// xactID is the current transaction's id as a number: the time it began, in ns, which rises with time as PostgreSQL's does.
-func (s *Session) xactID() (types.Datum, error) {
-	if _, err := s.snapshot(s.ctx); err != nil {
-		return types.Datum{}, err
-	}
-	return types.NewInt(s.tx.ID().Start()), nil
-}
-
 // sizePretty is pg_size_pretty.
 func sizePretty(n int64) string {
 	units := []string{"bytes", "kB", "MB", "GB", "TB", "PB"}
@@ -90,13 +82,6 @@ func init() {
 		},
 		"pg_postmaster_start_time": func(*Session, []types.Datum) (types.Datum, error) { return types.NewInt(pgMicros(serverStarted)), nil },
 		"pg_conf_load_time":        func(*Session, []types.Datum) (types.Datum, error) { return types.NewInt(pgMicros(serverStarted)), nil },
-		"pg_current_xact_id":       func(s *Session, _ []types.Datum) (types.Datum, error) { return s.xactID() },
-		"pg_current_xact_id_if_assigned": func(s *Session, _ []types.Datum) (types.Datum, error) {
-			if s.tx == nil || !s.tx.HasWrites() {
-				return null, nil
-			}
-			return s.xactID()
-		},
 		"pg_size_pretty": func(_ *Session, a []types.Datum) (types.Datum, error) {
 			return types.NewString(sizePretty(a[0].I)), nil
 		},

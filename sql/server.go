@@ -77,6 +77,7 @@ type Server struct {
 	// incarnation tells this process from others of the same node.
 	incarnation int64
 	advisory    advisoryNode
+	lastXact    atomic.Int64 // time of the last transaction id, µs
 }
 
 // NewServer makes a server. It owns no goroutines: sessions are driven by their callers.

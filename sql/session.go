@@ -44,7 +44,9 @@ type Session struct {
 	// Plans made in one are good for it alone.
 	epoch, epochs int
 	doomed        error
-	saves         []savepoint
+	// xid is the transaction's id if it has one for clients, nextXid that of the next transaction if it was announced (xactid.go).
+	xid, nextXid int64
+	saves        []savepoint
 	// path is the existing part of the search path, as of pathOf and pathFor.
 	path    []string
 	pathOf  catalog.Snapshot

@@ -64,7 +64,7 @@ var (
 // reported are the settings PostgreSQL 15 marks GUC_REPORT.
 var reported = []string{"application_name", "client_encoding", "DateStyle", "default_transaction_read_only", "in_hot_standby",
 	"integer_datetimes", "IntervalStyle", "is_superuser", "server_encoding", "server_version", "session_authorization",
-	"standard_conforming_strings", "TimeZone"}
+	"standard_conforming_strings", "TimeZone", "pamir.xact_id"}
 
 // ours replaces PostgreSQL's boot values where Pamir differs.
 var ours = map[string]string{
@@ -99,6 +99,10 @@ var pamirSettings = []settingDef{
 		Short: "Sets the memory a statement may use before it spills to disk or fails."},
 	{Name: "pamir.max_retries", Kind: intSetting, Context: "user", Boot: "50", Min: "0", Max: "100000",
 		Short: "Sets how often the server runs a transaction again before it reports a serialization failure."},
+	{Name: "pamir.report_xact_id", Kind: boolSetting, Context: "user", Boot: "off",
+		Short: "Reports the id of the next transaction that writes, before it begins, so that its outcome can be asked for."},
+	{Name: "pamir.xact_id", Kind: stringSetting, Context: "internal", Boot: "",
+		Short: "Shows the id of this transaction, or of the next, if pamir.report_xact_id is on."},
 	{Name: "pamir.read_as_of", Kind: stringSetting, Context: "user", Boot: "",
 		Short: "Reads the database as of a past time: an interval before now ('-5s') or a timestamp. Transactions are read-only then."},
 }
@@ -145,6 +149,7 @@ func init() {
 	set("TimeZone", func(d *settingDef) { d.check = checkTimeZone })
 	set("client_encoding", func(d *settingDef) { d.check = checkEncoding })
 	set("application_name", func(d *settingDef) { d.check = checkApplicationName })
+	set("pamir.xact_id", func(d *settingDef) { d.get = (*Session).announceXactID })
 	set("pamir.read_as_of", func(d *settingDef) { d.check = checkReadAsOf })
 	set("standard_conforming_strings", func(d *settingDef) { d.check = checkOn })
 	set("lc_messages", func(d *settingDef) { d.Context = "user" })

@@ -355,6 +355,7 @@ type effects struct {
 	memory           int64
 	maxRetries       int
 	minMessages      int
+	reportXact       bool
 }
 
 // refresh recomputes the effects if anything has changed.
@@ -410,6 +411,7 @@ func (c *settings) refresh() {
 	e.idleInTxn = ms("idle_in_transaction_session_timeout")
 	e.memory = num("pamir.statement_memory") << 10
 	e.maxRetries = int(num("pamir.max_retries"))
+	e.reportXact = get("pamir.report_xact_id") == "on"
 	e.minMessages = messageLevel(get("client_min_messages"))
 }
 
@@ -437,7 +439,8 @@ func (c *settings) reportTo(f func(name, value string)) {
 	for _, name := range reported {
 		d := settingByName[strings.ToLower(name)]
 		v := d.show(c.value(d))
-		if old, ok := c.reports[d]; ok && old == v {
+		old, ok := c.reports[d]
+		if ok && old == v || !ok && v == "" && d.Category == "Pamir" {
 			continue
 		}
 		c.reports[d] = v

@@ -184,6 +184,7 @@ func (s *Session) clearTxn(commit bool) {
 	s.txUsed, s.txWrote, s.epoch = false, false, 0
 	s.doomed = nil
 	s.snap, s.oldest = nil, nil
+	s.xactEnded(commit)
 	s.opts = txn.Options{}
 	s.setOpts = txnSettings{}
 	s.saves = s.saves[:0]
@@ -263,10 +264,14 @@ func (s *Session) commitTx(ctx context.Context) error {
 	if err := s.holdPortals(ctx); err != nil {
 		return err
 	}
+	if err := s.recordXact(); err != nil {
+		return s.translate(err)
+	}
 	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, s.oldest, s.epoch != 0)
 	if err == nil {
 		_, err = s.tx.Commit(ctx)
 		end()
+		err = s.fencedXact(err)
 	}
 	return s.translate(err)
 }

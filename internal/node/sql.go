@@ -83,6 +83,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log})
 	n.background(srv.AdoptJobs)
 	n.background(srv.KeepAdvisoryLocks)
+	n.background(srv.KeepXactIDs)
 	f := &front{sql: srv}
 	f.wire = pgwire.New(pgwire.Config{
 		Open: func(args sql.SessionArgs, c sql.Client) (pgwire.Session, error) {

@@ -109,6 +109,7 @@ func TestSessions(t *testing.T) {
 		{"views", views},
 		{"signals", signals},
 		{"advisory", advisory},
+		{"outcomes", outcomes},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, s) })
 	}
@@ -264,4 +265,25 @@ func TestAdvisoryLockOfADeadNode(t *testing.T) {
 	_, err := a.Exec(ctx, "select pg_advisory_lock(1)")
 	require.NoError(t, err)
 	t.Logf("taken over after %s", time.Since(began).Round(time.Millisecond))
+}
+
+// What became of a transaction is the same on every node, while it runs and after its session is gone.
+func outcomes(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0, "pamir.report_xact_id", "on"), s.connect(t, 2)
+	status := func(id string) string { return one[string](b, "select pg_xact_status($1::text::xid8)", id) }
+	a.do("create table oc (id int primary key)")
+	id := a.PgConn().ParameterStatus("pamir.xact_id")
+	require.NotEmpty(t, id, "the client is told before the transaction begins")
+	require.Equal(t, "in progress", status(id))
+	a.do("insert into oc values (1)")
+	require.Equal(t, "committed", status(id))
+	next := a.PgConn().ParameterStatus("pamir.xact_id")
+	require.NotEqual(t, id, next)
+	a.do("begin")
+	a.do("insert into oc values (2)")
+	require.Equal(t, "in progress", status(next))
+	require.NoError(t, a.Close(bg))
+	b.eventually("select not exists (select from pg_stat_activity where pid = $1)", a.pid())
+	require.Equal(t, "aborted", status(next))
+	require.Equal(t, 1, one[int](b, "select count(*) from oc"))
 }
