@@ -276,3 +276,24 @@ func counts(m map[string]int) string {
 	}
 	return strings.Join(parts, ", ")
 }
+
+// judge returns what takes a checker's report: beyond is an error.
+func (r *run) judge(what string, n [3]int, a checkers.Allowance) func(checkers.Report, error) {
+	return func(rep checkers.Report, err error) {
+		r.t.Helper()
+		line := fmt.Sprintf("%-10s  %6d ok, %5d failed, %3d unknown", what, n[checkers.OK], n[checkers.Failed], n[checkers.Unknown])
+		for _, k := range rep.Kinds() {
+			line += fmt.Sprintf(", %s x %d", k, rep.Count[k])
+		}
+		r.t.Log(line)
+		if err != nil {
+			r.t.Errorf("%s: %v", what, err)
+		}
+		for _, x := range rep.Beyond(a) {
+			r.t.Errorf("ANOMALY in %s: %s", what, x)
+		}
+		if n[checkers.OK] == 0 {
+			r.t.Errorf("%s did nothing", what)
+		}
+	}
+}
