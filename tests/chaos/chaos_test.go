@@ -13,7 +13,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pamirdb/pamir/tests/checkers"
 	"github.com/pamirdb/pamir/tests/cluster"
 )
 

@@ -146,6 +146,7 @@ func kind(err error) string {
 		if strings.HasPrefix(pg.Code, "40") && pg.Code != "40P01" && pg.Detail != "" {
 			text += ": " + pg.Detail
 		}
+		text, _, _ = strings.Cut(text, " (key ")
 		return text[:min(len(text), 160)]
 	case errors.Is(err, errRolledBack):
 		return err.Error()

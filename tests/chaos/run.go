@@ -205,9 +205,6 @@ func (r *run) write(why string) {
 	}
 	_ = os.WriteFile(filepath.Join(dir, "why"), []byte(why+"\n"+r.lastFault()+"\n"), 0o644) // the log has it as well
 	for i := range r.c.Size() {
-		if r.hurt(i) {
-			continue
-		}
 		for name, path := range map[string]string{"locks": "/api/v1/locks", "replicas": "/api/v1/replicas", "ranges": "/api/v1/ranges", "goroutines": "/debug/pprof/goroutine?debug=2"} {
 			b, err := r.c.Get(i, path)
 			if err != nil {
