@@ -121,8 +121,12 @@ type Deadliner interface {
 type Buffered interface {
 	// Wrote reports whether a write of the key is in the buffer.
 	Wrote(key keys.Key) bool
-	// WriteBytes is about how large a commit of what is in the buffer is.
+	// WriteBytes is about how large a commit of everything written so far is.
 	WriteBytes() int64
+	// MakeRoom sends what was written ahead of the commit if it has outgrown the transaction's memory. Who writes in
+	// bulk calls it now and then. After an error the transaction must be rolled back, to a savepoint from before the
+	// writes or altogether.
+	MakeRoom(ctx context.Context) error
 }
 
 // StatementRestarter is implemented by a Txn that can run the latest statement of a READ COMMITTED transaction again, with a

@@ -9,6 +9,8 @@ import (
 )
 
 // Commit implements Txn.
+//
+// The ways: commitReads, commitSingle, commitMany, and commitAhead for what did not fit into memory.
 func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
@@ -16,6 +18,10 @@ func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
 		return hlc.Timestamp{}, err
 	}
 	t.start()
+	if t.ahead.any() {
+		t.mu.Unlock()
+		return t.commitAhead(ctx)
+	}
 	writes := t.buf.final(func(k keys.Key) bool { return t.reads.locked[string(k)].read })
 	var err error
 	if len(writes) > 0 && !t.registered {
@@ -37,10 +43,14 @@ func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
 		t.c.metrics.CommitsFailed.Add(1)
 		return hlc.Timestamp{}, commitError(err)
 	}
+	t.afterCommit(ts)
+	return ts, nil
+}
+
+func (t *txn) afterCommit(ts hlc.Timestamp) {
 	for _, f := range t.onCommit {
 		f(ts)
 	}
-	return ts, nil
 }
 
 // commitError turns what only a commit can meet into what callers can act on.
@@ -297,9 +307,9 @@ func (t *txn) WriteBytes() int64 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.buf.empty() {
-		return 0
+		return t.ahead.bytes
 	}
-	return t.buf.size + int64(t.buf.tree.Len())*writeOverhead
+	return t.ahead.bytes + t.buf.size + int64(t.buf.tree.Len())*writeOverhead
 }
 
 // Wrote implements Buffered.

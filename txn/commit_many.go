@@ -280,7 +280,7 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	// rely on that (kv.TxnMeta.Observed). So each is told before the client is.
 	told := make(chan bool, 1)
 	go func() { told <- mc.tellClocks(ctx, ts) }()
-	status, at, local, a := c.endTxn(ctx, mc.meta, true, ts, mc.anchorKeys(), mc.recordKeys())
+	status, at, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys()})
 	inform := <-told
 	mc.localDone = local
 	switch {
@@ -346,7 +346,7 @@ func (mc *manyCommit) recordKeys() []keys.Key {
 
 // settle finds out what became of the transaction, as any other node would.
 func (mc *manyCommit) settle(ctx context.Context) (outcome, error) {
-	s, ts, err := mc.c.recover(ctx, mc.meta, mc.all)
+	s, ts, err := mc.c.recover(ctx, mc.meta, mc.all, nil)
 	return outcome{s, ts}, err
 }
 
@@ -365,7 +365,7 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 	defer c.unregister(mc.meta.ID)
 	done := mc.localDone
 	if !explicit {
-		status, _, local, a := c.endTxn(ctx, mc.meta, true, ts, mc.anchorKeys(), mc.recordKeys())
+		status, _, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys()})
 		done = local
 		if a.err != nil || status != kv.TxnCommitted {
 			// The staged record and the locks say that it is committed; whoever meets a lock finishes this.
@@ -387,7 +387,7 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 // may have been sent twice, and the copy, arriving later, may be accepted; if then everything is prepared, recovery commits.
 // For the same reason an ABORTED record is not removed when the locks are gone; the range forgets it by age.
 func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, error) {
-	status, ts, local, a := mc.c.endTxn(ctx, mc.meta, false, hlc.Timestamp{}, mc.anchorKeys(), nil)
+	status, ts, local, a := mc.c.endTxn(ctx, mc.meta, &kv.EndTxn{Local: mc.anchorKeys()})
 	switch {
 	case a.err != nil:
 		return hlc.Timestamp{}, mc.t.leaveUnknown(mc.meta, mc.settle)

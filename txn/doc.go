@@ -30,6 +30,7 @@
 //	                               All prepared at the staged timestamp: that was it, after one round
 //	... a prepare was pushed       refresh up to the highest, then EndTxn: two rounds
 //	... more keys than a record    Prepare, then EndTxn: two rounds, nothing is staged
+//	more than fits into memory     Prepare while it runs (ahead.go), then EndTxn with the spans (commit_ahead.go)
 //
 // Afterwards, in the background: record COMMITTED, then locks to versions, then the record away. The order matters: a
 // lock that goes while the record says STAGING is a missing prepare to recovery.
@@ -67,7 +68,8 @@
 //
 // # Invariants
 //
-//  1. No trace before commit: until Commit, a transaction has only unreplicated locks in the ranges.
+//  1. No trace before commit: until Commit, a transaction has only unreplicated locks in the ranges, unless its writes have
+//     outgrown Config.MaxBufferBytes: then it has open locks, and is aborted wherever it has no record.
 //  2. One outcome: COMMITTED if and only if the record says so, or it says
 //     STAGING and every listed key is prepared at or below the staged timestamp.
 //  3. A read is never answered from a write that the statement itself makes (StepStatement).
@@ -78,4 +80,7 @@
 //     until it knows, fences what it was not answered (QueryCommit), and remembers (Coordinator.Outcome).
 //  7. A failure is told to the client only when the transaction can never commit any more.
 //  8. Background work is done by a bounded pool; when its queue is full, committers do their own.
+//  9. A transaction with open locks commits later than its gateway has promised to anybody (kv.HolderState.After).
+//  10. Writes that a return to a savepoint took back are out of the open locks before the record says COMMITTED, and late
+//     copies of them change nothing.
 package txn

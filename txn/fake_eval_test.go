@@ -1,6 +1,7 @@
 package txn
 
 import (
+	"math"
 	"slices"
 	"sort"
 
@@ -61,8 +62,10 @@ func name(q kv.Request) string {
 		return "stage"
 	case *kv.EndTxn:
 		return "end"
-	case *kv.ResolveLocks:
+	case *kv.ResolveLocks, *kv.ResolveSpan:
 		return "resolve"
+	case *kv.UndoSpan:
+		return "undo"
 	case *kv.ReleaseLocks:
 		return "release"
 	}
@@ -97,8 +100,14 @@ func (s *fakeStore) get(req *kv.BatchRequest, k keys.Key, ts hlc.Timestamp) (fak
 			limit = ts.Forward(req.Txn.Observed)
 		}
 	}
-	if l := s.prepared[string(k)]; l != nil && l.meta.ID != id && l.ts.LessEq(limit) {
-		return fakeVersion{}, false, &fakeConflict{k, l.meta, true}, nil
+	if l := s.prepared[string(k)]; l != nil && l.meta.ID == id {
+		if v, _, ok := l.before(req.OwnSeq); ok {
+			return v, !v.deleted, nil, nil
+		}
+	} else if l != nil && l.ts.LessEq(limit) {
+		if l.open == nil || s.after == nil || !ts.LessEq(s.after(l.meta)) {
+			return fakeVersion{}, false, &fakeConflict{k, l.meta, true}, nil
+		}
 	}
 	var found fakeVersion
 	ok := false
@@ -202,6 +211,21 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 		return s.end(req, q)
 	case *kv.ResolveLocks:
 		return &kv.ResolveLocksResponse{}, nil, s.resolve(id, q.Keys, q.Commit, q.CommitTS)
+	case *kv.ResolveSpan:
+		ks, resume := s.lockedIn(q.Span, id)
+		return &kv.ResolveSpanResponse{Resume: resume}, nil, s.resolve(id, ks, q.Commit, q.CommitTS)
+	case *kv.UndoSpan:
+		ks, resume := s.lockedIn(q.Span, id)
+		for _, k := range ks {
+			l := s.prepared[string(k)]
+			for n := range l.open {
+				if q.From <= n && n <= q.To && s.mutant != "undo forgets" {
+					delete(l.open, n)
+				}
+			}
+			l.undone = max(l.undone, q.To)
+		}
+		return &kv.UndoSpanResponse{Resume: resume}, nil, nil
 	case *kv.ReleaseLocks:
 		for _, k := range q.Keys {
 			s.drop(id, string(k))
@@ -372,10 +396,12 @@ func (s *fakeStore) place(req *kv.BatchRequest, writes []kv.Write, refreshes []k
 	id := req.Txn.ID
 	for _, w := range writes {
 		if l := s.prepared[string(w.Key)]; l != nil {
-			if l.meta.ID == id {
+			if l.meta.ID == id && (len(l.open) > 0 || l.open == nil) {
 				continue
 			}
-			return ts, &fakeConflict{w.Key, l.meta, true}, nil
+			if l.meta.ID != id {
+				return ts, &fakeConflict{w.Key, l.meta, true}, nil
+			}
 		}
 		st := kv.LockNoKeyUpdate
 		for h, m := range s.held[string(w.Key)] {
@@ -454,6 +480,9 @@ func (s *fakeStore) prepare(req *kv.BatchRequest, q *kv.Prepare) (kv.Response, *
 	if c != nil || err != nil {
 		return nil, c, err
 	}
+	if len(q.Seqs) > 0 {
+		return s.prepareOpen(req, q, ts)
+	}
 	top, fresh := hlc.Timestamp{}, false
 	for _, w := range q.Writes {
 		if l := s.prepared[string(w.Key)]; l != nil {
@@ -470,7 +499,7 @@ func (s *fakeStore) prepare(req *kv.BatchRequest, q *kv.Prepare) (kv.Response, *
 	}
 	for _, w := range q.Writes {
 		if s.prepared[string(w.Key)] == nil {
-			s.prepared[string(w.Key)] = &fakeLock{*req.Txn, ts, w.Deleted, w.Value}
+			s.prepared[string(w.Key)] = &fakeLock{meta: *req.Txn, ts: ts, deleted: w.Deleted, value: w.Value}
 		}
 	}
 	return &kv.PrepareResponse{TS: top}, nil, nil
@@ -487,6 +516,12 @@ func (s *fakeStore) resolve(id kv.TxnID, ks []keys.Key, commit bool, ts hlc.Time
 			if v, ok := s.newest(k); !ok || v.ts.Less(ts) {
 				return kv.Errorf(kv.CodeInternal, "lock above its commit")
 			}
+		} else if l.open != nil {
+			if v, _, ok := l.before(math.MaxInt32); ok && commit {
+				s.put(k, fakeVersion{ts, v.deleted, v.value})
+			} else if commit {
+				s.remember(keys.Span{Start: k}, ts, kv.TxnID{}) // late copies go above
+			}
 		} else if commit {
 			s.put(k, fakeVersion{ts, l.deleted, l.value})
 		}
@@ -501,7 +536,7 @@ func (s *fakeStore) end(req *kv.BatchRequest, q *kv.EndTxn) (kv.Response, *fakeC
 	rec := s.records[id]
 	switch {
 	case rec == nil:
-		rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnAborted, Prepared: q.Prepared}
+		rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnAborted, Prepared: q.Prepared, Spans: q.Spans}
 		if q.Commit {
 			rec.Status, rec.CommitTS = kv.TxnCommitted, q.CommitTS
 		}

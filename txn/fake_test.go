@@ -39,6 +39,8 @@ type fakeStore struct {
 	onSend                            func(req *kv.BatchRequest) error // before evaluation, without the mutex
 	recover                           func(ctx context.Context, holder kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error)
 	query                             func(holder kv.TxnMeta) bool // does its gateway know it?
+	after                             func(holder kv.TxnMeta) hlc.Timestamp
+	mutant                            string // a planted bug
 	sent                              map[string]int
 }
 
@@ -53,6 +55,19 @@ type fakeLock struct {
 	ts      hlc.Timestamp
 	deleted bool
 	value   []byte
+	// of an open lock: the writes by number, and up to where they were taken back
+	open   map[int32]fakeVersion
+	undone int32
+}
+
+// before returns the latest write of an open lock with a number below seq.
+func (l *fakeLock) before(seq int32) (v fakeVersion, at int32, ok bool) {
+	for s, w := range l.open {
+		if s < seq && s > at {
+			v, at, ok = w, s, true
+		}
+	}
+	return v, at, ok
 }
 
 type fakeRead struct {
@@ -335,6 +350,10 @@ func (s *fakeStore) outside(req *kv.BatchRequest) bool {
 			ks(q.Local)
 		case *kv.ResolveLocks:
 			ks(q.Keys)
+		case *kv.ResolveSpan:
+			see(q.Span)
+		case *kv.UndoSpan:
+			see(q.Span)
 		case *kv.ReleaseLocks:
 			ks(q.Keys)
 		case *kv.QueryPrepared:

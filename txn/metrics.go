@@ -10,6 +10,8 @@ type Metrics struct {
 	// and one round; the same with a second round because a prepare was pushed; with too many keys for a staged record.
 	CommitsReadOnly, CommitsSingleRange, CommitsOneRound, CommitsTwoRounds, CommitsExplicit atomic.Int64
 	CommitsFailed                                                                           atomic.Int64
+	// Transactions too large for memory: how often, and how many bytes of, writes were sent ahead; and commits of such.
+	SendAheads, SentAheadBytes, CommitsOpen atomic.Int64
 
 	RefreshesOK, RefreshesFailed, RefreshSpans atomic.Int64
 

@@ -28,7 +28,7 @@ func (c *Coordinator) Recover(ctx context.Context, holder kv.TxnMeta, key keys.K
 			c.recovering[holder.ID] = r
 			c.recMu.Unlock()
 			c.metrics.Recoveries.Add(1)
-			r.status, r.ts, r.err = c.recover(ctx, holder, []keys.Key{key})
+			r.status, r.ts, r.err = c.recover(ctx, holder, []keys.Key{key}, nil)
 			c.recMu.Lock()
 			delete(c.recovering, holder.ID)
 			c.recMu.Unlock()
@@ -55,8 +55,8 @@ type recovery struct {
 	err    error
 }
 
-// recover decides. known are keys that are, or may be, locked, besides those that the record lists.
-func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, known []keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+// recover decides. known and spans are where locks are, or may be, besides what the record lists.
+func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, known []keys.Key, spans []keys.Span) (kv.TxnStatus, hlc.Timestamp, error) {
 	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{})
 	for n := 0; err == nil && n < maxRecoveryRounds; n++ {
 		if onRecord(rec.Status) == stepFinish {
@@ -65,7 +65,7 @@ func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, known []ke
 			} else {
 				c.metrics.RecoveredAborted.Add(1)
 			}
-			c.finishRecovered(holder, rec, known)
+			c.finishRecovered(holder, rec, known, spans)
 			return rec.Status, rec.CommitTS, nil
 		}
 		var missing int
@@ -110,14 +110,21 @@ func (c *Coordinator) queryPrepared(ctx context.Context, holder kv.TxnMeta, ks [
 // finishRecovered resolves in the background what the record lists. The record itself stays until the range forgets it by
 // age: an aborted one fences what its coordinator may still have under way, and a committed one tells that
 // coordinator, should it be cut off and not dead, what became of its transaction. (Without a record it would conclude: nothing.)
-func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known []keys.Key) {
+func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known []keys.Key, spans []keys.Span) {
 	commit := rec.Status == kv.TxnCommitted
 	ks := rec.Prepared
 	if len(ks) == 0 {
 		ks = known
 	}
+	if len(rec.Spans) > 0 {
+		spans = rec.Spans
+	}
 	c.background(func(ctx context.Context) {
-		if err := c.resolve(ctx, holder, ks, commit, rec.CommitTS); err != nil {
+		err := c.resolve(ctx, holder, ks, commit, rec.CommitTS)
+		if err == nil && len(spans) > 0 {
+			err = c.resolveSpans(ctx, holder, spans, commit, rec.CommitTS)
+		}
+		if err != nil {
 			c.metrics.BackgroundFailed.Add(1)
 		}
 	})
@@ -131,13 +138,16 @@ func (c *Coordinator) resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.
 	}, nil)
 }
 
-// endTxn moves the record and resolves local with it. Keys that a split has moved away from the anchor are left out;
+// endTxn moves the record and resolves end.Local with it. Keys that a split has moved away from the anchor are left out;
 // they are to be resolved with the others. It returns what the record says, and the keys resolved with it.
-func (c *Coordinator) endTxn(ctx context.Context, meta kv.TxnMeta, commit bool, ts hlc.Timestamp, local, prepared []keys.Key) (kv.TxnStatus, hlc.Timestamp, []keys.Key, answer) {
+func (c *Coordinator) endTxn(ctx context.Context, meta kv.TxnMeta, end *kv.EndTxn) (kv.TxnStatus, hlc.Timestamp, []keys.Key, answer) {
+	local := end.Local
 	for n := 0; ; n++ {
 		a := c.insist(ctx, func() *kv.BatchRequest {
 			m := meta
-			return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.EndTxn{Commit: commit, CommitTS: ts, Local: local, Prepared: prepared}}}
+			e := *end
+			e.Local = local
+			return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&e}}
 		}, true)
 		if kv.HasCode(a.err, kv.CodeRangeMismatch) && len(local) > 0 && n < maxRecuts {
 			local = c.keysWith(ctx, meta.Anchor, local)

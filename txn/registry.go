@@ -26,6 +26,10 @@ type entry struct {
 	status kv.TxnStatus
 	at     hlc.Timestamp
 	waits  []wait
+
+	open   bool          // has open locks
+	after  hlc.Timestamp // promised: it commits later than that, if at all
+	closed bool          // its commit timestamp is chosen, just above after
 }
 
 // wait is a report that the transaction waits for others at a key.
@@ -116,11 +120,39 @@ func (c *Coordinator) QueryHolder(_ context.Context, gateway kv.NodeID, incarnat
 		return st, nil
 	}
 	c.reg.with(id, func(_ map[kv.TxnID]*entry, e *entry) {
-		if e != nil {
-			st = e.state(time.Now())
+		if e == nil {
+			return
+		}
+		st = e.state(time.Now())
+		if e.open {
+			if !e.closed {
+				e.after = e.after.Forward(c.cfg.Clock.Now().Add(openPromise))
+			}
+			st.After = e.after
 		}
 	})
 	return st, nil
+}
+
+// setOpen marks a transaction that has open locks.
+func (c *Coordinator) setOpen(id kv.TxnID) {
+	c.reg.with(id, func(_ map[kv.TxnID]*entry, e *entry) {
+		if e != nil {
+			e.open = true
+		}
+	})
+}
+
+// closeOpen chooses the commit timestamp of a transaction with open locks, ts or later: above everything that it has
+// promised, and from now on it promises nothing above.
+func (c *Coordinator) closeOpen(id kv.TxnID, ts hlc.Timestamp) hlc.Timestamp {
+	c.reg.with(id, func(_ map[kv.TxnID]*entry, e *entry) {
+		if e != nil {
+			ts = ts.Forward(e.after.Next())
+			e.after, e.closed = ts.Prev(), true
+		}
+	})
+	return ts
 }
 
 // ReportWait takes a waiter's report of whom it waits for and answers with the waiter's own state.

@@ -25,10 +25,13 @@ func (t *txn) Scan(ctx context.Context, spans []keys.Span, opts ScanOptions) Sca
 		opts.TargetBytes = defaultPageBytes
 	}
 	t.mu.Lock()
-	seq := t.buf.seq
+	seq := t.buf.stmt
+	if t.openScans == 0 {
+		t.oldestScan = seq
+	}
+	t.openScans++
 	t.mu.Unlock()
-	s := &scanner{t: t, opts: opts, spans: spans, seq: seq, left: opts.MaxRows}
-	return s
+	return &scanner{t: t, opts: opts, spans: spans, seq: seq, left: opts.MaxRows, counted: true}
 }
 
 // scanner reads one range after the other.
@@ -40,8 +43,11 @@ type scanner struct {
 	left  int64       // of MaxRows; 0 = no bound
 	begun bool
 	ended bool
-	todo  []kv.Part
-	par   *parallelScan
+	// counted in txn.openScans
+	counted bool
+
+	todo []kv.Part
+	par  *parallelScan
 }
 
 // Next implements Scanner.
@@ -125,6 +131,12 @@ func (s *scanner) Close() {
 	s.todo = nil
 	if s.par != nil {
 		s.par.close()
+	}
+	if s.counted {
+		s.counted = false
+		s.t.mu.Lock()
+		s.t.openScans--
+		s.t.mu.Unlock()
 	}
 }
 
@@ -291,6 +303,9 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		if err != nil {
 			return nil, err
 		}
+		if p.req.OwnSeq > 0 && !s.opts.Latest {
+			p.req.OwnSeq = s.seq + 1 // of the statement that began the scan
+		}
 		resp, err := t.send(ctx, &p.req)
 		if err != nil {
 			if err := t.moveFor(ctx, err, at, n); err != nil {
@@ -342,10 +357,10 @@ func covered(spans, resume []keys.Span, reverse bool) []keys.Span {
 
 // overlayAt is overlay as of an earlier statement.
 func (b *writeBuffer) overlayAt(seq int32, span keys.Span, latest, reverse bool) []overlayRow {
-	cur := b.seq
-	b.seq = seq
+	cur := b.stmt
+	b.stmt = seq
 	rows := b.overlay(span, latest, reverse)
-	b.seq = cur
+	b.stmt = cur
 	return rows
 }
 

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -24,7 +25,8 @@ type txn struct {
 	opts  Options
 	since int64 // start of the first attempt, wall ns
 
-	moving sync.Mutex // one move of the read timestamp at a time
+	moving  sync.Mutex // one move of the read timestamp at a time
+	undoing sync.Mutex // one settleUndo at a time
 
 	mu         sync.Mutex // guards what follows; parallel scans share it
 	meta       kv.TxnMeta // as of now; requests carry copies
@@ -37,6 +39,9 @@ type txn struct {
 	traced     bool // the id may have left a trace beyond unreplicated locks: it is not used for another attempt
 	onCommit   []func(hlc.Timestamp)
 	deadline   hlc.Timestamp // of the commit; empty for none
+	ahead      sentAhead
+	openScans  int   // scanners that have not been closed
+	oldestScan int32 // at least as old as the oldest of them (a seq)
 
 	inflight atomic.Int32
 }
@@ -78,7 +83,7 @@ func (t *txn) StepStatement(context.Context) error {
 	if err := t.usable(); err != nil {
 		return err
 	}
-	t.buf.seq++
+	t.buf.step()
 	if !t.opts.ReadAsOf.IsEmpty() {
 		return nil
 	}
@@ -124,6 +129,12 @@ func (t *txn) stamp(req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (
 	req.SetObserved(t.clocks)
 	req.Wait = opts.Wait
 	req.LockTimeout = int64(t.opts.LockTimeout)
+	if t.ahead.any() {
+		req.OwnSeq = t.buf.stmt + 1
+		if opts.Latest {
+			req.OwnSeq = math.MaxInt32
+		}
+	}
 	if t.opts.ReadAsOf.IsEmpty() {
 		req.CanMoveReadTS = len(t.reads.spans) == 0 && t.inflight.Load() == 0
 	} else {
@@ -135,7 +146,14 @@ func (t *txn) stamp(req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (
 // send delivers a batch of the transaction and learns from the answer.
 func (t *txn) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	t.inflight.Add(1)
-	resp, err := t.c.cfg.Sender.Send(ctx, req)
+	var resp *kv.BatchResponse
+	var err error
+	if req.OwnSeq > 0 {
+		err = t.settleUndo(ctx)
+	}
+	if err == nil {
+		resp, err = t.c.cfg.Sender.Send(ctx, req)
+	}
 	last := t.inflight.Add(-1) == 0
 	t.mu.Lock()
 	if last && t.registered {
@@ -212,7 +230,7 @@ func (t *txn) own(key keys.Key, opts *ScanOptions) (w *bufferedWrite, ok bool) {
 	if k == nil {
 		return nil, false
 	}
-	w = k.visible(t.buf.seq, opts.Latest)
+	w = k.visible(t.buf.stmt, opts.Latest)
 	return w, w != nil
 }
 
@@ -299,21 +317,26 @@ func (t *txn) write(key keys.Key, w bufferedWrite) error {
 func (t *txn) Savepoint() Mark {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return Mark(t.buf.savepoint())
+	m := t.buf.savepoint()
+	if !t.ahead.marked {
+		t.ahead.marked, t.ahead.oldest = true, m
+	}
+	return Mark(m)
 }
 
 // RollbackTo implements Txn.
 func (t *txn) RollbackTo(m Mark) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.buf.rollbackTo(int(m))
+	t.undoAhead(int32(m))
+	t.buf.rollbackTo(int32(m))
 }
 
 // HasWrites implements Txn.
 func (t *txn) HasWrites() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return !t.buf.empty()
+	return !t.buf.empty() || t.ahead.any()
 }
 
 // OnCommit implements Txn.
@@ -339,6 +362,10 @@ func (t *txn) Rollback(context.Context) {
 	}
 	t.c.metrics.Rollbacks.Add(1)
 	t.state = stateEnded
+	if t.ahead.any() {
+		t.abandon()
+		return
+	}
 	t.dropLocks(nil)
 }
 
@@ -365,12 +392,16 @@ func (t *txn) Restart(_ context.Context, cause error) error {
 		// The locks of the old id go: where some were lost, keeping the others would mean to ask for locks out of order.
 		// Age stays: of a deadlock, the transaction that keeps being
 		// restarted is more and more seldom the youngest.
-		t.dropLocks(nil)
+		if t.ahead.any() {
+			t.abandon()
+		} else {
+			t.dropLocks(nil)
+		}
 		t.meta.ID = kv.MakeSessionTxnID(now, t.opts.Session, randomID())
 		t.registered, t.traced = false, false
 	}
 	t.reads.forget()
-	t.buf = writeBuffer{}
+	t.buf, t.ahead = writeBuffer{}, sentAhead{}
 	t.onCommit = nil
 	t.deadline = hlc.Timestamp{}
 	t.meta.Anchor = nil
@@ -395,7 +426,7 @@ func (t *txn) RestartStatement(m Mark, cause error) bool {
 		return false
 	}
 	t.c.metrics.StatementRestarts.Add(1)
-	t.buf.rollbackTo(int(m))
+	t.buf.rollbackTo(int32(m))
 	t.reads.forgetSpans()
 	t.meta.ReadTS = t.meta.ReadTS.Forward(ke.TS)
 	t.started = false

@@ -29,6 +29,10 @@ func newTest(t testing.TB, bounds ...string) (*Coordinator, *fakeStore) {
 		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID)
 		return st.Alive
 	}
+	s.after = func(m kv.TxnMeta) hlc.Timestamp {
+		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID)
+		return st.After
+	}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(bg, 10*time.Second)
 		defer cancel()

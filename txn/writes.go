@@ -12,8 +12,8 @@ import (
 type writeBuffer struct {
 	tree *btree.BTreeG[*bufferedKey] // nil until the first write
 	log  []*bufferedKey              // in the order of writing, for RollbackTo
-	seq  int32                       // of the running statement
-	mark int                         // length of log at the latest savepoint
+	seq  int32                       // of the next write: raised by statements, savepoints, and sending ahead
+	stmt int32                       // seq at the beginning of the running statement, which sees what is below
 	size int64                       // bytes of keys and values, of all versions
 }
 
@@ -24,7 +24,6 @@ type bufferedKey struct {
 
 type bufferedWrite struct {
 	seq     int32
-	pos     int // in log
 	deleted bool
 	insert  bool // must not exist before
 	value   []byte
@@ -42,8 +41,7 @@ func (b *writeBuffer) find(key keys.Key) *bufferedKey {
 
 func (b *writeBuffer) write(key keys.Key, w bufferedWrite) {
 	if b.tree == nil {
-		b.tree = btree.NewBTreeGOptions(func(x, y *bufferedKey) bool { return x.key.Less(y.key) },
-			btree.Options{NoLocks: true, Degree: 32})
+		b.tree = newTree()
 	}
 	w.seq = b.seq
 	k := b.find(key)
@@ -55,13 +53,12 @@ func (b *writeBuffer) write(key keys.Key, w bufferedWrite) {
 	b.size += int64(len(w.value))
 	if n := len(k.versions); n > 0 {
 		last := &k.versions[n-1]
-		if last.seq == w.seq && last.pos >= b.mark { // nobody can ask for the earlier one
+		if last.seq == w.seq { // nobody can ask for the earlier one
 			b.size -= int64(len(last.value))
 			last.deleted, last.value = w.deleted, w.value // insert stays: the first write of the key decides it
 			return
 		}
 	}
-	w.pos = len(b.log)
 	k.versions = append(k.versions, w)
 	b.log = append(b.log, k)
 }
@@ -76,14 +73,25 @@ func (k *bufferedKey) visible(seq int32, latest bool) *bufferedWrite {
 	return nil
 }
 
-func (b *writeBuffer) savepoint() int {
-	b.mark = len(b.log)
-	return b.mark
+// step begins a statement.
+func (b *writeBuffer) step() {
+	b.seq++
+	b.stmt = b.seq
 }
 
-func (b *writeBuffer) rollbackTo(mark int) {
-	for len(b.log) > mark {
+// savepoint returns the number of the first write after it.
+func (b *writeBuffer) savepoint() int32 {
+	b.seq++
+	return b.seq
+}
+
+// rollbackTo forgets the writes since the savepoint. Their numbers are not used again.
+func (b *writeBuffer) rollbackTo(mark int32) {
+	for len(b.log) > 0 {
 		k := b.log[len(b.log)-1]
+		if k.versions[len(k.versions)-1].seq < mark {
+			break
+		}
 		b.log[len(b.log)-1] = nil
 		b.log = b.log[:len(b.log)-1]
 		last := len(k.versions) - 1
@@ -94,7 +102,40 @@ func (b *writeBuffer) rollbackTo(mark int) {
 			b.tree.Delete(k)
 		}
 	}
-	b.mark = min(b.mark, mark)
+	b.seq++
+}
+
+// versionMemory is about what a write takes in memory besides its key and value.
+const versionMemory = 160
+
+// memory is about how much the buffer takes.
+func (b *writeBuffer) memory() int64 { return b.size + int64(len(b.log))*versionMemory }
+
+// drop forgets the keys for which gone is true: they have been sent ahead.
+func (b *writeBuffer) drop(gone func(keys.Key) bool) {
+	b.seq++ // what is written to the same keys from now on goes on top
+	old := b.log
+	b.tree, b.log, b.size = nil, nil, 0
+	for _, k := range old {
+		if gone(k.key) {
+			continue
+		}
+		if b.find(k.key) == nil {
+			if b.tree == nil {
+				b.tree = newTree()
+			}
+			b.tree.Set(k)
+			b.size += int64(len(k.key))
+			for i := range k.versions {
+				b.size += int64(len(k.versions[i].value))
+			}
+		}
+		b.log = append(b.log, k)
+	}
+}
+
+func newTree() *btree.BTreeG[*bufferedKey] {
+	return btree.NewBTreeGOptions(func(x, y *bufferedKey) bool { return x.key.Less(y.key) }, btree.Options{NoLocks: true, Degree: 32})
 }
 
 // final returns the writes to commit, in key order. locked tells for which keys the
@@ -132,7 +173,7 @@ func (b *writeBuffer) overlay(span keys.Span, latest, reverse bool) []overlayRow
 		if !span.Contains(k.key) {
 			return false
 		}
-		if w := k.visible(b.seq, latest); w != nil {
+		if w := k.visible(b.stmt, latest); w != nil {
 			out = append(out, overlayRow{k.key, w.deleted, w.value})
 		}
 		return true

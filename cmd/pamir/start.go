@@ -19,7 +19,7 @@ import (
 
 func startCommand() *cobra.Command {
 	var cfg node.Config
-	var join, cache, locality, clockFile string
+	var join, cache, buffer, locality, clockFile string
 	cmd := &cobra.Command{
 		Use:   "start --store DIR",
 		Short: "Run a node",
@@ -35,6 +35,9 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			}
 			if cfg.CacheBytes == 0 {
 				cfg.CacheBytes = defaultCache(memory())
+			}
+			if cfg.TxnBufferBytes, err = parseSize(buffer); err != nil {
+				return fmt.Errorf("--txn-buffer: %w", err)
 			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
@@ -52,6 +55,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.DurationVar(&cfg.MaxOffset, "max-offset", node.DefaultMaxOffset, "assumed bound on the difference between the nodes' clocks; the same on all nodes")
 	f.DurationVar(&cfg.DeadAfter, "dead-after", 5*time.Minute, "make the replicas of a node anew elsewhere once it was silent for so long")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
+	f.StringVar(&buffer, "txn-buffer", "", "memory for the writes of one transaction: what is more is sent ahead of its commit (default 64MiB)")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")
 	if err := f.MarkHidden(testClockFlag); err != nil {

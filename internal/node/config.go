@@ -41,6 +41,8 @@ type Config struct {
 	MaxOffset time.Duration
 	// CacheBytes is the memory for cached blocks, 0 for the default. Two memtables come on top.
 	CacheBytes int64
+	// TxnBufferBytes is the memory for the writes of one transaction, 0 for the default: see txn.Config.MaxBufferBytes.
+	TxnBufferBytes int64
 	// Insecure allows listening beyond loopback without certificates.
 	Insecure bool
 

@@ -251,7 +251,9 @@ func (n *Node) connect(ctx context.Context) error {
 		Fenced: n.store.Fenced,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
-	n.txns = txn.New(txn.Config{Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation})
+	n.txns = txn.New(txn.Config{
+		Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation, MaxBufferBytes: n.cfg.TxnBufferBytes,
+	})
 	n.onStop("transactions", func(ctx context.Context) error { n.txns.Close(ctx); return nil })
 	n.registerMetrics()
 	n.store.SetSender(n.sender)

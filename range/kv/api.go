@@ -30,6 +30,9 @@ type BatchRequest struct {
 	// bound. At least one row is returned, whatever TargetBytes says.
 	MaxRows     int64
 	TargetBytes int64
+	// OwnSeq makes the reads see the transaction's own open locks, the writes with numbers below OwnSeq of them: it
+	// has sent writes ahead of its commit (Prepare.Seqs). 0: it has none.
+	OwnSeq int32
 
 	Requests []Request
 
@@ -177,8 +180,24 @@ type (
 		StageTS hlc.Timestamp
 		// Refreshes are validated up to the timestamp at which the locks were laid.
 		Refreshes []ReadSpan
+		// Seqs, if there are any, one for each write and above 0, make the locks open: the transaction still runs, and sends
+		// ahead what it cannot keep in memory. It numbers its writes, later ones higher; where it has an open lock already, a
+		// write with a higher number goes on top, and one with a lower or the same number changes nothing. Earlier
+		// writes stay below it, as far as readers at Keep or later, and returns to savepoints at Keep or later, need them.
+		// Such a transaction is never staged: it commits by a record that says so, and without one it is aborted.
+		Seqs []int32
+		Keep int32
 	}
 	PrepareResponse struct{ TS hlc.Timestamp }
+
+	// UndoSpan takes back the writes with numbers in [From, To] of Txn's open locks in Span (a return to a
+	// savepoint), and keeps late copies of them out. It works off a bounded number of locks and says where to go on.
+	UndoSpan struct {
+		Span     keys.Span
+		From, To int32
+		foundKeys
+	}
+	UndoSpanResponse struct{ Resume keys.Span } // not valid at the end
 
 	// StageTxn writes the STAGING record; it goes to the anchor's range, in the same
 	// batch as that range's Prepare, or alone. It fails with CodeTxnAborted if recovery got there first.
@@ -195,9 +214,10 @@ type (
 		Commit   bool
 		CommitTS hlc.Timestamp
 		Local    []keys.Key
-		// Prepared is kept in the record for whoever must resolve the rest.
+		// Prepared and Spans are kept in the record for whoever must resolve the rest.
 		Prepared []keys.Key
 		Remove   bool
+		Spans    []keys.Span
 	}
 	EndTxnResponse struct {
 		Status   TxnStatus // what the record says now; an abort of a committed transaction changes nothing
@@ -212,6 +232,16 @@ type (
 		Keys     []keys.Key
 	}
 	ResolveLocksResponse struct{}
+
+	// ResolveSpan is ResolveLocks for all of the transaction's locks in Span. It works off a bounded number of them,
+	// latching no other keys, and says where to go on.
+	ResolveSpan struct {
+		Span     keys.Span
+		Commit   bool
+		CommitTS hlc.Timestamp
+		foundKeys
+	}
+	ResolveSpanResponse struct{ Resume keys.Span } // not valid at the end
 
 	// ReleaseLocks drops unreplicated locks of Txn in this range (all of them when
 	// Keys is empty). It needs no consensus.
@@ -287,6 +317,21 @@ type (
 	AdminChangeReplicasResponse struct{ Descriptor RangeDescriptor }
 )
 
+// foundKeys are the keys that the leader has found for a request over a span, and what of the span is left. They stay there.
+type foundKeys struct {
+	keys   []keys.Key
+	resume keys.Span
+}
+
+// SetKeys is the leader's.
+func (f *foundKeys) SetKeys(ks []keys.Key, resume keys.Span) { f.keys, f.resume = ks, resume }
+
+// Keys returns what SetKeys has set.
+func (f *foundKeys) Keys() []keys.Key { return f.keys }
+
+// Resume returns what of the span is left.
+func (f *foundKeys) Resume() keys.Span { return f.resume }
+
 // Write is one buffered write of a transaction: the final one of its key.
 type Write struct {
 	Key     keys.Key
@@ -331,6 +376,8 @@ func (*Prepare) request()             {}
 func (*StageTxn) request()            {}
 func (*EndTxn) request()              {}
 func (*ResolveLocks) request()        {}
+func (*ResolveSpan) request()         {}
+func (*UndoSpan) request()            {}
 func (*ReleaseLocks) request()        {}
 func (*QueryPrepared) request()       {}
 func (*RecoverTxn) request()          {}
@@ -353,6 +400,8 @@ func (*PrepareResponse) response()             {}
 func (*StageTxnResponse) response()            {}
 func (*EndTxnResponse) response()              {}
 func (*ResolveLocksResponse) response()        {}
+func (*ResolveSpanResponse) response()         {}
+func (*UndoSpanResponse) response()            {}
 func (*ReleaseLocksResponse) response()        {}
 func (*QueryPreparedResponse) response()       {}
 func (*RecoverTxnResponse) response()          {}

@@ -151,10 +151,21 @@ func appendTxnMeta(b []byte, t *TxnMeta) []byte {
 
 func appendTxnRecord(b []byte, r *TxnRecord) []byte {
 	b = appendTxnMeta(b, &r.Meta)
-	b = append(b, byte(r.Status))
+	status := byte(r.Status)
+	if len(r.Spans) > 0 {
+		status |= recordHasSpans
+	}
+	b = append(b, status)
 	b = appendTS(b, r.CommitTS)
-	return appendKeys(b, r.Prepared)
+	b = appendKeys(b, r.Prepared)
+	if len(r.Spans) > 0 {
+		b = appendSpans(b, r.Spans)
+	}
+	return b
 }
+
+// recordHasSpans is set in the status of a record with Spans.
+const recordHasSpans = 0x80
 
 func appendStats(b []byte, s Stats) []byte {
 	for _, v := range [...]int64{s.LiveRows, s.LiveBytes, s.Versions, s.Bytes, s.Locks} {
@@ -415,7 +426,16 @@ func (d *decoder) txnStatus() TxnStatus { return TxnStatus(d.enum(byte(TxnAborte
 func (d *decoder) lockStrength() LockStrength { return LockStrength(d.enum(byte(LockUpdate) + 1)) }
 
 func (d *decoder) txnRecord() TxnRecord {
-	return TxnRecord{Meta: d.txnMeta(), Status: d.txnStatus(), CommitTS: d.ts(), Prepared: d.keys()}
+	r := TxnRecord{Meta: d.txnMeta()}
+	status := d.byte()
+	if r.Status = TxnStatus(status &^ recordHasSpans); r.Status > TxnAborted {
+		d.fail("enum out of range")
+	}
+	r.CommitTS, r.Prepared = d.ts(), d.keys()
+	if status&recordHasSpans != 0 {
+		r.Spans = d.spans()
+	}
+	return r
 }
 
 func (d *decoder) stats() Stats {
@@ -495,15 +515,47 @@ func DecodeTxnRecord(b []byte) (TxnRecord, error) {
 func (r *LockRecord) AppendWire(dst []byte) []byte {
 	dst = appendTxnMeta(append(dst, WireVersion), &r.Txn)
 	dst = appendTS(dst, r.TS)
-	dst = appendBool(dst, r.Deleted)
-	return appendBytes(dst, r.Value)
+	open := r.Seq != 0 || r.Undone != 0 || len(r.Older) > 0
+	var flags byte
+	if r.Deleted {
+		flags |= lockDeleted
+	}
+	if open {
+		flags |= lockOpen
+	}
+	dst = appendBytes(append(dst, flags), r.Value)
+	if open {
+		dst = binary.AppendVarint(dst, int64(r.Seq))
+		dst = binary.AppendVarint(dst, int64(r.Undone))
+		dst = binary.AppendUvarint(dst, uint64(len(r.Older)))
+		for i := range r.Older {
+			v := &r.Older[i]
+			dst = appendBytes(appendBool(binary.AppendVarint(dst, int64(v.Seq)), v.Deleted), v.Value)
+		}
+	}
+	return dst
 }
+
+// The flags of a lock.
+const (
+	lockDeleted = 1 << iota
+	lockOpen    // the fields of an open lock follow
+	lockFlagsEnd
+)
 
 // DecodeLockRecord reads what LockRecord.AppendWire wrote. The result aliases b.
 func DecodeLockRecord(b []byte) (LockRecord, error) {
 	d := decoder{b: b}
 	d.version()
-	r := LockRecord{Txn: d.txnMeta(), TS: d.ts(), Deleted: d.bool(), Value: d.bytes()}
+	r := LockRecord{Txn: d.txnMeta(), TS: d.ts()}
+	flags := d.enum(lockFlagsEnd)
+	r.Deleted, r.Value = flags&lockDeleted != 0, d.bytes()
+	if flags&lockOpen != 0 {
+		r.Seq, r.Undone = d.varint32(), d.varint32()
+		r.Older = decodeSlice(&d, 3, func(d *decoder) LockVersion {
+			return LockVersion{Seq: d.varint32(), Deleted: d.bool(), Value: d.bytes()}
+		})
+	}
 	return r, d.finish()
 }
 

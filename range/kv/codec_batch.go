@@ -6,6 +6,7 @@ const (
 	batchHasTxn = 1 << iota
 	batchCanMove
 	batchAnyReplica
+	batchHasOwn
 	batchFlagsEnd
 )
 
@@ -21,6 +22,9 @@ func (r *BatchRequest) AppendWire(dst []byte) ([]byte, error) {
 	if r.AnyReplica {
 		flags |= batchAnyReplica
 	}
+	if r.OwnSeq != 0 {
+		flags |= batchHasOwn
+	}
 	b := append(dst, WireVersion, flags)
 	b = binary.AppendVarint(b, int64(r.RangeID))
 	b = binary.AppendVarint(b, r.Generation)
@@ -33,6 +37,9 @@ func (r *BatchRequest) AppendWire(dst []byte) ([]byte, error) {
 	b = binary.AppendVarint(b, r.LockTimeout)
 	b = binary.AppendVarint(b, r.MaxRows)
 	b = binary.AppendVarint(b, r.TargetBytes)
+	if r.OwnSeq != 0 {
+		b = binary.AppendVarint(b, int64(r.OwnSeq))
+	}
 	b = binary.AppendUvarint(b, uint64(len(r.Requests)))
 	var err error
 	for _, q := range r.Requests {
@@ -65,6 +72,9 @@ func DecodeBatchRequest(b []byte, pd PushdownDecoder) (*BatchRequest, error) {
 	r.LockTimeout = d.varint()
 	r.MaxRows = d.varint()
 	r.TargetBytes = d.varint()
+	if flags&batchHasOwn != 0 {
+		r.OwnSeq = d.varint32()
+	}
 	r.Requests = decodeSlice(&d, 1, (*decoder).request)
 	if err := d.finish(); err != nil {
 		return nil, err

@@ -28,6 +28,12 @@ const (
 	tagAdminTransferLeader = 19
 	tagAdminChangeReplicas = 20
 	tagBulkWrite           = 21
+	tagResolveSpan         = 22
+	tagUndoSpan            = 23
+
+	// Second forms of requests.
+	tagPrepareOpen = 200 // a Prepare with Seqs
+	tagEndTxnSpans = 201 // an EndTxn with Spans
 )
 
 func appendRequest(b []byte, q Request) ([]byte, error) {
@@ -62,18 +68,44 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendWrites(append(b, tagCommitSingleRange), q.Writes)
 		return appendTS(appendReadSpans(b, q.Refreshes), q.MaxTS), nil
 	case *Prepare:
-		b = appendWrites(append(b, tagPrepare), q.Writes)
+		tag, open := byte(tagPrepare), len(q.Seqs) > 0 || q.Keep != 0
+		if open {
+			tag = tagPrepareOpen
+		}
+		b = appendWrites(append(b, tag), q.Writes)
 		b = appendTS(b, q.StageTS)
-		return appendReadSpans(b, q.Refreshes), nil
+		b = appendReadSpans(b, q.Refreshes)
+		if open {
+			b = binary.AppendUvarint(b, uint64(len(q.Seqs)))
+			for _, s := range q.Seqs {
+				b = binary.AppendVarint(b, int64(s))
+			}
+			b = binary.AppendVarint(b, int64(q.Keep))
+		}
+		return b, nil
+	case *ResolveSpan:
+		b = appendBool(appendSpan(append(b, tagResolveSpan), q.Span), q.Commit)
+		return appendTS(b, q.CommitTS), nil
+	case *UndoSpan:
+		b = appendSpan(append(b, tagUndoSpan), q.Span)
+		return binary.AppendVarint(binary.AppendVarint(b, int64(q.From)), int64(q.To)), nil
 	case *StageTxn:
 		b = appendTS(append(b, tagStageTxn), q.CommitTS)
 		return appendKeys(b, q.Prepared), nil
 	case *EndTxn:
-		b = appendBool(append(b, tagEndTxn), q.Commit)
+		tag := byte(tagEndTxn)
+		if len(q.Spans) > 0 {
+			tag = tagEndTxnSpans
+		}
+		b = appendBool(append(b, tag), q.Commit)
 		b = appendTS(b, q.CommitTS)
 		b = appendKeys(b, q.Local)
 		b = appendKeys(b, q.Prepared)
-		return appendBool(b, q.Remove), nil
+		b = appendBool(b, q.Remove)
+		if len(q.Spans) > 0 {
+			b = appendSpans(b, q.Spans)
+		}
+		return b, nil
 	case *ResolveLocks:
 		b = appendBool(append(b, tagResolveLocks), q.Commit)
 		b = appendTS(b, q.CommitTS)
@@ -124,12 +156,25 @@ func (d *decoder) request() Request {
 		return &BulkWrite{Span: d.span(), TS: d.ts(), Rows: d.rows()}
 	case tagCommitSingleRange:
 		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans(), MaxTS: d.ts()}
-	case tagPrepare:
-		return &Prepare{Writes: d.writes(), StageTS: d.ts(), Refreshes: d.readSpans()}
+	case tagPrepare, tagPrepareOpen:
+		q := &Prepare{Writes: d.writes(), StageTS: d.ts(), Refreshes: d.readSpans()}
+		if tag == tagPrepareOpen {
+			q.Seqs = decodeSlice(d, 1, (*decoder).varint32)
+			q.Keep = d.varint32()
+		}
+		return q
+	case tagResolveSpan:
+		return &ResolveSpan{Span: d.span(), Commit: d.bool(), CommitTS: d.ts()}
+	case tagUndoSpan:
+		return &UndoSpan{Span: d.span(), From: d.varint32(), To: d.varint32()}
 	case tagStageTxn:
 		return &StageTxn{CommitTS: d.ts(), Prepared: d.keys()}
-	case tagEndTxn:
-		return &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool()}
+	case tagEndTxn, tagEndTxnSpans:
+		q := &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool()}
+		if tag == tagEndTxnSpans {
+			q.Spans = d.spans()
+		}
+		return q
 	case tagResolveLocks:
 		return &ResolveLocks{Commit: d.bool(), CommitTS: d.ts(), Keys: d.keys()}
 	case tagReleaseLocks:

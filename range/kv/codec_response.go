@@ -40,6 +40,10 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 		return appendTS(append(b, tagEndTxn, byte(q.Status)), q.CommitTS), nil
 	case *ResolveLocksResponse:
 		return append(b, tagResolveLocks), nil
+	case *ResolveSpanResponse:
+		return appendSpan(append(b, tagResolveSpan), q.Resume), nil
+	case *UndoSpanResponse:
+		return appendSpan(append(b, tagUndoSpan), q.Resume), nil
 	case *ReleaseLocksResponse:
 		return append(b, tagReleaseLocks), nil
 	case *QueryPreparedResponse:
@@ -97,6 +101,10 @@ func (d *decoder) response() Response {
 		return &EndTxnResponse{Status: d.txnStatus(), CommitTS: d.ts()}
 	case tagResolveLocks:
 		return &ResolveLocksResponse{}
+	case tagResolveSpan:
+		return &ResolveSpanResponse{Resume: d.span()}
+	case tagUndoSpan:
+		return &UndoSpanResponse{Resume: d.span()}
 	case tagReleaseLocks:
 		return &ReleaseLocksResponse{}
 	case tagQueryPrepared:

@@ -16,7 +16,7 @@ import (
 var allRequests = []Request{
 	&Get{}, &Scan{}, &Refresh{}, &Put{}, &Delete{}, &Increment{}, &CommitSingleRange{}, &Prepare{}, &StageTxn{},
 	&EndTxn{}, &ResolveLocks{}, &ReleaseLocks{}, &QueryPrepared{}, &RecoverTxn{}, &QueryCommit{}, &GC{}, &Checksum{},
-	&AdminSplit{}, &AdminTransferLeader{}, &AdminChangeReplicas{}, &BulkWrite{},
+	&AdminSplit{}, &AdminTransferLeader{}, &AdminChangeReplicas{}, &BulkWrite{}, &ResolveSpan{}, &UndoSpan{},
 }
 
 var allResponses = []Response{
@@ -24,7 +24,7 @@ var allResponses = []Response{
 	&CommitSingleRangeResponse{}, &PrepareResponse{}, &StageTxnResponse{}, &EndTxnResponse{}, &ResolveLocksResponse{},
 	&ReleaseLocksResponse{}, &QueryPreparedResponse{}, &RecoverTxnResponse{}, &QueryCommitResponse{}, &GCResponse{},
 	&ChecksumResponse{}, &AdminSplitResponse{}, &AdminTransferLeaderResponse{}, &AdminChangeReplicasResponse{},
-	&BulkWriteResponse{},
+	&BulkWriteResponse{}, &ResolveSpanResponse{}, &UndoSpanResponse{},
 }
 
 // testProgram is a pushdown and a result that is nothing but its wire form.

@@ -132,6 +132,8 @@ type TxnRecord struct {
 	CommitTS hlc.Timestamp
 	// Prepared lists every key with a prepared write, in all ranges.
 	Prepared []keys.Key
+	// Spans cover the keys of a transaction that laid too many locks to list. It is never STAGING.
+	Spans []keys.Span
 }
 
 // LockRecord is the value in the lock table: one prepared write.
@@ -141,6 +143,89 @@ type LockRecord struct {
 	TS      hlc.Timestamp
 	Deleted bool
 	Value   []byte // nil if Deleted
+
+	// The rest is that of an open lock, laid while its transaction still runs (Prepare.Seqs).
+
+	// Seq is the number of the write that Deleted and Value are; 0 in a lock that is not open, and
+	// where nothing is left of what was written.
+	Seq int32
+	// Older are earlier writes of the key that may be asked for yet, oldest first.
+	Older []LockVersion
+	// Undone: writes with numbers up to here that are not listed have been taken back, or were never here; a
+	// late copy of one changes nothing.
+	Undone int32
+}
+
+// LockVersion is one write of an open lock.
+type LockVersion struct {
+	Seq     int32
+	Deleted bool
+	Value   []byte // nil if Deleted
+}
+
+// Open reports whether the lock was laid while its transaction still ran.
+func (l *LockRecord) Open() bool { return l.Seq > 0 || l.Undone > 0 }
+
+// Void reports whether everything that was written under the lock has been taken back: resolving it leaves nothing.
+func (l *LockRecord) Void() bool { return l.Seq == 0 && l.Undone > 0 }
+
+// Before returns the latest write of an open lock with a number below seq.
+func (l *LockRecord) Before(seq int32) (v LockVersion, ok bool) {
+	if l.Seq > 0 && l.Seq < seq {
+		return LockVersion{Seq: l.Seq, Deleted: l.Deleted, Value: l.Value}, true
+	}
+	for i := len(l.Older) - 1; i >= 0; i-- {
+		if l.Older[i].Seq < seq {
+			return l.Older[i], true
+		}
+	}
+	return v, false
+}
+
+// Write puts a write on top of an open lock, or of none, and drops what nobody at keep or later can ask for. It
+// reports false where the write is a late copy of one that is known.
+func (l *LockRecord) Write(w LockVersion, keep int32) bool {
+	if w.Seq <= l.Seq || w.Seq <= l.Undone {
+		return false
+	}
+	if l.Seq > 0 {
+		l.Older = append(l.Older, LockVersion{Seq: l.Seq, Deleted: l.Deleted, Value: l.Value})
+	}
+	l.Seq, l.Deleted, l.Value = w.Seq, w.Deleted, w.Value
+	for len(l.Older) > 0 {
+		next := l.Seq
+		if len(l.Older) > 1 {
+			next = l.Older[1].Seq
+		}
+		if next >= keep {
+			break
+		}
+		l.Older = l.Older[1:] // the next one is what readers at keep see
+	}
+	return true
+}
+
+// Undo takes back the writes with numbers in [from, to]. It reports whether that changed the lock.
+func (l *LockRecord) Undo(from, to int32) bool {
+	all := l.Older
+	if l.Seq > 0 {
+		all = append(all[:len(all):len(all)], LockVersion{Seq: l.Seq, Deleted: l.Deleted, Value: l.Value})
+	}
+	var kept []LockVersion
+	for _, v := range all {
+		if v.Seq < from || v.Seq > to {
+			kept = append(kept, v)
+		}
+	}
+	if len(kept) == len(all) && l.Undone >= to {
+		return false
+	}
+	l.Undone = max(l.Undone, to)
+	l.Seq, l.Deleted, l.Value, l.Older = 0, false, nil, nil
+	if n := len(kept); n > 0 {
+		l.Seq, l.Deleted, l.Value, l.Older = kept[n-1].Seq, kept[n-1].Deleted, kept[n-1].Value, kept[:n-1]
+	}
+	return true
 }
 
 // HolderState is what a gateway knows of one of its transactions, for those that wait for it.
@@ -158,6 +243,9 @@ type HolderState struct {
 	// WaitingFor are the transactions that it waits for just now, in any range, and WaitingAt the keys at which it does.
 	WaitingFor []TxnMeta
 	WaitingAt  []keys.Key
+	// After, if not empty, is a promise of a transaction with open locks: if it commits, then later than that. Reads up to
+	// there need not wait for it.
+	After hlc.Timestamp
 }
 
 // NodeClock is a reading of a node's clock.

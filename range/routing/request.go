@@ -83,6 +83,12 @@ func walk(b *kv.BatchRequest, f func(keys.Span) bool) (ok, any bool) {
 			ok = anchor() && points(q.Local)
 		case *kv.ResolveLocks:
 			ok = points(q.Keys)
+		case *kv.ResolveSpan:
+			any = true
+			ok = f(q.Span)
+		case *kv.UndoSpan:
+			any = true
+			ok = f(q.Span)
 		case *kv.ReleaseLocks:
 			ok = points(q.Keys)
 		case *kv.QueryPrepared:
@@ -163,7 +169,7 @@ func repeatable(b *kv.BatchRequest) repeat {
 	for _, q := range b.Requests {
 		switch q.(type) {
 		case *kv.Get, *kv.Scan, *kv.Refresh, *kv.Checksum, *kv.ReleaseLocks:
-		case *kv.BulkWrite, *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks,
+		case *kv.BulkWrite, *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks, *kv.ResolveSpan, *kv.UndoSpan,
 			*kv.QueryPrepared, *kv.RecoverTxn, *kv.QueryCommit, *kv.GC, *kv.AdminSplit, *kv.AdminTransferLeader:
 			r = max(r, repeatCommit)
 		default:

@@ -86,6 +86,7 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	dur(&k.ClosedLag, 3*time.Second)
 	dur(&k.GCAfter, time.Hour)
 	dur(&k.GCInterval, 10*time.Minute)
+	dur(&k.SweepInterval, sweepInterval)
 	dur(&k.SnapshotTimeout, 5*time.Minute)
 	num(&k.LogMaxBytes, 64<<20)
 	num(&k.LogTruncateBytes, 1<<20)
@@ -255,6 +256,7 @@ func (s *Store) Start(ctx context.Context) error {
 	s.goLoop(s.maintenanceLoop)
 	s.goLoop(s.gcLoop)
 	s.goLoop(s.holdersLoop)
+	s.goLoop(s.sweepLoop)
 	// Groups that nobody else can lead need not wait for an election timeout.
 	s.each(func(r *replica.Replica) bool {
 		d := r.Desc()

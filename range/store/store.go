@@ -100,6 +100,8 @@ type Knobs struct {
 	// GCAfter is how long old versions and commit ids are kept, 1 h; GCInterval is the pause
 	// between two collections of one range, 10 min.
 	GCAfter, GCInterval time.Duration
+	// SweepInterval is the pause between two looks for abandoned prepared locks, 3 s.
+	SweepInterval time.Duration
 
 	// Planted bugs, for the tests of the tests.
 	serveEarly, ignorePromises bool

@@ -66,7 +66,7 @@ func (b *bulkBuffer) send(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return makeRoom(ctx, b.rt)
 	}
 	if b.slots == nil {
 		b.slots = make(chan struct{}, bulkFlight)

@@ -12,10 +12,6 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// CopyBudget bounds what a COPY may put into a transaction's buffer: it commits whole or not at all, and until then its rows
-// are in memory. A COPY into a table that was created or truncated in the same transaction does not count (see bulk.go).
-const CopyBudget = 1 << 30
-
 // TableWriter takes the rows of a COPY FROM.
 type TableWriter struct {
 	rt       *Runtime
@@ -28,7 +24,6 @@ type TableWriter struct {
 	full     *types.Batch
 	row      rowenc.Row
 	bulk     *bulkBuffer // nil: through the transaction
-	buffered int64
 	rows     int64
 }
 
@@ -121,13 +116,10 @@ func (t *TableWriter) write(ctx context.Context, b *types.Batch) error {
 		}
 		return nil
 	}
-	t.buffered += batchSize(t.full) + int64(t.full.N)*96
-	if t.buffered > CopyBudget {
-		return pgerr.New(pgerr.OutOfMemory, "COPY is too large for one transaction").
-			WithDetail("Its rows take more than %d bytes of memory until the commit.", int64(CopyBudget)).
-			WithHint("Copy in parts, or into a table created or truncated in the same transaction, without a primary key until later.")
+	if err := t.w.insert(ctx, t.full); err != nil {
+		return err
 	}
-	return t.w.insert(ctx, t.full)
+	return makeRoom(ctx, t.rt)
 }
 
 // Abort waits for what runs in the background. It is to be called in any case; after Close it does nothing.

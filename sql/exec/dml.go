@@ -79,14 +79,19 @@ func (m *modify) affected() int64 { return m.count }
 func (m *modify) next(ctx context.Context) (*types.Batch, error) {
 	if !m.ran {
 		m.ran = true
-		if err := drain(ctx, m.src, func(b *types.Batch) error { return m.take(ctx, b) }); err != nil {
+		err := drain(ctx, m.src, func(b *types.Batch) error {
+			if err := m.take(ctx, b); err != nil {
+				return err
+			}
+			return makeRoom(ctx, m.in.rt)
+		})
+		if err != nil {
 			return nil, err
 		}
 		m.src.close()
 		if m.store == nil {
 			return nil, nil
 		}
-		var err error
 		if m.reader, err = m.store.reader(); err != nil {
 			return nil, err
 		}

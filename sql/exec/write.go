@@ -323,6 +323,18 @@ func (w *rowWriter) insertBlind(row rowenc.Row) error {
 	return nil
 }
 
+// maxSeen is how many keys of a statement are remembered. Beyond, the transaction's buffer is asked; and what has left it, being sent
+// ahead, meets the new row at its range (see txn.Buffered).
+const maxSeen = 1 << 16
+
+// makeRoom lets the transaction send ahead what its memory does not hold any more. Whoever writes in bulk calls it now and then.
+func makeRoom(ctx context.Context, rt *Runtime) error {
+	if b, ok := rt.Txn.(txn.Buffered); ok {
+		return b.MakeRoom(ctx)
+	}
+	return nil
+}
+
 // repeated reports whether the statement has written the key before.
 func (w *rowWriter) repeated(key keys.Key) (bool, error) {
 	if w.seen == nil {
@@ -342,6 +354,11 @@ func (w *rowWriter) repeated(key keys.Key) (bool, error) {
 	}
 	if _, ok := w.seen[string(key)]; ok {
 		return true, nil
+	}
+	if len(w.seen) >= maxSeen {
+		if b, ok := w.rt.Txn.(txn.Buffered); ok {
+			return b.Wrote(key), nil
+		}
 	}
 	w.seen[string(key)] = struct{}{}
 	return false, w.acct.add(int64(len(key)) + 48)

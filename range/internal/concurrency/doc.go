@@ -53,6 +53,8 @@
 //     release of a lock whose holder's gateway is gone.
 //  7. The table holds at most Config.MaxLocks unreplicated locks; beyond that locks are
 //     not recorded (and counted): a contention aid is lost, correctness is not.
+//  8. What the table says of a transaction (Outcome) is true for ever: it ended so, or it commits later than that if it
+//     does. No reader waits for more than one lock of a transaction of which it can say something.
 //
 // Only package replica uses it; evaluation sees it as eval.Locks.
 package concurrency

@@ -82,6 +82,9 @@ func (g *Guard) enter(ctx context.Context) error {
 // waits for the locks and latches again. Then evaluate again. After an error call Finish.
 func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) error {
 	t := g.t
+	if err := g.passOpen(ctx, ce); err != nil {
+		return err
+	}
 	var queue []*waiter
 	t.mu.Lock()
 	if t.closed != nil {
@@ -91,6 +94,9 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 	}
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
+		if c.Replicated && g.strengthAt(c.Key) == kv.LockNone && t.tells(c.Holder.ID, c.At) {
+			continue // it need not wait for this one any more
+		}
 		if c.Replicated {
 			t.prepared(c.Key, &c.Holder, c.TS)
 		}
@@ -126,6 +132,23 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 	return g.enter(ctx)
 }
 
+// passOpen asks at once, and not only when the wait has lasted, after the holders of open locks that a plain read met: they may
+// run for long, and nearly always let it pass. Where it asks it gives the latches up.
+func (g *Guard) passOpen(ctx context.Context, ce *eval.ConflictError) error {
+	for i := range ce.Conflicts {
+		c := &ce.Conflicts[i]
+		if !c.Open || g.strengthAt(c.Key) != kv.LockNone {
+			continue
+		}
+		g.unlatch()
+		g.t.askOpen(ctx, &c.Holder, c.At)
+		if err := ctx.Err(); err != nil {
+			return ctxError(err)
+		}
+	}
+	return nil
+}
+
 // firstBlocked finds the first key of the request that a known lock blocks, and joins its queue. It returns nil if
 // there is none. The latches are held.
 func (g *Guard) firstBlocked() (*waiter, error) {
@@ -153,7 +176,7 @@ func (g *Guard) firstBlocked() (*waiter, error) {
 			if kl := t.locks[string(r.Key)]; kl != nil {
 				limit := g.readLimit()
 				for i := range kl.holders {
-					if h := &kl.holders[i]; h.replicated && h.txn.ID != g.id() && h.ts.LessEq(limit) {
+					if h := &kl.holders[i]; h.replicated && h.txn.ID != g.id() && h.ts.LessEq(limit) && !t.tells(h.txn.ID, g.readTS()) {
 						return g.joinReaders(kl, h.txn.ID), nil
 					}
 				}
@@ -314,6 +337,17 @@ func (g *Guard) readLimit() hlc.Timestamp {
 	}
 	if g.req.Timestamp.IsEmpty() {
 		return hlc.Max
+	}
+	return g.req.Timestamp
+}
+
+// readTS is the timestamp at which the batch reads, as far as it says: the leader may move it up.
+func (g *Guard) readTS() hlc.Timestamp {
+	if x := g.req.Txn; x != nil {
+		return x.ReadTS
+	}
+	if g.req.Timestamp.IsEmpty() {
+		return g.t.cfg.Clock.Now()
 	}
 	return g.req.Timestamp
 }

@@ -162,6 +162,9 @@ func (p *pusher) look(ctx context.Context) error {
 			t.silent.answered(b.txn.Gateway)
 		}
 		states[i] = st
+		if b.replicated {
+			t.note(b.txn.ID, st)
+		}
 		if err := t.settle(ctx, key, b, st); err != nil {
 			return nil // the next round tries again
 		}
@@ -247,6 +250,9 @@ func (t *Table) settle(ctx context.Context, key keys.Key, b blocker, st HolderSt
 	}
 	if status != kv.TxnCommitted && status != kv.TxnAborted {
 		return fmt.Errorf("concurrency: recovery of %s is undecided", b.txn.ID)
+	}
+	if !decided {
+		t.Learn(b.txn.ID, status, commitTS)
 	}
 	return t.cfg.Resolver.Resolve(ctx, *b.txn, []keys.Key{key}, status == kv.TxnCommitted, commitTS)
 }

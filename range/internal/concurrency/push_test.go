@@ -236,3 +236,92 @@ func TestStaleEdgeMakesNoDeadlock(t *testing.T) {
 	require.True(t, kv.HasCode(err, kv.CodeCanceled), "%v", err)
 	require.Greater(t, asked, 2)
 }
+
+// promising is a gateway whose one transaction runs, and commits later than it promises.
+type promising struct {
+	mu    sync.Mutex
+	asked int
+	st    HolderState
+}
+
+func (p *promising) QueryHolder(context.Context, kv.NodeID, int64, kv.TxnID) (HolderState, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.asked++
+	return p.st, nil
+}
+
+func (p *promising) ReportWait(context.Context, *kv.TxnMeta, keys.Key, []kv.TxnMeta) (HolderState, error) {
+	return HolderState{Alive: true}, nil
+}
+
+func (p *promising) set(st HolderState) {
+	p.mu.Lock()
+	p.st = st
+	p.mu.Unlock()
+}
+
+func TestOpenLocksLetReadersPass(t *testing.T) {
+	p := &promising{st: HolderState{Alive: true, After: ts(50)}}
+	tb := New(Config{Holders: p, PushDelayPrepared: time.Millisecond, PushInterval: time.Millisecond})
+	holder := *meta(1)
+	read := func(at int64) error {
+		req, ls := readReq(at, "k")
+		g, err := tb.Sequence(context.Background(), req, ls)
+		require.NoError(t, err)
+		defer g.Finish()
+		for {
+			if s, after := tb.Outcome(holder.ID); s != kv.TxnUnknown || req.Timestamp.LessEq(after) {
+				return nil
+			}
+			err := g.HandleConflict(context.Background(), &eval.ConflictError{Conflicts: []eval.Conflict{{
+				Key: keys.Key("k"), Holder: holder, Replicated: true, Open: true, TS: ts(10), At: req.Timestamp}}})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	require.NoError(t, read(40))
+	require.Equal(t, 1, p.asked)
+	require.NoError(t, read(50))
+	require.Equal(t, 1, p.asked, "one promise is for all readers up to it")
+
+	done := make(chan error, 1)
+	go func() { done <- read(60) }()
+	require.Eventually(t, func() bool { return waiting(tb) > 0 }, 5*time.Second, time.Millisecond)
+	select {
+	case <-done:
+		t.Fatal("it read past the promise")
+	default:
+	}
+	p.set(HolderState{Alive: true, Status: kv.TxnCommitted, CommitTS: ts(55)})
+	require.NoError(t, <-done)
+	s, at := tb.Outcome(holder.ID)
+	require.Equal(t, kv.TxnCommitted, s)
+	require.Equal(t, ts(55), at)
+	tb.Learn(holder.ID, kv.TxnAborted, ts(99))
+	s, _ = tb.Outcome(holder.ID)
+	require.Equal(t, kv.TxnCommitted, s, "an outcome is final")
+	for i := range maxOutcomes {
+		tb.Learn(kv.TxnID{1, byte(i), byte(i >> 8)}, kv.TxnAborted, ts(1))
+	}
+	require.LessOrEqual(t, len(tb.outcomes.known), maxOutcomes)
+	s, _ = tb.Outcome(holder.ID)
+	require.Equal(t, kv.TxnUnknown, s, "the first in goes first")
+}
+
+// What a large transaction locked in memory goes when it lays the open locks, but for those that somebody waits for.
+func TestOpenedForgets(t *testing.T) {
+	tb := New(Config{})
+	m := meta(1)
+	lock(t, tb, m, kv.LockUpdate, "a", "b", "c")
+	req, ls := lockReq(meta(2), kv.LockUpdate, "b")
+	done := inBackground(t, tb, req, ls)
+	require.Eventually(t, func() bool { return waiting(tb) > 0 }, 5*time.Second, time.Millisecond)
+	tb.Opened(eval.OpenedLocks{Txn: *m, Keys: []keys.Key{keys.Key("a"), keys.Key("b"), keys.Key("c")}, TS: ts(5)})
+	require.False(t, tb.Holds(m.ID, keys.Key("a")))
+	require.True(t, tb.Holds(m.ID, keys.Key("b")))
+	require.Equal(t, 1, tb.Len())
+	tb.Resolved(eval.ResolvedLock{Txn: m.ID, Keys: []keys.Key{keys.Key("b")}})
+	require.NoError(t, <-done)
+}

@@ -1,6 +1,7 @@
 package concurrency
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -18,8 +19,11 @@ type Table struct {
 	mu     sync.Mutex
 	closed error // set by Clear until Open
 	locks  map[string]*keyLock
+	most   int // keys in locks, since it was made
 	txns   map[kv.TxnID]*txnLocks
 	shared int // unreplicated locks held
+
+	outcomes outcomes
 }
 
 // keyLock is what is known of one key: who holds it, who waits.
@@ -221,8 +225,12 @@ func (t *Table) addKey(key string) *keyLock {
 	kl := &keyLock{key: key}
 	kl.holders = kl.one[:0]
 	t.locks[key] = kl
+	t.most = max(t.most, len(t.locks))
 	return kl
 }
+
+// shrinkFrom is from how many keys on an emptied table gives its memory back.
+const shrinkFrom = 10_000
 
 func (t *Table) txnOf(txn *kv.TxnMeta) *txnLocks {
 	tl := t.txns[txn.ID]
@@ -259,6 +267,9 @@ func (t *Table) prepared(key keys.Key, txn *kv.TxnMeta, ts hlc.Timestamp) {
 	}
 	kl.holders = append(kl.holders, holder{txn: tl.meta, replicated: true, ts: ts})
 	tl.add(kl)
+	if len(kl.queue) > 0 {
+		t.grant(kl) // the holder's own requests do not queue behind others
+	}
 }
 
 // Resolved forgets the transaction's locks on r.Keys, both kinds (or only the unreplicated ones); all of its locks in the range if r.Keys is
@@ -267,6 +278,13 @@ func (t *Table) Resolved(r eval.ResolvedLock) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.release(r.Txn, r.Keys, !r.Unreplicated)
+	if r.Large {
+		status := kv.TxnAborted
+		if r.Commit {
+			status = kv.TxnCommitted
+		}
+		t.learn(r.Txn, status, r.CommitTS)
+	}
 }
 
 // ReleaseTxn drops the unreplicated locks of the transaction on ks, on all keys if there are none. It returns the error
@@ -305,6 +323,9 @@ func (t *Table) release(id kv.TxnID, ks []keys.Key, replicated bool) {
 				t.drop(kl, tl, replicated)
 			}
 		}
+		if len(tl.all) > 2*tl.held+64 { // most of it is out of date
+			tl.all = slices.DeleteFunc(tl.all, func(kl *keyLock) bool { return kl.find(id) == nil })
+		}
 	}
 	if tl.held == 0 {
 		delete(t.txns, id)
@@ -332,19 +353,7 @@ func (t *Table) drop(kl *keyLock, tl *txnLocks, replicated bool) {
 		}
 	}
 	tl.held--
-	if len(kl.readers) > 0 {
-		kept := kl.readers[:0]
-		for _, w := range kl.readers {
-			if w.holder == id {
-				w.kl, w.granted = nil, true
-				w.signal()
-				continue
-			}
-			kept = append(kept, w)
-		}
-		clear(kl.readers[len(kept):])
-		kl.readers = kept
-	}
+	kl.wakeReaders(id)
 	t.grant(kl)
 }
 
@@ -366,6 +375,9 @@ func (t *Table) grant(kl *keyLock) {
 	}
 	if len(kl.holders) == 0 && len(kl.queue) == 0 && len(kl.readers) == 0 && t.locks[kl.key] == kl {
 		delete(t.locks, kl.key)
+		if t.most > shrinkFrom && len(t.locks) == 0 {
+			t.locks, t.most = map[string]*keyLock{}, 0 // a map keeps the room of all that it ever held
+		}
 	}
 }
 

@@ -18,6 +18,15 @@ type plannedWrite struct {
 	own *kv.LockRecord
 }
 
+// ownLocks says what plan makes of a lock that the transaction has itself.
+type ownLocks uint8
+
+const (
+	onCommit ownLocks = iota // it is in the way of nothing
+	onRepeat                 // a Prepare that is repeated leaves it where it is
+	onOpen                   // the write goes on top of it
+)
+
 // floor returns the lowest timestamp, ts or later, at which this range may still write anything.
 func (e *evaluation) floor(ts hlc.Timestamp) hlc.Timestamp {
 	// Followers may be serving reads up to the closed timestamp.
@@ -47,7 +56,7 @@ func (e *evaluation) above(key keys.Key, ts hlc.Timestamp, prev mvcc.Newest) hlc
 //
 // Unreplicated locks of others are not looked at: the batch has waited for them before it was let in, and
 // its latches have kept new ones away since.
-func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.ReadSpan, ts hlc.Timestamp, repeats bool) ([]plannedWrite, hlc.Timestamp, error) {
+func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.ReadSpan, ts hlc.Timestamp, own ownLocks) ([]plannedWrite, hlc.Timestamp, error) {
 	sorted := inOrder(writes)
 	switch {
 	case len(writes) == 0:
@@ -91,7 +100,7 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 					ce = &ConflictError{}
 				}
 				if len(ce.Conflicts) < maxConflicts {
-					ce.Conflicts = append(ce.Conflicts, Conflict{Key: w.Key, Holder: l.Txn, Replicated: true, TS: l.TS})
+					ce.Conflicts = append(ce.Conflicts, conflict(w.Key, l, ts))
 				}
 				continue
 			}
@@ -113,7 +122,11 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 			}
 		}
 		p.prev = mvcc.Describe(v, ok)
-		if p.own != nil && repeats && from.LessEq(p.own.TS) {
+		if p.own != nil && own == onOpen && !p.own.Void() {
+			dst = append(dst, p) // nobody has written the key since, so only the lock says whether it exists
+			continue
+		}
+		if p.own != nil && own == onRepeat && from.LessEq(p.own.TS) {
 			dst = append(dst, p) // laid already, at a timestamp that serves: it stays as it is
 			continue
 		}
@@ -275,7 +288,7 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 		return nil, kv.Errorf(kv.CodeBadRequest, "commit without a read timestamp")
 	}
 	var inline [8]plannedWrite
-	plan, ts, err := e.plan(inline[:0], r.Writes, r.Refreshes, e.readTS, false)
+	plan, ts, err := e.plan(inline[:0], r.Writes, r.Refreshes, e.readTS, onCommit)
 	if err != nil {
 		return nil, err
 	}
@@ -362,7 +375,7 @@ func (e *evaluation) newestForWrite(key keys.Key) (v mvcc.Version, ok bool, err 
 			return v, false, err
 		}
 		if l != nil {
-			return v, false, conflictOn(key, l)
+			return v, false, e.conflictOn(key, l)
 		}
 	}
 	return e.r.Newest(key)

@@ -23,4 +23,6 @@
 //     answers; a write lands above the timestamp cache and above every version of its key.
 //  4. Effects are complete: stats deltas are exact, and applying them does not
 //     depend on anything but the applied state before them.
+//  5. A read sees the write of a prepared lock only if the transaction is known to have committed at or below its
+//     timestamp, or is its own; it passes one by only if that cannot become a version that it must see (stands).
 package eval

@@ -42,6 +42,9 @@ type Locks interface {
 	TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, ok bool)
 	// Holds reports whether the transaction holds a lock on the key.
 	Holds(id kv.TxnID, key keys.Key) bool
+	// Outcome tells what is known of a transaction: TxnCommitted and when; TxnAborted; or TxnUnknown, and a timestamp,
+	// if not empty, later than which it will commit if it does.
+	Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp)
 }
 
 // TimestampCache remembers the highest timestamp at which each key was read.
@@ -61,6 +64,7 @@ type Effects struct {
 	Stats kv.Stats // delta
 	// Prepared and Resolved are for the leader's lock table, after application.
 	Prepared []PreparedLock
+	Opened   []OpenedLocks
 	Resolved []ResolvedLock
 	// GCThreshold, if not empty, is the new threshold.
 	GCThreshold hlc.Timestamp
@@ -75,6 +79,13 @@ type PreparedLock struct {
 	TS  hlc.Timestamp
 }
 
+// OpenedLocks says that open locks were laid. There may be very many: the lock table need not know them.
+type OpenedLocks struct {
+	Txn  kv.TxnMeta
+	Keys []keys.Key
+	TS   hlc.Timestamp
+}
+
 // ResolvedLock says that a transaction's locks on Keys are gone: committed at CommitTS, or dropped.
 // Without Keys it means all of the transaction's locks in this range.
 type ResolvedLock struct {
@@ -84,6 +95,8 @@ type ResolvedLock struct {
 	CommitTS hlc.Timestamp
 	// Unreplicated: only the unreplicated ones; what the transaction has prepared stays.
 	Unreplicated bool
+	// Large: the transaction has many locks; it is worth remembering what became of it.
+	Large bool
 }
 
 // Conflict is a lock that stands in the way.
@@ -93,6 +106,9 @@ type Conflict struct {
 	// Replicated: found on disk, prepared at TS.
 	Replicated bool
 	TS         hlc.Timestamp
+	// Open: its transaction still ran when it laid the lock. At is the timestamp at which a read ran into it.
+	Open bool
+	At   hlc.Timestamp
 }
 
 // ConflictError stops an evaluation: it must wait for these locks. Package

@@ -37,6 +37,10 @@ type evaluation struct {
 	bytesLeft int64 // of TargetBytes
 	returned  int64 // rows returned by all scans so far
 
+	asked       kv.TxnID // see outcome
+	askedStatus kv.TxnStatus
+	askedTS     hlc.Timestamp
+
 	claimed map[string]struct{} // keys written by earlier requests of the batch
 	writes  int                 // requests that wrote
 }
@@ -149,6 +153,10 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 		return e.endTxn(r)
 	case *kv.ResolveLocks:
 		return e.resolveLocks(r)
+	case *kv.ResolveSpan:
+		return e.resolveSpan(r)
+	case *kv.UndoSpan:
+		return e.undoSpan(r)
 	case *kv.ReleaseLocks:
 		e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Keys: r.Keys, Unreplicated: true})
 		return &kv.ReleaseLocksResponse{}, nil
@@ -319,6 +327,6 @@ func dupWrite(k keys.Key) error {
 }
 
 // conflictOn makes the error for a lock found on disk.
-func conflictOn(key keys.Key, l *kv.LockRecord) error {
-	return &ConflictError{Conflicts: []Conflict{{Key: key.Clone(), Holder: l.Txn, Replicated: true, TS: l.TS}}}
+func (e *evaluation) conflictOn(key keys.Key, l *kv.LockRecord) error {
+	return &ConflictError{Conflicts: []Conflict{conflict(key, l, e.readTS)}}
 }

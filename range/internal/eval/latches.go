@@ -64,7 +64,11 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 		case *kv.RecoverTxn:
 			dst = recordLatch(dst, req.Txn, Write)
 		case *kv.ResolveLocks:
-			dst = keyLatches(dst, r.Keys, Write)
+			dst = resolveLatches(dst, r.Keys, r.Commit, r.CommitTS)
+		case *kv.ResolveSpan:
+			dst = resolveLatches(dst, r.Keys(), r.Commit, r.CommitTS)
+		case *kv.UndoSpan:
+			dst = keyLatches(dst, r.Keys(), Write)
 		case *kv.QueryPrepared:
 			dst = keyLatches(dst, r.Keys, Read)
 		case *kv.QueryCommit:

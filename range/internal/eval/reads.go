@@ -2,10 +2,8 @@ package eval
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/pamirdb/pamir/hlc"
-	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -26,7 +24,7 @@ func (e *evaluation) blockedRead(key keys.Key, l *kv.LockRecord) error {
 		// It cannot wait for the outcome, which the leader may know already.
 		return &kv.Error{Code: kv.CodeNotClosed, TS: l.TS.Prev(), Message: "prepared write at " + keys.Pretty(key)}
 	}
-	return conflictOn(key, l)
+	return e.conflictOn(key, l)
 }
 
 func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
@@ -38,8 +36,18 @@ func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if l != nil && e.concernsRead(l) {
-			return nil, e.blockedRead(r.Key, l)
+		if l != nil {
+			st, v, err := e.stands(r.Key, l)
+			if err != nil {
+				return nil, err
+			}
+			switch st {
+			case lockBlocks:
+				return nil, e.blockedRead(r.Key, l)
+			case lockShows:
+				e.remember(keys.Span{Start: r.Key})
+				return gotLocked(v), nil
+			}
 		}
 	}
 	v, ok, err := e.r.Get(r.Key, e.readTS, e.window)
@@ -54,9 +62,18 @@ func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
 	return resp, nil
 }
 
+// gotLocked answers a Get with the write of a lock.
+func gotLocked(v kv.LockVersion) *kv.GetResponse {
+	if v.Deleted {
+		return &kv.GetResponse{}
+	}
+	return &kv.GetResponse{Exists: true, Value: cloneValue(v.Value)}
+}
+
 // lockingGet locks first and then reads the newest version: with the lock held nobody changes it any more.
 func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	resp := &kv.GetResponse{}
+	own := false
 	if e.env.Stats.Locks > 0 {
 		l, err := e.r.Lock(r.Key)
 		if err != nil {
@@ -65,12 +82,21 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 		if l != nil && l.Txn.ID != e.id {
 			return resp, e.lockedOnDisk(r.Key, l)
 		}
+		if l != nil && e.req.OwnSeq > 0 && !l.Void() { // as good as any lock that it could take
+			if v, ok := l.Before(e.req.OwnSeq); ok {
+				e.remember(keys.Span{Start: r.Key})
+				return gotLocked(v), nil
+			}
+			own = true
+		}
 	}
 	// Not before the look at the disk: who waits for a prepared write holds nothing on its key.
-	if ok, err := e.lock(r.Key, r.Lock); err != nil {
-		return nil, err
-	} else if !ok {
-		return resp, nil // WaitSkip: as if it did not exist
+	if !own {
+		if ok, err := e.lock(r.Key, r.Lock); err != nil {
+			return nil, err
+		} else if !ok {
+			return resp, nil // WaitSkip: as if it did not exist
+		}
 	}
 	v, ok, err := e.r.Newest(r.Key)
 	if err != nil {
@@ -119,7 +145,7 @@ func (e *evaluation) lockedOnDisk(key keys.Key, l *kv.LockRecord) error {
 	case kv.WaitError:
 		return notAvailable(key)
 	}
-	return conflictOn(key, l)
+	return e.conflictOn(key, l)
 }
 
 func notAvailable(key keys.Key) error {
@@ -150,14 +176,9 @@ type scanState struct {
 	// probe answers, for SKIP LOCKED, whether the processor would keep a row, before it is known whether the row can
 	// be locked: proc must not see rows that are left out.
 	probe kv.Processor
-	locks []foundLock // prepared by others in the current span, in the order of the scan
+	walk  *lockWalk // over the locks of the current span; nil where there are none
 	n     int
 	used  int64 // bytes of the result that count against bytesLeft
-}
-
-type foundLock struct {
-	key keys.Key
-	l   *kv.LockRecord
 }
 
 func (e *evaluation) scan(r *kv.Scan) (_ kv.Response, err error) {
@@ -200,42 +221,77 @@ func (e *evaluation) scan(r *kv.Scan) (_ kv.Response, err error) {
 
 // span scans one span. rest is what a bound left over (not Valid if nothing), done that the processor wants no more.
 func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) {
-	if err := s.findLocks(span); err != nil {
-		return rest, false, err
+	locking := s.sc.Lock != kv.LockNone
+	var w *lockWalk
+	if s.env.Stats.Locks > 0 {
+		if s.walk == nil {
+			s.walk = &lockWalk{}
+		}
+		w = s.walk
+		if err := w.start(s.evaluation, span, s.sc.Reverse, locking); err != nil {
+			return rest, false, err
+		}
+		defer w.close()
+		if !w.ok {
+			w = nil
+		}
 	}
 	it := s.r.Scan(span, s.sc.Reverse, s.readTS, s.window)
 	defer it.Close()
-	stopped := false
-	for it.Next() {
+	var last keys.Key // where a bound stopped it
+	more := it.Next()
+	for {
+		if err := it.Err(); err != nil {
+			return rest, false, err
+		}
+		lock, row := w != nil && w.ok, more // what comes next: a lock, a row, or both on one key
+		if lock && row {
+			c := w.compare(it.Key())
+			lock, row = c <= 0, c >= 0
+		}
+		if !lock && !row {
+			break
+		}
 		if s.n++; s.n%rowsBetweenChecks == 0 {
 			if err := s.ctx.Err(); err != nil {
 				return rest, false, &kv.Error{Code: kv.CodeCanceled, Message: err.Error()}
 			}
 		}
-		if len(s.locks) > 0 {
-			if err := s.passLocks(it.Key()); err != nil {
-				return rest, false, err
+		kept := false
+		switch {
+		case !lock:
+			kept, err = s.row(it.Key(), it.Value(), it.Newest(), nil)
+		case w.st == lockShows:
+			if !w.v.Deleted {
+				kept, err = s.row(w.cur.Key(), w.v.Value, hlc.Timestamp{}, w.l)
 			}
+		case locking && row:
+			kept, err = s.row(it.Key(), it.Value(), it.Newest(), w.l) // it filters before it waits
+		default:
+			err = s.blocked()
 		}
-		kept, err := s.row(it)
 		if err != nil {
 			return rest, false, err
 		}
-		if s.proc != nil && s.proc.Done() {
-			done, stopped = true, true
+		if done = s.proc != nil && s.proc.Done(); done || (kept && (s.rowsLeft <= 0 || s.bytesLeft <= 0)) {
+			if row {
+				last = it.Key().Clone()
+			} else {
+				last = w.cur.Key().Clone()
+			}
 			break
 		}
-		if kept && (s.rowsLeft <= 0 || s.bytesLeft <= 0) {
-			stopped = true
-			break
+		if lock {
+			if err := w.next(); err != nil {
+				return rest, false, err
+			}
 		}
-	}
-	if err := it.Err(); err != nil {
-		return rest, false, err
+		if row {
+			more = it.Next()
+		}
 	}
 	read := span
-	if stopped {
-		last := it.Key().Clone()
+	if last != nil {
 		if s.sc.Reverse {
 			read = keys.Span{Start: last, End: span.EndKey()}
 			rest = keys.Span{Start: span.Start, End: last}
@@ -248,8 +304,6 @@ func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) 
 		} else if !rest.Start.Less(rest.End) {
 			rest = keys.Span{}
 		}
-	} else if err := s.passLocks(nil); err != nil {
-		return rest, false, err
 	}
 	if read.Valid() {
 		s.remember(read)
@@ -257,75 +311,29 @@ func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) 
 	return rest, done, nil
 }
 
-// findLocks collects the prepared locks in the span that may matter.
-func (s *scanState) findLocks(span keys.Span) error {
-	s.locks = s.locks[:0]
-	if s.env.Stats.Locks == 0 {
-		return nil
+// blocked is what the scan does at a lock whose outcome must be known first. nil: it goes on.
+func (s *scanState) blocked() error {
+	w := s.walk
+	if s.sc.Lock != kv.LockNone {
+		if !s.concernsRead(w.l) {
+			return nil // a locking scan at a key that it does not see
+		}
+		switch s.req.Wait {
+		case kv.WaitError:
+			return notAvailable(w.cur.Key())
+		case kv.WaitSkip:
+			return nil // whatever becomes of it, the row is left out
+		}
 	}
-	err := s.r.Locks(span, func(key keys.Key, l *kv.LockRecord) bool {
-		if s.concernsRead(l) || (s.sc.Lock != kv.LockNone && l.Txn.ID != s.id) {
-			s.locks = append(s.locks, foundLock{key, l})
-		}
-		return true
-	})
-	if s.sc.Reverse {
-		slices.Reverse(s.locks)
-	}
-	return err
-}
-
-// passLocks handles the prepared locks that the scan passes on its way to key (nil: to the end of
-// the span). A lock on key itself is left for row.
-func (s *scanState) passLocks(key keys.Key) error {
-	for len(s.locks) > 0 {
-		f := s.locks[0]
-		if key != nil {
-			c := f.key.Compare(key)
-			if s.sc.Reverse {
-				c = -c
-			}
-			if c > 0 || (c == 0 && s.sc.Lock != kv.LockNone) {
-				return nil
-			}
-		}
-		s.locks = s.locks[1:]
-		if !s.concernsRead(f.l) {
-			continue // a locking scan at a key that it does not see
-		}
-		if s.sc.Lock != kv.LockNone && s.req.Wait != kv.WaitBlock {
-			if s.req.Wait == kv.WaitError {
-				return notAvailable(f.key)
-			}
-			continue // SKIP LOCKED: whatever becomes of it, the row is left out
-		}
-		return s.conflictsFrom(f)
-	}
-	return nil
-}
-
-// conflictsFrom reports f, and with it what the scan would meet next, so that it waits once for all.
-func (s *scanState) conflictsFrom(f foundLock) error {
 	if s.env.Follower {
-		return s.blockedRead(f.key, f.l)
+		return s.blockedRead(w.cur.Key(), w.l)
 	}
-	ce := &ConflictError{Conflicts: []Conflict{{Key: f.key, Holder: f.l.Txn, Replicated: true, TS: f.l.TS}}}
-	if s.req.MaxRows == 0 && s.req.TargetBytes == 0 {
-		for _, f := range s.locks {
-			if len(ce.Conflicts) == maxConflicts {
-				break
-			}
-			if s.concernsRead(f.l) {
-				ce.Conflicts = append(ce.Conflicts, Conflict{Key: f.key, Holder: f.l.Txn, Replicated: true, TS: f.l.TS})
-			}
-		}
-	}
-	return ce
+	return w.conflicts(s.req.MaxRows == 0 && s.req.TargetBytes == 0)
 }
 
-// row offers a visible row to the processor or to the result, and locks it if the scan locks.
-func (s *scanState) row(it *mvcc.Scan) (kept bool, err error) {
-	key, value := it.Key(), it.Value()
+// row offers a visible row to the processor or to the result, and locks it if the scan locks. l is the lock on
+// it, if there is one: the transaction's own, or for a locking scan somebody else's.
+func (s *scanState) row(key keys.Key, value []byte, newest hlc.Timestamp, l *kv.LockRecord) (kept bool, err error) {
 	if s.sc.Lock == kv.LockNone {
 		if s.proc != nil {
 			if kept, err = s.proc.Row(key, value); err != nil {
@@ -335,7 +343,7 @@ func (s *scanState) row(it *mvcc.Scan) (kept bool, err error) {
 			s.resp.Rows.Append(key, value)
 			kept = true
 		}
-	} else if kept, err = s.lockedRow(key, value, it.Newest()); err != nil {
+	} else if kept, err = s.lockedRow(key, value, newest, l); err != nil {
 		return false, err
 	}
 	if kept {
@@ -356,7 +364,7 @@ func (s *scanState) row(it *mvcc.Scan) (kept bool, err error) {
 
 // lockedRow filters, locks and takes a row, in this order, except that with SKIP LOCKED the processor that counts
 // sees only what could be locked.
-func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp) (kept bool, err error) {
+func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, l *kv.LockRecord) (kept bool, err error) {
 	proc := s.proc
 	if s.probe != nil {
 		proc = s.probe
@@ -373,20 +381,19 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp) 
 			return false, nil
 		}
 	}
-	if len(s.locks) > 0 && s.locks[0].key.Equal(key) {
-		if err := s.lockedOnDisk(key, s.locks[0].l); err != nil {
+	k := key.Clone()
+	switch {
+	case l == nil:
+		if ok, err := s.lock(k, s.sc.Lock); err != nil || !ok {
 			return false, err
 		}
-		return false, nil
-	}
-	k := key.Clone()
-	if ok, err := s.lock(k, s.sc.Lock); err != nil || !ok {
-		return false, err
-	}
-	if s.readTS.Less(newest) {
-		return false, &kv.Error{Code: kv.CodeWriteTooOld, Key: k, TS: newest}
-	}
-	s.resp.Locked = append(s.resp.Locked, k)
+		if s.readTS.Less(newest) {
+			return false, &kv.Error{Code: kv.CodeWriteTooOld, Key: k, TS: newest}
+		}
+		s.resp.Locked = append(s.resp.Locked, k)
+	case l.Txn.ID != s.id:
+		return false, s.lockedOnDisk(key, l)
+	} // else its own open lock is as good as any that it could take
 	switch {
 	case s.proc == nil:
 		s.resp.Rows.Append(key, value)
@@ -438,24 +445,51 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp) error {
 		return &kv.Error{Code: kv.CodeRefreshFailed, Key: key.Clone(), TS: ts}
 	}
 	if e.env.Stats.Locks > 0 {
-		var ce *ConflictError
-		err := e.r.Locks(span, func(key keys.Key, l *kv.LockRecord) bool {
-			if l.Txn.ID == e.id || to.Less(l.TS) {
-				return true
-			}
-			if ce == nil {
-				ce = &ConflictError{}
-			}
-			ce.Conflicts = append(ce.Conflicts, Conflict{Key: key.Clone(), Holder: l.Txn, Replicated: true, TS: l.TS})
-			return len(ce.Conflicts) < maxConflicts
-		})
-		if err != nil {
+		if err := e.unlockedTo(span, to); err != nil {
 			return err
-		}
-		if ce != nil {
-			return ce
 		}
 	}
 	e.env.TSCache.Add(span, to, e.id)
+	return nil
+}
+
+// unlockedTo fails if a prepared write of another transaction in span may become, or has become, a version at or below to.
+func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp) error {
+	cur, err := e.r.LockCursor(span, false)
+	if err != nil {
+		return err
+	}
+	defer cur.Close()
+	var ce ConflictError
+	opened := map[kv.TxnID]bool{}
+	for len(ce.Conflicts) < maxConflicts && cur.Next() {
+		id := cur.Txn()
+		if id == e.id || opened[id] {
+			continue
+		}
+		status, ts := e.outcome(id)
+		if status == kv.TxnAborted || (status == kv.TxnUnknown && to.LessEq(ts)) {
+			continue
+		}
+		l, err := cur.Record()
+		if err != nil {
+			return err
+		}
+		switch {
+		case to.Less(l.TS) || l.Void():
+		case status == kv.TxnCommitted && (to.Less(ts) || ts.Less(l.TS)):
+		case status == kv.TxnCommitted:
+			return &kv.Error{Code: kv.CodeRefreshFailed, Key: cur.Key().Clone(), TS: ts}
+		default:
+			opened[id] = l.Open()
+			ce.Conflicts = append(ce.Conflicts, conflict(cur.Key(), l, to))
+		}
+	}
+	if err := cur.Err(); err != nil {
+		return err
+	}
+	if len(ce.Conflicts) > 0 {
+		return &ce
+	}
 	return nil
 }

@@ -45,8 +45,11 @@ func (e *evaluation) prepare(r *kv.Prepare) (kv.Response, error) {
 	if r.StageTS.IsEmpty() {
 		return nil, kv.Errorf(kv.CodeBadRequest, "prepare without a timestamp")
 	}
+	if len(r.Seqs) > 0 {
+		return e.prepareOpen(r)
+	}
 	var inline [8]plannedWrite
-	plan, ts, err := e.plan(inline[:0], r.Writes, r.Refreshes, r.StageTS, true)
+	plan, ts, err := e.plan(inline[:0], r.Writes, r.Refreshes, r.StageTS, onRepeat)
 	if err != nil {
 		return nil, err
 	}
@@ -184,6 +187,9 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 		if len(r.Prepared) > 0 {
 			rec.Prepared = r.Prepared
 		}
+		if len(r.Spans) > 0 {
+			rec.Spans = r.Spans
+		}
 		if err := e.putRecord(rec); err != nil {
 			return nil, err
 		}
@@ -214,6 +220,7 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 	if err := e.claim(len(ks), func(i int) keys.Key { return ks[i] }); err != nil {
 		return err
 	}
+	large := len(ks) >= manyResolved
 	absent := 0 // the first so many have no version
 	if commit && len(ks) >= manyWrites && slices.IsSortedFunc(ks, keys.Key.Compare) {
 		absent = len(ks)
@@ -233,9 +240,14 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 		if l == nil || l.Txn.ID != e.id {
 			continue
 		}
-		writes := commit
+		large = large || l.Open()
+		writes := commit && !l.Void()
+		if commit && !writes {
+			// No version is left that would push a late copy of a Prepare above the commit.
+			e.env.TSCache.Add(keys.Span{Start: k}, commitTS, kv.TxnID{})
+		}
 		var prev mvcc.Newest
-		if commit {
+		if writes {
 			var v mvcc.Version
 			var ok bool
 			if i >= absent {
@@ -260,9 +272,12 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 			e.wrote(commitTS)
 		}
 	}
-	e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Keys: ks, Commit: commit, CommitTS: commitTS})
+	e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Keys: ks, Commit: commit, CommitTS: commitTS, Large: large})
 	return nil
 }
+
+// manyResolved is how many locks resolved at once show that their transaction is large.
+const manyResolved = 64
 
 // queryPrepared finds the keys that the transaction has not prepared at or below TS, and sees to it that it
 // never will: the timestamp cache pushes any later Prepare above TS.

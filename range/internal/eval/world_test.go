@@ -89,7 +89,20 @@ func unname(k keys.Key) string {
 }
 
 // heldLocks is a lock table without queues.
-type heldLocks struct{ held map[string][]heldLock }
+type heldLocks struct {
+	held  map[string][]heldLock
+	known map[kv.TxnID]knownOutcome
+}
+
+type knownOutcome struct {
+	status kv.TxnStatus
+	ts     hlc.Timestamp
+}
+
+func (h *heldLocks) Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp) {
+	o := h.known[id]
+	return o.status, o.ts
+}
 
 type heldLock struct {
 	txn kv.TxnMeta
@@ -175,3 +188,10 @@ func (c *counter) Bytes() int64                          { return int64(c.n) }
 func (c *counter) Finish() (kv.Result, error)            { return c, nil }
 func (c *counter) Close()                                {}
 func (c *counter) AppendWire(dst []byte) ([]byte, error) { return dst, nil }
+
+// lockOn returns the lock on a key.
+func (w *world) lockOn(s string) (*kv.LockRecord, error) {
+	r := mvcc.NewReader(w.e.DB())
+	l, err := r.Lock(name(s))
+	return l, errors.Join(err, r.Close())
+}

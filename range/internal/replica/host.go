@@ -126,6 +126,8 @@ type Metrics struct {
 	// HandOvers of leadership; the locks that went with them, and those that did not, being too many.
 	HandOvers, LocksHandedOver, LocksLeftBehind atomic.Int64
 
+	Swept atomic.Int64 // transactions whose abandoned locks were settled
+
 	Collected atomic.Int64 // versions, aborted records and commit ids removed by garbage collection
 }
 

@@ -35,6 +35,10 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, err
 	}
+	req, err := eval.FindLocks(r.deps.Engine.DB(), req)
+	if err != nil {
+		return nil, kv.AsError(err)
+	}
 	var latchBuf [4]eval.Latch
 	g, err := r.locks.Sequence(ctx, req, eval.Latches(latchBuf[:0], req))
 	if err != nil {
@@ -254,6 +258,9 @@ func (r *Replica) tellLocks(eff *eval.Effects) error {
 	for i := range eff.Prepared {
 		r.locks.Prepared(eff.Prepared[i])
 	}
+	for i := range eff.Opened {
+		r.locks.Opened(eff.Opened[i])
+	}
 	for i := range eff.Resolved {
 		if l := &eff.Resolved[i]; !l.Unreplicated {
 			r.locks.Resolved(*l)
@@ -384,6 +391,10 @@ func checkBounds(d *kv.RangeDescriptor, req *kv.BatchRequest) error {
 			ok = commit(q.Writes, q.Refreshes)
 		case *kv.ResolveLocks:
 			ok = checkAll(q.Keys)
+		case *kv.ResolveSpan:
+			ok = span(q.Span)
+		case *kv.UndoSpan:
+			ok = span(q.Span)
 		case *kv.QueryPrepared:
 			ok = checkAll(q.Keys)
 		case *kv.QueryCommit:

@@ -389,6 +389,11 @@ func (t *Txn) Delete(key keys.Key) error { return t.buffer(kv.Write{Key: key, De
 // Wrote implements txn.Buffered.
 func (t *Txn) Wrote(key keys.Key) bool { _, ok := t.find(key, true); return ok }
 
+// MakeRoom implements txn.Buffered: what is here stays in memory.
+func (t *Txn) MakeRoom(context.Context) error { return nil }
+
+var _ txn.Buffered = (*Txn)(nil)
+
 // WriteBytes implements txn.Buffered.
 func (t *Txn) WriteBytes() int64 {
 	n := int64(0)

@@ -1,0 +1,196 @@
+package concurrency
+
+import (
+	"context"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// A transaction with very many prepared locks must not be waited for at each of them. So the table remembers, per
+// transaction and not per lock, what it was told: how it ended, or later than when it will commit. Both stay true for ever,
+// whatever becomes of the leadership and of the gateway. Evaluations then read through its locks, or past them.
+
+// outcome is what is known of one transaction.
+type outcome struct {
+	status kv.TxnStatus  // TxnUnknown: it runs
+	ts     hlc.Timestamp // of the commit; of one that runs, the timestamp after which it commits if it does
+}
+
+// maxOutcomes bounds the transactions that a range remembers. One that is forgotten is asked after again.
+const maxOutcomes = 512
+
+// outcomes is bounded: the first in goes first.
+type outcomes struct {
+	known map[kv.TxnID]outcome
+	order []kv.TxnID
+}
+
+// learn notes what is known of a transaction and reports whether that is news.
+func (o *outcomes) learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) bool {
+	if status == kv.TxnStaging || (status == kv.TxnUnknown && ts.IsEmpty()) {
+		return false
+	}
+	was, ok := o.known[id]
+	if ok && (was.status != kv.TxnUnknown || (status == kv.TxnUnknown && ts.LessEq(was.ts))) {
+		return false
+	}
+	if !ok {
+		if o.known == nil {
+			o.known = make(map[kv.TxnID]outcome)
+		}
+		if len(o.order) == maxOutcomes {
+			delete(o.known, o.order[0])
+			o.order = append(o.order[:0], o.order[1:]...)
+		}
+		o.order = append(o.order, id)
+	}
+	o.known[id] = outcome{status, ts}
+	return true
+}
+
+// Outcome implements eval.Locks.
+func (t *Table) Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	o := t.outcomes.known[id]
+	return o.status, o.ts
+}
+
+// Learn notes what became of a transaction, or later than when it will commit. Readers that wait for it look again.
+func (t *Table) Learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) {
+	t.mu.Lock()
+	t.learn(id, status, ts)
+	t.mu.Unlock()
+}
+
+func (t *Table) learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) {
+	tl := t.txns[id]
+	if !t.outcomes.learn(id, status, ts) || tl == nil {
+		return
+	}
+	for _, kl := range tl.all {
+		kl.wakeReaders(id)
+	}
+}
+
+// wakeReaders lets the readers that wait for the holder's prepared lock go on.
+func (kl *keyLock) wakeReaders(holder kv.TxnID) {
+	if len(kl.readers) == 0 {
+		return
+	}
+	kept := kl.readers[:0]
+	for _, w := range kl.readers {
+		if w.holder == holder {
+			w.kl, w.granted = nil, true
+			w.signal()
+			continue
+		}
+		kept = append(kept, w)
+	}
+	clear(kl.readers[len(kept):])
+	kl.readers = kept
+}
+
+// tells reports whether what is known of the holder decides what a read at ts makes of its locks. t.mu is held.
+func (t *Table) tells(id kv.TxnID, ts hlc.Timestamp) bool {
+	o, ok := t.outcomes.known[id]
+	return ok && (o.status != kv.TxnUnknown || ts.LessEq(o.ts))
+}
+
+// Opened takes note of open locks that this leader laid: the transaction's unreplicated locks there have done their duty.
+// The table keeps only those where somebody waits already, so that he goes on waiting for the same one. Whoever comes later
+// finds the lock on disk.
+func (t *Table) Opened(o eval.OpenedLocks) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.locks) == 0 {
+		return
+	}
+	for _, k := range o.Keys {
+		kl := t.locks[string(k)]
+		if kl == nil {
+			continue
+		}
+		if len(kl.queue) > 0 || len(kl.readers) > 0 {
+			t.prepared(k, &o.Txn, o.TS)
+		}
+	}
+	if t.txns[o.Txn.ID] != nil {
+		t.release(o.Txn.ID, o.Keys, false)
+	}
+}
+
+// askOpen asks the gateway of a transaction with open locks, for a reader at ts, what there is to know. It reports
+// whether that is enough. No latches are held.
+func (t *Table) askOpen(ctx context.Context, holder *kv.TxnMeta, ts hlc.Timestamp) bool {
+	t.mu.Lock()
+	enough := t.tells(holder.ID, ts)
+	t.mu.Unlock()
+	if enough || t.cfg.Holders == nil {
+		return enough
+	}
+	t.cfg.Metrics.Pushes.Add(1)
+	st, err := t.query(ctx, holder)
+	if err != nil {
+		return false // who waits counts the silence
+	}
+	t.note(holder.ID, st)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.tells(holder.ID, ts)
+}
+
+// note learns from what a gateway says.
+func (t *Table) note(id kv.TxnID, st HolderState) {
+	switch {
+	case !st.Alive && st.Status == kv.TxnUnknown:
+	case st.Status == kv.TxnCommitted:
+		t.Learn(id, st.Status, st.CommitTS)
+	case st.Status == kv.TxnAborted:
+		t.Learn(id, st.Status, hlc.Timestamp{})
+	default:
+		t.Learn(id, kv.TxnUnknown, st.After)
+	}
+}
+
+// Settle finds out about the holder of a prepared lock that nobody may be waiting for, met at key: nil if the holder
+// lives and will see to it. A gateway that cannot be reached is an error.
+func (t *Table) Settle(ctx context.Context, holder *kv.TxnMeta, key keys.Key, gone bool) (*Settled, error) {
+	t.mu.Lock()
+	o := t.outcomes.known[holder.ID]
+	t.mu.Unlock()
+	if t.cfg.Holders == nil {
+		return nil, nil
+	}
+	if o.status == kv.TxnUnknown && !gone {
+		st, err := t.query(ctx, holder)
+		if err != nil {
+			return nil, err
+		}
+		t.note(holder.ID, st)
+		if o = (outcome{st.Status, st.CommitTS}); st.Alive && st.Status != kv.TxnAborted {
+			return nil, nil // also if it has committed: its gateway resolves its locks
+		}
+	}
+	if o.status != kv.TxnCommitted && o.status != kv.TxnAborted {
+		if t.cfg.Recoverer == nil {
+			return nil, nil
+		}
+		t.cfg.Metrics.Recoveries.Add(1)
+		var err error
+		if o.status, o.ts, err = t.cfg.Recoverer.Recover(ctx, *holder, key); err != nil {
+			return nil, err
+		}
+		t.Learn(holder.ID, o.status, o.ts)
+	}
+	return &Settled{Commit: o.status == kv.TxnCommitted, CommitTS: o.ts}, nil
+}
+
+// Settled is what becomes of a transaction's locks.
+type Settled struct {
+	Commit   bool
+	CommitTS hlc.Timestamp
+}

@@ -1,0 +1,122 @@
+package txn
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// commitAhead commits a transaction that has open locks (ahead.go). The rest of the buffer joins them; the commit timestamp
+// is chosen above all of them and above what was promised to readers; the reads are brought up to it; and then the record
+// says COMMITTED, with the spans. It is never staged: without a record the transaction is aborted.
+func (t *txn) commitAhead(ctx context.Context) (hlc.Timestamp, error) {
+	ts, err := t.tryCommitAhead(ctx)
+	if err == nil {
+		t.afterCommit(ts)
+		return ts, nil
+	}
+	t.c.metrics.CommitsFailed.Add(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.state == stateOpen {
+		t.state = stateEnded
+		t.abandon()
+	}
+	return hlc.Timestamp{}, commitError(err)
+}
+
+func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
+	c := t.c
+	if err := ctx.Err(); err != nil {
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", err)
+	}
+	if err := t.sendAhead(ctx, true); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	if err := t.settleUndo(ctx); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	t.mu.Lock()
+	meta, deadline, ahead := t.meta, t.deadline, t.ahead
+	t.mu.Unlock()
+	if ahead.broken != nil {
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "writes that were sent ahead were not answered: %v", ahead.broken)
+	}
+	ts := c.closeOpen(meta.ID, meta.ReadTS.Forward(ahead.top))
+	if late(ts, deadline) {
+		return hlc.Timestamp{}, errLate(ts, deadline)
+	}
+	t.mu.Lock()
+	reads := t.reads.pending(meta.ReadTS, ts, meta.Isolation == kv.Serializable, false)
+	t.mu.Unlock()
+	if err := t.refresh(ctx, reads, ts); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	// What was promised may lie ahead of the clocks. Nobody is to read at a clock that has not passed the commit, and
+	// to miss it.
+	for {
+		d := time.Duration(ts.WallTime - c.cfg.Clock.Physical())
+		if d <= 0 {
+			break
+		}
+		sleep(ctx, d)
+		if err := ctx.Err(); err != nil {
+			return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", err)
+		}
+	}
+	spans := slices.Clone(ahead.spans)
+	told := make(chan bool, 1)
+	go func() { told <- c.tellLeaders(ctx, meta, spans, ts) }()
+	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans})
+	inform := <-told
+	switch {
+	case a.err == nil && status == kv.TxnCommitted:
+	case a.err == nil || a.definite:
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery")
+	default:
+		return hlc.Timestamp{}, t.leaveUnknown(meta, func(ctx context.Context) (outcome, error) {
+			s, ts, err := c.recover(ctx, meta, nil, spans)
+			return outcome{s, ts}, err
+		})
+	}
+	if !inform { // as in manyCommit.explicit
+		sleep(context.WithoutCancel(ctx), time.Duration(at.WallTime-c.cfg.Clock.Physical())+c.cfg.Clock.MaxOffset())
+	}
+	c.metrics.CommitsOpen.Add(1)
+	c.setStatus(meta.ID, kv.TxnCommitted, at)
+	c.background(func(ctx context.Context) {
+		defer c.unregister(meta.ID)
+		err := c.resolveSpans(ctx, meta, spans, true, at)
+		if err == nil {
+			err = c.removeRecord(ctx, meta, true, at)
+		}
+		if err != nil {
+			c.metrics.BackgroundFailed.Add(1) // the ranges find out about what is left
+		}
+	})
+	t.committed(at, nil)
+	return at, nil
+}
+
+// tellLeaders carries this node's clock, which has passed ts, to the leader of every range in the spans: see
+// manyCommit.tellClocks.
+func (c *Coordinator) tellLeaders(ctx context.Context, meta kv.TxnMeta, spans []keys.Span, ts hlc.Timestamp) bool {
+	c.cfg.Clock.Update(ts)
+	ctx, cancel := context.WithTimeout(ctx, 2*c.cfg.Clock.MaxOffset()+100*time.Millisecond)
+	defer cancel()
+	parts, err := c.cfg.Sender.Ranges(ctx, spans, false)
+	if err != nil {
+		return false
+	}
+	err = c.inParallel(ctx, len(parts), func(ctx context.Context, i int) error {
+		m := meta
+		_, err := c.cfg.Sender.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{
+			&kv.Refresh{Spans: []keys.Span{{Start: parts[i].Spans[0].Start}}, From: ts, To: ts}}})
+		return err
+	})
+	return err == nil
+}
