@@ -84,6 +84,26 @@ func (s *Session) TransferLeader(rangeID, node int64) error {
 	if err != nil {
 		return err
 	}
+	ranges, err := c.Ranges(s.ctx)
+	if err != nil {
+		return err
+	}
+	there, replica := false, false
+	for i := range ranges {
+		if d := &ranges[i].Descriptor; int64(d.RangeID) == rangeID {
+			there = true
+			for _, r := range d.Replicas {
+				replica = replica || int64(r.NodeID) == node && r.Type != kv.Learner && r.Type != kv.NonVoter
+			}
+		}
+	}
+	switch {
+	case !there:
+		return pgerr.New(pgerr.UndefinedObject, "there is no range %d", rangeID).WithHint("TABLE pamir.ranges lists them.")
+	case !replica:
+		return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "node %d has no replica of range %d that could lead it", node, rangeID).
+			WithHint("pamir.ranges lists the nodes with replicas of each range.")
+	}
 	return c.TransferLeader(s.ctx, kv.RangeID(rangeID), kv.NodeID(node))
 }
 

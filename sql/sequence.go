@@ -255,6 +255,19 @@ func (s *Session) sequenceLast(oid uint32) (types.Datum, error) {
 	return d, err
 }
 
+// SequenceState is what SELECT ... FROM a sequence shows.
+func (s *Session) SequenceState(oid uint32) (last int64, called bool, err error) {
+	t, _, err := s.sequence(oid)
+	if err != nil {
+		return 0, false, err
+	}
+	err = s.changeSequence(s.ctx, t, false, func(st seqState) (seqState, error) {
+		last, called = st.last, st.called
+		return st, nil
+	})
+	return last, called, err
+}
+
 func init() {
 	number := func(n int64, err error) (types.Datum, error) { return types.NewInt(n), err }
 	for source, f := range map[string]func(s *Session, a []types.Datum) (types.Datum, error){

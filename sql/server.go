@@ -35,8 +35,6 @@ type Config struct {
 	Catalog *catalog.Store
 	// ListRoles lists all roles for the system catalogs; nil means that there is only "root".
 	ListRoles func() []pgcatalog.Role
-	// TableSize is how many bytes a table takes, for the system catalogs; nil: unknown.
-	TableSize func(*catalog.Table) int64
 	// Bulk is for backfills and COPY into tables that nobody sees yet; may be nil.
 	Bulk exec.BulkWriter
 	// Database is the database's name (default "defaultdb").
@@ -68,6 +66,7 @@ type Server struct {
 	plans   *planCache
 	metrics Metrics
 	jobs    *job.Table
+	sizes   *tableSizes
 	// lastOverlay is the system relations over the catalog version used last.
 	lastOverlay atomic.Pointer[pgcatalog.Overlay]
 
@@ -89,6 +88,7 @@ func NewServer(cfg Config) *Server {
 		cfg.Log = slog.Default()
 	}
 	srv := &Server{cfg: cfg, plans: newPlanCache(), sessions: map[int32]*Session{}}
+	srv.sizes = &tableSizes{srv: srv}
 	srv.jobs = &job.Table{Gateway: cfg.Gateway, Counters: cfg.Catalog.Counters(), Node: cfg.Node}
 	srv.incarnation = time.Now().UnixNano()
 	return srv

@@ -72,6 +72,8 @@ type Session struct {
 	one portal
 
 	stopTimer func()
+	// saidVacuum: the client knows what VACUUM does here.
+	saidVacuum bool
 
 	mu sync.Mutex
 	// Under mu: what other goroutines may look at or interrupt.

@@ -87,7 +87,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 			p.tag = append(p.tag[:0], tag...)
 			break
 		}
-		err = s.translate(err)
+		err = placed(s.translate(err), p.stmt)
 		if !replayable {
 			s.whyNot = "a " + st.Tag() + " cannot be run again"
 			return err
@@ -210,7 +210,7 @@ func (s *Session) utility(ctx context.Context, p *portal, st ast.Statement) (str
 	case *ast.Unlisten:
 		return st.Tag(), nil // nobody listens
 	case *ast.Listen, *ast.Notify:
-		return "", pgerr.Unsupported(st.Tag(), "")
+		return "", unsupportedStatement(st.Tag())
 	case *ast.Checkpoint:
 		return st.Tag(), nil // what is committed is on disk
 	case *ast.CreateDatabase, *ast.DropDatabase:
@@ -224,7 +224,7 @@ func (s *Session) utility(ctx context.Context, p *portal, st ast.Statement) (str
 		s.notice(&pgerr.Error{Severity: "NOTICE", Message: "REINDEX does nothing here", Detail: "Indexes are kept in order by every write; they do not bloat."})
 		return st.Tag(), nil
 	case *ast.Unsupported:
-		return "", pgerr.Unsupported(st.Name, "")
+		return "", unsupportedStatement(st.Name)
 	}
 	return s.runDDL(ctx, p, st)
 }

@@ -28,7 +28,7 @@ func (s *Session) Superuser() bool { return s.superuser }
 
 // overlay puts the system relations over a snapshot. Overlays of committed versions are shared.
 func (srv *Server) overlay(snap catalog.Snapshot, own bool) *pgcatalog.Overlay {
-	env := pgcatalog.Env{Database: srv.cfg.Database, Roles: srv.cfg.ListRoles, Size: srv.cfg.TableSize}
+	env := pgcatalog.Env{Database: srv.cfg.Database, Roles: srv.cfg.ListRoles, Sizes: srv.sizes}
 	if own {
 		return pgcatalog.NewOverlay(snap, env)
 	}

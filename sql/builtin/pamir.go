@@ -1,6 +1,8 @@
 package builtin
 
 import (
+	"strings"
+
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
 )
@@ -25,7 +27,16 @@ var operatorFunctions = []*Function{
 		Args: []types.OID{types.Int8OID, types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"range_id", "node"}},
 	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id"}},
+	// Without values: only to say what is missing.
+	{OID: 0xffffff04, Name: "split_at", Schema: "pamir", Source: "pamir_split_at_nothing", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"relation"}},
+	{OID: 0xffffff03, Name: "sequence_state", Schema: "pamir", Source: "pamir_sequence_state", Strict: true, Volatility: 'v', Kind: 'f', ReturnsSet: true,
+		Args: []types.OID{types.OidOID}, Result: types.RecordOID, Language: 12, ArgNames: []string{"sequence"},
+		OutNames: []string{"last_value", "log_cnt", "is_called"}, OutTypes: []types.OID{types.Int8OID, types.Int8OID, types.BoolOID}},
 }
+
+// OperatorFunctions are the functions of schema pamir.
+func OperatorFunctions() []*Function { return operatorFunctions }
 
 func operatorOf(ctx *Context) (Operator, error) {
 	if ctx != nil {
@@ -57,6 +68,32 @@ func init() {
 		}
 		return types.NewInt(1), o.TransferLeader(args[0].Ints[i], args[1].Ints[i])
 	}), "pamir_transfer_leader")
+	reg(datumKernel(func(*Context, []*types.Vec, int) (types.Datum, error) {
+		return types.NullDatum, pgerr.New(pgerr.InvalidParameterValue, "split_at needs a key to split at").
+			WithHint("Give values for the first columns of the table's primary key: SELECT pamir.split_at('accounts', 500).")
+	}), "pamir_split_at_nothing")
+	RegisterSetKernel("pamir_sequence_state", func(ctx *Context, args []types.Datum, _ []types.Type) (RowSource, error) {
+		s, ok := ctx.Session.(interface {
+			SequenceState(oid uint32) (last int64, called bool, err error)
+		})
+		if !ok {
+			return nil, pgerr.New(pgerr.InternalError, "a sequence was asked for without a session")
+		}
+		last, called, err := s.SequenceState(uint32(args[0].I))
+		return RowsSource([][]types.Datum{{types.NewInt(last), types.NewInt(0), types.NewBool(called)}}), err
+	}, nil, nil)
+	RegisterSetKernel("pg_options_to_table", func(_ *Context, args []types.Datum, _ []types.Type) (RowSource, error) {
+		var rows [][]types.Datum
+		for _, d := range args[0].Array().Elems {
+			name, value, ok := strings.Cut(string(d.B), "=")
+			row := []types.Datum{types.NewString(name), types.NullDatum}
+			if ok {
+				row[1] = types.NewString(value)
+			}
+			rows = append(rows, row)
+		}
+		return RowsSource(rows), nil
+	}, nil, nil)
 	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
 		o, err := operatorOf(ctx)
 		if err != nil {

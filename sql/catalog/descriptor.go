@@ -61,6 +61,9 @@ type Index struct {
 	State   State
 	// Constraint: the index backs a PRIMARY KEY or UNIQUE constraint of its name.
 	Constraint bool
+	// Comment on the index, ConstraintComment on its constraint.
+	Comment           string
+	ConstraintComment string
 	// Options are storage parameters that mean something (pamir.*).
 	Options []string
 }
@@ -70,6 +73,8 @@ type Check struct {
 	Name  string
 	Expr  string // SQL text
 	State State
+	// Comment on the constraint.
+	Comment string
 }
 
 // Table is a table's descriptor.
@@ -119,7 +124,8 @@ type Schema struct {
 	ID   SchemaID
 	Name string
 	// Owner role.
-	Owner string
+	Owner   string
+	Comment string
 }
 
 // Primary returns the primary index.

@@ -348,7 +348,7 @@ func (c *change) alterDropColumn(t *catalog.Table, cmd *ast.AlterCmd) error {
 		}
 		return err
 	}
-	if err := c.viewsRefer(t); err != nil {
+	if err := c.viewsReferTo(t, cmd.Name); err != nil {
 		return err
 	}
 	n := clone(t)

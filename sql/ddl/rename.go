@@ -1,7 +1,6 @@
 package ddl
 
 import (
-	"reflect"
 	"slices"
 	"strings"
 
@@ -98,9 +97,12 @@ func (c *change) textRefers(t *catalog.Table, column, what string) error {
 	return c.viewsRefer(t)
 }
 
-func (c *change) viewsRefer(t *catalog.Table) error {
+func (c *change) viewsRefer(t *catalog.Table) error { return c.viewsReferTo(t, "") }
+
+// viewsReferTo is viewsRefer for a change of one column: views that name it, or have a star, are in its way.
+func (c *change) viewsReferTo(t *catalog.Table, column string) error {
 	for _, o := range c.cat.Tables() {
-		if o.Kind == 'v' && slices.Contains(o.DependsOn, t.ID) {
+		if o.Kind == 'v' && slices.Contains(o.DependsOn, t.ID) && (column == "" || mentions(o.ViewQuery, column) || strings.Contains(o.ViewQuery, "*")) {
 			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot change relation %s because view %s depends on it", t.Name, o.Name).
 				WithHint("Drop the view first and create it again.")
 		}
@@ -166,6 +168,11 @@ func (c *change) renameSchema(st *ast.Rename) error {
 	}
 	if !ownable(s) || strings.HasPrefix(st.New, "pg_") {
 		return pgerr.New(pgerr.ReservedName, "unacceptable schema name \"%s\"", st.New)
+	}
+	for _, v := range c.cat.Tables() {
+		if v.Kind == 'v' && mentions(v.ViewQuery, st.Old) {
+			return pgerr.Unsupported("to rename a schema that the view \""+v.Name+"\" names", "Drop the view first and create it again.")
+		}
 	}
 	n := *s
 	n.Name = st.New
@@ -258,7 +265,9 @@ func (c *change) createView(st *ast.CreateView) error {
 		}
 		v.Kind, v.DataID = 'v', 0
 	}
-	v.ViewQuery = st.Text
+	if v.ViewQuery, err = c.qualified(st.Text); err != nil {
+		return err
+	}
 	v.DependsOn = c.relationsIn(st.Query)
 	if v.Options, err = options(st.Options); err != nil {
 		return err
@@ -294,41 +303,12 @@ func (c *change) createView(st *ast.CreateView) error {
 // relationsIn lists the relations that a query names. It may list too many: a WITH query can hide a table's name.
 func (c *change) relationsIn(q ast.Statement) []catalog.TableID {
 	var out []catalog.TableID
-	seen := map[uintptr]bool{}
-	name := reflect.TypeFor[*ast.TableName]()
-	var walk func(v reflect.Value)
-	walk = func(v reflect.Value) {
-		switch v.Kind() {
-		case reflect.Pointer:
-			if v.IsNil() || seen[v.Pointer()] {
-				return
-			}
-			seen[v.Pointer()] = true
-			if v.Type() == name {
-				n := v.Interface().(*ast.TableName)
-				if t, err := c.find(n.Schema, n.Name); err == nil && t != nil && !t.Virtual && !slices.Contains(out, t.ID) {
-					out = append(out, t.ID)
-				}
-				return
-			}
-			walk(v.Elem())
-		case reflect.Interface:
-			if !v.IsNil() {
-				walk(v.Elem())
-			}
-		case reflect.Slice:
-			for i := range v.Len() {
-				walk(v.Index(i))
-			}
-		case reflect.Struct:
-			for i := range v.NumField() {
-				if v.Type().Field(i).IsExported() {
-					walk(v.Field(i))
-				}
-			}
+	names, _ := namedRelations(q)
+	for _, n := range names {
+		if t, err := c.find(n.Schema, n.Name); err == nil && t != nil && !t.Virtual && !slices.Contains(out, t.ID) {
+			out = append(out, t.ID)
 		}
 	}
-	walk(reflect.ValueOf(q))
 	slices.Sort(out)
 	return out
 }
@@ -368,7 +348,57 @@ func (c *change) comment(st *ast.Comment) error {
 			n.ColumnComments[n.Columns[pos].ID] = st.Text
 		}
 		return c.replace(t, n)
+	case "INDEX":
+		schema, name := splitName(st.Name)
+		t, i, err := c.findIndex(schema, name)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			return missingRelation(&ast.TableName{Schema: schema, Name: name})
+		}
+		n := clone(t)
+		n.Indexes[i].Comment = st.Text
+		return c.replace(t, n)
+	case "CONSTRAINT":
+		return c.commentConstraint(st)
+	case "SCHEMA":
+		s, ok := c.cat.Schema(st.Name[0])
+		if !ok {
+			return pgerr.New(pgerr.InvalidSchemaName, "schema \"%s\" does not exist", st.Name[0])
+		}
+		if !ownable(s) {
+			return pgerr.New(pgerr.InsufficientPrivilege, "permission denied: \"%s\" is a system schema", s.Name)
+		}
+		n := *s
+		n.Comment = st.Text
+		c.cat.schemas[s.ID] = &n
+		return c.w.PutSchema(&n)
 	}
 	c.notice(pgerr.FeatureNotSupported, "the comment is not kept: comments on a %s are not supported", strings.ToLower(st.Kind))
 	return nil
+}
+
+// commentConstraint is COMMENT ON CONSTRAINT name ON table; the table's name comes first.
+func (c *change) commentConstraint(st *ast.Comment) error {
+	last := len(st.Name) - 1
+	schema, name := splitName(st.Name[:last])
+	t, err := c.table(&ast.TableName{Schema: schema, Name: name})
+	if err != nil {
+		return err
+	}
+	n := clone(t)
+	for i := range n.Indexes {
+		if n.Indexes[i].Constraint && n.Indexes[i].Name == st.Name[last] {
+			n.Indexes[i].ConstraintComment = st.Text
+			return c.replace(t, n)
+		}
+	}
+	for i := range n.Checks {
+		if n.Checks[i].Name == st.Name[last] {
+			n.Checks[i].Comment = st.Text
+			return c.replace(t, n)
+		}
+	}
+	return pgerr.New(pgerr.UndefinedObject, "constraint \"%s\" for table \"%s\" does not exist", st.Name[last], t.Name)
 }

@@ -92,6 +92,14 @@ var constructs = map[string]string{
 }
 
 func constructName(n *pg.Node) string {
+	switch v := n.GetNode().(type) {
+	case *pg.Node_CreateFunctionStmt:
+		if v.CreateFunctionStmt.IsProcedure {
+			return "CREATE PROCEDURE"
+		}
+	case *pg.Node_DefineStmt:
+		return "CREATE " + objectName(v.DefineStmt.Kind)
+	}
 	name := nodeName(n)
 	if s, ok := constructs[name]; ok {
 		return s

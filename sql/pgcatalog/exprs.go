@@ -17,6 +17,7 @@ import (
 
 var (
 	stringLiteral = regexp.MustCompile(`^'(?:[^']|'')*'$`)
+	castLiteral   = regexp.MustCompile(`^(NULL|'(?:[^']|'')*')::[a-z][a-z ]*(\([0-9,]+\))?( with(out)? time zone)?(\[\])*$`)
 	plainNumber   = regexp.MustCompile(`^[0-9]+(\.[0-9]+)?$`)
 	minusNumber   = regexp.MustCompile(`^- ?[0-9]+(\.[0-9]+)?$`)
 	timeKeyword   = regexp.MustCompile(`(?i)^(current_date|current_time|current_timestamp|localtime|localtimestamp|current_user|current_role|session_user|user|current_schema|current_catalog)$`)
@@ -35,6 +36,8 @@ func (o *Overlay) defaultText(t *catalog.Table, i int) string {
 	switch {
 	case stringLiteral.MatchString(e):
 		return e + "::" + types.FormatType(types.Of(c.Type.OID))
+	case castLiteral.MatchString(e):
+		return e
 	case plainNumber.MatchString(e), low == "true", low == "false":
 		return low
 	case low == "null":

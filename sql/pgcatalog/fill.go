@@ -90,6 +90,8 @@ func init() {
 		"pg_stat_user_tables": fillStatTables(false),
 		"pg_stat_database":    fillStatDatabase,
 		"pg_shdescription":    nil,
+		"pg_description":      fillDescription,
+		"pg_proc":             fillProc,
 	}
 }
 
@@ -176,9 +178,6 @@ func fillClass(o *Overlay, b *builder) {
 		if t.Kind == 'S' {
 			b.i("relnatts", 3).c("relreplident", 'n').f("reltuples", 1)
 		}
-		if o.env.Size != nil {
-			b.i("relpages", (o.env.Size(t)+8191)/8192)
-		}
 		if len(t.Options) > 0 {
 			b.strings("reloptions", t.Options)
 		}
@@ -202,6 +201,9 @@ func (b *builder) typeAttributes(t types.Type) *builder {
 }
 
 func fillAttribute(o *Overlay, b *builder) {
+	for i := range b.n { // grants on columns of system relations, which pg_dump would take for somebody's
+		b.cols[b.d.index["attacl"]].Set(i, types.NullDatum)
+	}
 	for _, d := range pamirRelations() {
 		for i, c := range d.table.Columns {
 			b.row().i("attrelid", int64(d.table.ID)).s("attname", c.Name).i("attnum", int64(i+1)).typeAttributes(c.Type)
@@ -345,6 +347,8 @@ func fillSequence(o *Overlay, b *builder) {
 
 // fillDepend has what tools look for: which column owns a sequence, and which constraint an index belongs to.
 func fillDepend(o *Overlay, b *builder) {
+	dependOnExtension(b)
+	dependOnRelations(o, b)
 	for _, t := range o.Snapshot.Tables() {
 		if t.Virtual {
 			continue
@@ -478,8 +482,6 @@ func fillSequences(o *Overlay, b *builder) {
 		}
 	}
 }
-
-func fillExtension(o *Overlay, b *builder) {}
 
 func fillStatTables(all bool) func(o *Overlay, b *builder) {
 	return func(o *Overlay, b *builder) {

@@ -86,8 +86,7 @@ func init() {
 	register(getUserByID, "pg_get_userbyid")
 	register(func(c *call) (types.Datum, error) { return nothing() }, "pg_get_ruledef", "pg_get_ruledef_ext", "pg_get_triggerdef", "pg_get_triggerdef_ext",
 		"pg_get_partkeydef", "pg_get_partition_constraintdef", "pg_get_statisticsobjdef", "pg_get_statisticsobjdef_columns", "pg_get_replica_identity_index",
-		"pg_get_function_sqlbody", "pg_get_function_arg_default", "pg_relation_filepath", "obj_description(oid,name)", "obj_description(oid)",
-		"col_description(oid,int4)", "shobj_description(oid,name)", "acldefault_sql")
+		"pg_get_function_sqlbody", "pg_get_function_arg_default", "pg_relation_filepath", "shobj_description(oid,name)", "acldefault_sql")
 	register(getSerialSequence, "pg_get_serial_sequence")
 	register(functionArguments, "pg_get_function_arguments", "pg_get_function_identity_arguments")
 	register(functionResult, "pg_get_function_result")
@@ -135,17 +134,6 @@ func init() {
 		return number(int64(oid)), err
 	}, "text_regclass")
 
-	register(relationSize, "pg_relation_size", "pg_table_size", "pg_total_relation_size", "pg_relation_size(regclass)")
-	register(always(number(0)), "pg_indexes_size")
-	register(func(c *call) (types.Datum, error) {
-		total := int64(0)
-		if c.o.env.Size != nil {
-			for _, t := range c.o.Snapshot.Tables() {
-				total += c.o.env.Size(t)
-			}
-		}
-		return number(total), nil
-	}, "pg_database_size_oid", "pg_database_size_name", "pg_tablespace_size_oid", "pg_tablespace_size_name")
 	register(func(c *call) (types.Datum, error) { return number(int64(c.oid(0))), nil }, "pg_relation_filenode")
 	register(always(text("")), "pg_tablespace_location")
 	register(always(boolean(false)), "pg_is_other_temp_schema", "pg_relation_is_publishable")
@@ -342,19 +330,4 @@ func functionResult(c *call) (types.Datum, error) {
 		s = "SETOF " + s
 	}
 	return text(s), nil
-}
-
-func relationSize(c *call) (types.Datum, error) {
-	oid := c.oid(0)
-	t, ok := c.o.TableByID(catalog.TableID(oid))
-	if !ok {
-		if _, ok := c.o.indexes()[oid]; ok {
-			return number(0), nil
-		}
-		return nothing()
-	}
-	if c.o.env.Size == nil || t.Virtual {
-		return number(0), nil
-	}
-	return number(c.o.env.Size(t)), nil
 }

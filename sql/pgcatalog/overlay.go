@@ -18,6 +18,8 @@ type Overlay struct {
 
 	mu   sync.Mutex
 	data map[catalog.TableID]*relation
+	// described are the comments; nil until somebody asks. Guarded by mu.
+	described map[[3]int64]string
 	// indexes finds an index's table by the index's id, indexNames its id by schema and name.
 	indexes    func() map[uint32]indexRef
 	indexNames func() map[indexName]uint32
@@ -39,8 +41,8 @@ type Env struct {
 	Database string
 	// Roles lists the roles; nil means that there is only root.
 	Roles func() []Role
-	// Stats returns rows, pages and bytes of a table for pg_class and the size functions; nil means unknown.
-	Size func(t *catalog.Table) (bytes int64)
+	// Sizes is for the size functions; nil means that nothing is known.
+	Sizes Sizes
 }
 
 // Role is a row of pg_authid.

@@ -8,10 +8,11 @@ import (
 // Ids of schema pamir and its relations: above everything PostgreSQL generates for itself (below 16384 are
 // its own; it hands out none from here up to users' either, since ours begin at 16384).
 const (
-	oidPamir       = 15900
-	oidPamirRanges = 15901
-	oidPamirNodes  = 15902
-	oidPamirJobs   = 15903
+	oidPamirExtension = 15899
+	oidPamir          = 15900
+	oidPamirRanges    = 15901
+	oidPamirNodes     = 15902
+	oidPamirJobs      = 15903
 )
 
 // What sessions and transactions do.

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"strconv"
+
 	"strings"
 
 	"github.com/pamirdb/pamir/sql/ast"
@@ -72,6 +74,9 @@ func (b *binder) tableRef(q *query, t *ast.TableName) (rel, []*nsItem) {
 	tab, schema := b.table(t)
 	if tab.Kind == 'v' {
 		return b.view(q, t, tab, schema)
+	}
+	if tab.Kind == 'S' {
+		return b.sequence(q, t, tab, schema)
 	}
 	if tab.Kind == 'i' {
 		b.throw(pgerr.New(pgerr.WrongObjectType, "cannot open relation \"%s\"", tab.Name).
@@ -167,6 +172,18 @@ func (b *binder) view(q *query, t *ast.TableName, tab *catalog.Table, schema str
 		b.fail(0, pgerr.InvalidColumnReference, "table \"%s\" has %d columns available but %d columns specified", it.name, k, len(names))
 	}
 	return proj, []*nsItem{it}
+}
+
+// sequence binds a sequence in FROM: one row with its state.
+func (b *binder) sequence(q *query, t *ast.TableName, tab *catalog.Table, schema string) (rel, []*nsItem) {
+	st, err := parse.One("SELECT last_value, log_cnt, is_called FROM pamir.sequence_state(" + strconv.FormatUint(uint64(tab.ID), 10) + ")")
+	b.check(err, t.Pos)
+	r, cols := b.selectQuery(&query{}, st.Statement.(*ast.Select), true)
+	it := b.itemFor(t.Alias, cols)
+	if t.Alias == nil {
+		it.name, it.schema = tab.Name, schema
+	}
+	return b.relevel(q, r, it, cols), []*nsItem{it}
 }
 
 // subLevel makes the scope of a query in FROM: it sees q's items only if it is lateral.
