@@ -53,6 +53,7 @@ func TestChaos(t *testing.T) {
 		r.round++
 		r.oneRound(min(roundTime, time.Until(end)), names)
 	}
+	r.keepLogs()
 	t.Logf("%d rounds\n%s", r.round, r.summary())
 }
 

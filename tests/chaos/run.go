@@ -216,6 +216,18 @@ func (r *run) write(why string) {
 	}
 }
 
+// keepLogs copies the nodes' logs to the directory for dumps.
+func (r *run) keepLogs() {
+	for i := range r.c.Size() {
+		if r.dump == "" {
+			return
+		}
+		if err := os.WriteFile(filepath.Join(r.dump, fmt.Sprintf("node-%d.log", i+1)), []byte(r.c.Logs(i, 1<<30)), 0o644); err != nil {
+			r.t.Error(err)
+		}
+	}
+}
+
 // summary is the report of what happened, for people.
 func (r *run) summary() string {
 	r.mu.Lock()

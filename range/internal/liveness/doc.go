@@ -35,8 +35,8 @@
 //	R9  The last entry of such a term is a hand-over: what was read under this leader and those before it, taken when no
 //	    request was being executed any more. A leader whose own first entry comes right after it starts with that
 //	    instead of a floor at its clock, and with the locks that were held.
-//	R10 A request says which reading of S's clock R has last had from S. If that is older than half a promise, S
-//	    makes and extends none: R does not hear S, so it cannot lead with S's support, and S must not wait for it for ever.
+//	R10 A request says which reading of S's clock R has last had from S. If that is older than a promise lasts, S
+//	    makes and extends none: R has none that stands, so it does not lead with S's support, and S must not wait for it for ever.
 //
 // # Why no write slips under a read
 //

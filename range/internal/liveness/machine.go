@@ -224,8 +224,8 @@ func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heart
 		m.withdraw(h.FromStore, g)
 	}
 	g.incarnation = h.Incarnation
-	if !h.Until.IsEmpty() && h.Until.Add(m.cfg.Support/2).Less(now) {
-		return a // it does not hear us (R10): what it has is left to run out
+	if !h.Until.IsEmpty() && h.Until.Add(m.cfg.Support).Less(now) {
+		return a // it does not hear us (R10): what it was promised is left to run out
 	}
 	until := now.Add(m.cfg.Support)
 	if m.persisted.Less(until) {
