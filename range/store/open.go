@@ -238,7 +238,7 @@ func (s *Store) Start(ctx context.Context) error {
 			ElectionTicks: 10, HeartbeatTicks: 3, QuietTicks: 10,
 			MaxProposalBytes: k.MaxProposalBytes, InflightBytes: k.InflightBytes, ClosedLag: k.ClosedLag,
 		},
-		Hooks: replica.Hooks{ServeEarly: k.serveEarly},
+		Hooks: replica.Hooks{ServeEarly: k.serveEarly}, Planted: k.Planted,
 	}
 	proc := replica.NewProcessor(&s.deps)
 	s.sched = scheduler.New(k.Workers, 64, proc.Process)

@@ -2,10 +2,8 @@ package store
 
 import (
 	"context"
-	"encoding/binary"
+	"math/rand/v2"
 	"time"
-
-	"github.com/google/uuid"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/replica"
@@ -139,9 +137,8 @@ func (s *Store) writeMeta(ctx context.Context, descs ...*kv.RangeDescriptor) err
 
 func (s *Store) tryWriteMeta(ctx context.Context, descs []*kv.RangeDescriptor) error {
 	now := s.clock.Now()
-	random := uuid.New()
 	txn := &kv.TxnMeta{
-		ID: kv.MakeTxnID(now, binary.BigEndian.Uint64(random[:])), Anchor: keys.Meta(descs[0].EndKey),
+		ID: kv.MakeTxnID(now, rand.Uint64()), Anchor: keys.Meta(descs[0].EndKey),
 		Gateway: s.id.NodeID, ReadTS: now, UncertaintyLimit: now.Add(s.clock.MaxOffset()),
 	}
 	read := &kv.BatchRequest{Txn: txn, CanMoveReadTS: true}

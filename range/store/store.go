@@ -105,6 +105,7 @@ type Knobs struct {
 
 	// Planted bugs, for the tests of the tests.
 	serveEarly, ignorePromises bool
+	Planted                    Planted
 }
 
 // Identity of a store.

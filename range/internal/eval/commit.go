@@ -261,6 +261,9 @@ func (e *evaluation) checkRefreshes(refreshes []kv.ReadSpan, writes []kv.Write, 
 	}
 	for i := range refreshes {
 		r := &refreshes[i]
+		if e.env.Planted.LostRefresh {
+			continue
+		}
 		if r.Span.IsPoint() && r.At.Less(ts) && !r.At.Less(e.env.GCThreshold) && isWritten(r.Span.Start) {
 			continue
 		}
@@ -273,7 +276,7 @@ func (e *evaluation) checkRefreshes(refreshes []kv.ReadSpan, writes []kv.Write, 
 
 func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, error) {
 	rng := e.env.Desc.RangeID
-	if o, ok, err := e.r.CommitOutcome(rng, e.id); err != nil {
+	if o, ok, err := e.commitOutcome(e.id); err != nil {
 		return nil, err
 	} else if ok {
 		if !o.Committed {
@@ -320,11 +323,20 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 	return &kv.CommitSingleRangeResponse{CommitTS: ts}, nil
 }
 
+// commitOutcome returns what the range remembers of a commit.
+func (e *evaluation) commitOutcome(id kv.TxnID) (o mvcc.CommitOutcome, ok bool, err error) {
+	o, ok, err = e.r.CommitOutcome(e.env.Desc.RangeID, id)
+	if e.env.Planted.ForgottenCommits && ok && o.CommitTS.Less(e.env.LeaderSince) {
+		return mvcc.CommitOutcome{}, false, err
+	}
+	return o, ok, err
+}
+
 // queryCommit tells what became of a CommitSingleRange. Where nothing is known it writes a
 // fence, so that the answer "not committed" stays true when the commit arrives late.
 func (e *evaluation) queryCommit(r *kv.QueryCommit) (kv.Response, error) {
 	rng := e.env.Desc.RangeID
-	o, ok, err := e.r.CommitOutcome(rng, r.ID)
+	o, ok, err := e.commitOutcome(r.ID)
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ type Env struct {
 	Follower bool
 	// NewBatch makes the batch for effects.
 	NewBatch func() *pebble.Batch
+	Planted  Planted
 }
 
 // Locks is the evaluation's view of the in-memory lock table.

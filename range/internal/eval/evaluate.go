@@ -121,6 +121,9 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 	}
 	switch r := r.(type) {
 	case *kv.Refresh:
+		if e.env.Planted.LostRefresh {
+			return &kv.RefreshResponse{}, nil
+		}
 		return e.refresh(r)
 	case *kv.Put:
 		ts, _, err := e.writeNow(r.Key, false, r.Value)
@@ -172,6 +175,8 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 func (e *evaluation) setReadTS() error {
 	env, t := e.env, e.req.Txn
 	switch {
+	case t != nil && env.Planted.UncertaintyIgnored:
+		e.readTS = t.ReadTS
 	case t != nil:
 		e.readTS = t.ReadTS
 		e.window = mvcc.Window{Local: t.UncertaintyLimit, Global: t.UncertaintyLimit}

@@ -296,7 +296,9 @@ func (e *evaluation) queryPrepared(r *kv.QueryPrepared) (kv.Response, error) {
 		if l != nil && l.Txn.ID == e.id && l.TS.LessEq(r.TS) {
 			continue
 		}
-		e.env.TSCache.Add(keys.Span{Start: k}, r.TS, kv.TxnID{})
+		if !e.env.Planted.NoFence {
+			e.env.TSCache.Add(keys.Span{Start: k}, r.TS, kv.TxnID{})
+		}
 		resp.Missing = append(resp.Missing, k)
 	}
 	return resp, nil

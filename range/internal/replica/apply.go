@@ -13,6 +13,7 @@ import (
 	"github.com/pamirdb/pamir/range/internal/engine"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/internal/tscache"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -302,6 +303,9 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 			hs = existing.raftLog.HardState() // its raftMu is held by SplitRight
 		}
 		rs := mvcc.AppliedState{Stats: cmd.rightStats, ClosedTS: as.ClosedTS, GCThreshold: as.GCThreshold}
+		if r.deps.Planted.SplitForgetsGC {
+			rs.GCThreshold = hlc.Timestamp{}
+		}
 		if err := InitialState(b, right, me.ReplicaID, rs, hs); err != nil {
 			return err
 		}
@@ -314,6 +318,9 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	serving := r.snapshotState().serving
 	rightLocks := r.locks.SplitAt(right.StartKey)
 	rightReads := r.tscache.SplitAt(right.StartKey)
+	if r.deps.Planted.SplitForgetsReads {
+		rightReads = tscache.New(hlc.Timestamp{})
+	}
 	if err := commit(); err != nil {
 		return err
 	}

@@ -78,7 +78,8 @@ type Deps struct {
 	Metrics *Metrics
 	Knobs   Knobs
 	// Hooks plant bugs, for the tests of the tests.
-	Hooks Hooks
+	Hooks   Hooks
+	Planted Planted
 }
 
 // Knobs: see store.Knobs.

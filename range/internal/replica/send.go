@@ -29,7 +29,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 		}
 	}
 	ts := requestTS(req)
-	if err := r.mayServe(&s, ts); err != nil {
+	if err := r.mayServe(&s, ts); err != nil && !r.lapsed(&s, req) {
 		return nil, err
 	}
 	if err := checkBounds(s.desc, req); err != nil {
@@ -84,7 +84,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	// The state may be another one than before the latches were taken.
 	epoch := r.dataEpoch.Load()
 	s := r.snapshotState()
-	if err := r.mayServe(&s, ts); err != nil {
+	if err := r.mayServe(&s, ts); err != nil && !r.lapsed(&s, req) {
 		return nil, nil, nil, err
 	}
 	if err := checkBounds(s.desc, req); err != nil {
@@ -94,7 +94,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	env := eval.Env{
 		Reader: db, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
 		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold,
-		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch,
+		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
 	}
 	var bucket *closedBucket
 	if writes(req) {
@@ -280,6 +280,9 @@ func (r *Replica) followerRead(ctx context.Context, s *state, req *kv.BatchReque
 		return nil, err, true
 	}
 	closed := r.closedHere(s)
+	if r.deps.Planted.FollowerAhead {
+		closed = hlc.Max
+	}
 	if closed.Less(requestTS(req)) {
 		return nil, nil, false // the leader knows
 	}
@@ -289,7 +292,7 @@ func (r *Replica) followerRead(ctx context.Context, s *state, req *kv.BatchReque
 	snap := r.deps.Engine.DB().NewSnapshot()
 	env := eval.Env{
 		Reader: snap, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, Stats: s.applied.Stats,
-		GCThreshold: s.applied.GCThreshold, ClosedTS: closed, Follower: true, NewBatch: r.newBatch,
+		GCThreshold: s.applied.GCThreshold, ClosedTS: closed, Follower: true, NewBatch: r.newBatch, Planted: r.deps.Planted,
 	}
 	resp, _, err = eval.Evaluate(ctx, &env, req)
 	if cerr := snap.Close(); err == nil && cerr != nil {
