@@ -364,6 +364,15 @@ func (s *Stats) Add(o Stats) {
 	s.Locks += o.Locks
 }
 
+// Sub takes o from s.
+func (s *Stats) Sub(o Stats) {
+	s.LiveRows -= o.LiveRows
+	s.LiveBytes -= o.LiveBytes
+	s.Versions -= o.Versions
+	s.Bytes -= o.Bytes
+	s.Locks -= o.Locks
+}
+
 func (*Get) request()                 {}
 func (*Scan) request()                {}
 func (*Refresh) request()             {}

@@ -53,36 +53,91 @@ func Checksum(ctx context.Context, r pebble.Reader, d *kv.RangeDescriptor) (sum 
 }
 
 // ComputeStats counts a range's statistics from scratch.
-func ComputeStats(ctx context.Context, r pebble.Reader, d *kv.RangeDescriptor) (s kv.Stats, err error) {
-	var last keys.Key
-	err = each(ctx, r, d.Span(), func(k, v []byte) error {
-		key, _, ok := engine.DecodeVersion(k)
-		if !ok {
-			return corrupt("version key", k)
+func ComputeStats(ctx context.Context, r pebble.Reader, d *kv.RangeDescriptor) (kv.Stats, error) {
+	var c counter
+	if err := each(ctx, r, d.Span(), c.version); err != nil {
+		return c.Stats, err
+	}
+	err := each(ctx, r, keys.LockSpan(d.StartKey, d.EndKey), c.lock)
+	return c.Stats, err
+}
+
+// counter counts what comes in key order.
+type counter struct {
+	kv.Stats
+	last keys.Key
+}
+
+func (c *counter) version(k, v []byte) error {
+	key, _, ok := engine.DecodeVersion(k)
+	if !ok {
+		return corrupt("version key", k)
+	}
+	deleted, value, err := decodeValue(v, nil)
+	if err != nil {
+		return err
+	}
+	c.Versions++
+	c.Bytes += int64(len(key) + versionOverhead + len(value))
+	if !bytes.Equal(c.last, key) { // the newest version comes first
+		c.last = append(c.last[:0], key...)
+		if !deleted {
+			c.LiveRows++
+			c.LiveBytes += int64(len(key) + len(value))
 		}
-		deleted, value, err := decodeValue(v, nil)
+	}
+	return nil
+}
+
+func (c *counter) lock(_, _ []byte) error {
+	c.Locks++
+	return nil
+}
+
+// KeyStats counts what ComputeStats would of the keys, which must be sorted.
+func KeyStats(ctx context.Context, r pebble.Reader, ks []keys.Key) (s kv.Stats, err error) {
+	if len(ks) == 0 {
+		return s, nil
+	}
+	over := func(span keys.Span, of func(keys.Key) keys.Key, fn func(k, v []byte) error) (err error) {
+		it, err := r.NewIter(&pebble.IterOptions{
+			KeyTypes:   pebble.IterKeyTypePointsOnly,
+			LowerBound: engine.EncodeKey(span.Start),
+			UpperBound: engine.EncodeKey(span.End),
+		})
 		if err != nil {
-			return err
+			return engine.Classify(err)
 		}
-		s.Versions++
-		s.Bytes += int64(len(key) + versionOverhead + len(value))
-		if !bytes.Equal(last, key) { // the newest version comes first
-			last = append(last[:0], key...)
-			if !deleted {
-				s.LiveRows++
-				s.LiveBytes += int64(len(key) + len(value))
+		defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+		var at []byte
+		for i, key := range ks {
+			if i%1024 == 0 && ctx.Err() != nil {
+				return &kv.Error{Code: kv.CodeCanceled, Message: ctx.Err().Error()}
+			}
+			key = of(key)
+			at = engine.AppendKey(at[:0], key)
+			for ok := it.SeekGE(at); ok; ok = it.Next() {
+				if k, _, ok := engine.SplitKey(it.Key()); !ok || !bytes.Equal(k, key) {
+					break
+				}
+				v, err := it.ValueAndErr()
+				if err != nil {
+					return engine.Classify(err)
+				}
+				if err := fn(it.Key(), v); err != nil {
+					return err
+				}
 			}
 		}
-		return nil
-	})
-	if err != nil {
+		return engine.Classify(it.Error())
+	}
+	var c counter
+	last := ks[len(ks)-1].Next()
+	if err := over(keys.Span{Start: ks[0], End: last}, func(k keys.Key) keys.Key { return k }, c.version); err != nil {
 		return s, err
 	}
-	err = each(ctx, r, keys.LockSpan(d.StartKey, d.EndKey), func(_, _ []byte) error {
-		s.Locks++
-		return nil
-	})
-	return s, err
+	err = over(keys.LockSpan(ks[0], last), keys.Lock, c.lock)
+	return c.Stats, err
 }
 
 // each calls fn for every encoded key of the span.

@@ -9,7 +9,6 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 	"go.etcd.io/raft/v3/tracker"
 
-	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -52,12 +51,23 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 	if err != nil {
 		return nil, nil, err
 	}
+	cmd := command{id: nextProposalID(), desc: s.desc.Clone(), right: s.desc.Clone()}
+	cmd.desc.EndKey, cmd.right.StartKey = key.Clone(), key.Clone()
+	cmd.right.RangeID = id
+	cmd.desc.Generation++
+	cmd.right.Generation++
+	count, err := r.countRight(ctx, cmd.right)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer count.close()
 	// Everything before is applied, nothing begins until the split is applied: no read is served on the
 	// right side by a leader that has proposed the split, and the statistics are exact.
 	g, err := r.locks.Sequence(ctx, &kv.BatchRequest{RangeID: r.id}, wholeRange)
 	if err != nil {
 		return nil, nil, err
 	}
+	stood := time.Now()
 	fail := func(err error) (*kv.RangeDescriptor, *kv.RangeDescriptor, error) {
 		g.Finish()
 		return nil, nil, err
@@ -69,12 +79,7 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 	if s2.desc.Generation != s.desc.Generation || s2.term != s.term {
 		return fail(kv.Errorf(kv.CodeUnavailable, "range %d changed", r.id))
 	}
-	cmd := command{id: nextProposalID(), desc: s.desc.Clone(), right: s.desc.Clone()}
-	cmd.desc.EndKey, cmd.right.StartKey = key.Clone(), key.Clone()
-	cmd.right.RangeID = id
-	cmd.desc.Generation++
-	cmd.right.Generation++
-	if cmd.rightStats, err = mvcc.ComputeStats(ctx, r.deps.Engine.DB(), cmd.right); err != nil {
+	if cmd.rightStats, err = count.finish(ctx); err != nil {
 		return fail(err)
 	}
 	left, right = cmd.desc, cmd.right
@@ -94,6 +99,9 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 		if e != nil {
 			return nil, nil, e
 		}
+		d := time.Since(stood)
+		r.deps.Metrics.SplitStallNanos.Add(int64(d))
+		r.log.Info("split done", "at", keys.Pretty(key), "stood_still", d)
 		return left, right, nil
 	case <-r.deps.Fatal:
 		return nil, nil, unknown("the store has failed")

@@ -115,6 +115,9 @@ func (r *Replica) apply(ents []*pb.Entry) {
 					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
 					return
 				}
+				if r.watch != nil {
+					r.watch.wrote(&sub)
+				}
 				if err := b.Apply(&sub, nil); err != nil {
 					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
 					return
@@ -282,11 +285,7 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	}
 	var rr *Replica
 	defer func() { r.deps.Owner.SplitDone(r, rr, right) }()
-	as.Stats.LiveRows -= cmd.rightStats.LiveRows
-	as.Stats.LiveBytes -= cmd.rightStats.LiveBytes
-	as.Stats.Versions -= cmd.rightStats.Versions
-	as.Stats.Bytes -= cmd.rightStats.Bytes
-	as.Stats.Locks -= cmd.rightStats.Locks
+	as.Stats.Sub(cmd.rightStats)
 	if err := b.Set(mvcc.DescriptorKey(r.id), left.AppendWire(nil), nil); err != nil {
 		return err
 	}

@@ -119,11 +119,13 @@ type Metrics struct {
 	Unknown       atomic.Int64 // proposals whose outcome could not be told
 	Stopped       atomic.Int64 // replicas stopped by an inconsistency
 	Splits        atomic.Int64
-	ReplicaMoves  atomic.Int64
-	SnapshotsOut  atomic.Int64
-	SnapshotsIn   atomic.Int64
-	Truncations   atomic.Int64
-	FollowerReads atomic.Int64
+	// SplitStallNanos is for how long ranges stood still while they were being split.
+	SplitStallNanos atomic.Int64
+	ReplicaMoves    atomic.Int64
+	SnapshotsOut    atomic.Int64
+	SnapshotsIn     atomic.Int64
+	Truncations     atomic.Int64
+	FollowerReads   atomic.Int64
 	// HandOvers of leadership; the locks that went with them, and those that did not, being too many.
 	HandOvers, LocksHandedOver, LocksLeftBehind atomic.Int64
 

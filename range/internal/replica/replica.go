@@ -76,9 +76,10 @@ type Replica struct {
 	out        outbox
 	held       []*pb.Message // to be sent after the sync
 	late       lateCommits
-	handed     handed // what the leader of the last term handed over
-	inherited  bool   // locks and tscache came with a split, from the leader of the left side
-	pendingAt  int    // ticks since the oldest pending proposal made no progress
+	watch      *splitWatch // nil unless a split is being prepared
+	handed     handed      // what the leader of the last term handed over
+	inherited  bool        // locks and tscache came with a split, from the leader of the left side
+	pendingAt  int         // ticks since the oldest pending proposal made no progress
 
 	// mu guards state, which is replaced as a whole.
 	mu    sync.RWMutex
