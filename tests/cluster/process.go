@@ -423,6 +423,7 @@ type RangeInfo struct {
 		Type   string `json:"type"`
 	} `json:"replicas"`
 	LeaderNode int32 `json:"leader_node"`
+	Locks      int64 `json:"prepared_locks"`
 }
 
 // Ranges lists all ranges of the cluster, as node i knows them.
