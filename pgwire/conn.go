@@ -1,6 +1,7 @@
 package pgwire
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -23,6 +24,8 @@ type conn struct {
 	pid int32
 	key []byte
 	tls bool
+	// cert is the certificate that was shown to the client, peer the client's own, verified.
+	cert, peer *x509.Certificate
 	// over: there was no place left; the client is told so once it has introduced itself.
 	over bool
 	// skip: discard everything up to Sync.

@@ -4,5 +4,7 @@ package pgwire
 func (s *Server) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.draining.Store(false)
+	if s.draining.Swap(false) {
+		s.stopping = make(chan struct{})
+	}
 }

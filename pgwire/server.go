@@ -19,10 +19,10 @@ import (
 type Config struct {
 	// Open makes the session of an authenticated connection.
 	Open func(args sql.SessionArgs, client sql.Client) (Session, error)
-	// Authenticate admits or refuses (with a *pgerr.Error); nil trusts everybody that Open accepts.
-	Authenticate func(AuthRequest) error
-	// TLS, if not nil, is offered to clients that ask.
-	TLS *tls.Config
+	// Admit says on what terms a client is let in, or refuses it (with a *pgerr.Error); nil trusts everybody that Open accepts.
+	Admit func(context.Context, AuthRequest) (*sql.Terms, error)
+	// TLS, if not nil, is offered to clients that ask. It is called for each connection; the first and only certificate must have its Leaf.
+	TLS func() *tls.Config
 	// MaxConnections bounds sessions (default 1000).
 	MaxConnections int
 	// MaxMessage bounds a message's body (default 256 MiB).
@@ -41,6 +41,9 @@ type Server struct {
 	draining atomic.Bool
 	nextPID  atomic.Int32
 	metrics  Metrics
+	failures failures
+	// stopping is closed when the server drains; guarded by mu, replaced by Resume.
+	stopping chan struct{}
 
 	wg    sync.WaitGroup
 	mu    sync.Mutex
@@ -55,6 +58,8 @@ type Metrics struct {
 	Connections   atomic.Int64 // open now
 	Accepted      atomic.Int64
 	Refused       atomic.Int64 // failed before ReadyForQuery
+	Handshakes    atomic.Int64 // of TLS, failed
+	AuthFailures  atomic.Int64 // wrong passwords
 	Messages      atomic.Int64
 	BytesIn       atomic.Int64
 	BytesOut      atomic.Int64
@@ -77,7 +82,7 @@ func New(cfg Config) *Server {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Server{cfg: cfg, log: cfg.Log, lis: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, pids: map[int32]*conn{}}
+	return &Server{cfg: cfg, log: cfg.Log, lis: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, pids: map[int32]*conn{}, stopping: make(chan struct{})}
 }
 
 // Metrics returns the counters.
@@ -194,7 +199,9 @@ func (s *Server) cancel(body []byte) {
 // ctx ends; then it ends them, too. It returns when no connection is left.
 func (s *Server) Drain(ctx context.Context) {
 	s.mu.Lock()
-	s.draining.Store(true)
+	if !s.draining.Swap(true) {
+		close(s.stopping)
+	}
 	for l := range s.lis {
 		_ = l.Close() // Serve reports
 	}

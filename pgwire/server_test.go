@@ -334,8 +334,10 @@ func TestTLS(t *testing.T) {
 	require.NoError(t, err)
 	sawTLS := false
 	h := start(t, func(c *Config) {
-		c.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-		c.Authenticate = func(r AuthRequest) error { sawTLS = r.TLS; return nil }
+		c.TLS = func() *tls.Config {
+			return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+		}
+		c.Admit = func(_ context.Context, r AuthRequest) (*sql.Terms, error) { sawTLS = r.TLS; return &sql.Terms{}, nil }
 	})
 	c := h.connect("sslmode=require")
 	_, err = c.Exec(h.ctx(), "rows 10").ReadAll()

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"time"
 
@@ -140,10 +139,18 @@ func (c *conn) startTLS() error {
 	if _, err := c.net.Write([]byte{'S'}); err != nil {
 		return errDone
 	}
-	t := tls.Server(c.net, c.srv.cfg.TLS)
+	cfg := c.srv.cfg.TLS()
+	t := tls.Server(c.net, cfg)
 	if err := t.Handshake(); err != nil {
+		c.srv.metrics.Handshakes.Add(1)
 		c.srv.log.Info("TLS handshake failed", "remote", c.remote(), "error", err)
 		return errDone
+	}
+	if len(cfg.Certificates) == 1 {
+		c.cert = cfg.Certificates[0].Leaf
+	}
+	if chains := t.ConnectionState().VerifiedChains; len(chains) > 0 {
+		c.peer = chains[0][0]
 	}
 	c.setNet(t)
 	c.tls = true
@@ -206,10 +213,8 @@ func (c *conn) open() error {
 	if c.srv.draining.Load() {
 		return pgerr.New(pgerr.CannotConnectNow, "the database system is shutting down")
 	}
-	if c.srv.cfg.Authenticate != nil {
-		if err := c.srv.cfg.Authenticate(AuthRequest{User: args.User, Database: args.Database, Remote: c.net.RemoteAddr(), TLS: c.tls}); err != nil {
-			return err
-		}
+	if err := c.authenticate(&args); err != nil {
+		return err
 	}
 	sess, err := c.srv.cfg.Open(args, c)
 	if err != nil {
@@ -217,7 +222,7 @@ func (c *conn) open() error {
 	}
 	c.setSession(sess)
 	at := c.w.begin('R')
-	c.w.int32(0) // AuthenticationOk
+	c.w.int32(authOK)
 	c.w.end(at)
 	sess.Parameters(c.Parameter)
 	c.key = newKey(minor)
@@ -240,11 +245,4 @@ func newKey(minor int) []byte {
 	key := make([]byte, n)
 	rand.Read(key) // never fails
 	return key
-}
-
-// AuthRequest is who asks to come in.
-type AuthRequest struct {
-	User, Database string
-	Remote         net.Addr
-	TLS            bool
 }

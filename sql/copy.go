@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -67,6 +68,9 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 	if err != nil {
 		return "", err
 	}
+	if err := s.allowCopy(t, st.Columns, role.Insert); err != nil {
+		return "", err
+	}
 	if t.Kind == 'v' {
 		return "", pgerr.New(pgerr.WrongObjectType, "cannot copy to view \"%s\"", t.Name)
 	}
@@ -107,6 +111,15 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 		return "", err
 	}
 	return "COPY " + strconv.FormatInt(n, 10), nil
+}
+
+// allowCopy checks the right to copy columns of a table (all, if none are named).
+func (s *Session) allowCopy(t *catalog.Table, columns []string, p role.Privilege) error {
+	cols, err := copyColumns(t, columns)
+	if err != nil {
+		return nil // said later, in its place
+	}
+	return plan.Check([]plan.Need{{Table: t, Privs: p, Selected: cols, Inserted: cols}}, s.snap.Roles(), s.user)
 }
 
 // insertParts returns what the planner makes of a table's defaults and CHECK constraints, by planning an
@@ -152,6 +165,9 @@ func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyOp
 		}
 		t, err := s.relation(ctx, st.Table)
 		if err != nil {
+			return "", err
+		}
+		if err := s.allowCopy(t, st.Columns, role.Select); err != nil {
 			return "", err
 		}
 		switch t.Kind {

@@ -104,6 +104,9 @@ func (s *Session) runExplain(ctx context.Context, p *portal, st *ast.Explain) er
 	if err := s.revalidate(ctx, q); err != nil {
 		return err
 	}
+	if err := s.allow(q.plan); err != nil {
+		return err
+	}
 	o.Planning = time.Since(begin)
 	if o.Analyze {
 		sub := &portal{stmt: q, params: params}

@@ -149,7 +149,7 @@ func (s *Session) awaitJob(ctx context.Context, id int64) error {
 
 // CancelJob implements builtin.Operator.
 func (s *Session) CancelJob(id int64) (bool, error) {
-	if !s.superuser {
+	if !s.superuserNow() {
 		return false, pgerr.New(pgerr.InsufficientPrivilege, "only a superuser may cancel a job")
 	}
 	ok, err := s.srv.jobs.Cancel(s.ctx, id)

@@ -13,6 +13,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -91,7 +92,7 @@ func (srv *Server) Signal(pid int32, signal, user string, superuser bool) string
 	switch {
 	case !ok:
 		return SignalUnknown
-	case !superuser && other.user != user:
+	case !superuser && !srv.maySignal(user, other.authUser):
 		return SignalRefused
 	case signal == SignalTerminate:
 		other.HangUp()
@@ -235,7 +236,7 @@ func (s *Session) activityRows() [][]*string {
 		}
 		row := []*string{str("16383"), str(in.Database), str(strconv.Itoa(int(in.PID))), nil, str(s.roleOID(in.User)), str(in.User), str(in.Application), addr, nil, port,
 			stamp(in.Started), stamp(in.TxnStarted), stamp(in.QueryStarted), stamp(in.StateSince), waitType, waitEvent, str(in.State), xid, nil, nil, str(in.Query), str("client backend")}
-		if !s.superuser && in.User != s.user {
+		if !s.hasRole(in.User) && !s.hasRole(role.ReadStats) {
 			for i := 6; i < len(row)-1; i++ {
 				row[i] = nil
 			}
@@ -248,12 +249,8 @@ func (s *Session) activityRows() [][]*string {
 
 // roleOID is a role's oid as text.
 func (s *Session) roleOID(name string) string {
-	if s.srv.cfg.ListRoles != nil {
-		for _, r := range s.srv.cfg.ListRoles() {
-			if r.Name == name {
-				return strconv.FormatUint(uint64(r.OID), 10)
-			}
-		}
+	if r, ok := s.known.Get(name); ok {
+		return strconv.FormatUint(uint64(r.OID), 10)
 	}
 	return "10"
 }
@@ -395,11 +392,11 @@ func (s *Session) signal(pid int32, signal string) (types.Datum, error) {
 	answer := SignalUnknown
 	if c := s.srv.cfg.Cluster; c != nil && pid > 0 && !PIDOn(pid, kv.NodeID(s.srv.cfg.Node)) {
 		var err error
-		if answer, err = c.Signal(s.ctx, pid, signal, s.user, s.superuser); err != nil {
+		if answer, err = c.Signal(s.ctx, pid, signal, s.user, s.superuserNow()); err != nil {
 			return types.Datum{}, s.translate(err)
 		}
 	} else {
-		answer = s.srv.Signal(pid, signal, s.user, s.superuser)
+		answer = s.srv.Signal(pid, signal, s.user, s.superuserNow())
 	}
 	switch answer {
 	case SignalSent:

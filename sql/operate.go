@@ -9,6 +9,7 @@ import (
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/rowenc"
 	"github.com/pamirdb/pamir/sql/types"
 )
@@ -30,8 +31,9 @@ func (s *Session) cluster() (Cluster, error) {
 	if s.srv.cfg.Cluster == nil {
 		return nil, pgerr.New(pgerr.FeatureNotSupported, "there is no cluster here to operate on")
 	}
-	if !s.superuser {
-		return nil, pgerr.New(pgerr.InsufficientPrivilege, "only a superuser may operate the cluster")
+	if !s.hasRole(role.Operator) {
+		return nil, pgerr.New(pgerr.InsufficientPrivilege, "permission denied to operate the cluster").
+			WithHint("The role must be a member of \"%s\".", role.Operator)
 	}
 	return s.srv.cfg.Cluster, nil
 }

@@ -31,7 +31,7 @@ func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) 
 }
 
 func (s *Session) planEnv(hints []types.OID, params int) *plan.Env {
-	return &plan.Env{SearchPath: s.effects.searchPath, User: s.user, Database: s.database, ParamTypes: hints, Params: params}
+	return &plan.Env{SearchPath: s.usablePath(), Schema: s.allowSchema, User: s.user, Database: s.database, ParamTypes: hints, Params: params}
 }
 
 // snapshot makes the transaction's view of the catalog ready.
@@ -48,6 +48,7 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 			s.oldest = snap
 		}
 		s.snap = s.srv.overlay(snap, s.epoch != 0)
+		s.known, s.knownAccess = snap.Roles(), snap.Access()
 	}
 	return s.snap, nil
 }
@@ -59,6 +60,11 @@ func (s *Session) relation(ctx context.Context, t *ast.TableName) (*catalog.Tabl
 		return nil, err
 	}
 	if t.Schema != "" {
+		if sc, ok := snap.Schema(t.Schema); ok {
+			if err := s.allowSchema(sc); err != nil {
+				return nil, err
+			}
+		}
 		if tab, ok := snap.Table(t.Schema, t.Name); ok {
 			return tab, nil
 		}
@@ -78,7 +84,7 @@ func (s *Session) relation(ctx context.Context, t *ast.TableName) (*catalog.Tabl
 			return tab, nil
 		}
 	}
-	for _, sc := range s.effects.searchPath {
+	for _, sc := range s.usablePath() {
 		if tab, ok := snap.Table(sc, t.Name); ok {
 			return tab, nil
 		}

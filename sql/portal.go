@@ -501,6 +501,12 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 		return err
 	}
 	pl := p.stmt.plan
+	if p.stmt.allowed != pl {
+		if err := s.allow(pl); err != nil {
+			return err
+		}
+		p.stmt.allowed = pl
+	}
 	switch {
 	case p.shape == nil:
 		var err error

@@ -108,6 +108,9 @@ func (s *Session) executeArgs(ctx context.Context, q *prepared, args []ast.Expr)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.allow(pl); err != nil {
+		return nil, err
+	}
 	p := &portal{stmt: &prepared{plan: pl}}
 	p.rt = s.runtime(p)
 	cur, err := exec.Start(ctx, &p.rt, pl)

@@ -21,7 +21,9 @@ type prepared struct {
 	hints  []types.OID
 	params []types.Type
 	// plan is nil for utility statements.
-	plan    *plan.Statement
+	plan *plan.Statement
+	// allowed is the plan that the user was found to be allowed to run.
+	allowed *plan.Statement
 	pathKey string
 	// epoch is the session's when the plan was made.
 	epoch int

@@ -10,6 +10,7 @@ import (
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 	"github.com/pamirdb/pamir/txn"
 )
@@ -48,6 +49,10 @@ type held struct {
 	hasCur   bool
 	lastStmt int64 // StmtStart of the last request
 	ahead    int64 // how many to take next time in the same statement
+	// What was found to be allowed to whom in which catalog.
+	allowed   role.Privilege
+	allowedTo string
+	allowedBy catalog.Snapshot
 }
 
 // maxAhead bounds how many numbers are taken ahead of a cache.
@@ -58,7 +63,7 @@ type sequenceState struct {
 	last catalog.TableID // of lastval
 }
 
-func (s *Session) sequence(oid uint32) (*catalog.Table, *held, error) {
+func (s *Session) sequence(oid uint32, any role.Privilege) (*catalog.Table, *held, error) {
 	snap, err := s.snapshot(s.ctx)
 	if err != nil {
 		return nil, nil, err
@@ -80,6 +85,12 @@ func (s *Session) sequence(oid uint32) (*catalog.Table, *held, error) {
 	}
 	if h.data != t.DataID {
 		*h = held{data: t.DataID}
+	}
+	if h.allowed != any || h.allowedTo != s.user || h.allowedBy != snap {
+		if err := s.allowSequence(snap, t, any); err != nil {
+			return nil, nil, err
+		}
+		h.allowed, h.allowedTo, h.allowedBy = any, s.user, snap
 	}
 	return t, h, nil
 }
@@ -129,7 +140,7 @@ func (s *Session) changeSequence(ctx context.Context, t *catalog.Table, write bo
 }
 
 func (s *Session) nextval(oid uint32) (int64, error) {
-	t, h, err := s.sequence(oid)
+	t, h, err := s.sequence(oid, role.Usage|role.Update)
 	if err != nil {
 		return 0, err
 	}
@@ -202,7 +213,7 @@ func exhausted(t *catalog.Table) error {
 }
 
 func (s *Session) setval(oid uint32, v int64, called bool) (int64, error) {
-	t, h, err := s.sequence(oid)
+	t, h, err := s.sequence(oid, role.Update)
 	if err != nil {
 		return 0, err
 	}
@@ -222,7 +233,7 @@ func (s *Session) setval(oid uint32, v int64, called bool) (int64, error) {
 }
 
 func (s *Session) currval(oid uint32) (int64, error) {
-	t, h, err := s.sequence(oid)
+	t, h, err := s.sequence(oid, role.Usage|role.Select)
 	if err != nil {
 		return 0, err
 	}
@@ -241,7 +252,7 @@ func (s *Session) lastval() (int64, error) {
 }
 
 func (s *Session) sequenceLast(oid uint32) (types.Datum, error) {
-	t, _, err := s.sequence(oid)
+	t, _, err := s.sequence(oid, role.Usage|role.Select)
 	if err != nil {
 		return types.Datum{}, err
 	}
@@ -257,7 +268,7 @@ func (s *Session) sequenceLast(oid uint32) (types.Datum, error) {
 
 // SequenceState is what SELECT ... FROM a sequence shows.
 func (s *Session) SequenceState(oid uint32) (last int64, called bool, err error) {
-	t, _, err := s.sequence(oid)
+	t, _, err := s.sequence(oid, role.Usage|role.Select)
 	if err != nil {
 		return 0, false, err
 	}

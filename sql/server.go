@@ -1,7 +1,6 @@
 package sql
 
 import (
-	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -33,8 +32,6 @@ type SessionArgs struct {
 type Config struct {
 	Gateway txn.Gateway
 	Catalog *catalog.Store
-	// ListRoles lists all roles for the system catalogs; nil means that there is only "root".
-	ListRoles func() []pgcatalog.Role
 	// Bulk is for backfills and COPY into tables that nobody sees yet; may be nil.
 	Bulk exec.BulkWriter
 	// Database is the database's name (default "defaultdb").
@@ -52,6 +49,9 @@ type Config struct {
 	// of them; both for tests.
 	IndexChunk      int
 	AfterIndexChunk func()
+	// Certificates: the node has them. Insecure: it was told to do without beyond loopback. They choose the rules of who may connect, where
+	// the cluster has none of its own.
+	Certificates, Insecure bool
 }
 
 // DefaultDatabase is the database of a cluster.
@@ -69,6 +69,8 @@ type Server struct {
 	sizes   *tableSizes
 	// lastOverlay is the system relations over the catalog version used last.
 	lastOverlay atomic.Pointer[pgcatalog.Overlay]
+	// lastRules are the cluster's connection rules, parsed.
+	lastRules atomic.Pointer[parsedRules]
 
 	mu       sync.Mutex
 	sessions map[int32]*Session
@@ -138,24 +140,6 @@ func (srv *Server) unregister(s *Session) {
 	defer srv.mu.Unlock()
 	if srv.sessions[s.pid] == s {
 		delete(srv.sessions, s.pid)
-	}
-}
-
-// role finds a role.
-func (srv *Server) role(ctx context.Context, name string) (catalog.Role, bool, error) {
-	t := srv.cfg.Gateway.Begin(ctx, txn.Options{ReadOnly: true})
-	defer t.Rollback(ctx)
-	for {
-		r, ok, err := srv.cfg.Catalog.Role(ctx, t, name)
-		if err == nil {
-			return r, ok, nil
-		}
-		if !t.Retryable(err) {
-			return r, false, exec.Translate(err, nil)
-		}
-		if err := t.Restart(ctx, err); err != nil {
-			return r, false, exec.Translate(err, nil)
-		}
 	}
 }
 

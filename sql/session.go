@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -22,10 +23,13 @@ type Session struct {
 	remote string
 	hangUp func()
 
-	user, sessionUser string // current_user and session_user
-	superuser         bool
-	database          string
-	started           time.Time
+	// authUser is who came in; sessionUser and user are session_user and current_user, by the settings session_authorization and role.
+	authUser, sessionUser, user string
+	// known and knownAccess are what the session saw of the roles last.
+	known       *role.Set
+	knownAccess *catalog.Access
+	database    string
+	started     time.Time
 
 	settings settings
 	effects  effects
@@ -88,27 +92,17 @@ type Session struct {
 // user, the database or a setting is not acceptable.
 func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error) {
 	s := &Session{srv: srv, client: client, pid: args.PID, remote: args.Remote, hangUp: args.HangUp,
-		user: args.User, sessionUser: args.User, database: args.Database, started: time.Now(),
+		authUser: args.User, user: args.User, sessionUser: args.User, database: args.Database, started: time.Now(),
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
 	s.settings.s = s
 	s.settings.dirty = true
 	s.texts.init()
-	role, ok, err := srv.role(context.Background(), args.User)
-	if err != nil {
+	s.newContext()
+	if err := s.login(&args); err != nil {
 		return nil, err
 	}
-	if !ok {
-		return nil, fatal(pgerr.New(pgerr.InvalidAuthorization, "role \"%s\" does not exist", args.User))
-	}
-	if !role.Login {
-		return nil, fatal(pgerr.New(pgerr.InvalidAuthorization, "role \"%s\" is not permitted to log in", args.User))
-	}
-	if args.Database != srv.cfg.Database {
-		return nil, fatal(pgerr.New(pgerr.InvalidCatalogName, "database \"%s\" does not exist", args.Database)).
-			WithHint("This cluster's database is \"%s\".", srv.cfg.Database)
-	}
-	s.superuser = role.Super
 	for _, p := range args.Settings {
+		var err error
 		if p.Name == "options" {
 			err = s.startupOptions(p.Value)
 		} else {
@@ -124,7 +118,6 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 	s.fnctx.Session = s
 	s.fnctx.Sleep = s.sleep
 	s.settings.refresh()
-	s.newContext()
 	if err := srv.register(s); err != nil {
 		return nil, err
 	}
@@ -355,7 +348,7 @@ func (s *Session) SearchPath() []string {
 		return s.path
 	}
 	s.path = nil
-	for _, n := range s.effects.searchPath {
+	for _, n := range s.usablePath() {
 		if _, ok := snap.Schema(n); ok {
 			s.path = append(s.path, n)
 		}

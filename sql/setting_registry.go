@@ -93,6 +93,9 @@ var ours = map[string]string{
 	"debug_assertions":              "off",
 }
 
+// clusterContext is the context of settings that hold for the whole cluster.
+const clusterContext = "cluster"
+
 // pamirSettings are our own.
 var pamirSettings = []settingDef{
 	{Name: "pamir.statement_memory", Kind: intSetting, Unit: "kB", Context: "user", Boot: "65536", Min: "64", Max: "2147483647",
@@ -103,6 +106,8 @@ var pamirSettings = []settingDef{
 		Short: "Reports the id of the next transaction that writes, before it begins, so that its outcome can be asked for."},
 	{Name: "pamir.xact_id", Kind: stringSetting, Context: "internal", Boot: "",
 		Short: "Shows the id of this transaction, or of the next, if pamir.report_xact_id is on."},
+	{Name: "pamir.hba", Kind: stringSetting, Context: clusterContext, Boot: "",
+		Short: "Sets the rules of who may connect from where and how, in the form of pg_hba.conf; empty: the default rules."},
 	{Name: "pamir.read_as_of", Kind: stringSetting, Context: "user", Boot: "",
 		Short: "Reads the database as of a past time: an interval before now ('-5s') or a timestamp. Transactions are read-only then."},
 }
@@ -128,8 +133,8 @@ func init() {
 		d.Category = "Pamir"
 		addSetting(d)
 	}
-	addSetting(&settingDef{Name: "is_superuser", Kind: boolSetting, Context: "internal", Hidden: true, Boot: "off", get: func(s *Session) string { return onOff(s.superuser) }})
-	addSetting(&settingDef{Name: "session_authorization", Kind: stringSetting, Context: "user", Hidden: true, NoReset: true, check: checkRole, get: func(s *Session) string { return s.sessionUser }})
+	addSetting(&settingDef{Name: "is_superuser", Kind: boolSetting, Context: "internal", Hidden: true, Boot: "off", get: func(s *Session) string { return onOff(s.superuserNow()) }})
+	addSetting(&settingDef{Name: "session_authorization", Kind: stringSetting, Context: "user", Hidden: true, NoReset: true, check: checkAuthorization, get: func(s *Session) string { return s.sessionUser }})
 	addSetting(&settingDef{Name: "role", Kind: stringSetting, Context: "user", Hidden: true, NoReset: true, Boot: "none", check: checkRole})
 	addSetting(&settingDef{Name: "seed", Kind: realSetting, Context: "user", Hidden: true, NoReset: true, Boot: "0", Min: "-1", Max: "1", get: func(*Session) string { return "unavailable" }})
 	addSetting(&settingDef{Name: "default_with_oids", Kind: boolSetting, Context: "user", Hidden: true, NoReset: true, Boot: "off", check: checkOff})
@@ -156,7 +161,11 @@ func init() {
 	for _, n := range []string{"transaction_isolation", "transaction_read_only", "transaction_deferrable"} {
 		set(n, func(d *settingDef) { d.get = func(s *Session) string { return s.txnSetting(n) } })
 	}
-	// Booleans and the like that superusers may set have no effect here, so whoever is admitted may set them.
+	set("ssl", func(d *settingDef) { d.get = func(s *Session) string { return onOff(s.srv.cfg.Certificates) } })
+	set("pamir.hba", func(d *settingDef) {
+		d.get = func(s *Session) string { return s.knownAccess.Cluster[d.Name] }
+		d.check = checkHBA
+	})
 	sort.Slice(settingDefs, func(i, j int) bool {
 		return strings.ToLower(settingDefs[i].Name) < strings.ToLower(settingDefs[j].Name)
 	})

@@ -120,6 +120,8 @@ func permit(d *settingDef, startup bool) error {
 		return pgerr.New(pgerr.CantChangeRuntimeParam, "parameter \"%s\" cannot be changed", d.Name)
 	case "postmaster":
 		return pgerr.New(pgerr.CantChangeRuntimeParam, "parameter \"%s\" cannot be changed without restarting the server", d.Name)
+	case clusterContext:
+		return pgerr.New(pgerr.CantChangeRuntimeParam, "parameter \"%s\" cannot be changed now", d.Name).WithHint("It is a setting of the cluster: use ALTER SYSTEM SET.")
 	case "sighup":
 		return pgerr.New(pgerr.CantChangeRuntimeParam, "parameter \"%s\" cannot be changed now", d.Name)
 	case "backend", "superuser-backend":
@@ -139,6 +141,9 @@ func (c *settings) set(name, value string, local bool) error {
 	if err := permit(d, false); err != nil {
 		return err
 	}
+	if superuserSetting(d) && !c.s.superuserNow() {
+		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)
+	}
 	v, err := d.parse(value)
 	if err != nil {
 		return err
@@ -147,6 +152,9 @@ func (c *settings) set(name, value string, local bool) error {
 		if v, err = d.check(c.s, v); err != nil {
 			return err
 		}
+	}
+	if d.Name == "session_authorization" {
+		c.dropRole()
 	}
 	if done, err := c.s.setSpecial(d, v); done || err != nil {
 		return err
@@ -210,6 +218,26 @@ func (c *settings) setCustom(name, value string, local bool) error {
 	return nil
 }
 
+// customSettingName checks the name of a setting that nobody defined.
+func customSettingName(name string) (string, error) {
+	low := strings.ToLower(name)
+	class, rest, dotted := strings.Cut(low, ".")
+	switch {
+	case !dotted:
+		return "", unrecognized(name)
+	case class == "pamir" || !customName(class) || rest == "":
+		return "", pgerr.New(pgerr.InvalidName, "invalid configuration parameter name \"%s\"", name)
+	}
+	return low, nil
+}
+
+// superuserSetting reports whether only superusers may change a setting.
+func superuserSetting(d *settingDef) bool {
+	return d.Context == "superuser" || d.Context == "superuser-backend"
+}
+
+func lower(s string) string { return strings.ToLower(s) }
+
 func customName(s string) bool {
 	for i := 0; i < len(s); i++ {
 		c := s[i]
@@ -240,6 +268,9 @@ func (c *settings) reset(name string, local bool) error {
 	}
 	if done, err := c.s.resetSpecial(d); done || err != nil {
 		return err
+	}
+	if d.Name == "session_authorization" {
+		c.dropRole()
 	}
 	c.change(d, func(o *override) {
 		if local {
@@ -285,6 +316,9 @@ func (c *settings) startup(name, value string) error {
 	}
 	if err := permit(d, true); err != nil {
 		return err
+	}
+	if superuserSetting(d) && !c.s.superuserNow() {
+		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)
 	}
 	v, err := d.parse(value)
 	if err != nil {
@@ -365,6 +399,7 @@ func (c *settings) refresh() {
 	}
 	c.dirty = false
 	c.unreported = true
+	c.identify()
 	get := func(name string) string { return c.value(settingByName[name]) }
 	num := func(name string) int64 {
 		n, _ := strconv.ParseInt(get(name), 10, 64) // canonical: parses

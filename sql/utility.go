@@ -6,9 +6,11 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pamirdb/pamir/sql/access"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -226,6 +228,9 @@ func (s *Session) utility(ctx context.Context, p *portal, st ast.Statement) (str
 	case *ast.Unsupported:
 		return "", unsupportedStatement(st.Name)
 	}
+	if access.Handles(st) {
+		return s.runAccess(ctx, st)
+	}
 	return s.runDDL(ctx, p, st)
 }
 
@@ -379,19 +384,6 @@ func (s *Session) setSpecial(d *settingDef, v string) (done bool, err error) {
 	switch d.Name {
 	case "transaction_isolation", "transaction_read_only", "transaction_deferrable":
 		return true, s.applyTxnOptions([]ast.Option{{Name: d.Name, Text: v}})
-	case "session_authorization":
-		if v == "default" {
-			v = s.sessionUser
-		}
-		if v != s.sessionUser {
-			return true, pgerr.Unsupported("SET SESSION AUTHORIZATION to another role", "Connect as that role.")
-		}
-		return true, nil
-	case "role":
-		if v != "none" && v != s.user {
-			return true, pgerr.Unsupported("SET ROLE to another role", "Connect as that role.")
-		}
-		return true, nil
 	case "seed":
 		return true, pgerr.Unsupported("SET SEED", "Use setseed().")
 	}
@@ -400,27 +392,10 @@ func (s *Session) setSpecial(d *settingDef, v string) (done bool, err error) {
 
 func (s *Session) resetSpecial(d *settingDef) (done bool, err error) {
 	switch d.Name {
-	case "session_authorization", "role":
-		return true, nil
 	case "transaction_isolation", "transaction_read_only", "transaction_deferrable":
 		return true, pgerr.New(pgerr.FeatureNotSupported, "parameter \"%s\" cannot be reset", d.Name)
 	}
 	return false, nil
-}
-
-// checkRole accepts a role that exists.
-func checkRole(s *Session, v string) (string, error) {
-	if v == "none" || v == "default" {
-		return v, nil
-	}
-	_, ok, err := s.srv.role(s.ctx, v)
-	if err != nil {
-		return "", err
-	}
-	if !ok {
-		return "", pgerr.New(pgerr.InvalidParameterValue, "role \"%s\" does not exist", v)
-	}
-	return v, nil
 }
 
 func (s *Session) runDiscard(st *ast.Discard) error {
@@ -431,6 +406,9 @@ func (s *Session) runDiscard(st *ast.Discard) error {
 		}
 		s.closePortals(true)
 		s.unlockAllAdvisory(s.ctx)
+		if err := s.settings.reset("session_authorization", false); err != nil {
+			return err
+		}
 		s.settings.resetAll()
 		clear(s.stmts)
 		s.unnamed = nil
@@ -463,8 +441,16 @@ func (s *Session) runLock(ctx context.Context, st *ast.Lock) error {
 			"Transactions are serializable; lock rows with SELECT ... FOR UPDATE where you want others to wait.")
 	}
 	for _, t := range st.Tables {
-		if _, err := s.relation(ctx, t); err != nil {
+		rel, err := s.relation(ctx, t)
+		if err != nil {
 			return err
+		}
+		need := role.Select | role.Insert | role.Update | role.Delete | role.Truncate
+		if st.Mode > 1 {
+			need = role.Update | role.Delete | role.Truncate | role.Insert
+		}
+		if s.snap.Roles().Privileges(s.user, rel.Object())&need == 0 {
+			return plan.Denied(rel)
 		}
 	}
 	return nil

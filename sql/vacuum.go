@@ -45,6 +45,14 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 				return pgerr.New(pgerr.UndefinedColumn, "column \"%s\" of relation \"%s\" does not exist", c, t.Name)
 			}
 		}
+		if !s.mayMaintain(t) {
+			what := "vacuum"
+			if st.Analyze {
+				what = "analyze"
+			}
+			s.warn("01000", "skipping \"%s\" --- only table or database owner can %s it", t.Name, what)
+			continue
+		}
 		tables = append(tables, t)
 	}
 	if !st.Analyze && !s.saidVacuum { // once: pgbench and others go through many tables
@@ -67,7 +75,7 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 		return nil
 	}
 	for _, t := range tables {
-		if t.Virtual || t.Kind != 'r' || t.Name == "" {
+		if t.Virtual || t.Kind != 'r' || t.Name == "" || !s.mayMaintain(t) {
 			continue
 		}
 		stats, err := s.analyzeTable(ctx, t)

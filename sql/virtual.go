@@ -24,11 +24,11 @@ func (s *Session) Overlay() (*pgcatalog.Overlay, error) {
 }
 
 // Superuser reports whether the user is one.
-func (s *Session) Superuser() bool { return s.superuser }
+func (s *Session) Superuser() bool { return s.superuserNow() }
 
 // overlay puts the system relations over a snapshot. Overlays of committed versions are shared.
 func (srv *Server) overlay(snap catalog.Snapshot, own bool) *pgcatalog.Overlay {
-	env := pgcatalog.Env{Database: srv.cfg.Database, Roles: srv.cfg.ListRoles, Sizes: srv.sizes}
+	env := pgcatalog.Env{Database: srv.cfg.Database, Sizes: srv.sizes}
 	if own {
 		return pgcatalog.NewOverlay(snap, env)
 	}
@@ -45,6 +45,8 @@ func (s *Session) VirtualRows(table string) ([][]*string, bool) {
 	switch table {
 	case "pg_settings":
 		return s.settingRows(), true
+	case "pg_hba_file_rules":
+		return s.hbaRows(), true
 	case "pg_stat_activity":
 		return s.activityRows(), true
 	case "pg_locks":

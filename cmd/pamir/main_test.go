@@ -19,9 +19,10 @@ import (
 
 // start runs "pamir start" until it exits, and returns what it said.
 func start(t *testing.T, args ...string) (string, int) {
+	binary := cluster.Binary(t) // built outside of the time limit
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, cluster.Binary(t), append([]string{"start"}, args...)...)
+	cmd := exec.CommandContext(ctx, binary, append([]string{"start"}, args...)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	_ = cmd.Run() // the code says how it went

@@ -56,6 +56,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.DurationVar(&cfg.DeadAfter, "dead-after", 5*time.Minute, "make the replicas of a node anew elsewhere once it was silent for so long")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.StringVar(&buffer, "txn-buffer", "", "memory for the writes of one transaction: what is more is sent ahead of its commit (default 64MiB)")
+	f.StringVar(&cfg.CertsDir, "certs-dir", "", "directory with ca.crt, node.crt and node.key: TLS everywhere, and everybody shows who they are")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")
 	if err := f.MarkHidden(testClockFlag); err != nil {
@@ -79,9 +80,6 @@ func runStart(cfg node.Config, clockFile string) error {
 	cfg.Log, cfg.Build = logger(slog.LevelInfo), build()
 	slog.SetDefault(cfg.Log)
 	steadyHeap()
-	if cfg.Insecure {
-		cfg.Log.Warn("INSECURE: no certificates, no passwords. Whoever reaches this node's ports can read and write everything.")
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	n, err := node.Start(ctx, cfg)
@@ -91,15 +89,24 @@ func runStart(cfg node.Config, clockFile string) error {
 		}
 		return err
 	}
-	select {
-	case <-ctx.Done():
-		stop() // a second signal ends the process at once
-		n.Shutdown()
-		return nil
-	case err := <-n.Failed():
-		n.Stop()
-		return err
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
+	for {
+		select {
+		case <-hangups:
+			n.ReloadCertificates()
+			continue
+		case <-ctx.Done():
+		case err := <-n.Failed():
+			n.Stop()
+			return err
+		}
+		break
 	}
+	stop() // a second signal ends the process at once
+	n.Shutdown()
+	return nil
 }
 
 func splitList(s string) []string {

@@ -42,11 +42,12 @@ func (n *Node) serveHTTP(ln net.Listener) {
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	mux.HandleFunc("GET /{$}", n.httpFront)
+	srv := &http.Server{Handler: n.guard(mux), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	n.wg.Add(1)
 	go func() {
 		defer n.wg.Done()
-		if err := srv.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		if err := srv.Serve(n.secureHTTP(ln)); !errors.Is(err, http.ErrServerClosed) {
 			n.log.Error("http", "err", err)
 		}
 	}()
@@ -121,6 +122,7 @@ type StatusView struct {
 	Ready     bool       `json:"ready"`
 	Draining  bool       `json:"draining"`
 	Clock     string     `json:"clock"`
+	Security  string     `json:"security"`
 	RPCAddr   string     `json:"rpc_addr"`
 	SQLAddr   string     `json:"sql_addr"`
 	HTTPAddr  string     `json:"http_addr"`
@@ -128,7 +130,7 @@ type StatusView struct {
 
 func (n *Node) status() StatusView {
 	return StatusView{n.id.ClusterID.String(), n.id.NodeID, n.storeID, n.cfg.Build, time.Since(n.started).Round(time.Second).String(),
-		n.ready.Load(), n.draining.Load(), n.clock.Peek().String(), n.rpcAddr, n.sqlAddr, n.httpAddr}
+		n.ready.Load(), n.draining.Load(), n.clock.Peek().String(), n.securityNotice(), n.rpcAddr, n.sqlAddr, n.httpAddr}
 }
 
 // NodeView is one node of /api/v1/nodes.

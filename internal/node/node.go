@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/internal/certs"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/range/routing"
 	"github.com/pamirdb/pamir/range/store"
@@ -46,6 +47,9 @@ type Node struct {
 	reporting reporting
 	catalog   atomic.Pointer[catalog.Store] // nil without SQL
 
+	certs  *certs.Store  // nil without certificates
+	reload chan struct{} // asks for another look at their files
+
 	// stops undo the start, last first.
 	stops []stop
 
@@ -74,7 +78,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	n := &Node{cfg: cfg, log: cfg.Log, started: time.Now(), registry: prometheus.NewRegistry(), failed: make(chan error, 8)}
+	n := &Node{cfg: cfg, log: cfg.Log, started: time.Now(), registry: prometheus.NewRegistry(), failed: make(chan error, 8), reload: make(chan struct{}, 1)}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -86,6 +90,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.clock = hlc.NewClock(cfg.Physical, cfg.MaxOffset)
+	if err := n.loadCerts(); err != nil {
+		return nil, err
+	}
 	if err := n.open(); err != nil {
 		return nil, err
 	}
@@ -149,6 +156,7 @@ func (n *Node) open() error {
 	metrics := transport.NewMetrics()
 	n.registry.MustRegister(metrics.Collectors()...)
 	tc := n.cfg.Transport
+	tc.ServerCreds, tc.ClientCreds = n.nodeCreds()
 	tc.Clock, tc.Log, tc.Faults, tc.Metrics, tc.Decoder = n.clock, n.log, n.cfg.Faults, metrics, pushdownDecoder()
 	n.transport = transport.New(tc)
 	n.onStop("transport", func(context.Context) error { n.transport.Close(); return nil })
@@ -215,6 +223,9 @@ func (n *Node) join(ctx context.Context) (*joinResponse, error) {
 			resp, err := askAddr[joinRequest, joinResponse](ctx, n, addr, "join", &req)
 			if err == nil {
 				return resp, nil
+			}
+			if refusedByTLS(err) {
+				return nil, fmt.Errorf("join %s: the certificates do not fit: %w", addr, err)
 			}
 			if kv.HasCode(err, kv.CodeBadRequest) {
 				return nil, fmt.Errorf("join %s: %w", addr, err)

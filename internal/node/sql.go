@@ -80,12 +80,12 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log})
+	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log, Certificates: n.certs != nil, Insecure: n.cfg.Insecure})
 	n.background(srv.AdoptJobs)
 	n.background(srv.KeepAdvisoryLocks)
 	n.background(srv.KeepXactIDs)
 	f := &front{sql: srv}
-	f.wire = pgwire.New(pgwire.Config{
+	wire := pgwire.Config{
 		Open: func(args sql.SessionArgs, c sql.Client) (pgwire.Session, error) {
 			s, err := srv.NewSession(args, c)
 			if err != nil {
@@ -95,7 +95,9 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 		},
 		NewPID: srv.NewPID,
 		Log:    n.log,
-	})
+	}
+	n.secureWire(&wire, srv)
+	f.wire = pgwire.New(wire)
 	n.front = f
 	n.serving.Store(f)
 	n.registry.MustRegister(newCounters("pamir_pgwire", "Connections", f.wire.Metrics(), "Connections"),

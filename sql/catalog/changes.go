@@ -25,7 +25,11 @@ const (
 
 // inSnapshot reports whether the rows of a system table are part of a Snapshot.
 func inSnapshot(table uint64) bool {
-	return table == descriptorTable || table == schemaTable || table == statsTable
+	switch table {
+	case descriptorTable, schemaTable, statsTable, roleTable, accessTable:
+		return true
+	}
+	return false
 }
 
 func changeKey(version uint64) keys.Key { return idKey(changeTable, version) }
@@ -142,7 +146,8 @@ func readChanges(ctx context.Context, t txn.Txn, span keys.Span, into map[string
 // with is the snapshot with some rows replaced; a nil value removes one.
 func (s *snapshot) with(row versionRow, ks []keys.Key, vals [][]byte) (*snapshot, error) {
 	n := &snapshot{row: row, byID: maps.Clone(s.byID), byName: maps.Clone(s.byName), byData: maps.Clone(s.byData), schemas: maps.Clone(s.schemas),
-		schByID: maps.Clone(s.schByID), tables: slices.Clone(s.tables), list: slices.Clone(s.list), stats: maps.Clone(s.stats)}
+		schByID: maps.Clone(s.schByID), tables: slices.Clone(s.tables), list: slices.Clone(s.list), stats: maps.Clone(s.stats),
+		stored: maps.Clone(s.stored), access: s.access.clone()}
 	// All that is old goes first: a name can move from one object to another.
 	for _, k := range ks {
 		if err := n.remove(k); err != nil {
@@ -165,6 +170,14 @@ func (s *snapshot) remove(key keys.Key) error {
 	table, _, rest, err := keys.DecodeIndex(key)
 	if err != nil {
 		return err
+	}
+	switch table {
+	case roleTable:
+		name, _, err := keys.DecodeBytes(rest)
+		delete(s.stored, string(name))
+		return err
+	case accessTable:
+		return s.access.remove(rest)
 	}
 	id, _, err := keys.DecodeUvarint(rest)
 	if err != nil {

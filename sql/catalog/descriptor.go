@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -39,6 +40,8 @@ type Column struct {
 	Dropped bool
 	// Missing is the value of rows that are older than the column, in the row encoding; nil is NULL.
 	Missing []byte
+	// ACL of the column; nil: no privileges beyond the table's.
+	ACL role.ACL `json:",omitempty"`
 }
 
 // IndexColumn is a key column of an index.
@@ -84,6 +87,8 @@ type Table struct {
 	Name    string
 	Version uint64
 	Owner   string
+	// ACL nil is the default: everything to the owner, nothing to others.
+	ACL role.ACL
 	// Kind as in pg_class.relkind: 'r' table, 'v' view, 'S' sequence.
 	Kind    byte
 	Columns []Column
@@ -125,6 +130,7 @@ type Schema struct {
 	Name string
 	// Owner role.
 	Owner   string
+	ACL     role.ACL
 	Comment string
 }
 
@@ -171,6 +177,9 @@ type Snapshot interface {
 	Tables() []*Table
 	// Stats returns what ANALYZE and the ranges know of a table; rows < 0 if unknown.
 	Stats(TableID) TableStats
+	// Roles are all roles, Access what else decides who may do what.
+	Roles() *role.Set
+	Access() *Access
 }
 
 // TableStats for the planner.

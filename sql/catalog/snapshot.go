@@ -2,10 +2,12 @@ package catalog
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 )
 
 type qualified struct {
@@ -24,11 +26,14 @@ type snapshot struct {
 	tables  []*Table
 	list    []*Schema
 	stats   map[TableID]TableStats
+	stored  map[string]*Role
+	roles   *role.Set
+	access  *Access
 }
 
 func newSnapshot(row versionRow, schemas []*Schema, tables []*Table) *snapshot {
 	s := &snapshot{row: row, byID: map[TableID]*Table{}, byName: map[qualified]*Table{}, byData: map[uint64]*Table{},
-		schemas: map[string]*Schema{}, schByID: map[SchemaID]*Schema{}, stats: map[TableID]TableStats{}}
+		schemas: map[string]*Schema{}, schByID: map[SchemaID]*Schema{}, stats: map[TableID]TableStats{}, stored: map[string]*Role{}, access: newAccess()}
 	for _, sc := range schemas {
 		s.addSchema(sc)
 	}
@@ -64,7 +69,7 @@ func (s *snapshot) addTable(t *Table) {
 
 // add takes a stored row.
 func (s *snapshot) add(key, value []byte) error {
-	table, _, _, err := keys.DecodeIndex(key)
+	table, _, rest, err := keys.DecodeIndex(key)
 	if err != nil {
 		return err
 	}
@@ -87,6 +92,14 @@ func (s *snapshot) add(key, value []byte) error {
 			return err
 		}
 		s.stats[st.Table] = st.Stats
+	case roleTable:
+		r := &Role{}
+		if err := decodeObject(value, r); err != nil {
+			return err
+		}
+		s.stored[r.Name] = r
+	case accessTable:
+		return s.access.addAccess(rest, value)
 	default:
 		return pgerr.New(pgerr.InternalError, "no catalog table %d", table)
 	}
@@ -96,6 +109,7 @@ func (s *snapshot) add(key, value []byte) error {
 func (s *snapshot) finish() {
 	slices.SortFunc(s.tables, func(a, b *Table) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortFunc(s.list, func(a, b *Schema) int { return cmp.Compare(a.ID, b.ID) })
+	s.roles = role.NewSet(slices.Collect(maps.Values(s.stored)), s.access.Database.Owner)
 }
 
 type storedStats struct {
@@ -104,6 +118,12 @@ type storedStats struct {
 }
 
 func (s *snapshot) Version() uint64 { return s.row.version }
+
+// Roles implements Snapshot.
+func (s *snapshot) Roles() *role.Set { return s.roles }
+
+// Access implements Snapshot.
+func (s *snapshot) Access() *Access { return s.access }
 
 func (s *snapshot) Table(schema, name string) (*Table, bool) {
 	sc, ok := s.schemas[schema]

@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -25,6 +26,7 @@ const (
 	garbageTable    = 7 // <data id> -> when its descriptor was dropped
 	// 20 is the table of jobs (package job).
 	changeTable = 21 // <version> -> the rows that it changed
+	accessTable = 22 // <kind> ... -> what access.go says
 )
 
 // Ids of what exists from the start, as in PostgreSQL.
@@ -207,7 +209,7 @@ func (s *Store) load(ctx context.Context, t txn.Txn, row versionRow) (*snapshot,
 
 func (s *Store) loadAll(ctx context.Context, t txn.Txn, row versionRow) (*snapshot, error) {
 	snap := newSnapshot(row, s.opts.VirtualSchemas, s.opts.VirtualTables)
-	spans := []keys.Span{tableSpan(descriptorTable), tableSpan(schemaTable), tableSpan(statsTable)}
+	spans := []keys.Span{tableSpan(descriptorTable), tableSpan(schemaTable), tableSpan(statsTable), tableSpan(roleTable), tableSpan(accessTable)}
 	sc := t.Scan(ctx, spans, txn.ScanOptions{Latest: true})
 	defer sc.Close()
 	for {
@@ -265,27 +267,6 @@ func decodeObject(b []byte, o any) error {
 	return nil
 }
 
-// Role of the cluster.
-type Role struct {
-	OID   uint32
-	Name  string
-	Super bool
-	Login bool
-	// Password is a SCRAM verifier, empty for none.
-	Password string
-}
-
-// Role looks a role up.
-func (s *Store) Role(ctx context.Context, t txn.Txn, name string) (Role, bool, error) {
-	val, ok, err := t.Get(ctx, roleKey(name), latest)
-	if err != nil || !ok {
-		return Role{}, false, err
-	}
-	var r Role
-	err = decodeObject(val, &r)
-	return r, err == nil, err
-}
-
 // Bootstrap writes the initial catalog unless there is one.
 func (s *Store) Bootstrap(ctx context.Context, g txn.Gateway) error {
 	t := g.Begin(ctx, txn.Options{})
@@ -314,11 +295,11 @@ func (s *Store) bootstrap(ctx context.Context, t txn.Txn) error {
 		t.Rollback(ctx)
 		return nil
 	}
-	public, err := encodeObject(&Schema{ID: PublicSchema, Name: "public", Owner: RootRole})
+	public, err := encodeObject(&Schema{ID: PublicSchema, Name: "public", Owner: role.DatabaseOwner})
 	if err != nil {
 		return err
 	}
-	root, err := encodeObject(&Role{OID: 10, Name: RootRole, Super: true, Login: true})
+	root, err := encodeObject(&Role{OID: 10, Name: RootRole, Super: true, Login: true, CreateRole: true, CreateDB: true, Replication: true, BypassRLS: true})
 	if err != nil {
 		return err
 	}
@@ -333,6 +314,9 @@ func (s *Store) bootstrap(ctx context.Context, t txn.Txn) error {
 		if err := t.Put(w.k, w.v); err != nil {
 			return err
 		}
+	}
+	if err := s.initialRows(t); err != nil {
+		return err
 	}
 	_, err = t.Commit(ctx)
 	return err

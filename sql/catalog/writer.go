@@ -160,12 +160,6 @@ func (w *Writer) PutStats(id TableID, st TableStats) error {
 	return w.put(idKey(statsTable, uint64(id)), &storedStats{Table: id, Stats: st})
 }
 
-// PutRole writes a role, DropRole removes one.
-func (w *Writer) PutRole(r *Role) error { return w.put(roleKey(r.Name), r) }
-
-// DropRole: see PutRole.
-func (w *Writer) DropRole(name string) error { return w.t.Delete(roleKey(name)) }
-
 func (w *Writer) put(k keys.Key, o any) error {
 	b, err := encodeObject(o)
 	if err != nil {

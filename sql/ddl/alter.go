@@ -56,7 +56,9 @@ func (c *change) alter(t *catalog.Table, cmd *ast.AlterCmd) error {
 		return c.alterType(t, cmd)
 	case ast.SetOptions, ast.ResetOptions:
 		return c.alterOptions(t, cmd)
-	case ast.ChangeOwner, ast.SetStorage, ast.ReplicaIdentity, ast.ClusterOn, ast.SetColumnOptions, ast.SetStatistics, ast.SetTableSpace:
+	case ast.ChangeOwner:
+		return c.changeOwner(t, cmd.Owner)
+	case ast.SetStorage, ast.ReplicaIdentity, ast.ClusterOn, ast.SetColumnOptions, ast.SetStatistics, ast.SetTableSpace:
 		return nil // accepted: they mean nothing here
 	case ast.ValidateConstraint:
 		for _, k := range t.Checks {
@@ -484,7 +486,7 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 
 // alterIndex takes ALTER INDEX: only storage parameters, which are accepted.
 func (c *change) alterIndex(st *ast.AlterTable) error {
-	t, _, err := c.findIndex(st.Table.Schema, st.Table.Name)
+	t, at, err := c.findIndex(st.Table.Schema, st.Table.Name)
 	if err != nil {
 		return err
 	}
@@ -494,6 +496,9 @@ func (c *change) alterIndex(st *ast.AlterTable) error {
 			return nil
 		}
 		return missingRelation(st.Table)
+	}
+	if err := c.mustOwnIndex(t, at); err != nil {
+		return err
 	}
 	for _, cmd := range st.Cmds {
 		switch cmd.Kind {

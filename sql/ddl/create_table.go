@@ -531,6 +531,11 @@ func (c *change) createTableAs(st *ast.CreateTableAs) error {
 	if err != nil {
 		return err
 	}
+	if c.env.Allow != nil {
+		if err := c.env.Allow(pl); err != nil {
+			return err
+		}
+	}
 	t, err := c.newTable(sc, name)
 	if err != nil {
 		return err

@@ -22,7 +22,10 @@ type Env struct {
 	Runtime    *exec.Runtime
 	SearchPath []string
 	User       string
-	Database   string
+	// SessionUser is who SESSION_USER is. Allow checks that the user may run a query (CREATE TABLE AS); nil allows all.
+	SessionUser string
+	Allow       func(*plan.Statement) error
+	Database    string
 	// Notice takes NOTICEs and WARNINGs; may be nil.
 	Notice func(*pgerr.Error)
 	// Online makes a job of the build of an index over rows that exist; nil builds it in the transaction.
@@ -33,7 +36,7 @@ type Env struct {
 func Handles(st ast.Statement) bool {
 	switch st.(type) {
 	case *ast.CreateTable, *ast.CreateTableAs, *ast.Drop, *ast.Truncate, *ast.CreateIndex, *ast.AlterTable, *ast.Rename,
-		*ast.AlterSchema, *ast.AlterOwner, *ast.CreateSchema, *ast.CreateView, *ast.CreateSequence, *ast.AlterSequence, *ast.Comment:
+		*ast.AlterSchema, *ast.CreateSchema, *ast.CreateView, *ast.CreateSequence, *ast.AlterSequence, *ast.Comment:
 		return true
 	}
 	return false
@@ -90,8 +93,6 @@ func (c *change) run(st ast.Statement) error {
 		return c.createSequence(st)
 	case *ast.AlterSequence:
 		return c.alterSequence(st)
-	case *ast.AlterOwner:
-		return nil // there is one owner so far: whoever may change the schema
 	case *ast.Comment:
 		return c.comment(st)
 	}
@@ -188,6 +189,7 @@ func (o *overlay) SchemaByID(id catalog.SchemaID) (*catalog.Schema, bool) {
 
 // create, replace and remove write a relation and keep the overlay in step.
 func (c *change) create(t *catalog.Table) error {
+	c.defaultPrivileges(t)
 	c.cat.tables[t.ID] = t
 	return c.w.CreateTable(c.ctx, t)
 }
@@ -252,8 +254,17 @@ func (c *change) find(schema, name string) (*catalog.Table, error) {
 	return nil, nil
 }
 
-// table finds a table that can be changed.
+// table finds a relation that the user owns.
 func (c *change) table(n *ast.TableName) (*catalog.Table, error) {
+	t, err := c.anyTable(n)
+	if err != nil {
+		return nil, err
+	}
+	return t, c.mustOwn(t)
+}
+
+// anyTable finds a relation that can be changed, whoever may do it.
+func (c *change) anyTable(n *ast.TableName) (*catalog.Table, error) {
 	t, err := c.find(n.Schema, n.Name)
 	if err != nil {
 		return nil, err
@@ -291,11 +302,11 @@ func (c *change) newSchemaFor(schema string) (*catalog.Schema, error) {
 			return nil, pgerr.New(pgerr.InsufficientPrivilege, "permission denied to create in schema \"%s\"", s.Name).
 				WithDetail("System catalog modifications are currently disallowed.")
 		}
-		return s, nil
+		return s, c.mayCreateIn(s)
 	}
-	for _, name := range c.env.SearchPath {
+	for _, name := range c.usable(c.env.SearchPath) {
 		if s, ok := c.cat.Schema(name); ok && ownable(s) {
-			return s, nil
+			return s, c.mayCreateIn(s)
 		}
 	}
 	return nil, pgerr.New(pgerr.InvalidSchemaName, "no schema has been selected to create in")

@@ -4,9 +4,11 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pamirdb/pamir/sql/access"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 )
 
 func splitName(n []string) (schema, name string) {
@@ -75,6 +77,9 @@ func (c *change) dropRelations(st *ast.Drop) error {
 		}
 		if t.Virtual {
 			return pgerr.New(pgerr.InsufficientPrivilege, "permission denied: \"%s\" is a system catalog", t.Name)
+		}
+		if err := c.mayDrop(t); err != nil {
+			return err
 		}
 		ts = append(ts, t)
 	}
@@ -160,6 +165,9 @@ func (c *change) dropIndexes(st *ast.Drop) error {
 			}
 			return pgerr.New(pgerr.UndefinedObject, "index \"%s\" does not exist", name)
 		}
+		if err := c.mustOwnIndex(t, i); err != nil {
+			return err
+		}
 		if ix := &t.Indexes[i]; ix.Constraint {
 			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop index %s because constraint %s on table %s requires it", ix.Name, ix.Name, t.Name).
 				WithHint("You can drop constraint %s on table %s instead.", ix.Name, t.Name)
@@ -177,7 +185,7 @@ func (c *change) dropIndexes(st *ast.Drop) error {
 
 func (c *change) truncate(st *ast.Truncate) error {
 	for _, n := range st.Tables {
-		t, err := c.table(n)
+		t, err := c.tableFor(n, role.Truncate)
 		if err != nil {
 			return err
 		}
@@ -210,9 +218,22 @@ func (c *change) truncate(st *ast.Truncate) error {
 }
 
 func (c *change) createSchema(st *ast.CreateSchema) error {
+	owner := c.env.User
+	if st.Owner != nil {
+		var err error
+		if owner, err = c.roleNamed(*st.Owner); err != nil {
+			return err
+		}
+	}
 	name := st.Name
-	if name == "" && st.Owner != nil {
-		name = st.Owner.Name
+	if name == "" {
+		name = owner
+	}
+	if err := c.mayMakeSchemas(); err != nil {
+		return err
+	}
+	if err := access.MayOwn(c.cat.Roles(), c.env.User, owner); err != nil {
+		return err
 	}
 	if strings.HasPrefix(name, "pg_") {
 		return pgerr.New(pgerr.ReservedName, "unacceptable schema name \"%s\"", name).
@@ -229,14 +250,15 @@ func (c *change) createSchema(st *ast.CreateSchema) error {
 	if err != nil {
 		return err
 	}
-	s := &catalog.Schema{ID: catalog.SchemaID(id), Name: name, Owner: c.env.User}
+	s := &catalog.Schema{ID: catalog.SchemaID(id), Name: name, Owner: owner}
+	s.ACL = c.cat.Access().DefaultsFor(owner, 0, 'n')
 	c.cat.schemas[s.ID] = s
 	if err := c.w.PutSchema(s); err != nil {
 		return err
 	}
-	path := c.env.SearchPath
-	c.env.SearchPath = append([]string{name}, path...)
-	defer func() { c.env.SearchPath = path }()
+	path, user := c.env.SearchPath, c.env.User
+	c.env.SearchPath, c.env.User = append([]string{name}, path...), owner
+	defer func() { c.env.SearchPath, c.env.User = path, user }()
 	for _, e := range st.Elements {
 		tag := c.tag
 		if err := c.element(e); err != nil {
@@ -275,6 +297,9 @@ func (c *change) dropSchemas(st *ast.Drop) error {
 		}
 		if !ownable(s) {
 			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop schema %s because it is required by the database system", name)
+		}
+		if err := c.mustOwnSchema(s); err != nil {
+			return err
 		}
 		var ts []*catalog.Table
 		for _, t := range c.cat.Tables() {

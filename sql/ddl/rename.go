@@ -39,6 +39,9 @@ func (c *change) rename(st *ast.Rename) error {
 	if t.Virtual {
 		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied: \"%s\" is a system catalog", t.Name)
 	}
+	if err := c.mustOwn(t); err != nil {
+		return err
+	}
 	n := clone(t)
 	switch st.Kind {
 	case "COLUMN":
@@ -150,6 +153,9 @@ func (c *change) renameIndex(st *ast.Rename) error {
 		}
 		return missingRelation(st.Relation)
 	}
+	if err := c.mustOwnIndex(t, i); err != nil {
+		return err
+	}
 	n := clone(t)
 	if err := c.moveName(t, n.Indexes[i].Name, st.New, n.Indexes[i].OID); err != nil {
 		return err
@@ -173,6 +179,12 @@ func (c *change) renameSchema(st *ast.Rename) error {
 		if v.Kind == 'v' && mentions(v.ViewQuery, st.Old) {
 			return pgerr.Unsupported("to rename a schema that the view \""+v.Name+"\" names", "Drop the view first and create it again.")
 		}
+	}
+	if err := c.mustOwnSchema(s); err != nil {
+		return err
+	}
+	if err := c.mayMakeSchemas(); err != nil {
+		return err
 	}
 	n := *s
 	n.Name = st.New
@@ -254,6 +266,11 @@ func (c *change) createView(st *ast.CreateView) error {
 	}
 	if exists && old.Kind != 'v' {
 		return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a view", old.Name)
+	}
+	if exists {
+		if err := c.mustOwn(old); err != nil {
+			return err
+		}
 	}
 	var v *catalog.Table
 	if exists {

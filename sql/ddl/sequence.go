@@ -198,9 +198,12 @@ func (c *change) ownedBy(s *catalog.Table, opts []ast.Option) error {
 		if len(names) > 2 {
 			n.Schema = names[len(names)-3]
 		}
-		t, err := c.table(n)
+		t, err := c.anyTable(n)
 		if err != nil {
 			return err
+		}
+		if t.Owner != s.Owner {
+			return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "sequence must have same owner as table it is linked to")
 		}
 		pos := t.ColumnByName(names[len(names)-1])
 		if pos < 0 {
@@ -222,6 +225,9 @@ func (c *change) alterSequence(st *ast.AlterSequence) error {
 			return nil
 		}
 		return missingRelation(st.Name)
+	}
+	if err := c.mustOwn(s); err != nil {
+		return err
 	}
 	if s.Kind != 'S' {
 		return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a sequence", s.Name)

@@ -148,6 +148,14 @@ func (c *converter) roleCommand(n *pg.Node) ast.Statement {
 		return &ast.DropRole{Roles: c.roles(v.DropRoleStmt.Roles), IfExists: v.DropRoleStmt.MissingOk}
 	case *pg.Node_GrantStmt:
 		return c.grant(v.GrantStmt)
+	case *pg.Node_AlterDefaultPrivilegesStmt:
+		return c.alterDefault(v.AlterDefaultPrivilegesStmt)
+	case *pg.Node_ReassignOwnedStmt:
+		return &ast.ReassignOwned{Roles: c.roles(v.ReassignOwnedStmt.Roles), To: *c.role(v.ReassignOwnedStmt.Newrole)}
+	case *pg.Node_DropOwnedStmt:
+		return &ast.DropOwned{Roles: c.roles(v.DropOwnedStmt.Roles), Cascade: c.behavior(v.DropOwnedStmt.Behavior)}
+	case *pg.Node_AlterSystemStmt:
+		return &ast.AlterSystem{Set: c.set(v.AlterSystemStmt.Setstmt)}
 	case *pg.Node_GrantRoleStmt:
 		s := v.GrantRoleStmt
 		c.deny(s.Grantor != nil, s.Grantor.GetLocation(), "GRANTED BY")
@@ -239,6 +247,29 @@ func (c *converter) privileges(ns []*pg.Node) []ast.Privilege {
 	return out
 }
 
+func (c *converter) alterDefault(s *pg.AlterDefaultPrivilegesStmt) ast.Statement {
+	out := &ast.AlterDefault{}
+	for _, n := range s.Options {
+		d := n.GetDefElem()
+		for _, it := range d.GetArg().GetList().GetItems() {
+			switch v := it.Node.(type) {
+			case *pg.Node_RoleSpec:
+				out.Roles = append(out.Roles, *c.role(v.RoleSpec))
+			case *pg.Node_String_:
+				out.Schemas = append(out.Schemas, v.String_.Sval)
+			default:
+				c.refuse(d.Location, "ALTER DEFAULT PRIVILEGES of this form")
+			}
+		}
+	}
+	g, ok := c.grant(s.Action).(*ast.Grant)
+	if !ok {
+		return &ast.Unsupported{Name: out.Tag()}
+	}
+	out.Grant = g
+	return out
+}
+
 func (c *converter) grant(s *pg.GrantStmt) ast.Statement {
 	c.deny(s.Grantor != nil, s.Grantor.GetLocation(), "GRANTED BY")
 	out := &ast.Grant{Revoke: !s.IsGrant, Kind: objectName(s.Objtype), Privileges: c.privileges(s.Privileges), Grantees: c.roles(s.Grantees),
@@ -246,8 +277,6 @@ func (c *converter) grant(s *pg.GrantStmt) ast.Statement {
 	switch s.Targtype {
 	case pg.GrantTargetType_ACL_TARGET_ALL_IN_SCHEMA:
 		out.AllIn = true
-	case pg.GrantTargetType_ACL_TARGET_DEFAULTS:
-		return &ast.Unsupported{Name: "ALTER DEFAULT PRIVILEGES"}
 	}
 	for _, o := range s.Objects {
 		switch v := o.Node.(type) {

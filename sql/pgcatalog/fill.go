@@ -80,7 +80,9 @@ func init() {
 		"pg_user":             fillUser,
 		"pg_shadow":           fillShadow,
 		"pg_auth_members":     fillMembers,
-		"pg_group":            nil,
+		"pg_group":            fillGroup,
+		"pg_default_acl":      fillDefaultACL,
+		"pg_db_role_setting":  fillRoleSettings,
 		"pg_tables":           fillTables,
 		"pg_indexes":          fillIndexes,
 		"pg_views":            fillViews,
@@ -95,21 +97,9 @@ func init() {
 	}
 }
 
-func (o *Overlay) owner(name string) int64 {
-	for _, r := range o.env.roles() {
-		if r.Name == name {
-			return int64(r.OID)
-		}
-	}
-	return oidRoot
-}
-
 func fillNamespace(o *Overlay, b *builder) {
 	for _, s := range o.Schemas() {
-		b.row().i("oid", int64(s.ID)).s("nspname", s.Name).i("nspowner", o.owner(s.Owner))
-		if s.ID == oidPgCatalog || s.ID == oidInfoSchema {
-			b.set("nspacl", types.NullDatum)
-		}
+		b.row().i("oid", int64(s.ID)).s("nspname", s.Name).i("nspowner", o.owner(s.Owner)).acl("nspacl", s.Object().ACL)
 	}
 }
 
@@ -178,6 +168,7 @@ func fillClass(o *Overlay, b *builder) {
 		if t.Kind == 'S' {
 			b.i("relnatts", 3).c("relreplident", 'n').f("reltuples", 1)
 		}
+		b.acl("relacl", t.ACL)
 		if len(t.Options) > 0 {
 			b.strings("reloptions", t.Options)
 		}
@@ -224,6 +215,9 @@ func fillAttribute(o *Overlay, b *builder) {
 		}
 		eachColumn(t, func(_ int, c *catalog.Column, attnum int64) {
 			b.row().i("attrelid", int64(t.ID)).i("attnum", attnum).typeAttributes(c.Type)
+			if len(c.ACL) > 0 {
+				b.acl("attacl", c.ACL)
+			}
 			if c.Dropped {
 				b.s("attname", droppedName(attnum)).b("attisdropped", true).i("atttypid", 0)
 				return
@@ -383,50 +377,12 @@ func fillRewrite(o *Overlay, b *builder) {
 }
 
 func fillDatabase(o *Overlay, b *builder) {
-	b.row().i("oid", oidDatabase).s("datname", o.env.Database).i("datdba", oidRoot).i("encoding", 6).c("datlocprovider", 'c').b("datallowconn", true).
+	b.row().i("oid", oidDatabase).s("datname", o.env.Database).i("datdba", o.owner(o.Access().Database.Owner)).acl("datacl", o.Access().Database.ACL).i("encoding", 6).c("datlocprovider", 'c').b("datallowconn", true).
 		i("datconnlimit", -1).i("dattablespace", oidTablespace).s("datcollate", "C").s("datctype", "C.UTF-8").i("datfrozenxid", 1).i("datminmxid", 1)
 }
 
 func fillTablespace(o *Overlay, b *builder) {
 	b.row().i("oid", oidTablespace).s("spcname", "pg_default").i("spcowner", oidRoot)
-}
-
-func fillAuthid(o *Overlay, b *builder) {
-	for _, r := range o.env.roles() {
-		b.row().i("oid", int64(r.OID)).s("rolname", r.Name).b("rolsuper", r.Super).b("rolinherit", r.Inherit).b("rolcreaterole", r.CreateRole).
-			b("rolcreatedb", r.CreateDB).b("rolcanlogin", r.Login).b("rolreplication", r.Replica).b("rolbypassrls", r.Super).i("rolconnlimit", -1)
-	}
-}
-
-func fillRoles(o *Overlay, b *builder) {
-	for _, r := range o.env.roles() {
-		b.row().i("oid", int64(r.OID)).s("rolname", r.Name).b("rolsuper", r.Super).b("rolinherit", r.Inherit).b("rolcreaterole", r.CreateRole).
-			b("rolcreatedb", r.CreateDB).b("rolcanlogin", r.Login).b("rolreplication", r.Replica).b("rolbypassrls", r.Super).i("rolconnlimit", -1).s("rolpassword", "********")
-	}
-}
-
-func fillUser(o *Overlay, b *builder) {
-	for _, r := range o.env.roles() {
-		if r.Login {
-			b.row().s("usename", r.Name).i("usesysid", int64(r.OID)).b("usecreatedb", r.CreateDB).b("usesuper", r.Super).b("userepl", r.Replica).b("usebypassrls", r.Super).s("passwd", "********")
-		}
-	}
-}
-
-func fillShadow(o *Overlay, b *builder) {
-	for _, r := range o.env.roles() {
-		if r.Login {
-			b.row().s("usename", r.Name).i("usesysid", int64(r.OID)).b("usecreatedb", r.CreateDB).b("usesuper", r.Super).b("userepl", r.Replica).b("usebypassrls", r.Super)
-		}
-	}
-}
-
-func fillMembers(o *Overlay, b *builder) {
-	for _, r := range o.env.roles() {
-		for _, g := range r.MemberOf {
-			b.row().i("roleid", int64(g)).i("member", int64(r.OID)).i("grantor", oidRoot)
-		}
-	}
 }
 
 func (o *Overlay) schemaOf(t *catalog.Table) string {

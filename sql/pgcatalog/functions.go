@@ -86,7 +86,7 @@ func init() {
 	register(getUserByID, "pg_get_userbyid")
 	register(func(c *call) (types.Datum, error) { return nothing() }, "pg_get_ruledef", "pg_get_ruledef_ext", "pg_get_triggerdef", "pg_get_triggerdef_ext",
 		"pg_get_partkeydef", "pg_get_partition_constraintdef", "pg_get_statisticsobjdef", "pg_get_statisticsobjdef_columns", "pg_get_replica_identity_index",
-		"pg_get_function_sqlbody", "pg_get_function_arg_default", "pg_relation_filepath", "shobj_description(oid,name)", "acldefault_sql")
+		"pg_get_function_sqlbody", "pg_get_function_arg_default", "pg_relation_filepath", "shobj_description(oid,name)")
 	register(getSerialSequence, "pg_get_serial_sequence")
 	register(functionArguments, "pg_get_function_arguments", "pg_get_function_identity_arguments")
 	register(functionResult, "pg_get_function_result")
@@ -267,7 +267,7 @@ func getViewDefName(c *call) (types.Datum, error) {
 }
 
 func getUserByID(c *call) (types.Datum, error) {
-	for _, r := range c.o.env.roles() {
+	for _, r := range c.o.Roles().All() {
 		if r.OID == c.oid(0) {
 			return text(r.Name), nil
 		}

@@ -243,21 +243,3 @@ func fillISSequences(o *Overlay, b *builder) {
 			s("minimum_value", itoa(q.Min)).s("maximum_value", itoa(q.Max)).s("increment", itoa(q.Increment)).s("cycle_option", yesNo(q.Cycle))
 	}
 }
-
-func fillISRoles(o *Overlay, b *builder) {
-	for _, r := range o.env.roles() {
-		b.row().s("role_name", r.Name)
-	}
-}
-
-func fillISPrivileges(o *Overlay, b *builder) {
-	for _, t := range o.Snapshot.Tables() {
-		if t.Virtual || t.Kind != 'r' && t.Kind != 'v' {
-			continue
-		}
-		for _, p := range []string{"INSERT", "SELECT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER"} {
-			b.row().s("grantor", t.Owner).s("grantee", t.Owner).s("table_catalog", o.env.Database).s("table_schema", o.schemaOf(t)).s("table_name", t.Name).
-				s("privilege_type", p).s("is_grantable", "YES").s("with_hierarchy", yesNo(p == "SELECT"))
-		}
-	}
-}

@@ -198,7 +198,7 @@ func regLookup(sess Session, t types.OID, s string) (uint32, error) {
 			}
 		}
 	case types.RegroleOID:
-		for _, r := range o.env.roles() {
+		for _, r := range o.Roles().All() {
 			if len(parts) == 1 && r.Name == last {
 				return r.OID, nil
 			}
@@ -296,7 +296,7 @@ func RegOut(sess Session, t types.OID, oid uint32) (string, bool) {
 			return quoteIdent(sc.Name), true
 		}
 	case types.RegroleOID:
-		for _, r := range o.env.roles() {
+		for _, r := range o.Roles().All() {
 			if r.OID == oid {
 				return quoteIdent(r.Name), true
 			}

@@ -39,25 +39,8 @@ type indexRef struct {
 type Env struct {
 	// Database is the database's name.
 	Database string
-	// Roles lists the roles; nil means that there is only root.
-	Roles func() []Role
 	// Sizes is for the size functions; nil means that nothing is known.
 	Sizes Sizes
-}
-
-// Role is a row of pg_authid.
-type Role struct {
-	Name                                                 string
-	OID                                                  uint32
-	Super, Inherit, CreateRole, CreateDB, Login, Replica bool
-	MemberOf                                             []uint32
-}
-
-func (e *Env) roles() []Role {
-	if e.Roles != nil {
-		return e.Roles()
-	}
-	return []Role{{Name: "root", OID: oidRoot, Super: true, Inherit: true, CreateRole: true, CreateDB: true, Login: true, Replica: true}}
 }
 
 // NewOverlay puts the system relations over a snapshot.
@@ -298,7 +281,7 @@ func (o *Overlay) relation(d *definition, sess Session) (*relation, error) {
 
 // dynamic relations depend on the session or the moment.
 var dynamic = map[string]bool{"pg_settings": true, "pg_stat_activity": true, "pg_prepared_statements": true, "pg_cursors": true,
-	"pg_locks": true, "pg_file_settings": true, "pg_timezone_names": true, "pg_timezone_abbrevs": true}
+	"pg_locks": true, "pg_hba_file_rules": true, "pg_file_settings": true, "pg_timezone_names": true, "pg_timezone_abbrevs": true}
 
 // Tables answers scans of the system relations. It implements exec.VirtualTables.
 type Tables struct{}

@@ -6,6 +6,7 @@ import (
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -16,104 +17,168 @@ type privilegeKind struct {
 	// reg is the type by which objects of the kind are named; 0 if they are checked by find.
 	reg  types.OID
 	find func(c *call, name string) bool
-	have func(c *call, oid uint32) bool
+	// have reports whether a user has any of the privileges on an object; known is false if there is no such object.
+	have func(c *call, user string, oid uint32, any wanted) (has, known bool, err error)
+}
+
+// wanted are privileges, and those of which the grant option is asked for.
+type wanted struct{ privs, options role.Privilege }
+
+func (w wanted) of(c *call, user string, obj role.Object) bool {
+	roles := c.o.Roles()
+	return roles.Privileges(user, obj)&w.privs != 0 || roles.Options(user, obj)&w.options != 0
+}
+
+func everybody(known func(c *call, oid uint32) bool) func(*call, string, uint32, wanted) (bool, bool, error) {
+	return func(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+		return w.privs != 0 || c.o.Roles().Super(user), known(c, oid), nil
+	}
 }
 
 var privilegeKinds = []privilegeKind{
 	{name: "table", words: "SELECT INSERT UPDATE DELETE TRUNCATE REFERENCES TRIGGER RULE", reg: types.RegclassOID, have: haveRelation},
-	{name: "sequence", words: "USAGE SELECT UPDATE", reg: types.RegclassOID, have: haveRelation},
-	{name: "any_column", words: "SELECT INSERT UPDATE REFERENCES", reg: types.RegclassOID, have: haveRelation},
-	{name: "schema", words: "CREATE USAGE", reg: types.RegnamespaceOID, have: func(c *call, oid uint32) bool {
-		_, ok := c.o.SchemaByID(catalog.SchemaID(oid))
-		return ok
+	{name: "sequence", words: "USAGE SELECT UPDATE", reg: types.RegclassOID, have: haveSequence},
+	{name: "any_column", words: "SELECT INSERT UPDATE REFERENCES", reg: types.RegclassOID, have: haveAnyColumn},
+	{name: "schema", words: "CREATE USAGE", reg: types.RegnamespaceOID, have: func(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+		s, ok := c.o.SchemaByID(catalog.SchemaID(oid))
+		return ok && w.of(c, user, s.Object()), ok, nil
 	}},
 	{name: "database", words: "CREATE CONNECT TEMPORARY TEMP", find: func(c *call, name string) bool { return name == c.o.env.Database },
-		have: func(c *call, oid uint32) bool { return oid == oidDatabase }},
-	{name: "function", words: "EXECUTE", reg: types.RegprocedureOID, have: func(c *call, oid uint32) bool { return builtin.FunctionByOID(oid) != nil }},
-	{name: "type", words: "USAGE", reg: types.RegtypeOID, have: func(c *call, oid uint32) bool { return builtin.TypeByOID(types.OID(oid)) != nil }},
+		have: func(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+			d := c.o.Access().Database
+			return w.of(c, user, d.Object()), oid == oidDatabase || oid == 0, nil
+		}},
+	{name: "function", words: "EXECUTE", reg: types.RegprocedureOID, have: everybody(func(c *call, oid uint32) bool { return builtin.FunctionByOID(oid) != nil })},
+	{name: "type", words: "USAGE", reg: types.RegtypeOID, have: everybody(func(c *call, oid uint32) bool { return builtin.TypeByOID(types.OID(oid)) != nil })},
 	{name: "language", words: "USAGE", find: func(c *call, name string) bool { return name == "sql" || name == "internal" || name == "c" },
-		have: func(c *call, oid uint32) bool { return oid >= 12 && oid <= 14 }},
-	{name: "tablespace", words: "CREATE", find: func(c *call, name string) bool { return name == "pg_default" }, have: func(c *call, oid uint32) bool { return oid == oidTablespace }},
-	{name: "parameter", words: "SET ALTER-SYSTEM", find: func(c *call, name string) bool { return true }},
+		have: func(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+			return c.o.Roles().Super(user), oid == 0 || oid >= 12 && oid <= 14, nil
+		}},
+	{name: "tablespace", words: "CREATE", find: func(c *call, name string) bool { return name == "pg_default" },
+		have: func(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+			return c.o.Roles().Super(user), oid == 0 || oid == oidTablespace, nil
+		}},
+	{name: "parameter", words: "SET ALTER-SYSTEM", find: func(c *call, name string) bool { return true },
+		have: func(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+			return c.o.Roles().Super(user), true, nil
+		}},
 }
 
-func haveRelation(c *call, oid uint32) bool {
-	_, _, ok := c.o.relationOf(oid)
-	return ok
+func haveRelation(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+	if t, ok := c.o.TableByID(catalog.TableID(oid)); ok {
+		return w.of(c, user, t.Object()), true, nil
+	}
+	if r, ok := c.o.indexes()[oid]; ok {
+		return w.of(c, user, r.table.Object()), true, nil
+	}
+	_, _, known := c.o.relationOf(oid)
+	return known, known, nil
 }
 
-// registerPrivileges registers the has_*_privilege functions. Who may log in today may do
-// everything; the functions check that what they are asked about exists.
+func haveSequence(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+	t, ok := c.o.TableByID(catalog.TableID(oid))
+	if ok && t.Kind != 'S' {
+		return false, true, pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a sequence", t.Name)
+	}
+	return ok && w.of(c, user, t.Object()), ok, nil
+}
+
+func haveAnyColumn(c *call, user string, oid uint32, w wanted) (bool, bool, error) {
+	has, known, err := haveRelation(c, user, oid, w)
+	if t, ok := c.o.TableByID(catalog.TableID(oid)); ok && !has {
+		for i := range t.Columns {
+			has = has || t.Columns[i].ACL != nil && w.of(c, user, role.Object{Class: 'c', Owner: t.Owner, ACL: t.Columns[i].ACL})
+		}
+	}
+	return has, known, err
+}
+
+// registerPrivileges registers the has_*_privilege functions.
 func registerPrivileges() {
 	for _, k := range privilegeKinds {
 		p := "has_" + k.name + "_privilege_"
-		for _, role := range []string{"", "name_", "id_"} {
+		for _, how := range []string{"", "name_", "id_"} {
 			for _, object := range []string{"name", "id"} {
-				register(privilege(k, role, object), p+role+object)
+				register(privilege(k, how, object), p+how+object)
 			}
 		}
 	}
-	for _, role := range []string{"", "name_", "id_"} {
+	for _, how := range []string{"", "name_", "id_"} {
 		for _, object := range []string{"name", "id"} {
 			for _, column := range []string{"_name", "_attnum"} {
-				register(columnPrivilege(role, object, column), "has_column_privilege_"+role+object+column)
+				register(columnPrivilege(how, object, column), "has_column_privilege_"+how+object+column)
 			}
-			register(hasRole(role, object), "pg_has_role_"+role+object)
+			register(hasRole(how, object), "pg_has_role_"+how+object)
 		}
 	}
 }
 
-// role checks the role argument and takes it off.
-func (c *call) role(how string, args []types.Datum) ([]types.Datum, error) {
+// role takes the role argument off and returns who is asked about.
+func (c *call) role(how string, args []types.Datum) (user string, rest []types.Datum, err error) {
 	switch how {
 	case "name_":
-		return args[1:], c.roleByName(string(args[0].B))
+		name := string(args[0].B)
+		return name, args[1:], c.roleByName(name)
 	case "id_":
-		return args[1:], nil
+		for _, r := range c.o.Roles().All() {
+			if r.OID == uint32(args[0].I) {
+				user = r.Name
+			}
+		}
+		if user == "" {
+			user = "\x00" // nobody: what everybody has
+		}
+		return user, args[1:], nil
 	}
-	return args, nil
+	return c.sess.User(), args, nil
 }
 
 func (c *call) roleByName(name string) error {
 	if name == "public" {
 		return nil
 	}
-	for _, r := range c.o.env.roles() {
-		if r.Name == name {
-			return nil
-		}
+	if _, ok := c.o.Roles().Get(name); ok {
+		return nil
 	}
 	return pgerr.New(pgerr.UndefinedObject, "role \"%s\" does not exist", name)
 }
 
-// words checks a list of privileges.
-func checkWords(list, known string) error {
-	for _, w := range strings.Split(list, ",") {
-		w = strings.TrimSpace(w)
-		u := strings.ToUpper(w)
-		u = strings.TrimSuffix(u, " WITH GRANT OPTION")
-		u = strings.TrimSuffix(u, " WITH ADMIN OPTION")
+// readWords reads a list of privileges.
+func readWords(list, known string) (w wanted, err error) {
+	for _, word := range strings.Split(list, ",") {
+		word = strings.TrimSpace(word)
+		u := strings.ToUpper(word)
+		plain := strings.TrimSuffix(strings.TrimSuffix(u, " WITH GRANT OPTION"), " WITH ADMIN OPTION")
 		ok := false
 		for _, k := range strings.Fields(known) {
-			ok = ok || strings.ReplaceAll(k, "-", " ") == u
+			ok = ok || strings.ReplaceAll(k, "-", " ") == plain
 		}
 		if !ok {
-			return pgerr.New(pgerr.InvalidParameterValue, "unrecognized privilege type: \"%s\"", w)
+			return w, pgerr.New(pgerr.InvalidParameterValue, "unrecognized privilege type: \"%s\"", word)
+		}
+		p, _ := role.Parse(plain) // RULE, MEMBER: nobody has them
+		if plain != u {
+			w.options |= p
+		} else {
+			w.privs |= p
 		}
 	}
-	return nil
+	return w, nil
 }
 
-func privilege(k privilegeKind, role, object string) catalogFunc {
+func privilege(k privilegeKind, how, object string) catalogFunc {
 	return func(c *call) (types.Datum, error) {
-		args, err := c.role(role, c.args)
+		user, args, err := c.role(how, c.args)
 		if err != nil {
 			return types.Datum{}, err
 		}
-		if object == "name" {
+		oid := uint32(0)
+		if object == "id" {
+			oid = uint32(args[0].I)
+		} else {
 			name := string(args[0].B)
 			if k.reg != 0 {
-				if _, err := RegIn(c.sess, k.reg, name); err != nil {
+				if oid, err = RegIn(c.sess, k.reg, name); err != nil {
 					return types.Datum{}, err
 				}
 			} else if !k.find(c, name) {
@@ -124,19 +189,24 @@ func privilege(k privilegeKind, role, object string) catalogFunc {
 				return types.Datum{}, pgerr.New(code, "%s \"%s\" does not exist", k.name, name)
 			}
 		}
-		if err := checkWords(string(args[1].B), k.words); err != nil {
+		w, err := readWords(string(args[1].B), k.words)
+		if err != nil {
 			return types.Datum{}, err
 		}
-		if object == "id" && k.have != nil && !k.have(c, uint32(args[0].I)) {
+		has, known, err := k.have(c, user, oid, w)
+		if err != nil {
+			return types.Datum{}, err
+		}
+		if !known {
 			return nothing()
 		}
-		return boolean(true), nil
+		return boolean(has), nil
 	}
 }
 
-func columnPrivilege(role, object, column string) catalogFunc {
+func columnPrivilege(how, object, column string) catalogFunc {
 	return func(c *call) (types.Datum, error) {
-		args, err := c.role(role, c.args)
+		user, args, err := c.role(how, c.args)
 		if err != nil {
 			return types.Datum{}, err
 		}
@@ -146,72 +216,64 @@ func columnPrivilege(role, object, column string) catalogFunc {
 				return types.Datum{}, err
 			}
 		}
-		if err := checkWords(string(args[2].B), "SELECT INSERT UPDATE REFERENCES"); err != nil {
+		w, err := readWords(string(args[2].B), "SELECT INSERT UPDATE REFERENCES")
+		if err != nil {
 			return types.Datum{}, err
 		}
 		t, ok := c.o.TableByID(catalog.TableID(oid))
 		if !ok {
 			return nothing()
 		}
+		at := 0
 		if column == "_attnum" {
-			n := int(args[1].I)
-			if n > len(t.Columns) || n > 0 && t.Columns[n-1].Dropped {
+			at = int(args[1].I) - 1
+			if at >= len(t.Columns) || at >= 0 && t.Columns[at].Dropped {
 				return nothing()
 			}
-			return boolean(true), nil
-		}
-		if t.ColumnByName(string(args[1].B)) < 0 {
+		} else if at = t.ColumnByName(string(args[1].B)); at < 0 {
 			return types.Datum{}, pgerr.New(pgerr.UndefinedColumn, "column \"%s\" of relation \"%s\" does not exist", args[1].B, t.Name)
 		}
-		return boolean(true), nil
+		has := w.of(c, user, t.Object())
+		if !has && at >= 0 && t.Columns[at].ACL != nil {
+			has = w.of(c, user, role.Object{Class: 'c', Owner: t.Owner, ACL: t.Columns[at].ACL})
+		}
+		return boolean(has), nil
 	}
 }
 
-func hasRole(role, object string) catalogFunc {
+func hasRole(how, object string) catalogFunc {
 	return func(c *call) (types.Datum, error) {
-		args, err := c.role(role, c.args)
+		user, args, err := c.role(how, c.args)
 		if err != nil {
 			return types.Datum{}, err
 		}
-		user := c.sess.User()
-		switch role {
-		case "name_":
-			user = string(c.args[0].B)
-		case "id_":
-			user = ""
-			for _, r := range c.o.env.roles() {
-				if r.OID == uint32(c.args[0].I) {
-					user = r.Name
-				}
-			}
-		}
-		target := uint32(args[0].I)
+		target := ""
 		if object == "name" {
-			if err := c.roleByName(string(args[0].B)); err != nil {
-				return types.Datum{}, err
+			if target = string(args[0].B); c.roleByName(target) != nil || target == "public" {
+				return types.Datum{}, pgerr.New(pgerr.UndefinedObject, "role \"%s\" does not exist", target)
 			}
-			for _, r := range c.o.env.roles() {
-				if r.Name == string(args[0].B) {
-					target = r.OID
+		} else {
+			for _, r := range c.o.Roles().All() {
+				if r.OID == uint32(args[0].I) {
+					target = r.Name
 				}
 			}
 		}
-		if err := checkWords(string(args[1].B), "USAGE MEMBER SET"); err != nil {
+		if _, err := readWords(string(args[1].B), "USAGE MEMBER"); err != nil {
 			return types.Datum{}, err
 		}
-		for _, r := range c.o.env.roles() {
-			if r.Name != user {
-				continue
-			}
-			if r.Super || r.OID == target {
-				return boolean(true), nil
-			}
-			for _, g := range r.MemberOf {
-				if g == target {
-					return boolean(true), nil
-				}
+		roles, has := c.o.Roles(), false
+		for _, word := range strings.Split(strings.ToUpper(string(args[1].B)), ",") {
+			word = strings.TrimSpace(word)
+			switch {
+			case strings.HasSuffix(word, " OPTION"):
+				has = has || roles.Admin(user, target)
+			case word == "USAGE":
+				has = has || roles.Has(user, target)
+			default:
+				has = has || roles.Member(user, target)
 			}
 		}
-		return boolean(false), nil
+		return boolean(has), nil
 	}
 }

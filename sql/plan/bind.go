@@ -18,6 +18,8 @@ type Env struct {
 	// parameters the statement has at least.
 	ParamTypes []types.OID
 	Params     int
+	// Schema refuses a schema that the user may not use when a statement names it; nil allows all.
+	Schema func(*catalog.Schema) error
 }
 
 // Build plans SELECT, INSERT, UPDATE and DELETE. Errors are *pgerr.Error.
@@ -43,6 +45,7 @@ func Build(cat catalog.Snapshot, env *Env, stmt ast.Statement) (out *Statement, 
 	s.ReadOnly = !b.writes
 	s.OuterSlots = p.slots
 	s.Params = b.paramTypes()
+	s.Needs = b.takeNeeds()
 	return s, nil
 }
 
@@ -61,6 +64,10 @@ type binder struct {
 	rels int
 	// path is the search path in use; views have their own.
 	path []string
+	// needs are the relations named so far. as is the owner of the view being expanded; quiet, that what is bound was not written by who runs the statement.
+	needs []*Need
+	as    string
+	quiet bool
 	// viewDepth guards against views that contain themselves.
 	viewDepth int
 }
@@ -158,6 +165,11 @@ func (b *binder) lookupTable(schema, name string) (*catalog.Table, string) {
 func (b *binder) table(n *ast.TableName) (*catalog.Table, string) {
 	if n.Catalog != "" && n.Catalog != b.env.Database {
 		b.fail(n.Pos, pgerr.FeatureNotSupported, "cross-database references are not implemented: \"%s.%s.%s\"", n.Catalog, n.Schema, n.Name)
+	}
+	if n.Schema != "" && b.env.Schema != nil && b.viewDepth == 0 {
+		if s, ok := b.cat.Schema(n.Schema); ok {
+			b.check(b.env.Schema(s), n.Pos)
+		}
 	}
 	t, schema := b.lookupTable(n.Schema, n.Name)
 	if t == nil {

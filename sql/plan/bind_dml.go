@@ -7,6 +7,7 @@ import (
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -29,7 +30,7 @@ type change struct {
 }
 
 // targetTable resolves the table to be changed.
-func (b *binder) targetTable(q *query, n *ast.TableName, verb string) (*scanRel, *nsItem) {
+func (b *binder) targetTable(q *query, n *ast.TableName, verb string, p role.Privilege) (*scanRel, *nsItem) {
 	tab, schema := b.table(n)
 	switch {
 	case tab.Kind == 'v':
@@ -41,7 +42,7 @@ func (b *binder) targetTable(q *query, n *ast.TableName, verb string) (*scanRel,
 		b.fail(n.Pos, pgerr.WrongObjectType, "cannot %s \"%s\": it is not a table", verb, tab.Name)
 	}
 	b.writes = true
-	return b.scanOf(q, n, tab, schema)
+	return b.scanOf(q, n, tab, schema, p)
 }
 
 func level(q *query) *query {
@@ -55,9 +56,10 @@ func level(q *query) *query {
 func (b *binder) insert(s *ast.Insert, at *query) *change {
 	q := level(at)
 	defs := b.with(q, s.With)
-	scan, it := b.targetTable(q, s.Table, "insert into")
+	scan, it := b.targetTable(q, s.Table, "insert into", role.Insert)
 	c := &change{op: 'i', table: scan.table, row: scan.cols, defs: defs}
 	targets, positions := b.insertTargets(s, c.table)
+	scan.need.Inserted = targets
 	c.columns = writable(c.table)
 	b.checkIdentity(s, c.table, targets)
 	switch {
@@ -268,7 +270,10 @@ func (b *binder) defaultOf(t *catalog.Table, ord int) expr.Expr {
 
 // stored binds an expression kept as text in the catalog: positions in it mean nothing to the client.
 func (b *binder) stored(items []*nsItem, e ast.Expr, cl clause) expr.Expr {
+	quiet := b.quiet
+	b.quiet = true
 	x := b.expr(&query{items: items, clause: cl}, e)
+	b.quiet = quiet
 	b.pos = map[expr.Expr]int{}
 	return x
 }
@@ -299,6 +304,9 @@ func (b *binder) onConflict(q *query, c *change, s *ast.Insert, it *nsItem) {
 	c.conflict = &OnConflict{}
 	if oc.HasTarget {
 		c.conflict.Index = b.arbiter(c.table, oc)
+		for _, k := range c.conflict.Index.Columns {
+			it.scan.need.selects(c.table.ColumnByID(k.Column))
+		}
 	} else if oc.Update {
 		b.throw(pgerr.New(pgerr.SyntaxError, "ON CONFLICT DO UPDATE requires inference specification or constraint name").
 			At(oc.Pos).WithHint("For example, ON CONFLICT (column_name)."))
@@ -318,6 +326,7 @@ func (b *binder) onConflict(q *query, c *change, s *ast.Insert, it *nsItem) {
 	}
 	q.items = []*nsItem{it, ex}
 	c.conflict.Update = b.setClauses(q, c.table, oc.Set)
+	it.scan.need.updates(c.conflict.Update)
 	if oc.UpdateWhen != nil {
 		q.clause = clWhere
 		c.conflict.Where = b.boolean(q, oc.UpdateWhen, "WHERE")
@@ -463,10 +472,11 @@ func (b *binder) returning(q *query, c *change, list []*ast.Target) {
 func (b *binder) update(s *ast.Update, at *query) *change {
 	q := level(at)
 	defs := b.with(q, s.With)
-	scan, it := b.targetTable(q, s.Table, "update")
+	scan, it := b.targetTable(q, s.Table, "update", role.Update)
 	c := &change{op: 'u', table: scan.table, row: scan.cols, defs: defs}
 	b.changeInput(q, c, scan, it, s.From, s.Where)
 	c.set = b.setClauses(q, c.table, s.Set)
+	scan.need.updates(c.set)
 	scan.lock = kv.LockNoKeyUpdate
 	if changesKey(c.table, c.set) {
 		scan.lock = kv.LockUpdate
@@ -544,7 +554,7 @@ func without(ids, drop []colID) []colID {
 func (b *binder) delete(s *ast.Delete, at *query) *change {
 	q := level(at)
 	defs := b.with(q, s.With)
-	scan, it := b.targetTable(q, s.Table, "delete from")
+	scan, it := b.targetTable(q, s.Table, "delete from", role.Delete)
 	c := &change{op: 'd', table: scan.table, row: scan.cols, defs: defs}
 	b.changeInput(q, c, scan, it, s.Using, s.Where)
 	scan.lock = kv.LockUpdate

@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -82,24 +83,25 @@ func (b *binder) tableRef(q *query, t *ast.TableName) (rel, []*nsItem) {
 		b.throw(pgerr.New(pgerr.WrongObjectType, "cannot open relation \"%s\"", tab.Name).
 			At(t.Pos).WithDetail("This operation is not supported for indexes."))
 	}
-	scan, it := b.scanOf(q, t, tab, schema)
+	scan, it := b.scanOf(q, t, tab, schema, role.Select)
 	return scan, []*nsItem{it}
 }
 
 // scanOf makes a scan of a base table with all its columns.
-func (b *binder) scanOf(q *query, t *ast.TableName, tab *catalog.Table, schema string) (*scanRel, *nsItem) {
+func (b *binder) scanOf(q *query, t *ast.TableName, tab *catalog.Table, schema string, p role.Privilege) (*scanRel, *nsItem) {
 	b.rels++
+	need := b.need(tab, p)
 	it := &nsItem{name: tab.Name, schema: schema, relVisible: true, colsVisible: true, table: tab}
 	var names []string
 	if t.Alias != nil {
 		it.name, it.schema, names = t.Alias.Name, "", t.Alias.Columns
 	}
-	scan := &scanRel{table: tab, alias: it.name, cols: make([]colID, len(tab.Columns))}
+	scan := &scanRel{table: tab, alias: it.name, cols: make([]colID, len(tab.Columns)), need: need}
 	it.scan = scan
 	visible := 0
 	for i := range tab.Columns {
 		c := &tab.Columns[i]
-		id := b.newCol(colMeta{name: c.Name, typ: c.Type, level: q, table: tab, ord: i, alias: it.name, notNull: c.NotNull})
+		id := b.newCol(colMeta{name: c.Name, typ: c.Type, level: q, table: tab, ord: i, alias: it.name, notNull: c.NotNull, need: need})
 		scan.cols[i] = id
 		if c.Dropped || c.State != catalog.Public || c.Hidden {
 			continue
@@ -126,9 +128,11 @@ func (b *binder) view(q *query, t *ast.TableName, tab *catalog.Table, schema str
 	if b.viewDepth++; b.viewDepth > maxViews {
 		b.fail(t.Pos, pgerr.InvalidObjectDefinition, "infinite recursion detected in rules for relation \"%s\"", tab.Name)
 	}
-	path := b.path
-	b.path = searchPath(append([]string{schema}, b.env.SearchPath...))
-	defer func() { b.viewDepth--; b.path = path }()
+	need := b.need(tab, role.Select)
+	path, as, quiet := b.path, b.as, b.quiet
+	b.path, b.as, b.quiet = searchPath(append([]string{schema}, b.env.SearchPath...)), viewReader(tab, b.as), false
+	back := func() { b.path, b.as, b.quiet = path, as, quiet }
+	defer func() { b.viewDepth--; back() }()
 	stmts, err := parse.Parse(tab.ViewQuery)
 	b.check(err, t.Pos)
 	var sel *ast.Select
@@ -139,6 +143,7 @@ func (b *binder) view(q *query, t *ast.TableName, tab *catalog.Table, schema str
 		b.fail(t.Pos, pgerr.InternalError, "view \"%s\" has no query", tab.Name)
 	}
 	r, cols := b.selectQuery(&query{}, sel, true)
+	back()
 	it := &nsItem{name: tab.Name, schema: schema, relVisible: true, colsVisible: true, table: tab}
 	var names []string
 	if t.Alias != nil {
@@ -159,7 +164,7 @@ func (b *binder) view(q *query, t *ast.TableName, tab *catalog.Table, schema str
 			e, err = expr.Coerce(e, c.Type, 'e')
 			b.check(err, t.Pos)
 		}
-		id := b.newCol(colMeta{name: c.Name, typ: c.Type, level: q, table: tab, ord: i, alias: it.name})
+		id := b.newCol(colMeta{name: c.Name, typ: c.Type, level: q, table: tab, ord: i, alias: it.name, need: need})
 		proj.items = append(proj.items, projItem{id, e})
 		name := c.Name
 		if k < len(names) {

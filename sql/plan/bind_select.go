@@ -6,6 +6,7 @@ import (
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -466,6 +467,9 @@ func (l *lockRel) add(s *scanRel, strength kv.LockStrength, wait kv.WaitPolicy) 
 			l.wait[i] = max(l.wait[i], wait)
 			return
 		}
+	}
+	if s.need != nil {
+		s.need.Privs |= role.Update
 	}
 	l.scans, l.strength, l.wait = append(l.scans, s), append(l.strength, strength), append(l.wait, wait)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/parse"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -44,6 +45,9 @@ func (c *testCatalog) SchemaByID(catalog.SchemaID) (*catalog.Schema, bool) {
 }
 func (c *testCatalog) Schemas() []*catalog.Schema { return nil }
 func (c *testCatalog) Tables() []*catalog.Table   { return nil }
+func (c *testCatalog) Roles() *role.Set           { return role.NewSet(nil, "root") }
+func (c *testCatalog) Access() *catalog.Access    { return &catalog.Access{} }
+
 func (c *testCatalog) Stats(id catalog.TableID) catalog.TableStats {
 	if s, ok := c.stats[id]; ok {
 		return s

@@ -25,6 +25,8 @@ type Statement struct {
 	Tag string
 	// CatalogVersion the plan was made for.
 	CatalogVersion uint64
+	// Needs is what the user must be allowed to.
+	Needs []Need
 	// ReadOnly: the plan neither writes nor locks.
 	ReadOnly bool
 	// Instances keeps the operators that package exec made of the plan, for the next execution. A Statement is

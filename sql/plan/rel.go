@@ -24,6 +24,8 @@ type colMeta struct {
 	ord     int
 	alias   string
 	notNull bool
+	// need is the relation's, for base columns.
+	need *Need
 }
 
 // rel is a logical operator.
@@ -47,6 +49,7 @@ type (
 		filter []expr.Expr
 		lock   kv.LockStrength
 		wait   kv.WaitPolicy
+		need   *Need
 	}
 	// emptyRel yields one row without columns.
 	oneRowRel struct{}

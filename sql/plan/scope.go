@@ -90,6 +90,7 @@ func (b *binder) ref(c nsCol, pos int) expr.Expr {
 	if c.e != nil {
 		return c.e
 	}
+	b.cols[c.id].read(b.quiet)
 	e := b.col(c.id)
 	b.pos[e] = pos
 	return e
