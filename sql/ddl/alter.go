@@ -276,7 +276,7 @@ func (c *change) alterAddConstraint(t *catalog.Table, k *ast.Constraint) error {
 	switch k.Kind {
 	case ast.PrimaryConstraint:
 		if !hidden(t) {
-			return pgerr.New(pgerr.InvalidTableDefinition, "multiple primary keys for table \"%s\" are not allowed", t.Name).At(k.Pos)
+			return pgerr.New(pgerr.InvalidTableDefinition, "multiple primary keys for table \"%s\" are not allowed", t.Name)
 		}
 		// The rows move under the new key, and the hidden one goes.
 		old := n.Primary()
@@ -438,6 +438,10 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 	if err := c.textRefers(t, cmd.Name, "change"); err != nil {
 		return err
 	}
+	if cmd.Expr == nil && !expr.CanCoerce(t.Columns[pos].Type.OID, ty.OID, 'a') {
+		return pgerr.New(pgerr.DatatypeMismatch, "column \"%s\" cannot be cast automatically to type %s", cmd.Name, types.FormatType(types.Of(ty.OID))).
+			WithHint("You might need to specify \"USING %s::%s\".", exec.QuoteIdent(cmd.Name), types.FormatType(ty))
+	}
 	n := clone(t)
 	n.Columns[pos].Type = ty
 	n.Columns[pos].Missing = nil
@@ -465,9 +469,6 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 		if i == pos {
 			if cmd.Expr != nil {
 				e = "(" + cmd.ExprText + ")"
-			} else if !expr.CanCoerce(col.Type.OID, ty.OID, 'a') {
-				return pgerr.New(pgerr.DatatypeMismatch, "column \"%s\" cannot be cast automatically to type %s", col.Name, types.FormatType(types.Of(ty.OID))).
-					WithHint("You might need to specify \"USING %s::%s\".", exec.QuoteIdent(col.Name), types.FormatType(ty))
 			}
 			e = "(" + e + ")::" + types.FormatType(ty)
 		}

@@ -22,6 +22,9 @@ const maxName = 63
 func (c *change) createTable(st *ast.CreateTable) error {
 	sc, err := c.newSchemaFor(st.Table.Schema)
 	if err != nil {
+		if e, ok := pgerr.As(err); ok && e.Code == pgerr.InvalidSchemaName {
+			return e.At(st.Table.Pos)
+		}
 		return err
 	}
 	if taken, err := c.w.NameTaken(c.ctx, sc.ID, st.Table.Name); err != nil {

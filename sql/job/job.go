@@ -50,7 +50,7 @@ type Record struct {
 }
 
 // ClaimTime is how long a claim holds. A runner renews it well before.
-const ClaimTime = 15 * time.Second
+const ClaimTime = 10 * time.Second
 
 // keepFor is how long jobs that are over stay in the table.
 const keepFor = 7 * 24 * time.Hour
