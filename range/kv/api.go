@@ -278,12 +278,18 @@ type (
 		CommitTS  hlc.Timestamp
 	}
 
-	// GC removes versions below Threshold that a newer version at or below it shadows,
-	// and commit ids older than Threshold. Reads below it fail from then on.
+	// GC raises the range's GC threshold: reads below it fail from then on. With Collect it removes, from the key From on,
+	// versions below Threshold that a newer version at or below it shadows, and (if From is empty) commit ids older than Threshold, which
+	// must not be above the range's. It does a piece; Next is where to go on, empty if there is no more.
 	GC struct {
 		Threshold hlc.Timestamp
+		Collect   bool
+		From      keys.Key
 	}
-	GCResponse struct{ Removed int64 }
+	GCResponse struct {
+		Removed int64
+		Next    keys.Key
+	}
 
 	// Checksum makes every replica compute a checksum of the replicated state at one log position.
 	Checksum         struct{}

@@ -122,7 +122,7 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendBytes(append(b, tagQueryCommit), q.Key)
 		return append(b, q.ID[:]...), nil
 	case *GC:
-		return appendTS(append(b, tagGC), q.Threshold), nil
+		return appendBytes(appendBool(appendTS(append(b, tagGC), q.Threshold), q.Collect), q.From), nil
 	case *Checksum:
 		return append(b, tagChecksum), nil
 	case *AdminSplit:
@@ -186,7 +186,7 @@ func (d *decoder) request() Request {
 	case tagQueryCommit:
 		return &QueryCommit{Key: d.bytes(), ID: d.txnID()}
 	case tagGC:
-		return &GC{Threshold: d.ts()}
+		return &GC{Threshold: d.ts(), Collect: d.bool(), From: d.key()}
 	case tagChecksum:
 		return &Checksum{}
 	case tagAdminSplit:

@@ -53,7 +53,7 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 	case *QueryCommitResponse:
 		return appendTS(appendBool(append(b, tagQueryCommit), q.Committed), q.CommitTS), nil
 	case *GCResponse:
-		return binary.AppendVarint(append(b, tagGC), q.Removed), nil
+		return appendBytes(binary.AppendVarint(append(b, tagGC), q.Removed), q.Next), nil
 	case *ChecksumResponse:
 		b = binary.AppendUvarint(append(b, tagChecksum), uint64(len(q.ByStore)))
 		stores := make([]StoreID, 0, len(q.ByStore))
@@ -114,7 +114,7 @@ func (d *decoder) response() Response {
 	case tagQueryCommit:
 		return &QueryCommitResponse{Committed: d.bool(), CommitTS: d.ts()}
 	case tagGC:
-		return &GCResponse{Removed: d.varint()}
+		return &GCResponse{Removed: d.varint(), Next: d.key()}
 	case tagChecksum:
 		n := d.count(2)
 		var m map[StoreID]string

@@ -24,6 +24,7 @@ import (
 type cluster struct {
 	t     *testing.T
 	knobs Knobs
+	edit  func(*Config)
 	id    [16]byte
 
 	mu    sync.Mutex
@@ -65,8 +66,11 @@ var testKnobs = Knobs{
 
 const testOffset = 50 * time.Millisecond
 
-func newCluster(t *testing.T, n int, knobs Knobs) *cluster {
-	c := &cluster{t: t, knobs: knobs, nodes: map[kv.NodeID]*node{}, cut: map[[2]kv.NodeID]bool{}, done: make(chan struct{})}
+func newCluster(t *testing.T, n int, knobs Knobs) *cluster { return newClusterWith(t, n, knobs, nil) }
+
+// newClusterWith is newCluster with an edit of every store's configuration.
+func newClusterWith(t *testing.T, n int, knobs Knobs, edit func(*Config)) *cluster {
+	c := &cluster{t: t, knobs: knobs, edit: edit, nodes: map[kv.NodeID]*node{}, cut: map[[2]kv.NodeID]bool{}, done: make(chan struct{})}
 	c.id[0] = 7
 	t.Cleanup(c.close)
 	for i := range n {
@@ -99,10 +103,14 @@ func (nd *node) start() {
 	t := nd.c.t
 	l := &link{node: nd}
 	nd.clock = hlc.NewClock(func() int64 { return time.Now().UnixNano() + nd.skew.Load() }, testOffset)
-	s, err := Open(context.Background(), Config{
+	cfg := Config{
 		Dir: "store", FS: nd.fs, CacheBytes: 8 << 20, Clock: nd.clock, Transport: l, Logger: testLogger(nd.id), Knobs: nd.c.knobs,
 		OnFatal: func(error) {},
-	})
+	}
+	if nd.c.edit != nil {
+		nd.c.edit(&cfg)
+	}
+	s, err := Open(context.Background(), cfg)
 	require.NoError(t, err)
 	if _, ok := s.Identity(); !ok {
 		if nd.id == 1 {

@@ -8,14 +8,15 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// gcPause is the pause between two requests of one collection: each holds a latch over the whole range.
-const gcPause = 50 * time.Millisecond
+// gcPause is the pause between two pieces of one collection: they hold nobody off, but take the processor and the disk.
+const gcPause = 20 * time.Millisecond
 
 // gcState is what the loop remembers of a range.
 type gcState struct {
 	writes  int64     // of the replica, when it was last looked at
 	changed time.Time // when they were seen to have grown
 	ran     time.Time
+	held    bool // the last collection left something that is protected
 }
 
 // gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, commit
@@ -42,9 +43,11 @@ func (s *Store) gcLoop() {
 			if w := r.Status().Writes; !ok || w != st.writes {
 				st.writes, st.changed = w, time.Now()
 			}
-			due := time.Since(st.ran) >= k.GCInterval && !st.ran.After(st.changed.Add(k.GCAfter))
+			keep := s.retention(r)
+			due := time.Since(st.ran) >= k.GCInterval && (st.held || !st.ran.After(st.changed.Add(keep.After)))
 			if due {
-				if err := s.collect(r); err != nil && s.ctx.Err() == nil {
+				var err error
+				if st.held, err = s.collect(r, keep); err != nil && s.ctx.Err() == nil {
 					s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
 				}
 				st.ran, st.writes = time.Now(), r.Status().Writes // collections are no writes that make garbage
@@ -60,30 +63,49 @@ func (s *Store) gcLoop() {
 	}
 }
 
-// collect repeats kv.GC until nothing is left to remove.
-func (s *Store) collect(r *replica.Replica) error {
-	threshold := s.clock.Now().Add(-s.cfg.Knobs.GCAfter)
-	if threshold.WallTime <= 0 {
-		return nil
+// retention of what the range holds.
+func (s *Store) retention(r *replica.Replica) Retention {
+	var t Retention
+	if d := r.Desc(); d != nil && s.cfg.Retention != nil {
+		t = s.cfg.Retention(d.Span())
 	}
+	if t.After <= 0 {
+		t.After = s.cfg.Knobs.GCAfter
+	}
+	return t
+}
+
+// collect raises the threshold of the range and removes what is below it, piece by piece. held reports whether something was
+// kept because it is protected.
+func (s *Store) collect(r *replica.Replica, t Retention) (held bool, err error) {
+	threshold := s.clock.Now().Add(-t.After)
+	if !t.Protected.IsEmpty() && t.Protected.Less(threshold) {
+		threshold, held = t.Protected, true
+	}
+	if threshold.WallTime <= 0 {
+		return held, nil
+	}
+	q := kv.GC{Threshold: threshold}
 	for {
-		resp, err := r.Send(s.ctx, &kv.BatchRequest{RangeID: r.ID(), Now: s.clock.Now(), Requests: []kv.Request{&kv.GC{Threshold: threshold}}})
+		req := q
+		resp, err := r.Send(s.ctx, &kv.BatchRequest{RangeID: r.ID(), Now: s.clock.Now(), Requests: []kv.Request{&req}})
 		var e *kv.Error
 		if errors.As(err, &e) && e.Code.Class() == kv.RetryRouting {
-			return nil // whoever leads now does it
+			return held, nil // whoever leads now does it
 		}
 		if err != nil {
-			return err
+			return held, err
 		}
-		removed := resp.Responses[0].(*kv.GCResponse).Removed
-		s.metrics.Collected.Add(removed)
-		if removed == 0 {
-			return nil
+		got := resp.Responses[0].(*kv.GCResponse)
+		s.metrics.Collected.Add(got.Removed)
+		if q.Collect && len(got.Next) == 0 {
+			return held, nil
 		}
+		q.Collect, q.From = true, got.Next
 		select {
 		case <-time.After(gcPause):
 		case <-s.ctx.Done():
-			return s.ctx.Err()
+			return held, s.ctx.Err()
 		}
 	}
 }

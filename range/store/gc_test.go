@@ -1,12 +1,17 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -34,4 +39,117 @@ func TestGarbageCollection(t *testing.T) {
 	// A read of the past that was collected is refused, not answered wrongly.
 	_, err = s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Timestamp: s.clock.Now().Add(-time.Hour), Requests: []kv.Request{&kv.Get{Key: key(1)}}})
 	require.True(t, kv.HasCode(err, kv.CodeReadBelowGC), "%v", err)
+}
+
+// Whoever reads the past while it is being collected sees it whole or is told that it is gone: two rows that are always
+// written together are never seen to differ, by readers who take their time between the two.
+func TestCollectionFoolsNobody(t *testing.T) {
+	k := testKnobs
+	k.GCAfter, k.GCInterval = 60*time.Millisecond, 10*time.Millisecond
+	c := newCluster(t, 1, k)
+	ctx := c.ctx(60 * time.Second)
+	require.NoError(t, c.put(ctx, 0, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	done, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	for w := range 3 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := 0; done.Err() == nil; i++ {
+				now := s.clock.Now()
+				x := &kv.TxnMeta{ID: kv.MakeTxnID(now, uint64(w)), Anchor: key(10 * w), Gateway: 1, ReadTS: now, UncertaintyLimit: now}
+				commit := &kv.CommitSingleRange{}
+				for j := range 2 {
+					commit.Writes = append(commit.Writes, kv.Write{Key: key(10*w + j), Value: []byte(fmt.Sprint(i)), Deleted: i%7 == 6})
+				}
+				if commit.Writes[0].Deleted {
+					commit.Writes[0].Value, commit.Writes[1].Value = nil, nil
+				}
+				if _, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: x, Requests: []kv.Request{commit}}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}()
+	}
+	var whole, gone atomic.Int64
+	for w := range 3 {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for n := 0; done.Err() == nil; n++ {
+				at := s.clock.Now().Add(-time.Duration(n%80) * time.Millisecond)
+				var seen [2]string
+				var err error
+				for j := range 2 {
+					var resp *kv.BatchResponse
+					resp, err = s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Timestamp: at, Requests: []kv.Request{&kv.Get{Key: key(10*w + j)}}})
+					if err != nil {
+						break
+					}
+					seen[j] = string(resp.Responses[0].(*kv.GetResponse).Value)
+					if n%3 == 0 {
+						time.Sleep(5 * time.Millisecond)
+					}
+				}
+				switch {
+				case kv.HasCode(err, kv.CodeReadBelowGC):
+					gone.Add(1)
+				case err != nil:
+					t.Error(err)
+					return
+				case seen[0] != seen[1]:
+					t.Errorf("at %s: %q and %q", at, seen[0], seen[1])
+					return
+				default:
+					whole.Add(1)
+				}
+			}
+		}()
+	}
+	require.Eventually(t, func() bool {
+		return t.Failed() || whole.Load() > 500 && gone.Load() > 20 && s.metrics.Collected.Load() > 500
+	}, 30*time.Second, 10*time.Millisecond)
+	cancel()
+	wg.Wait()
+	c.checkReplicas(ctx)
+}
+
+// The node says how long what is kept, and what must not go.
+func TestRetention(t *testing.T) {
+	k := testKnobs
+	k.GCAfter, k.GCInterval = time.Hour, 10*time.Millisecond
+	var protected atomic.Int64
+	protected.Store(1)
+	c := newClusterWith(t, 1, k, func(cfg *Config) {
+		cfg.Retention = func(span keys.Span) Retention {
+			if !span.Contains(key(1)) {
+				return Retention{}
+			}
+			return Retention{After: 50 * time.Millisecond, Protected: hlc.Timestamp{WallTime: protected.Load()}}
+		}
+	})
+	ctx := c.ctx(30 * time.Second)
+	for i := range 5 {
+		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i)))
+	}
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	backup := s.clock.Now()
+	protected.Store(backup.WallTime)
+	for i := range 5 {
+		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i+5)))
+	}
+	versions := func(n int64) func() bool {
+		return func() bool { return s.replica(kv.FirstUserRange).Status().Applied.Stats.Versions == n }
+	}
+	require.Eventually(t, versions(6), 10*time.Second, 5*time.Millisecond, "what the backup does not see")
+	time.Sleep(200 * time.Millisecond)
+	require.True(t, versions(6)())
+	resp, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Timestamp: backup, Requests: []kv.Request{&kv.Get{Key: key(1)}}})
+	require.NoError(t, err)
+	require.Equal(t, "4", string(resp.Responses[0].(*kv.GetResponse).Value))
+	protected.Store(s.clock.Now().WallTime)
+	require.Eventually(t, versions(1), 10*time.Second, 5*time.Millisecond, "the backup is over")
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/pamirdb/pamir/range/internal/engine"
 	"github.com/pamirdb/pamir/range/internal/liveness"
 	"github.com/pamirdb/pamir/range/internal/raftlog"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -64,7 +65,9 @@ type Config struct {
 	// It may be set later, by SetSender, but before Start.
 	Sender Sender
 	// Holders and Recoverer are asked about transactions whose locks stand in the way; nil for none.
-	Holders   Holders
+	Holders Holders
+	// Retention says how long old versions of a span are kept; nil for Knobs.GCAfter everywhere.
+	Retention func(keys.Span) Retention
 	Recoverer Recoverer
 	// OnFatal is told, once, that the store cannot go on (engine.Config.OnFatal): by default the process exits.
 	OnFatal func(error)
@@ -72,6 +75,14 @@ type Config struct {
 	Logger *slog.Logger
 
 	Knobs Knobs
+}
+
+// Retention of old versions.
+type Retention struct {
+	// After is how old a version must be before it may go; 0 for Knobs.GCAfter.
+	After time.Duration
+	// Protected, if not empty, is a timestamp at which everything must stay readable: a backup or a long transaction reads there.
+	Protected hlc.Timestamp
 }
 
 // Knobs are the settings that tests, and rarely operators, change. Zero values mean the defaults.

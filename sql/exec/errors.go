@@ -66,7 +66,7 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 	case kv.CodeDeadlock:
 		return &pgerr.Error{Code: pgerr.DeadlockDetected, Message: "deadlock detected", Detail: deadlockDetail(ke, cat)}
 	case kv.CodeReadBelowGC:
-		return &pgerr.Error{Code: pgerr.ObjectNotInPrerequisiteState, Message: "the snapshot is too old",
+		return &pgerr.Error{Code: pgerr.SnapshotTooOld, Message: "snapshot too old",
 			Detail: "What was current then has been removed up to " + ke.TS.GoTime().Format("2006-01-02 15:04:05.999Z07:00") + "."}
 	case kv.CodePushdown:
 		return fromPushdownError(ke)

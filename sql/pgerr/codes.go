@@ -88,6 +88,7 @@ const (
 	StatementTooComplex           = "54001"
 	TooManyColumns                = "54011"
 	ObjectNotInPrerequisiteState  = "55000"
+	SnapshotTooOld                = "72000"
 	LockNotAvailable              = "55P03"
 	CantChangeRuntimeParam        = "55P02"
 	QueryCanceled                 = "57014"

@@ -420,37 +420,58 @@ func (e *evaluation) increment(r *kv.Increment) (kv.Response, error) {
 	return &kv.IncrementResponse{Value: sum}, nil
 }
 
-// gcPerRequest bounds the effects of one GC; whoever sends it repeats it until nothing is removed.
-const gcPerRequest = 20_000
+// gcPerRequest bounds the versions that one GC removes, gcScanned those that it looks at.
+const (
+	gcPerRequest = 5_000
+	gcScanned    = 50_000
+)
 
 // outcomesPerGC bounds the commit outcomes that one GC looks at; they go by one range deletion.
-const outcomesPerGC = 200_000
+const outcomesPerGC = 50_000
 
+// gc raises the threshold, or collects what is below it. The two are apart: the new threshold is applied, and whoever passed the
+// check of the old one has ended, before anything goes.
 func (e *evaluation) gc(r *kv.GC) (kv.Response, error) {
 	if now := e.env.Clock.Now(); !r.Threshold.Less(now) {
 		return nil, kv.Errorf(kv.CodeBadRequest, "GC threshold %s is not in the past", r.Threshold)
 	}
-	threshold := r.Threshold.Forward(e.env.GCThreshold)
-	if e.env.GCThreshold.Less(threshold) {
-		e.eff.GCThreshold = threshold
+	resp := &kv.GCResponse{}
+	if !r.Collect {
+		if e.env.GCThreshold.Less(r.Threshold) {
+			e.eff.GCThreshold = r.Threshold
+		}
+		return resp, nil
+	}
+	if e.env.GCThreshold.Less(r.Threshold) {
+		return nil, kv.Errorf(kv.CodeBadRequest, "GC up to %s, beyond the threshold %s", r.Threshold, e.env.GCThreshold)
 	}
 	e.writes++
 	w := e.batch()
-	resp := &kv.GCResponse{}
-	var n int64
-	var err error
+	if len(r.From) == 0 {
+		n, err := mvcc.PurgeTxnRecords(e.env.Reader, w, e.env.Desc.Span(), r.Threshold, gcPerRequest)
+		resp.Removed += n
+		if err != nil {
+			return nil, err
+		}
+		n, err = mvcc.PurgeCommitOutcomes(e.env.Reader, w, e.env.Desc.RangeID, r.Threshold, outcomesPerGC)
+		resp.Removed += n
+		if err != nil {
+			return nil, err
+		}
+		if resp.Removed >= gcPerRequest { // there are more of them
+			resp.Next = e.env.Desc.StartKey
+		}
+	}
 	// Statistics are exact: where every version is a live row there is nothing to look for.
-	if e.env.Stats.Versions != e.env.Stats.LiveRows {
-		n, err = mvcc.PurgeShadowed(e.env.Reader, w, e.env.Desc.Span(), threshold, gcPerRequest)
-		resp.Removed += n
+	if e.env.Stats.Versions == e.env.Stats.LiveRows {
+		return resp, nil
 	}
-	if err == nil {
-		n, err = mvcc.PurgeTxnRecords(e.env.Reader, w, e.env.Desc.Span(), threshold, gcPerRequest)
-		resp.Removed += n
+	span := e.env.Desc.Span()
+	if span.Start.Less(r.From) {
+		span.Start = r.From
 	}
-	if err == nil {
-		n, err = mvcc.PurgeCommitOutcomes(e.env.Reader, w, e.env.Desc.RangeID, threshold, outcomesPerGC)
-		resp.Removed += n
-	}
+	n, next, err := mvcc.PurgeShadowed(e.env.Reader, w, span, r.Threshold, gcPerRequest, gcScanned)
+	resp.Removed += n
+	resp.Next = next
 	return resp, err
 }

@@ -74,6 +74,11 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 		case *kv.QueryCommit:
 			dst = append(dst, Latch{Span: keys.Span{Start: mvcc.CommitIDKey(req.RangeID, r.ID)}, Access: Write})
 		case *kv.GC:
+			if r.Collect {
+				// What is removed is below the threshold, which nobody reads or writes any more: one collection at a time is enough.
+				dst = append(dst, Latch{Span: keys.Span{Start: keys.RangeReplicated(int64(req.RangeID), "g")}, Access: Write})
+				continue
+			}
 			// Everything, local keys too: a read that passed the check of the threshold must be over
 			// before anything below the new one goes.
 			dst = append(dst, Latch{Span: keys.Span{Start: keys.Key{0x01}, End: keys.Max}, Access: Write})

@@ -290,6 +290,8 @@ func TestRandomHistories(t *testing.T) {
 				threshold := hlc.Timestamp{WallTime: w.phys - 30}
 				_, _, err := w.do(&kv.BatchRequest{Requests: []kv.Request{&kv.GC{Threshold: threshold}}})
 				require.NoError(t, err)
+				_, _, err = w.do(&kv.BatchRequest{Requests: []kv.Request{&kv.GC{Threshold: threshold, Collect: true}}})
+				require.NoError(t, err)
 			},
 			"": func(t *rapid.T) {
 				for _, a := range reads {

@@ -237,7 +237,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	case "query-commit":
 		return &kv.QueryCommit{Key: name("a"), ID: txnNamed(plain[0]).ID}
 	case "gc":
-		return &kv.GC{Threshold: ts("threshold")}
+		return &kv.GC{Threshold: ts("threshold"), Collect: slices.Contains(plain, "collect")}
 	case "checksum":
 		return &kv.Checksum{}
 	}

@@ -13,15 +13,16 @@ import (
 )
 
 // PurgeShadowed removes versions in span that no read at or after threshold can see: those that a newer version
-// at or below threshold shadows, and tombstones at or below it. It stops after about limit removals.
-func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
+// at or below threshold shadows, and tombstones at or below it. It stops after about limit removals, or when it has looked at
+// about as many versions as scan says, and returns the key to go on from; nil if it is done.
+func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit, scan int64) (removed int64, next keys.Key, err error) {
 	it, err := r.NewIter(&pebble.IterOptions{
 		KeyTypes:   pebble.IterKeyTypePointsOnly,
 		LowerBound: engine.EncodeKey(span.Start),
 		UpperBound: engine.EncodeKey(span.EndKey()),
 	})
 	if err != nil {
-		return 0, engine.Classify(err)
+		return 0, nil, engine.Classify(err)
 	}
 	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
 	var key keys.Key
@@ -39,33 +40,37 @@ func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Tim
 	for it.First(); it.Valid(); it.Next() {
 		k, ts, ok := engine.DecodeVersion(it.Key())
 		if !ok {
-			return removed, corrupt("version key", it.Key())
+			return removed, nil, corrupt("version key", it.Key())
 		}
 		if !bytes.Equal(k, key) {
 			if err := endKey(); err != nil {
-				return removed, err
+				return removed, nil, err
+			}
+			if scan <= 0 || removed >= limit {
+				return removed, keys.Key(bytes.Clone(k)), nil
 			}
 			key, shadowed = append(key[:0], k...), false
 		}
 		if removed >= limit {
 			// Within a key: its tombstone stays, for it hides what is left.
-			return removed, nil
+			return removed, key.Clone(), nil
 		}
+		scan--
 		if threshold.Less(ts) {
 			continue
 		}
 		b, err := it.ValueAndErr()
 		if err != nil {
-			return removed, engine.Classify(err)
+			return removed, nil, engine.Classify(err)
 		}
 		deleted, value, err := decodeValue(b, nil)
 		switch {
 		case err != nil:
-			return removed, err
+			return removed, nil, err
 		case shadowed:
 			removed++
 			if err := w.PurgeVersion(key, ts, len(value)); err != nil {
-				return removed, err
+				return removed, nil, err
 			}
 		default:
 			shadowed = true
@@ -75,9 +80,10 @@ func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Tim
 		}
 	}
 	if err := it.Error(); err != nil {
-		return removed, engine.Classify(err)
+		return removed, nil, engine.Classify(err)
 	}
-	return removed, endKey()
+	err = endKey()
+	return removed, nil, err
 }
 
 // PurgeCommitOutcomes forgets what became of transactions that were decided before threshold. Ids sort

@@ -24,6 +24,7 @@ type twin struct {
 	versions []twinVersion
 	locks    map[string]kv.LockRecord
 	gc       hlc.Timestamp
+	gcNext   keys.Key
 }
 
 type twinVersion struct {
@@ -168,7 +169,13 @@ func TestReaderAgainstTwin(t *testing.T) {
 				m.gc = m.gc.Forward(genTS.Draw(t, "threshold"))
 				w := Writer{Batch: e.DB().NewBatch()}
 				limit := rapid.Int64Range(1, 20).Draw(t, "limit")
-				_, err := PurgeShadowed(e.DB(), &w, modelDesc.Span(), m.gc, limit)
+				scan := rapid.Int64Range(1, 30).Draw(t, "scan")
+				span := modelDesc.Span()
+				if rapid.Bool().Draw(t, "go on") && len(m.gcNext) > 0 {
+					span.Start = m.gcNext
+				}
+				var err error
+				_, m.gcNext, err = PurgeShadowed(e.DB(), &w, span, m.gc, limit, scan)
 				require.NoError(t, err)
 				commit(&w)
 				// The twin learns which versions are gone; that they were garbage shows in the reads.
