@@ -99,7 +99,10 @@ func init() {
 
 func fillNamespace(o *Overlay, b *builder) {
 	for _, s := range o.Schemas() {
-		b.row().i("oid", int64(s.ID)).s("nspname", s.Name).i("nspowner", o.owner(s.Owner)).acl("nspacl", s.Object().ACL)
+		b.row().i("oid", int64(s.ID)).s("nspname", s.Name).i("nspowner", o.owner(s.Owner)).acl("nspacl", s.ACL)
+		if s.ID == oidPublic { // what it begins with is not the default of schemas
+			b.acl("nspacl", s.Object().ACL)
+		}
 	}
 }
 
