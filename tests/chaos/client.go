@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,6 +34,7 @@ type client struct {
 	conn     *pgx.Conn
 	process  int
 	lastOK   time.Time
+	tried    []int // the nodes asked since lastOK
 
 	mu    sync.Mutex
 	since time.Time // when the operation on its way began, zero if there is none; guarded by mu
@@ -76,6 +79,7 @@ func (c *client) connect(ctx context.Context) bool {
 	if c.conn != nil {
 		return true
 	}
+	c.ask(c.node)
 	dial, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	conn, err := pgx.Connect(dial, c.r.dsns[c.node])
@@ -98,9 +102,17 @@ func (c *client) drop() {
 }
 
 func (c *client) begin(step string) {
+	c.ask(c.node)
 	c.mu.Lock()
 	c.since, c.step, c.on = time.Now(), step, c.node
 	c.mu.Unlock()
+}
+
+// ask remembers that the client depends on a node.
+func (c *client) ask(node int) {
+	if !slices.Contains(c.tried, node) {
+		c.tried = append(c.tried, node)
+	}
 }
 
 func (c *client) at(step string) {
@@ -112,15 +124,14 @@ func (c *client) at(step string) {
 func (c *client) done(s checkers.Span) {
 	c.mu.Lock()
 	c.since = time.Time{}
-	on := c.on
 	c.mu.Unlock()
 	if s.Outcome != checkers.OK {
 		return
 	}
 	if took := time.Since(c.lastOK); took > slow {
-		c.r.stall(stall{c.workload, on, c.lastOK, took})
+		c.r.stall(stall{c.workload, c.tried, c.lastOK, took})
 	}
-	c.lastOK = time.Now()
+	c.lastOK, c.tried = time.Now(), nil
 }
 
 // errRolledBack is a commit that was answered with ROLLBACK.
@@ -143,7 +154,7 @@ func kind(err error) string {
 	switch {
 	case errors.As(err, &pg):
 		text := pg.Code + " " + pg.Message
-		if strings.HasPrefix(pg.Code, "40") && pg.Code != "40P01" && pg.Detail != "" {
+		if (strings.HasPrefix(pg.Code, "40") && pg.Code != "40P01" || pg.Code == "57P03") && pg.Detail != "" {
 			text += ": " + pg.Detail
 		}
 		text, _, _ = strings.Cut(text, " (key ")
@@ -252,5 +263,9 @@ func (r *run) spawn(ctx context.Context, workload, level string, n int, f func(c
 }
 
 func (s stall) String() string {
-	return fmt.Sprintf("%-14s on node %d, from %s for %s", s.workload, s.node+1, s.from.UTC().Format("15:04:05.000"), s.took.Round(10*time.Millisecond))
+	var on []string
+	for _, n := range s.nodes {
+		on = append(on, strconv.Itoa(n+1))
+	}
+	return fmt.Sprintf("%-14s on node %s, from %s for %s", s.workload, strings.Join(on, ", then "), s.from.UTC().Format("15:04:05.000"), s.took.Round(10*time.Millisecond))
 }

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -22,7 +23,7 @@ import (
 // stall is a stretch in which one client, always trying, had no success.
 type stall struct {
 	workload string
-	node     int
+	nodes    []int // that it asked, the first one first
 	from     time.Time
 	took     time.Duration
 }
@@ -257,7 +258,7 @@ func (r *run) summary() string {
 	sort.Slice(r.stalls, func(i, j int) bool { return r.stalls[i].took > r.stalls[j].took })
 	shown := map[bool]int{}
 	for _, s := range r.stalls {
-		own := r.hurtDuring(s.node, s.from, s.from.Add(s.took))
+		own := slices.ContainsFunc(s.nodes, func(n int) bool { return r.hurtDuring(n, s.from, s.from.Add(s.took)) })
 		if shown[own]++; shown[own] > 6 {
 			continue
 		}
