@@ -447,8 +447,9 @@ func (n *building) publish(ctx context.Context) (again bool, err error) {
 		if err := w.ReplaceTable(ctx, t, now); err != nil {
 			return err
 		}
-		n.r.Payload, _ = json.Marshal(&p)
-		return job.Finish(ctx, x, n.r, job.Succeeded, nil)
+		r := *n.r // which the other goroutine reads
+		r.Payload, _ = json.Marshal(&p)
+		return job.Finish(ctx, x, &r, job.Succeeded, nil)
 	})
 	return again, err
 }
