@@ -39,7 +39,7 @@ func TestChaos(t *testing.T) {
 		*seed = uint64(time.Now().UnixNano())
 	}
 	t.Logf("seed %d", *seed)
-	c := cluster.Start(t, *nodes, cluster.WithNetwork(), cluster.WithClocks())
+	c := cluster.Start(t, *nodes, cluster.WithNetwork(), cluster.WithClocks(), cluster.WithTimeout(2*time.Minute))
 	r := &run{t: t, c: c, base: time.Now(), pace: *pace, dump: *dump, rng: rand.New(rand.NewPCG(*seed, 1)), rng2: rand.New(rand.NewPCG(*seed, 2)),
 		errors: map[string]map[string]int{}, resolved: map[string]int{}}
 	for i := range *nodes {

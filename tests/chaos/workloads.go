@@ -269,7 +269,7 @@ func (s *small) judge() {
 		s.r.judge("bank "+l.short, outcomes(s.banks[i].ops, func(o checkers.BankRead) checkers.Span { return o.Span }), checkers.Allowed(l.is))(r, nil)
 	}
 	ser := checkers.Allowed(checkers.Serializable)
-	rep, err := checkers.CheckRegisters(s.regs.ops, 20*time.Second)
+	rep, err := checkers.CheckRegisters(s.regs.ops, time.Minute)
 	s.r.judge("registers", outcomes(s.regs.ops, func(o checkers.RegisterOp) checkers.Span { return o.Span }), ser)(rep, err)
 
 	// The groups of the set: what was read of one in the end, and on the way.

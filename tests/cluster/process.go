@@ -70,6 +70,9 @@ func WithFlags(flags ...string) Option {
 // WithLocality gives each node a --locality.
 func WithLocality(f func(i int) string) Option { return func(o *options) { o.locality = f } }
 
+// WithTimeout sets how long the waiting functions wait; 30 s without it.
+func WithTimeout(d time.Duration) Option { return func(o *options) { o.timeout = d } }
+
 // WithoutReplicationWait returns from Start as soon as all nodes are ready.
 func WithoutReplicationWait() Option { return func(o *options) { o.replicated = false } }
 
