@@ -60,6 +60,7 @@ type Node struct {
 	draining atomic.Bool
 	drain    drainState
 	failed   chan error // a part that cannot go on says so here; buffered
+	begun    bool       // Start has succeeded: a start that was refused has nothing to say about stopping
 	stopOnce sync.Once
 }
 
@@ -109,6 +110,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.ready.Store(true)
+	n.begun = true
 	n.log.Info("node is ready", "cluster", n.id.ClusterID, "rpc", n.rpcAddr, "sql", n.sqlAddr, "http", n.httpAddr, "took", time.Since(n.started).Round(time.Millisecond))
 	return n, nil
 }
@@ -327,7 +329,9 @@ func (n *Node) Stop() {
 				n.log.Error("stopping", "part", n.stops[i].what, "err", err)
 			}
 		}
-		n.log.Info("stopped")
+		if n.begun {
+			n.log.Info("stopped")
+		}
 	})
 }
 

@@ -348,6 +348,7 @@ func (s *Store) Close() error {
 	s.cancel()
 	if s.started.Load() {
 		ended := make(chan struct{})
+		var stuck atomic.Bool
 		go func() {
 			defer close(ended)
 			// Replicas first: whoever waits for one of them gets an answer, and the loops end.
@@ -357,7 +358,11 @@ func (s *Store) Close() error {
 			})
 			s.sched.Close()
 			s.wg.Wait()
-			for s.sends.Load() > 0 { // a read that has begun is still in the engine
+			for end := time.Now().Add(closeSends); s.sends.Load() > 0; { // a read that has begun is still in the engine
+				if time.Now().After(end) {
+					stuck.Store(true)
+					return
+				}
 				time.Sleep(100 * time.Microsecond)
 			}
 		}()
@@ -377,9 +382,17 @@ func (s *Store) Close() error {
 			return errors.Join(s.Err(), s.eng.Close())
 		}
 		s.persistFinalClock()
+		if stuck.Load() {
+			// Closing the engine under a request that is still in it would be a panic; so its directory stays locked.
+			return kv.Errorf(kv.CodeInternal, "%d requests did not end within %v of being told to", s.sends.Load(), closeSends)
+		}
 	}
 	return s.eng.Close()
 }
+
+// closeSends is how long Close waits for requests. Whoever waits in one has been told that the store closes, so it is a matter of
+// milliseconds unless one has found a way not to hear.
+const closeSends = 10 * time.Second
 
 // closeAfterFailure is how long Close waits for a store whose disk has failed.
 const closeAfterFailure = 2 * time.Second

@@ -59,6 +59,14 @@ var errNotRunning = kv.Errorf(kv.CodeUnavailable, "the store is not running")
 
 // admin carries out an administrative request; ok is false if q is none.
 func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (resp kv.Response, err error, ok bool) {
+	switch q.(type) {
+	case *kv.AdminSplit, *kv.AdminTransferLeader, *kv.AdminChangeReplicas, *kv.Checksum:
+		// They wait for other stores, for minutes even: they end with this one.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+	}
 	switch q := q.(type) {
 	case *kv.AdminSplit:
 		left, right, err := r.Split(ctx, q.Key, s.nextRangeID)

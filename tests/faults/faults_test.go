@@ -115,9 +115,9 @@ func running(l *Load, n int) (stop func()) {
 }
 
 // underLoad starts three nodes with the data on all of them, and the load. The load ends before the nodes do.
-func underLoad(t *testing.T) (c *cluster.Cluster, l *Load, stop func()) {
+func underLoad(t *testing.T, opts ...cluster.Option) (c *cluster.Cluster, l *Load, stop func()) {
 	t.Helper()
-	c = cluster.Start(t, 3)
+	c = cluster.Start(t, 3, opts...)
 	load(t, c.DSN(0), *scale)
 	c.WaitReplicated()
 	l = NewLoad(dsns(c), *scale)
