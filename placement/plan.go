@@ -84,6 +84,14 @@ type compiledRule struct {
 type need struct {
 	Constraint
 	member []bool
+	leader bool // it is for the sake of the leader preference
+}
+
+func (n *need) String() string {
+	if n.leader {
+		return n.Tier
+	}
+	return n.Constraint.String()
 }
 
 func newPlanner(snap Snapshot, rules *Rules) *planner {
@@ -378,16 +386,21 @@ func (p *planner) compile(r *Rule) compiledRule {
 	c := compiledRule{Rule: r, rank: make([]uint8, len(p.stores))}
 	c.allowed, c.needs = p.constraints(r.Constraints)
 	c.nvAllowed, c.nvNeeds = p.constraints(r.NonVoterConstraints)
-	var taking []int32
 	for i := range p.stores {
-		s := &p.stores[i]
 		c.rank[i] = uint8(min(len(r.LeaderPreference), 255))
 		for k, tiers := range r.LeaderPreference {
-			if k < 255 && !slices.ContainsFunc(tiers, func(t string) bool { return !slices.Contains(s.Locality, t) }) {
+			if k < 255 && !slices.ContainsFunc(tiers, func(t string) bool { return !slices.Contains(p.stores[i].Locality, t) }) {
 				c.rank[i] = uint8(k)
 				break
 			}
 		}
+	}
+	if n, ok := p.leaderNeed(&c); ok {
+		c.needs = append(c.needs, n)
+	}
+	var taking []int32
+	for i := range p.stores {
+		s := &p.stores[i]
 		if s.refuses == fine && c.allowed[i] {
 			taking = append(taking, int32(i))
 		}
@@ -415,6 +428,23 @@ func (p *planner) compile(r *Rule) compiledRule {
 		}
 	}
 	return c
+}
+
+// leaderNeed is that of a voter in the best of the preferred places that has a store to stay.
+func (p *planner) leaderNeed(c *compiledRule) (need, bool) {
+	for k := range c.LeaderPreference {
+		n := need{Constraint: Constraint{Tier: "a voter in " + strings.Join(c.LeaderPreference[k], ","), AtLeast: 1}, member: make([]bool, len(p.stores))}
+		any := false
+		for i := range p.stores {
+			n.member[i] = int(c.rank[i]) == k
+			any = any || n.member[i] && p.stores[i].gone == "" && c.allowed[i]
+		}
+		if any {
+			n.leader = true
+			return n, true
+		}
+	}
+	return need{}, false
 }
 
 func (p *planner) constraints(cs []Constraint) (allowed []bool, needs []need) {

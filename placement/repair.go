@@ -374,7 +374,7 @@ func (p *planner) choose(r *Range, needs []need, allowed []bool, have, taken []S
 }
 
 // surplus picks the voter to remove: one that is not heard of, or the one that shares most with the
-// others, or that sits on the fullest store; not the leader, and not one that a constraint asks for.
+// others, or that sits on the fullest store; not one that a constraint asks for, and not the leader if it can be helped.
 func (p *planner) surplus(r *Range, voters []StoreID) StoreID {
 	c := p.rule(r)
 	return slices.MinFunc(voters, func(a, b StoreID) int {
@@ -388,8 +388,8 @@ func (p *planner) surplus(r *Range, voters []StoreID) StoreID {
 			}
 			return 1
 		}
-		return cmp.Or(first(!sa.alive, !sb.alive), first(b == r.Leader, a == r.Leader),
-			cmp.Compare(p.missing(c.needs, without(voters, a)), p.missing(c.needs, without(voters, b))),
+		return cmp.Or(first(!sa.alive, !sb.alive), cmp.Compare(p.missing(c.needs, without(voters, a)), p.missing(c.needs, without(voters, b))),
+			first(b == r.Leader, a == r.Leader),
 			-cmp.Compare(p.spreadWith(sa, voters), p.spreadWith(sb, voters)),
 			-cmp.Compare(p.fuller(sa), p.fuller(sb)), cmp.Compare(a, b))
 	})

@@ -20,6 +20,16 @@ type ClusterRange struct {
 	Stats                      kv.Stats
 	Requests, Writes, LogBytes int64
 	Quiet                      bool
+	// QPS and CPU are per second, of the last ten seconds or so: requests, and cores.
+	QPS, CPU float64
+}
+
+// ClusterRule is a placement rule as pamir.rules shows it.
+type ClusterRule struct {
+	// Of is "cluster", "table public.t" or "index public.t_a_idx".
+	Of string
+	// Options by name, without their prefix.
+	Options map[string]string
 }
 
 // ClusterNode is a node as pamir.nodes shows it.
@@ -54,6 +64,19 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		}
 		return rows, nil
 	}
+	if relation == "rules" {
+		rules, err := c.Rules(s.ctx)
+		if err != nil {
+			return nil, err
+		}
+		var rows [][]*string
+		for _, r := range rules {
+			o := r.Options
+			rows = append(rows, []*string{str(r.Of), opt(o["num_replicas"]), str(o["constraints"]), opt(o["num_nonvoters"]), str(o["nonvoter_constraints"]),
+				str(o["leader_preference"]), opt(o["survive"])})
+		}
+		return rows, nil
+	}
 	snap, err := s.snapshot(s.ctx)
 	if err != nil {
 		return nil, err
@@ -74,7 +97,8 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		}
 		rows = append(rows, []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(s.prettyKey(snap, d.StartKey)), str(s.prettyKey(snap, d.EndKey)),
 			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation), num(r.Stats.LiveRows), num(r.Stats.Bytes),
-			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet))})
+			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet)),
+			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64))})
 	}
 	return rows, nil
 }
@@ -100,7 +124,7 @@ func indexOfKey(snap catalog.Snapshot, k keys.Key) (*catalog.Table, *catalog.Ind
 	}
 	data, id, _, err := keys.DecodeIndex(k)
 	if err != nil {
-		return nil, nil
+		return wholeTable(finder.TableByData, k)
 	}
 	t, ok := finder.TableByData(data)
 	if !ok {
@@ -112,6 +136,28 @@ func indexOfKey(snap catalog.Snapshot, k keys.Key) (*catalog.Table, *catalog.Ind
 		}
 	}
 	return t, nil
+}
+
+// wholeTable finds the table of a key that is a table's whole prefix, and the index that comes first in it.
+func wholeTable(byData func(uint64) (*catalog.Table, bool), k keys.Key) (*catalog.Table, *catalog.Index) {
+	if len(k) < 2 || k[0] != keys.TableMin[0] {
+		return nil, nil
+	}
+	data, rest, err := keys.DecodeUvarint(k[1:])
+	if err != nil || len(rest) > 0 {
+		return nil, nil
+	}
+	t, ok := byData(data)
+	if !ok {
+		return nil, nil
+	}
+	var first *catalog.Index
+	for i := range t.Indexes {
+		if first == nil || t.Indexes[i].ID < first.ID {
+			first = &t.Indexes[i]
+		}
+	}
+	return t, first
 }
 
 // keyOwner names what a range's first key belongs to; a range can hold more than that.

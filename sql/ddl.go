@@ -35,6 +35,9 @@ func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (str
 	p.rt = s.runtime(p)
 	s.txWrote = true
 	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser, Allow: s.allow, Database: s.database, Notice: s.notice}
+	if cl := s.srv.cfg.Cluster; cl != nil {
+		env.CheckRule = cl.CheckRule
+	}
 	tag, err := ddl.Execute(ctx, env, st)
 	// Whatever came of it, the catalog has to be looked at anew.
 	s.newEpoch()

@@ -23,6 +23,12 @@ type Cluster interface {
 	Ranges(ctx context.Context) ([]ClusterRange, error)
 	Nodes() []ClusterNode
 	Observer
+
+	// CheckRule refuses options of a placement rule, by name, that make no sense. SetRule sets one of the cluster's rule; an empty
+	// value resets it. Rules lists all rules: the cluster's, and those of tables and indexes.
+	CheckRule(options map[string]string) error
+	SetRule(ctx context.Context, option, value string) error
+	Rules(ctx context.Context) ([]ClusterRule, error)
 }
 
 var _ builtin.Operator = (*Session)(nil)
@@ -107,6 +113,21 @@ func (s *Session) TransferLeader(rangeID, node int64) error {
 			WithHint("pamir.ranges lists the nodes with replicas of each range.")
 	}
 	return c.TransferLeader(s.ctx, kv.RangeID(rangeID), kv.NodeID(node))
+}
+
+// SetRule implements builtin.Operator.
+func (s *Session) SetRule(option, value string) error {
+	c, err := s.cluster()
+	if err != nil {
+		return err
+	}
+	if err := c.SetRule(s.ctx, option, value); err != nil {
+		if kv.HasCode(err, kv.CodeBadRequest) {
+			return pgerr.New(pgerr.InvalidParameterValue, "placement rule: %s", kv.AsError(err).Message)
+		}
+		return err
+	}
+	return nil
 }
 
 // namedRelation looks a relation up by a name as a person writes it: name, schema.name, with quotes where needed.

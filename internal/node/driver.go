@@ -31,7 +31,6 @@ type placementState struct {
 	settling map[kv.RangeID]*runningOperator // ended, and perhaps not yet in the reports
 	recent   []DoneOperator                  // newest last
 	failures map[kv.RangeID]failure
-	rules    []RuleView
 }
 
 type runningOperator struct {
@@ -112,7 +111,7 @@ func (d *driver) tick(ctx context.Context) {
 	readCtx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
 	n.collect(readCtx, d.known)
-	err := d.rules.refresh(readCtx, n)
+	err := d.rules.refresh(readCtx, n, true)
 	if err == nil {
 		d.left, err = n.readMembership(readCtx)
 	}
@@ -141,7 +140,6 @@ func (d *driver) tick(ctx context.Context) {
 	defer p.mu.Unlock()
 	p.at, p.took, p.problem, p.paused = time.Now(), time.Since(began), "", paused
 	p.findings, p.planned = res.Findings, p.planned[:0]
-	p.rules = ruleViews(&rules)
 	for id, f := range p.failures {
 		if time.Now().Before(f.until) {
 			p.findings = append(p.findings, placement.Finding{Range: placement.RangeID(id),

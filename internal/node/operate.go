@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 
+	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql"
@@ -42,7 +43,38 @@ func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {
 		if l := led[descs[i].RangeID]; l != nil {
 			out[i].Leader, out[i].Stats = l.leader, l.Stats
 			out[i].Requests, out[i].Writes, out[i].LogBytes, out[i].Quiet = l.Requests, l.Writes, l.LogBytes, l.Quiet
+			out[i].QPS, out[i].CPU = l.Rates.Requests, l.Rates.CPU
 		}
+	}
+	return out, nil
+}
+
+// CheckRule goes by the defaults for what the options leave out.
+func (o operate) CheckRule(options map[string]string) error {
+	r := o.n.cfg.Rules.Default
+	for name := range options {
+		if !placement.IsOption(name) {
+			return r.Set(name, "") // says what there is
+		}
+	}
+	if errs := applyOptions(&r, options); len(errs) > 0 {
+		return errs[0]
+	}
+	return r.Check()
+}
+
+func (o operate) SetRule(ctx context.Context, option, value string) error {
+	return o.n.setClusterRule(ctx, option, value)
+}
+
+func (o operate) Rules(ctx context.Context) ([]sql.ClusterRule, error) {
+	views, err := o.n.Operations().Rules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var out []sql.ClusterRule
+	for _, v := range views {
+		out = append(out, sql.ClusterRule{Of: v.Of, Options: v.Options})
 	}
 	return out, nil
 }

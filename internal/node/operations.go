@@ -23,7 +23,7 @@ type Operations interface {
 	Pause(ctx context.Context) error
 	Resume(ctx context.Context) error
 
-	// Rules lists the cluster's rule and those of tables and indexes, as the driver last read them. SetRule sets an option of the
+	// Rules lists the cluster's rule and those of tables and indexes. SetRule sets an option of the
 	// cluster's rule; an empty value resets it. Those of tables and indexes are set by ALTER TABLE and ALTER INDEX.
 	Rules(ctx context.Context) ([]RuleView, error)
 	SetRule(ctx context.Context, option, value string) error
@@ -100,7 +100,6 @@ type PlacementView struct {
 	Running  []RunningOperator `json:"running"`
 	Recent   []DoneOperator    `json:"recent"`
 	Findings []FindingView     `json:"findings"`
-	Rules    []RuleView        `json:"rules"`
 }
 
 // PlanView is a plan that is not carried out.
@@ -177,7 +176,7 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := &PlacementView{Paused: p.paused, LastPlan: p.at, Took: p.took, Problem: p.problem, Recent: slices.Clone(p.recent),
-		Pending: []OperatorView{}, Running: []RunningOperator{}, Findings: findingViews(p.findings), Rules: slices.Clone(p.rules)}
+		Pending: []OperatorView{}, Running: []RunningOperator{}, Findings: findingViews(p.findings)}
 	if p.driving {
 		v.Driver = n.id.NodeID
 	}
@@ -219,7 +218,7 @@ func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
 		return nil, err
 	}
 	d.known.list(descs)
-	if err := d.rules.refresh(ctx, n); err != nil {
+	if err := d.rules.refresh(ctx, n, false); err != nil {
 		return nil, err
 	}
 	if d.left, err = n.readMembership(ctx); err != nil {
@@ -266,11 +265,11 @@ func (o operations) Resume(ctx context.Context) error {
 }
 
 func (o operations) Rules(ctx context.Context) ([]RuleView, error) {
-	v, err := o.Placement(ctx)
-	if err != nil {
+	var b ruleBook
+	if err := b.refresh(ctx, o.n, false); err != nil {
 		return nil, err
 	}
-	return v.Rules, nil
+	return ruleViews(&b.rules), nil
 }
 
 func (o operations) SetRule(ctx context.Context, option, value string) error {

@@ -74,8 +74,9 @@ type ruleSpan struct {
 	rule       int
 }
 
-// refresh reads the rules. An error means that nothing may be planned: the rules are not known.
-func (b *ruleBook) refresh(ctx context.Context, n *Node) error {
+// refresh reads the rules, and brings the copy in the system keys up to date if keep is set: the driver's part. An error means
+// that nothing may be planned: the rules are not known.
+func (b *ruleBook) refresh(ctx context.Context, n *Node, keep bool) error {
 	base := *n.cfg.Rules
 	cluster, _, err := getSystem[ruleOptions](ctx, n, keys.ClusterRule)
 	if err != nil {
@@ -97,8 +98,10 @@ func (b *ruleBook) refresh(ctx context.Context, n *Node) error {
 			return err
 		}
 		if !bytes.Equal(now, b.stored) {
-			if err := putSystem(ctx, n, keys.TableRules, tables); err != nil {
-				return err
+			if keep {
+				if err := putSystem(ctx, n, keys.TableRules, tables); err != nil {
+					return err
+				}
 			}
 			b.stored, b.tables = now, tables
 		}

@@ -15,6 +15,8 @@ type Operator interface {
 	SplitAt(relation string, values []types.Datum, of []types.Type) (rangeID int64, err error)
 	// TransferLeader hands the leadership of a range to its replica on a node.
 	TransferLeader(rangeID, node int64) error
+	// SetRule sets an option of the cluster's placement rule; an empty value resets it.
+	SetRule(option, value string) error
 	// CancelJob undoes a job that runs; it reports whether there was anything to undo.
 	CancelJob(id int64) (bool, error)
 }
@@ -25,6 +27,8 @@ var operatorFunctions = []*Function{
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
 	{OID: 0xffffff01, Name: "transfer_leader", Schema: "pamir", Source: "pamir_transfer_leader", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID, types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"range_id", "node"}},
+	{OID: 0xffffff10, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.TextOID, types.TextOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
 	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id"}},
 	// Without values: only to say what is missing.
@@ -94,6 +98,21 @@ func init() {
 		}
 		return RowsSource(rows), nil
 	}, nil, nil)
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		option, value := args[0].Get(i), args[1].Get(i)
+		if option.Null {
+			return types.NullDatum, pgerr.New(pgerr.NullValueNotAllowed, "which option of the rule is to be set must not be NULL")
+		}
+		v := "" // NULL resets
+		if !value.Null {
+			v = string(value.B)
+		}
+		return types.NewInt(1), o.SetRule(string(option.B), v)
+	}), "pamir_set_rule")
 	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
 		o, err := operatorOf(ctx)
 		if err != nil {

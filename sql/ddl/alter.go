@@ -180,18 +180,13 @@ func nullsIn(t *catalog.Table, column string) error {
 	return e
 }
 
-func (c *change) alterOptions(t *catalog.Table, cmd *ast.AlterCmd) error {
-	set, err := options(cmd.Options)
-	if err != nil {
+func (c *change) alterOptions(t *catalog.Table, cmd *ast.AlterCmd) (err error) {
+	n := clone(t)
+	if n.Options, err = changeOptions(t.Options, cmd); err != nil {
 		return err
 	}
-	n := clone(t)
-	for _, o := range set {
-		name, _, _ := strings.Cut(o, "=")
-		n.Options = slices.DeleteFunc(n.Options, func(x string) bool { return strings.HasPrefix(x, name+"=") })
-		if cmd.Kind == ast.SetOptions {
-			n.Options = append(n.Options, o)
-		}
+	if err := c.checkOptions(n.Options); err != nil {
+		return err
 	}
 	return c.replace(t, n)
 }
@@ -485,7 +480,7 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 	return c.rewrite(t, n, exec.Source{Plan: pl, Columns: columns})
 }
 
-// alterIndex takes ALTER INDEX: only storage parameters, which are accepted.
+// alterIndex takes ALTER INDEX: only storage parameters, of which placement rules are kept, and the others accepted.
 func (c *change) alterIndex(st *ast.AlterTable) error {
 	t, at, err := c.findIndex(st.Table.Schema, st.Table.Name)
 	if err != nil {
@@ -501,12 +496,26 @@ func (c *change) alterIndex(st *ast.AlterTable) error {
 	if err := c.mustOwnIndex(t, at); err != nil {
 		return err
 	}
+	n := clone(t)
 	for _, cmd := range st.Cmds {
 		switch cmd.Kind {
-		case ast.SetOptions, ast.ResetOptions, ast.SetStatistics, ast.SetTableSpace, ast.ChangeOwner:
+		case ast.SetOptions, ast.ResetOptions:
+			ix := &n.Indexes[at]
+			now, err := changeOptions(ix.Options, cmd)
+			if err != nil {
+				return err
+			}
+			ix.Options = rulesOnly(now)
+			if err := c.checkOptions(ix.Options); err != nil {
+				return err
+			}
+		case ast.SetStatistics, ast.SetTableSpace, ast.ChangeOwner:
 		default:
 			return pgerr.Unsupported("this ALTER INDEX action", "")
 		}
 	}
-	return nil
+	if slices.Equal(n.Indexes[at].Options, t.Indexes[at].Options) {
+		return nil
+	}
+	return c.replace(t, n)
 }

@@ -52,6 +52,9 @@ func (c *change) createTable(st *ast.CreateTable) error {
 	if t.Options, err = options(st.Options); err != nil {
 		return err
 	}
+	if err := c.checkOptions(t.Options); err != nil {
+		return err
+	}
 	var later []*ast.Constraint
 	for _, def := range st.Columns {
 		cs, err := c.addColumn(t, def)
@@ -544,6 +547,9 @@ func (c *change) createTableAs(st *ast.CreateTableAs) error {
 		return err
 	}
 	if t.Options, err = options(st.Into.Options); err != nil {
+		return err
+	}
+	if err := c.checkOptions(t.Options); err != nil {
 		return err
 	}
 	if len(st.Into.Columns) > len(pl.Columns) {

@@ -28,6 +28,8 @@ type Env struct {
 	Database    string
 	// Notice takes NOTICEs and WARNINGs; may be nil.
 	Notice func(*pgerr.Error)
+	// CheckRule refuses options of a placement rule (by name, without their prefix) that make no sense; nil refuses all.
+	CheckRule func(options map[string]string) error
 	// Online makes a job of the build of an index over rows that exist; nil builds it in the transaction.
 	Online *Online
 }
@@ -222,6 +224,7 @@ func clone(t *catalog.Table) *catalog.Table {
 	for i := range n.Indexes {
 		n.Indexes[i].Columns = slices.Clone(n.Indexes[i].Columns)
 		n.Indexes[i].Include = slices.Clone(n.Indexes[i].Include)
+		n.Indexes[i].Options = slices.Clone(n.Indexes[i].Options)
 	}
 	n.Checks = slices.Clone(t.Checks)
 	n.Options = slices.Clone(t.Options)

@@ -70,6 +70,14 @@ func (c *change) createIndex(st *ast.CreateIndex) error {
 		}
 		return pgerr.New(pgerr.DuplicateTable, "relation \"%s\" already exists", ix.Name)
 	}
+	params, err := options(st.Options)
+	if err != nil {
+		return err
+	}
+	ix.Options = rulesOnly(params)
+	if err := c.checkOptions(ix.Options); err != nil {
+		return err
+	}
 	n := clone(t)
 	if ix.ID, err = c.newIndexID(); err != nil {
 		return err

@@ -179,6 +179,9 @@ func fillClass(o *Overlay, b *builder) {
 			b.row().i("oid", int64(ix.OID)).s("relname", ix.Name).i("relnamespace", int64(t.Schema)).i("relowner", o.owner(t.Owner)).
 				i("relam", oidBtreeAM).i("relfilenode", int64(ix.OID)).f("reltuples", o.Snapshot.Stats(t.ID).Rows).c("relpersistence", 'p').
 				c("relkind", 'i').i("relnatts", int64(len(ix.Columns)+len(ix.Include))).b("relispopulated", true).c("relreplident", 'n')
+			if len(ix.Options) > 0 {
+				b.strings("reloptions", ix.Options)
+			}
 		}
 	}
 }

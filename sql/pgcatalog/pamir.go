@@ -13,6 +13,7 @@ const (
 	oidPamirRanges    = 15901
 	oidPamirNodes     = 15902
 	oidPamirJobs      = 15903
+	oidPamirRules     = 15920
 )
 
 // What sessions and transactions do.
@@ -45,7 +46,10 @@ func pamirRelations() []*definition {
 			col("start_key", types.TextOID), col("end_key", types.TextOID), col("replicas", oidInt4Array), col("learners", oidInt4Array),
 			col("leader", types.Int4OID), col("generation", types.Int8OID), col("live_rows", types.Int8OID), col("size_bytes", types.Int8OID),
 			col("prepared_locks", types.Int8OID), col("requests", types.Int8OID), col("writes", types.Int8OID), col("log_bytes", types.Int8OID),
-			col("quiet", types.BoolOID)),
+			col("quiet", types.BoolOID), col("qps", types.Float8OID), col("cpu", types.Float8OID)),
+		relation(oidPamirRules, "rules",
+			col("rule_of", types.TextOID), col("num_replicas", types.Int4OID), col("constraints", types.TextOID), col("num_nonvoters", types.Int4OID),
+			col("nonvoter_constraints", types.TextOID), col("leader_preference", types.TextOID), col("survive", types.TextOID)),
 		relation(oidPamirNodes, "nodes",
 			col("node_id", types.Int4OID), col("alive", types.BoolOID), col("draining", types.BoolOID), col("locality", types.TextOID),
 			col("sql_addr", types.TextOID), col("rpc_addr", types.TextOID), col("http_addr", types.TextOID), col("build", types.TextOID)),

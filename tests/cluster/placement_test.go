@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/internal/node"
@@ -319,4 +321,83 @@ func TestClusterRule(t *testing.T) {
 	plan, err := ops.DryRun(ctx)
 	require.NoError(t, err)
 	require.NotEmpty(t, plan.Findings)
+}
+
+// Rules of tables and indexes are storage parameters: they change with their transaction, and go with their table.
+func TestTableRules(t *testing.T) {
+	zones := []string{"a", "b", "c"}
+	l := StartLocal(t, 3, func(i int, c *node.Config) {
+		quickly(i, c)
+		c.Locality = []string{"zone=" + zones[i]}
+	})
+	ctx := t.Context()
+	_, addr, _ := l.Nodes[0].Addresses()
+	db, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
+	require.NoError(t, err)
+	defer db.Close(ctx)
+	exec := func(q string) {
+		t.Helper()
+		_, err := db.Exec(ctx, q)
+		require.NoError(t, err, q)
+	}
+	refused := func(q, part string) {
+		t.Helper()
+		_, err := db.Exec(ctx, q)
+		var pe *pgconn.PgError
+		require.ErrorAs(t, err, &pe, q)
+		require.Equal(t, "22023", pe.Code)
+		require.Contains(t, pe.Message, part)
+	}
+	refused(`CREATE TABLE t (a int PRIMARY KEY) WITH (pamir.num_replicas = 4)`, "odd")
+	refused(`CREATE TABLE t (a int PRIMARY KEY) WITH (pamir.replicas = 3)`, "there is no option replicas")
+	refused(`SELECT pamir.set_rule('survive', 'anything')`, "zone or region")
+	exec(`CREATE TABLE t (a int PRIMARY KEY, b int) WITH (fillfactor = 70, pamir.leader_preference = 'zone=b')`)
+	exec(`CREATE TABLE u (a int PRIMARY KEY, b int)`)
+	exec(`CREATE INDEX u_b ON u (b)`)
+	exec(`ALTER TABLE t SET (pamir.num_replicas = 1)`)
+	exec(`ALTER INDEX u_b SET (pamir.leader_preference = 'zone=c')`)
+	refused(`ALTER TABLE t SET (pamir.survive = 'region')`, "needs at least 3 replicas")
+	var opts []string
+	require.NoError(t, db.QueryRow(ctx, `SELECT reloptions FROM pg_class WHERE relname = 't'`).Scan(&opts))
+	require.Equal(t, []string{"fillfactor=70", "pamir.leader_preference=zone=b", "pamir.num_replicas=1"}, opts)
+	require.NoError(t, db.QueryRow(ctx, `SELECT reloptions FROM pg_class WHERE relname = 'u_b'`).Scan(&opts))
+	require.Equal(t, []string{"pamir.leader_preference=zone=c"}, opts)
+	wait := func(table, index string, replicas, leader int) {
+		t.Helper()
+		l.Eventually(60*time.Second, table+" is as its rule wants it", func() error {
+			var on []int32
+			var lead *int32
+			err := db.QueryRow(ctx, `SELECT replicas, leader FROM pamir.ranges WHERE table_name = $1 AND index_name = $2`, table, index).Scan(&on, &lead)
+			if err != nil {
+				return err
+			}
+			if len(on) != replicas || lead == nil || *lead != int32(l.Nodes[leader].Identity().NodeID) {
+				return fmt.Errorf("%s.%s on %v led by %v", table, index, on, lead)
+			}
+			return nil
+		})
+	}
+	wait("t", "t_pkey", 1, 1)
+	wait("u", "u_b", 3, 2)
+	var of string
+	var n int
+	require.NoError(t, db.QueryRow(ctx, `SELECT rule_of, num_replicas FROM pamir.rules WHERE num_replicas <> 3`).Scan(&of, &n))
+	require.Equal(t, "table public.t", of)
+	require.Equal(t, 1, n)
+	exec(`ALTER TABLE t RESET (pamir.num_replicas)`)
+	wait("t", "t_pkey", 3, 1)
+	exec(`SELECT pamir.set_rule('leader_preference', 'zone=a')`)
+	exec(`DROP TABLE t`)
+	l.Eventually(60*time.Second, "the table's rule goes with it", func() error {
+		var of []string
+		rows, err := db.Query(ctx, `SELECT rule_of FROM pamir.rules ORDER BY 1`)
+		if err != nil {
+			return err
+		}
+		if of, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil || !slices.Equal(of, []string{"cluster", "index public.u_b"}) {
+			return fmt.Errorf("%v %v", of, err)
+		}
+		return nil
+	})
+	exec(`SELECT pamir.set_rule('leader_preference', NULL)`)
 }
