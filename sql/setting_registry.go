@@ -84,7 +84,7 @@ var ours = map[string]string{
 	"max_stack_depth":               "2048",
 	"default_transaction_isolation": "serializable",
 	"transaction_isolation":         "serializable",
-	"max_prepared_transactions":     "0",
+	"max_prepared_transactions":     "1000",
 	"max_connections":               "1000",
 	"jit":                           "off",
 	"autovacuum":                    "on",

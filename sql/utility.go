@@ -168,7 +168,10 @@ func (s *Session) runTransaction(ctx context.Context, p *portal, t *ast.Transact
 		// A replay would have to make and roll back savepoints at the same places.
 		s.log.bar("a savepoint had been set")
 	default:
-		return pgerr.Unsupported(tag, "Transactions that span several ranges are committed atomically without it.")
+		var err error
+		if tag, err = s.runTwoPhase(ctx, t); err != nil {
+			return err
+		}
 	}
 	p.state = portalDone
 	s.client.Complete([]byte(tag))

@@ -51,6 +51,8 @@ func (s *Session) VirtualRows(table string) ([][]*string, bool) {
 		return s.activityRows(), true
 	case "pg_locks":
 		return s.lockRows(), true
+	case "pg_prepared_xacts":
+		return s.preparedXactRows(), true
 	case "pg_prepared_statements":
 		return s.preparedRows(), true
 	case "pg_cursors":

@@ -64,12 +64,16 @@ type recoveryStep uint8
 const (
 	stepFinish recoveryStep = iota // the record says committed or aborted: resolve accordingly
 	stepQuery                      // STAGING: ask for every listed key, fencing those that are missing
+	stepLeave                      // PREPARED: somebody else decides, whenever that is
 )
 
-// onRecord is rows 5 to 7 of the table.
+// onRecord is rows 5 to 7 and 13 of the table.
 func onRecord(s kv.TxnStatus) recoveryStep {
-	if s == kv.TxnStaging {
+	switch s {
+	case kv.TxnStaging:
 		return stepQuery
+	case kv.TxnPrepared:
+		return stepLeave
 	}
 	return stepFinish
 }

@@ -54,6 +54,9 @@
 //	10 record       COMMITTED and asked to abort, or the reverse     stays, and says what it is
 //	11 coordinator  all locks of a COMMITTED transaction are gone    removes the record
 //	12 range        ABORTED                                          keeps it until the GC threshold passes
+//	13 recovery     PREPARED                                         leaves it, and the locks
+//	14 coordinator  every prepare, asked to hold (PREPARE TRANSACTION)  refreshes; EndTxn(hold) at the highest
+//	15 anybody      PREPARED, and told to commit or to roll back     EndTxn at the timestamp of the record; resolves
 //
 // Why row 4 waits for the record: a refused prepare may have a copy under way that is accepted, and recovery would
 // then commit what the client was told had failed. Why row 12: were it removed, a late copy of the staging would revive the

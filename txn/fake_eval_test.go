@@ -534,7 +534,22 @@ func (s *fakeStore) resolve(id kv.TxnID, ks []keys.Key, commit bool, ts hlc.Time
 func (s *fakeStore) end(req *kv.BatchRequest, q *kv.EndTxn) (kv.Response, *fakeConflict, error) {
 	id := req.Txn.ID
 	rec := s.records[id]
+	if q.Hold {
+		if rec != nil && rec.Status == kv.TxnAborted {
+			return nil, nil, kv.Errorf(kv.CodeTxnAborted, "aborted")
+		}
+		if rec == nil {
+			rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnPrepared, CommitTS: q.CommitTS, Prepared: q.Prepared}
+			s.records[id] = rec
+		}
+		return &kv.EndTxnResponse{Status: rec.Status, CommitTS: rec.CommitTS}, nil, nil
+	}
 	switch {
+	case rec != nil && rec.Status == kv.TxnPrepared:
+		rec.Status = kv.TxnAborted
+		if q.Commit {
+			rec.Status = kv.TxnCommitted
+		}
 	case rec == nil:
 		rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnAborted, Prepared: q.Prepared, Spans: q.Spans}
 		if q.Commit {

@@ -21,6 +21,7 @@ type Metrics struct {
 	RestartsWriteTooOld, RestartsUncertain, RestartsRefresh, RestartsAborted, RestartsLockLost, RestartsOther atomic.Int64
 
 	Recoveries, RecoveredCommitted, RecoveredAborted atomic.Int64
+	Held                                             atomic.Int64 // transactions prepared for a decision by their client
 	UnknownOutcomes, UnknownToClient                 atomic.Int64
 
 	BackgroundInline, BackgroundFailed atomic.Int64

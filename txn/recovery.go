@@ -59,7 +59,10 @@ type recovery struct {
 func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, known []keys.Key, spans []keys.Span) (kv.TxnStatus, hlc.Timestamp, error) {
 	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{})
 	for n := 0; err == nil && n < maxRecoveryRounds; n++ {
-		if onRecord(rec.Status) == stepFinish {
+		switch onRecord(rec.Status) {
+		case stepLeave:
+			return rec.Status, rec.CommitTS, nil
+		case stepFinish:
 			if rec.Status == kv.TxnCommitted {
 				c.metrics.RecoveredCommitted.Add(1)
 			} else {

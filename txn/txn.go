@@ -426,6 +426,7 @@ func (t *txn) RestartStatement(m Mark, cause error) bool {
 		return false
 	}
 	t.c.metrics.StatementRestarts.Add(1)
+	t.undoAhead(int32(m))
 	t.buf.rollbackTo(int32(m))
 	t.reads.forgetSpans()
 	t.meta.ReadTS = t.meta.ReadTS.Forward(ke.TS)

@@ -218,6 +218,9 @@ type (
 		Prepared []keys.Key
 		Remove   bool
 		Spans    []keys.Span
+		// Hold makes the record PREPARED at CommitTS instead, with Prepared: the transaction waits for somebody's decision, which
+		// is another EndTxn. Commit, Local and Remove are not set. It fails with CodeTxnAborted if recovery got there first.
+		Hold bool
 	}
 	EndTxnResponse struct {
 		Status   TxnStatus // what the record says now; an abort of a committed transaction changes nothing

@@ -421,14 +421,14 @@ func (d *decoder) txnMeta() TxnMeta {
 	}
 }
 
-func (d *decoder) txnStatus() TxnStatus { return TxnStatus(d.enum(byte(TxnAborted) + 1)) }
+func (d *decoder) txnStatus() TxnStatus { return TxnStatus(d.enum(byte(TxnPrepared) + 1)) }
 
 func (d *decoder) lockStrength() LockStrength { return LockStrength(d.enum(byte(LockUpdate) + 1)) }
 
 func (d *decoder) txnRecord() TxnRecord {
 	r := TxnRecord{Meta: d.txnMeta()}
 	status := d.byte()
-	if r.Status = TxnStatus(status &^ recordHasSpans); r.Status > TxnAborted {
+	if r.Status = TxnStatus(status &^ recordHasSpans); r.Status > TxnPrepared {
 		d.fail("enum out of range")
 	}
 	r.CommitTS, r.Prepared = d.ts(), d.keys()

@@ -34,6 +34,7 @@ const (
 	// Second forms of requests.
 	tagPrepareOpen = 200 // a Prepare with Seqs
 	tagEndTxnSpans = 201 // an EndTxn with Spans
+	tagEndTxnHold  = 202 // an EndTxn with Hold
 )
 
 func appendRequest(b []byte, q Request) ([]byte, error) {
@@ -97,12 +98,15 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		if len(q.Spans) > 0 {
 			tag = tagEndTxnSpans
 		}
+		if q.Hold {
+			tag = tagEndTxnHold
+		}
 		b = appendBool(append(b, tag), q.Commit)
 		b = appendTS(b, q.CommitTS)
 		b = appendKeys(b, q.Local)
 		b = appendKeys(b, q.Prepared)
 		b = appendBool(b, q.Remove)
-		if len(q.Spans) > 0 {
+		if tag != tagEndTxn {
 			b = appendSpans(b, q.Spans)
 		}
 		return b, nil
@@ -169,11 +173,12 @@ func (d *decoder) request() Request {
 		return &UndoSpan{Span: d.span(), From: d.varint32(), To: d.varint32()}
 	case tagStageTxn:
 		return &StageTxn{CommitTS: d.ts(), Prepared: d.keys()}
-	case tagEndTxn, tagEndTxnSpans:
+	case tagEndTxn, tagEndTxnSpans, tagEndTxnHold:
 		q := &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool()}
-		if tag == tagEndTxnSpans {
+		if tag != tagEndTxn {
 			q.Spans = d.spans()
 		}
+		q.Hold = tag == tagEndTxnHold
 		return q
 	case tagResolveLocks:
 		return &ResolveLocks{Commit: d.bool(), CommitTS: d.ts(), Keys: d.keys()}

@@ -368,3 +368,15 @@ func TestDeadlockRoundTrip(t *testing.T) {
 	_, ok = DecodeDeadlock([]byte("something else"))
 	require.False(t, ok)
 }
+
+func TestRecordsOfEveryStatus(t *testing.T) {
+	for s := TxnUnknown; s <= TxnPrepared; s++ {
+		for _, spans := range [][]keys.Span{nil, {{Start: keys.Key("a"), End: keys.Key("b")}}} {
+			r := TxnRecord{Status: s, CommitTS: hlc.Timestamp{WallTime: 3}, Prepared: []keys.Key{keys.Key("k")}, Spans: spans}
+			got, err := DecodeTxnRecord(r.AppendWire(nil))
+			require.NoError(t, err)
+			require.Equal(t, s, got.Status)
+			require.Equal(t, spans, got.Spans)
+		}
+	}
+}

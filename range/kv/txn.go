@@ -122,6 +122,7 @@ const (
 	TxnStaging                    // committed if and only if every listed key is prepared at or below the staged timestamp
 	TxnCommitted                  // at CommitTS
 	TxnAborted
+	TxnPrepared // every key is prepared; only COMMIT PREPARED and ROLLBACK PREPARED decide, at CommitTS; recovery leaves it
 )
 
 // TxnRecord is the replicated coordinator record, in the anchor's range.

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -110,6 +111,7 @@ func TestSessions(t *testing.T) {
 		{"signals", signals},
 		{"advisory", advisory},
 		{"outcomes", outcomes},
+		{"two-phase commit", twoPhase},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.f(t, s) })
 	}
@@ -286,4 +288,94 @@ func outcomes(t *testing.T, s *suite) {
 	b.eventually("select not exists (select from pg_stat_activity where pid = $1)", a.pid())
 	require.Equal(t, "aborted", status(next))
 	require.Equal(t, 1, one[int](b, "select count(*) from oc"))
+}
+
+// A prepared transaction outlives its session and can be finished from any node, once.
+func twoPhase(t *testing.T, s *suite) {
+	a, b, c := s.connect(t, 0), s.connect(t, 1), s.connect(t, 2)
+	a.do("create table tp (id int primary key, v int)")
+	a.do("insert into tp select i, 0 from generate_series(1, 100) i")
+	a.do("select pamir.split_at('tp', 50)")
+	prepare := func(c *client, gid string, v int) {
+		c.do("begin")
+		c.do("update tp set v = $1 where id in (1, 99)", v)
+		c.do("insert into tp values ($1, $1)", 1000+v)
+		c.do("prepare transaction '" + gid + "'")
+	}
+	prepare(a, "one", 1)
+	a.fails("42710", "begin; prepare transaction 'one'")
+	a.do("rollback")
+	require.Equal(t, "one", one[string](c, "select gid from pg_prepared_xacts where owner = 'root' and database = 'defaultdb'"))
+	require.NoError(t, a.Close(bg))
+	b.do("set statement_timeout = 300")
+	b.fails("57014", "update tp set v = 7 where id = 99")
+	require.Equal(t, 0, one[int](b, "select v from tp where id = 50"), "other rows are free")
+	b.do("set statement_timeout = 0")
+	waiting := b.later("update tp set v = v + 10 where id = 1")
+	c.eventually("select pg_blocking_pids($1) <> '{}'", b.pid())
+	c.fails("25001", "begin; commit prepared 'one'")
+	c.do("rollback")
+	c.do("commit prepared 'one'")
+	require.NoError(t, <-waiting)
+	require.Equal(t, 11, one[int](c, "select v from tp where id = 1"))
+	require.Equal(t, 1, one[int](c, "select v from tp where id = 99"))
+	require.Equal(t, 1001, one[int](c, "select max(id) from tp"))
+	c.fails("42704", "commit prepared 'one'")
+	c.fails("42704", "rollback prepared 'one'")
+
+	prepare(b, "two", 2)
+	require.Equal(t, "two", one[string](c, "select string_agg(gid, ',') from pg_prepared_xacts"))
+	c.do("rollback prepared 'two'")
+	require.Equal(t, 0, one[int](c, "select count(*) from pg_prepared_xacts"))
+	require.Equal(t, 11, one[int](c, "select v from tp where id = 1"))
+
+	// What was read is validated when it is prepared, not later.
+	c.do("begin")
+	require.Equal(t, 11, one[int](c, "select v from tp where id = 1"))
+	c.do("update tp set v = 5 where id = 2")
+	c.do("update tp set v = 5 where id = 99")
+	b.do("update tp set v = 12 where id = 1")
+	require.Equal(t, 12, one[int](b, "select v from tp where id = 1"))
+	c.fails("40001", "prepare transaction 'skew'")
+	require.Equal(t, byte('I'), c.PgConn().TxStatus())
+
+	c.do("begin")
+	c.do("select 1")
+	c.do("prepare transaction 'empty'")
+	require.Equal(t, 1, one[int](b, "select count(*) from pg_prepared_xacts"))
+	b.do("commit prepared 'empty'")
+	b.fails("42704", "commit prepared 'empty'")
+	// In a failed block it is a rollback.
+	tag, err := func() (pgconn.CommandTag, error) {
+		c.do("begin")
+		c.fails("42P01", "select * from nosuch")
+		return c.Exec(bg, "prepare transaction 'failed'")
+	}()
+	require.NoError(t, err)
+	require.Equal(t, "ROLLBACK", tag.String())
+	c.do("begin")
+	c.do("create table tp2 (id int)")
+	c.fails("0A000", "prepare transaction 'ddl'")
+	c.do("rollback")
+}
+
+// A prepared transaction survives the restart of the whole cluster.
+func TestPreparedSurvivesRestart(t *testing.T) {
+	s := &suite{cluster.StartLocal(t, 1, nil), t}
+	a := s.connect(t, 0)
+	a.do("create table tr (id int primary key, v int)")
+	a.do("insert into tr values (1, 0), (2, 0)")
+	a.do("select pamir.split_at('tr', 2)")
+	for _, gid := range []string{"c", "r"} {
+		a.do("begin")
+		a.do("insert into tr select ascii($1), 1 union all select -ascii($1), 1", gid)
+		a.do("prepare transaction '" + gid + "'")
+	}
+	s.Crash(0, vfs.CrashCloneCfg{})
+	s.Restart(0)
+	a = s.connect(t, 0)
+	require.Equal(t, "c,r", one[string](a, "select string_agg(gid, ',' order by gid) from pg_prepared_xacts"))
+	a.do("commit prepared 'c'")
+	a.do("rollback prepared 'r'")
+	require.Equal(t, "-99,1,2,99", one[string](a, "select string_agg(id::text, ',' order by id) from tr"))
 }

@@ -18,6 +18,7 @@ import (
 //	STAGING@c   a listed key not so, and fenced               aborted, once recovery has recorded it
 //	COMMITTED   any                                           committed
 //	ABORTED     any                                           aborted
+//	PREPARED@c  every key prepared at or below c              whatever is decided: committed at c, or aborted
 //
 // Every request here may be repeated, and may arrive late: after recovery, after the end, or
 // after the record is gone. The comments say what makes that harmless.
@@ -152,8 +153,19 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.Hold {
+		return e.holdTxn(r, rec)
+	}
 	had := rec != nil
 	switch {
+	case rec != nil && rec.Status == kv.TxnPrepared:
+		// What was read has been validated up to the timestamp in the record, so that is the one to commit at.
+		had = false
+		next := &kv.TxnRecord{Status: kv.TxnAborted, CommitTS: e.env.Clock.Now(), Prepared: rec.Prepared}
+		if r.Commit {
+			next.Status, next.CommitTS = kv.TxnCommitted, rec.CommitTS
+		}
+		rec = next
 	case rec == nil && r.Commit:
 		// Prepared everywhere, and then committed without staging; or a repetition after the end.
 		rec = &kv.TxnRecord{Status: kv.TxnCommitted, CommitTS: r.CommitTS}
@@ -203,6 +215,27 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 		resp.CommitTS = rec.CommitTS
 	}
 	return resp, nil
+}
+
+// holdTxn writes the PREPARED record. Repeated, or arriving late, it finds what was made of the transaction since.
+func (e *evaluation) holdTxn(r *kv.EndTxn, rec *kv.TxnRecord) (kv.Response, error) {
+	if rec != nil {
+		switch rec.Status {
+		case kv.TxnAborted:
+			return nil, recordAborted(e.id)
+		case kv.TxnStaging:
+			return nil, kv.Errorf(kv.CodeBadRequest, "transaction %s is being committed", e.id)
+		}
+		return &kv.EndTxnResponse{Status: rec.Status, CommitTS: rec.CommitTS}, nil
+	}
+	if r.CommitTS.IsEmpty() {
+		return nil, kv.Errorf(kv.CodeBadRequest, "transaction %s is prepared without a timestamp", e.id)
+	}
+	if r.CommitTS.Less(e.env.GCThreshold) {
+		return nil, recordAborted(e.id) // as in stageTxn
+	}
+	rec = &kv.TxnRecord{Meta: *e.req.Txn, Status: kv.TxnPrepared, CommitTS: r.CommitTS, Prepared: r.Prepared}
+	return &kv.EndTxnResponse{Status: kv.TxnPrepared, CommitTS: r.CommitTS}, e.putRecord(rec)
 }
 
 func (e *evaluation) resolveLocks(r *kv.ResolveLocks) (kv.Response, error) {
