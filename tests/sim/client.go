@@ -1,0 +1,443 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/tests/checkers"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// client runs transactions, one after the other, now here, now there.
+type client struct {
+	w       *world
+	no      int
+	process int // of the history: a new one after every answer that did not come
+	rng     *rand.Rand
+}
+
+func newClient(w *world, no int) *client {
+	return &client{w: w, no: no, process: no, rng: w.rng('c' + uint64(no)<<8)}
+}
+
+func (c *client) run() {
+	for c.w.ctx.Err() == nil {
+		c.one()
+		sleep(c.w.ctx, time.Duration(c.rng.ExpFloat64()*float64(15*time.Millisecond)))
+	}
+}
+
+// one does one transaction.
+func (c *client) one() {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	if c.rng.IntN(20) == 0 { // an impatient one
+		ctx, cancel = context.WithTimeout(context.Background(), time.Duration(5+c.rng.IntN(400))*time.Millisecond)
+	}
+	defer cancel()
+	var body func(o *op) error
+	var opts txn.Options
+	switch c.rng.IntN(10) {
+	case 0, 1:
+		body = c.register()
+	case 2, 3:
+		body = c.transfer()
+	case 4, 5, 6:
+		body = c.lists()
+	case 7:
+		body = c.add()
+	default:
+		c.snapshot(ctx)
+		return
+	}
+	c.record(c.op(ctx, body, opts))
+}
+
+// op is one transaction: the last attempt of it.
+type op struct {
+	c    *client
+	ctx  context.Context
+	tx   txn.Txn
+	span checkers.Span
+	err  error
+	at   hlc.Timestamp // committed
+
+	list  []checkers.ListOp
+	reg   *checkers.RegisterOp
+	bank  []int64
+	added int64
+	set   []int64
+	rows  string // all of a workload
+	all   workload
+}
+
+func (c *client) now() int64 { return int64(time.Since(c.w.trace.start)) }
+
+// op runs a transaction to its end, with as many attempts as it takes.
+func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Options) *op {
+	o := &op{c: c, ctx: ctx}
+	o.span = checkers.Span{Process: c.process, Invoke: c.now(), Complete: checkers.Never}
+	l := c.w.up(kv.NodeID(1 + c.rng.IntN(len(c.w.nodes))))
+	if l == nil {
+		o.span.Outcome, o.err = checkers.Failed, kv.Errorf(kv.CodeUnavailable, "the node is down")
+		o.span.Complete = c.now()
+		return o
+	}
+	opt := txn.Options{}
+	if len(opts) > 0 {
+		opt = opts[0]
+	}
+	c.w.trace.count("transactions", 1)
+	o.tx = l.txns.Begin(ctx, opt)
+	for try := 0; ; try++ {
+		committing := false
+		err := body(o)
+		if err == nil {
+			committing = true
+			o.at, err = o.tx.Commit(ctx)
+		}
+		o.err = err
+		switch {
+		case l.dead.Load(): // nobody is there to hear the answer
+			o.span.Outcome = checkers.Failed
+			if committing {
+				o.span.Outcome = checkers.Unknown
+			}
+			o.err = kv.Errorf(kv.CodeUnknownOutcome, "the gateway died")
+			c.w.trace.count("gateway died", 1)
+		case err == nil:
+			o.span.Outcome = checkers.OK
+			c.w.trace.count("commits", 1)
+		case committing && kv.AsError(err).Code.Class() == kv.Unknown:
+			o.span.Outcome = checkers.Unknown
+			c.w.trace.count("unknown outcomes", 1)
+		case o.tx.Retryable(err) && try < 50 && ctx.Err() == nil:
+			c.w.trace.count("restarts of transactions", 1)
+			if rerr := o.tx.Restart(ctx, err); rerr == nil {
+				o.list, o.reg, o.bank, o.added, o.set, o.rows = nil, nil, nil, 0, nil, ""
+				continue
+			}
+			fallthrough
+		default:
+			o.span.Outcome = checkers.Failed
+			c.w.trace.count("failed: "+kv.AsError(err).Code.String(), 1)
+			if kv.HasCode(err, kv.CodeInternal) || kv.HasCode(err, kv.CodeCorruption) {
+				c.w.fail("client %d: %v", c.no, err)
+			}
+			o.tx.Rollback(ctx)
+		}
+		break
+	}
+	if o.span.Outcome == checkers.Unknown {
+		c.process += 1000
+	} else {
+		o.span.Complete = c.now()
+	}
+	id := o.tx.ID()
+	c.w.trace.event("client "+o.span.Outcome.String(), int64(c.no), o.at.WallTime, id[:])
+	if c.w.o.Verbose > 1 {
+		c.w.trace.say("client %d at node %d: %s %s, at %v: %s", c.no, l.n.id, id, o.span.Outcome, o.at, o)
+	}
+	return o
+}
+
+func (o *op) String() string {
+	var b strings.Builder
+	for _, x := range o.list {
+		if x.Append {
+			fmt.Fprintf(&b, "append(%d, %d) ", x.Key, x.Value)
+		} else {
+			fmt.Fprintf(&b, "read(%d) = %v ", x.Key, x.List)
+		}
+	}
+	if o.reg != nil {
+		b.WriteString(o.reg.String())
+	}
+	if o.bank != nil {
+		fmt.Fprintf(&b, "bank %v ", o.bank)
+	}
+	if o.added != 0 {
+		fmt.Fprintf(&b, "add %d ", o.added)
+	}
+	if o.err != nil {
+		fmt.Fprintf(&b, "(%v)", o.err)
+	}
+	return b.String()
+}
+
+// record puts a transaction into the history.
+func (c *client) record(o *op) {
+	h := c.w.hist
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	switch {
+	case o.list != nil:
+		h.lists = append(h.lists, checkers.ListTxn{Span: o.span, Ops: o.list})
+	case o.reg != nil:
+		o.reg.Span = o.span
+		h.regs = append(h.regs, *o.reg)
+	case o.bank != nil:
+		h.bank = append(h.bank, checkers.BankRead{Span: o.span, Balances: o.bank})
+	case o.added != 0:
+		h.adds = append(h.adds, checkers.SetAdd{Span: o.span, Value: o.added})
+	case o.all.letter == sets.letter:
+		h.sets = append(h.sets, checkers.SetRead{Span: o.span, Values: o.set})
+	}
+}
+
+// The transactions.
+
+func (o *op) get(k keys.Key, lock kv.LockStrength) ([]byte, error) {
+	v, _, err := o.tx.Get(o.ctx, k, txn.ScanOptions{Lock: lock})
+	return v, err
+}
+
+// step ends a statement, if there shall be several.
+func (o *op) step() error {
+	sleep(o.ctx, time.Duration(o.c.rng.ExpFloat64()*float64(3*time.Millisecond)))
+	return o.tx.StepStatement(o.ctx)
+}
+
+// register reads, writes or compares and sets one key.
+func (c *client) register() func(o *op) error {
+	x := checkers.RegisterOp{Key: c.rng.Int64N(registers.keys), Kind: checkers.RegisterKind(c.rng.IntN(3)), New: c.w.hist.unique()}
+	guess := c.rng.IntN(2) == 0
+	k := key(registers.letter, x.Key)
+	return func(o *op) error {
+		r := x
+		switch r.Kind {
+		case checkers.RegisterRead:
+			v, err := o.get(k, kv.LockNone)
+			if err != nil {
+				o.reg = &r
+				return err
+			}
+			r.Got = parseNumber(v)
+		case checkers.RegisterWrite:
+			o.reg = &r
+			return o.tx.Put(k, number(r.New))
+		case checkers.RegisterCAS:
+			v, err := o.get(k, kv.LockStrength(c.rng.IntN(2))*kv.LockNoKeyUpdate)
+			if err != nil {
+				o.reg = &checkers.RegisterOp{Key: r.Key} // a read without an answer: it says nothing
+				return err
+			}
+			r.Old, r.Did = parseNumber(v), true
+			if !guess {
+				r.Old, r.Did = parseNumber(v)+1_000_000, false // what nobody ever wrote
+			}
+			o.reg = &r
+			if r.Did {
+				return o.tx.Put(k, number(r.New))
+			}
+			return nil
+		}
+		o.reg = &r
+		return nil
+	}
+}
+
+// transfer moves money between two accounts.
+func (c *client) transfer() func(o *op) error {
+	a := c.rng.Int64N(bank.keys)
+	b := (a + 1 + c.rng.Int64N(bank.keys-1)) % bank.keys
+	lock := kv.LockNone
+	if c.rng.IntN(2) == 0 {
+		lock = kv.LockNoKeyUpdate
+	}
+	n := 1 + c.rng.Int64N(5)
+	return func(o *op) error {
+		var had [2]int64
+		for i, x := range []int64{a, b} {
+			v, err := o.get(key(bank.letter, x), lock)
+			if err != nil {
+				return err
+			}
+			had[i] = parseNumber(v)
+			if err := o.step(); err != nil {
+				return err
+			}
+		}
+		if err := o.tx.Put(key(bank.letter, a), number(had[0]-n)); err != nil {
+			return err
+		}
+		return o.tx.Put(key(bank.letter, b), number(had[1]+n))
+	}
+}
+
+// lists reads lists and appends to them.
+func (c *client) lists() func(o *op) error {
+	type step struct {
+		key, value int64
+		append     bool
+		to         int64 // a scan, up to here
+		lock       kv.LockStrength
+	}
+	var steps []step
+	for range 1 + c.rng.IntN(4) {
+		s := step{key: c.rng.Int64N(lists.keys)}
+		switch c.rng.IntN(6) {
+		case 0, 1, 2:
+			s.append, s.value = true, c.w.hist.unique()
+			s.lock = kv.LockStrength(c.rng.IntN(2)) * kv.LockNoKeyUpdate
+		case 3:
+			s.to = s.key + 1 + c.rng.Int64N(lists.keys-s.key)
+		}
+		steps = append(steps, s)
+	}
+	return func(o *op) error {
+		for i, s := range steps {
+			if i > 0 {
+				if err := o.step(); err != nil {
+					return o.unread(err)
+				}
+			}
+			switch {
+			case s.append:
+				v, err := o.get(key(lists.letter, s.key), s.lock)
+				if err != nil {
+					return o.unread(err)
+				}
+				o.list = append(o.list, checkers.ListOp{Key: s.key, Append: true, Value: s.value})
+				if err := o.tx.Put(key(lists.letter, s.key), appendList(v, s.value)); err != nil {
+					return err
+				}
+			case s.to > 0:
+				if err := o.scanLists(s.key, s.to); err != nil {
+					return o.unread(err)
+				}
+			default:
+				v, err := o.get(key(lists.letter, s.key), kv.LockNone)
+				if err != nil {
+					return o.unread(err)
+				}
+				o.list = append(o.list, checkers.ListOp{Key: s.key, List: parseList(v)})
+			}
+		}
+		return nil
+	}
+}
+
+// unread makes sure that a failed transaction is recorded, even if it has done nothing.
+func (o *op) unread(err error) error {
+	if o.list == nil {
+		o.list = []checkers.ListOp{}
+	}
+	return err
+}
+
+func (o *op) scanLists(from, to int64) error {
+	got := map[string]string{}
+	if err := o.scan(span(lists.letter, from, to), func(k keys.Key, v []byte) { got[string(k)] = string(v) }); err != nil {
+		return err
+	}
+	for i := from; i < to; i++ {
+		o.list = append(o.list, checkers.ListOp{Key: i, List: parseList([]byte(got[string(key(lists.letter, i))]))})
+	}
+	return nil
+}
+
+func (o *op) scan(s keys.Span, row func(k keys.Key, v []byte)) error {
+	sc := o.tx.Scan(o.ctx, []keys.Span{s}, txn.ScanOptions{})
+	defer sc.Close()
+	for {
+		p, ok, err := sc.Next(o.ctx)
+		if err != nil || !ok {
+			return err
+		}
+		for rows := p.Rows; ; {
+			k, v, ok, err := rows.Next()
+			if err != nil {
+				return err
+			}
+			if !ok {
+				break
+			}
+			row(k, v)
+		}
+	}
+}
+
+// add adds an element to the set.
+func (c *client) add() func(o *op) error {
+	n := c.w.hist.unique()
+	return func(o *op) error {
+		o.added = n
+		return o.tx.Insert(key(sets.letter, n%sets.keys*1000+n/sets.keys), number(n))
+	}
+}
+
+// readAll reads a whole workload.
+func (o *op) readAll(w workload) error {
+	o.all = w
+	o.bank, o.set, o.list, o.rows = nil, nil, nil, ""
+	if w.letter == lists.letter {
+		if err := o.scanLists(0, lists.keys); err != nil {
+			return err
+		}
+		for _, x := range o.list {
+			o.rows += fmt.Sprint(x.List)
+		}
+		return nil
+	}
+	var b strings.Builder
+	err := o.scan(span(w.letter, 0, 999_999), func(k keys.Key, v []byte) {
+		fmt.Fprintf(&b, "%s=%s ", k[len(k)-6:], v)
+		switch w.letter {
+		case bank.letter:
+			o.bank = append(o.bank, parseNumber(v))
+		case sets.letter:
+			o.set = append(o.set, parseNumber(v))
+		}
+	})
+	o.rows = b.String()
+	return err
+}
+
+// snapshot reads everything of a workload, now or as of a moment of the past, at which somebody else may have read.
+func (c *client) snapshot(ctx context.Context) {
+	h := c.w.hist
+	w := workloads[c.rng.IntN(len(workloads))]
+	var opts txn.Options
+	var was *snapshot
+	switch h.mu.Lock(); {
+	case c.rng.IntN(3) == 0:
+	case c.rng.IntN(3) == 0:
+		if l := c.w.up(kv.NodeID(1 + c.rng.IntN(len(c.w.nodes)))); l != nil {
+			opts.ReadAsOf = l.clock.Now().Add(-time.Duration(c.rng.Int64N(int64(4 * time.Second))))
+		}
+	case len(h.snaps) > 0:
+		s := h.snaps[max(0, len(h.snaps)-1-c.rng.IntN(40))]
+		was, w, opts.ReadAsOf = &s, s.w, s.at
+	}
+	h.mu.Unlock()
+	opts.ReadOnly = true
+	past := !opts.ReadAsOf.IsEmpty()
+	if past && opts.ReadAsOf.WallTime < c.w.trace.start.UnixNano()+int64(3*time.Second) {
+		return // there was nothing yet
+	}
+	o := c.op(ctx, func(o *op) error { return o.readAll(w) }, opts)
+	if o.span.Outcome != checkers.OK {
+		return
+	}
+	c.w.trace.count("reads of the past", map[bool]int64{true: 1}[past])
+	at := opts.ReadAsOf
+	if !past {
+		at = o.tx.ReadTimestamp()
+		c.record(o)
+	} else if w.letter == bank.letter {
+		o.list, o.reg = nil, nil
+		c.record(o) // the sum is right at any time
+	}
+	who := fmt.Sprintf("client %d at %.6fs", c.no, time.Since(c.w.trace.start).Seconds())
+	if was == nil {
+		h.addSnapshot(snapshot{at, w, o.rows, who})
+	} else if was.rows != o.rows {
+		c.w.fail("what was there at %v has changed: %s read\n  %s\nand %s\n  %s", at, was.who, was.rows, who, o.rows)
+	}
+}

@@ -1,0 +1,61 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/pamirdb/pamir/range/store"
+)
+
+// Options say what one run is. Everything that is not set follows from the seed.
+type Options struct {
+	Seed    uint64
+	Profile string // which faults there are; see profiles
+	Planted string // a bug to be planted; see mutants
+	Length  time.Duration
+	Verbose int // 1: the story; 2: with the nodes' logs; 3: every event
+
+	Nodes     int
+	Clients   int
+	MaxOffset time.Duration
+	// GCAfter is how long old versions are kept; short in some runs.
+	GCAfter time.Duration
+}
+
+// settle fills in what the seed decides.
+func (o *Options) settle() {
+	rng := rand.New(rand.NewPCG(o.Seed, 'o'))
+	pick := func(set *int, from, to int) {
+		n := from + rng.IntN(to-from+1)
+		if *set == 0 {
+			*set = n
+		}
+	}
+	pick(&o.Nodes, 3, 5)
+	pick(&o.Clients, 4, 8)
+	if p := profileNames[rng.IntN(len(profileNames))]; o.Profile == "" {
+		o.Profile = p
+	}
+	if o.MaxOffset == 0 {
+		o.MaxOffset = 250 * time.Millisecond
+	}
+	if short := rng.IntN(3) == 0; o.GCAfter == 0 {
+		o.GCAfter = time.Hour
+		if short {
+			o.GCAfter = 3 * time.Second
+		}
+	}
+	if o.Length == 0 {
+		o.Length = 12 * time.Second
+	}
+}
+
+// knobs are those of production, but for what would not happen within seconds.
+func (o *Options) knobs() store.Knobs {
+	k := store.Knobs{MemTableBytes: 1 << 20, ClosedLag: time.Second, GCAfter: o.GCAfter, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10}
+	if o.GCAfter < time.Hour {
+		k.GCInterval = time.Second
+	}
+	k.Planted = mutants[o.Planted].plant
+	return k
+}
