@@ -292,13 +292,20 @@ func (s *Session) storedSetting(st *ast.Set, system bool) (name, value string, e
 	if value, err = s.setValue(st); err != nil || d == nil {
 		return name, value, err
 	}
-	if value, err = d.parse(value); err != nil {
+	// What is stored is the value as it was written, as PostgreSQL shows it; it is read again when a session begins.
+	canonical, err := d.parse(value)
+	if err != nil {
 		return "", "", err
 	}
 	if d.check != nil && d.Name != "role" {
-		value, err = d.check(s, value)
+		if canonical, err = d.check(s, canonical); err != nil {
+			return "", "", err
+		}
 	}
-	return name, value, err
+	if system {
+		value = canonical
+	}
+	return name, value, nil
 }
 
 // mayMaintain reports whether the user may vacuum and analyze a table: its owner or the database's.

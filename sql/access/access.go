@@ -193,6 +193,9 @@ func (c *change) relation(name []string) (*catalog.Table, error) {
 	n := name[len(name)-1]
 	if len(name) > 1 {
 		schema := name[len(name)-2]
+		if sc, ok := c.cat.Schema(schema); ok && c.roles.Privileges(c.env.User, sc.Object())&role.Usage == 0 {
+			return nil, denied("permission denied for schema %s", schema)
+		}
 		if t, ok := c.cat.Table(schema, n); ok {
 			return t, nil
 		}
@@ -208,6 +211,10 @@ func (c *change) relation(name []string) (*catalog.Table, error) {
 		return t, nil
 	}
 	for _, s := range c.env.SearchPath {
+		sc, ok := c.cat.Schema(s)
+		if !ok || c.roles.Privileges(c.env.User, sc.Object())&role.Usage == 0 {
+			continue
+		}
 		if t, ok := c.cat.Table(s, n); ok {
 			return t, nil
 		}

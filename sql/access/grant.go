@@ -339,7 +339,7 @@ func (c *change) alterDefault(st *ast.AlterDefault) error {
 	defaults := slices.Clone(c.cat.Access().Defaults)
 	for _, owner := range owners {
 		if !c.roles.Has(c.env.User, owner) {
-			return denied("permission denied to change default privileges")
+			return denied("must be member of role \"%s\"", owner)
 		}
 		for _, schema := range schemas {
 			i := slices.IndexFunc(defaults, func(d catalog.DefaultACL) bool { return d.Role == owner && d.Schema == schema && d.Class == class })

@@ -1,6 +1,7 @@
 package access
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -460,19 +461,26 @@ func (c *change) forget(name string) error {
 
 // dependents lists what stands in the way of dropping a role, as PostgreSQL words it.
 func (c *change) dependents(name string) []string {
-	var out []string
+	type dependent struct {
+		oid  uint32
+		what string
+	}
+	var out []dependent
+	add := func(oid uint32, format string, args ...any) {
+		out = append(out, dependent{oid, fmt.Sprintf(format, args...)})
+	}
 	a := c.cat.Access()
 	if a.Database.Owner == name {
-		out = append(out, "owner of database "+c.env.Database)
+		add(1, "owner of database %s", c.env.Database)
 	}
 	if a.Database.ACL.Mentions(name) {
-		out = append(out, "privileges for database "+c.env.Database)
+		add(1, "privileges for database %s", c.env.Database)
 	}
 	for _, s := range c.cat.Schemas() {
 		if s.Owner == name {
-			out = append(out, "owner of schema "+s.Name)
+			add(uint32(s.ID), "owner of schema %s", s.Name)
 		} else if s.ACL.Mentions(name) {
-			out = append(out, "privileges for schema "+s.Name)
+			add(uint32(s.ID), "privileges for schema %s", s.Name)
 		}
 	}
 	for _, t := range c.cat.Tables() {
@@ -480,13 +488,13 @@ func (c *change) dependents(name string) []string {
 			continue
 		}
 		if t.Owner == name {
-			out = append(out, "owner of "+c.describe(t))
+			add(uint32(t.ID), "owner of %s", c.describe(t))
 		} else if t.ACL.Mentions(name) {
-			out = append(out, "privileges for "+c.describe(t))
+			add(uint32(t.ID), "privileges for %s", c.describe(t))
 		}
 		for i := range t.Columns {
 			if t.Columns[i].ACL.Mentions(name) && t.Owner != name {
-				out = append(out, fmt.Sprintf("privileges for column %s of %s", t.Columns[i].Name, c.describe(t)))
+				add(uint32(t.ID), "privileges for column %s of %s", t.Columns[i].Name, c.describe(t))
 			}
 		}
 	}
@@ -496,12 +504,17 @@ func (c *change) dependents(name string) []string {
 			what += " in schema " + s.Name
 		}
 		if d.Role == name {
-			out = append(out, "owner of "+what)
+			add(d.OID, "owner of %s", what)
 		} else if d.ACL.Mentions(name) {
-			out = append(out, "privileges for "+what)
+			add(d.OID, "privileges for %s", what)
 		}
 	}
-	return out
+	slices.SortStableFunc(out, func(a, b dependent) int { return cmp.Compare(a.oid, b.oid) })
+	whats := make([]string, len(out))
+	for i, d := range out {
+		whats[i] = d.what
+	}
+	return whats
 }
 
 var defaultKinds = map[role.Class]string{'r': "relations", 'S': "sequences", 'n': "schemas", 'f': "functions", 'T': "types"}

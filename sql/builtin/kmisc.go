@@ -176,7 +176,17 @@ func init() {
 			return "", err
 		}
 		return s.User(), nil
-	}, "current_user", "session_user")
+	}, "current_user")
+	text(func(ctx *Context) (string, error) {
+		s, err := session(ctx)
+		if err != nil {
+			return "", err
+		}
+		if two, ok := s.(interface{ SessionUser() string }); ok {
+			return two.SessionUser(), nil
+		}
+		return s.User(), nil
+	}, "session_user")
 	text(func(*Context) (string, error) { return "UTF8", nil }, "pg_client_encoding", "getdatabaseencoding")
 	reg(datumKernel(func(ctx *Context, _ []*types.Vec, _ int) (types.Datum, error) {
 		s, err := session(ctx)

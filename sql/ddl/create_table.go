@@ -22,7 +22,7 @@ const maxName = 63
 func (c *change) createTable(st *ast.CreateTable) error {
 	sc, err := c.newSchemaFor(st.Table.Schema)
 	if err != nil {
-		if e, ok := pgerr.As(err); ok && e.Code == pgerr.InvalidSchemaName {
+		if e, ok := pgerr.As(err); ok && (e.Code == pgerr.InvalidSchemaName || e.Code == pgerr.InsufficientPrivilege && e.Detail == "") {
 			return e.At(st.Table.Pos)
 		}
 		return err

@@ -13,6 +13,7 @@ import (
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/role"
 )
 
 // Env is what a schema change runs in.
@@ -243,13 +244,16 @@ func (c *change) find(schema, name string) (*catalog.Table, error) {
 		if _, ok := c.cat.Schema(schema); !ok {
 			return nil, pgerr.New(pgerr.InvalidSchemaName, "schema \"%s\" does not exist", schema)
 		}
+		if s, ok := c.cat.Schema(schema); ok && !c.onSchema(s, role.Usage) {
+			return nil, pgerr.New(pgerr.InsufficientPrivilege, "permission denied for schema %s", schema)
+		}
 		t, _ := c.cat.Table(schema, name)
 		return t, nil
 	}
 	if t, ok := c.cat.Table("pg_catalog", name); ok && !slices.Contains(c.env.SearchPath, "pg_catalog") {
 		return t, nil
 	}
-	for _, s := range c.env.SearchPath {
+	for _, s := range c.usable(c.env.SearchPath) {
 		if t, ok := c.cat.Table(s, name); ok {
 			return t, nil
 		}

@@ -171,6 +171,8 @@ func codeOf(sql, msg string) string {
 		return pgerr.UndefinedParameter
 	case has("FLOAT precision"), has("precision for type float"):
 		return pgerr.InvalidParameterValue
+	case has("role name \"") && strings.HasSuffix(msg, " is reserved"):
+		return pgerr.ReservedName
 	case has("out of memory"):
 		return pgerr.OutOfMemory
 	case has("frame start cannot"), has("frame end cannot"), has("frame starting from"):

@@ -193,7 +193,7 @@ func fillISPrivileges(o *Overlay, b *builder) {
 // aclDefault is acldefault(class, owner).
 func aclDefault(c *call) (types.Datum, error) {
 	class := role.Class(c.args[0].I)
-	if class == 's' {
+	if class == 's' { // the letters here are not those of relations
 		class = 'S'
 	}
 	owner := "unknown"
@@ -203,6 +203,9 @@ func aclDefault(c *call) (types.Datum, error) {
 		}
 	}
 	a := role.Default(class, owner)
+	if c := c.args[0].I; c == 'S' || c == 'F' {
+		a = role.ACL{{Grantee: owner, Grantor: owner, Privs: role.Usage}}
+	}
 	if a == nil {
 		a = role.ACL{}
 	}
