@@ -350,7 +350,7 @@ func (t *txn) settleSingle(ctx context.Context, meta kv.TxnMeta, writes []kv.Wri
 	for i := range writes {
 		ks[i] = writes[i].Key
 	}
-	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta.ID, ks) }
+	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta, ks) }
 	o, err := settle(ctx)
 	if err != nil {
 		return hlc.Timestamp{}, false, t.leaveUnknown(meta, settle)
@@ -381,11 +381,12 @@ func (t *txn) giveUp() {
 }
 
 // fenceSingle asks every range of the keys for a single-range commit, which fences it where it has not happened.
-func (c *Coordinator) fenceSingle(ctx context.Context, id kv.TxnID, ks []keys.Key) (outcome, error) {
+func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, ks []keys.Key) (outcome, error) {
 	o := outcome{status: kv.TxnAborted}
 	results := make(chan kv.QueryCommitResponse, len(ks))
 	cut := func(ks []keys.Key) *kv.BatchRequest {
-		return &kv.BatchRequest{Requests: []kv.Request{&kv.QueryCommit{Key: ks[0], ID: id}}}
+		m := meta
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.QueryCommit{Key: ks[0], ID: meta.ID}}}
 	}
 	err := c.eachRange(ctx, ks, cut, func(_ []keys.Key, resp *kv.BatchResponse) {
 		results <- *resp.Responses[0].(*kv.QueryCommitResponse)
@@ -420,6 +421,10 @@ func (t *txn) leaveUnknown(meta kv.TxnMeta, settle func(context.Context) (outcom
 				c.outcomes.put(meta.ID, o.status, o.ts)
 				c.release(ctx, meta, locked)
 				return
+			}
+			if kv.HasCode(err, kv.CodeReadBelowGC) {
+				c.release(ctx, meta, locked)
+				return // it was out of reach for longer than ranges remember commits: it stays unknown
 			}
 			b.wait(ctx)
 		}

@@ -271,7 +271,8 @@ type (
 	RecoverTxnResponse struct{ Record TxnRecord }
 
 	// QueryCommit asks what became of a CommitSingleRange of transaction ID in the range of
-	// Key. If the range has no trace of it, it is fenced: it can no longer commit here.
+	// Key. If the range has no trace of it, it is fenced: it can no longer commit here. CodeReadBelowGC
+	// says that it may have committed, and that be forgotten; the snapshot of the batch's transaction tells.
 	QueryCommit struct {
 		Key keys.Key
 		ID  TxnID

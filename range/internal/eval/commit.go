@@ -287,6 +287,9 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 		e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Commit: true, CommitTS: o.CommitTS})
 		return &kv.CommitSingleRangeResponse{CommitTS: o.CommitTS}, nil
 	}
+	if e.forgotten() {
+		return nil, &kv.Error{Code: kv.CodeRefreshFailed, TS: e.env.GCThreshold, Message: "the transaction is older than the GC threshold: had it committed before, nobody would know"}
+	}
 	if e.readTS.IsEmpty() {
 		return nil, kv.Errorf(kv.CodeBadRequest, "commit without a read timestamp")
 	}
@@ -332,6 +335,13 @@ func (e *evaluation) commitOutcome(id kv.TxnID) (o mvcc.CommitOutcome, ok bool, 
 	return o, ok, err
 }
 
+// forgotten reports whether the outcome of the transaction's commit may have been there and be collected by now: no trace of it
+// proves nothing then. (A commit is never below the snapshot of its transaction.)
+func (e *evaluation) forgotten() bool {
+	t := e.req.Txn
+	return t != nil && !t.ReadTS.IsEmpty() && t.ReadTS.Less(e.env.GCThreshold)
+}
+
 // queryCommit tells what became of a CommitSingleRange. Where nothing is known it writes a
 // fence, so that the answer "not committed" stays true when the commit arrives late.
 func (e *evaluation) queryCommit(r *kv.QueryCommit) (kv.Response, error) {
@@ -339,6 +349,9 @@ func (e *evaluation) queryCommit(r *kv.QueryCommit) (kv.Response, error) {
 	o, ok, err := e.commitOutcome(r.ID)
 	if err != nil {
 		return nil, err
+	}
+	if !ok && e.forgotten() {
+		return nil, &kv.Error{Code: kv.CodeReadBelowGC, TS: e.env.GCThreshold, Message: "what became of a commit as old as that is forgotten"}
 	}
 	if !ok {
 		o = mvcc.CommitOutcome{CommitTS: e.env.Clock.Now()}
