@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -117,6 +118,10 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	fail := func(err error) (*Engine, error) {
 		return nil, errors.Join(err, e.release())
+	}
+	// What the log holds is flushed when it has been read, and Pebble would try for ever to do that on a full disk.
+	if free, all := e.Space(); all > 0 && free < e.reserveOf(all)/4 && !cfg.ReadOnly {
+		return fail(fmt.Errorf("engine: open %s: %d KiB free: %w", cfg.Dir, free>>10, syscall.ENOSPC))
 	}
 	if err := e.checkFormat(cfg); err != nil {
 		return fail(err)
@@ -264,14 +269,18 @@ func (e *Engine) CheckSpace() error {
 	if all == 0 {
 		return nil // the file system cannot say
 	}
-	reserve := e.reserve
-	if reserve == 0 {
-		reserve = min(256<<20, all/50)
-	}
-	if free < reserve {
+	if reserve := e.reserveOf(all); free < reserve {
 		return kv.Errorf(kv.CodeDiskFull, "store %s has %d MiB free, below its reserve of %d MiB", e.dir, free>>20, reserve>>20)
 	}
 	return nil
+}
+
+// reserveOf returns the reserve of a disk of that size.
+func (e *Engine) reserveOf(all uint64) uint64 {
+	if e.reserve != 0 {
+		return e.reserve
+	}
+	return min(256<<20, all/50)
 }
 
 // Space returns the free and the whole space of the disk, at most a second old; zero if unknown.
