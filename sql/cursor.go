@@ -215,8 +215,12 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 		return "", pgerr.Unsupported("FETCH from a portal of the protocol", "Declare a cursor.")
 	}
 	d := c.decl
+	shape := c.shape
+	if p.shape != nil && len(p.shape.Formats) == len(shape.Fields) {
+		shape = &RowShape{Fields: shape.Fields, Formats: p.shape.Formats, Text: shape.Text} // as Bind asked for
+	}
 	if !st.Move {
-		p.shape = c.shape
+		p.shape = shape
 	}
 	n := int64(0)
 	emit := func(row int64) error {
@@ -225,7 +229,7 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 			return nil
 		}
 		b, i := c.store.row(row - 1)
-		return s.client.Rows(c.shape, b, i, i+1)
+		return s.client.Rows(shape, b, i, i+1)
 	}
 	backward := func() error {
 		if !d.scroll {

@@ -41,6 +41,9 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 	}
 	if s.snap == nil {
 		snap, err := s.srv.cfg.Catalog.Snapshot(ctx, s.tx)
+		if pgerr.Code(err) == pgerr.CannotConnectNow && !s.opts.ReadAsOf.IsEmpty() {
+			return nil, pgerr.New(pgerr.SnapshotTooOld, "snapshot too old").WithDetail("This database did not exist then.")
+		}
 		if err != nil {
 			return nil, s.translate(err)
 		}

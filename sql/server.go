@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/job"
@@ -34,6 +35,8 @@ type Config struct {
 	Catalog *catalog.Store
 	// Bulk is for backfills and COPY into tables that nobody sees yet; may be nil.
 	Bulk exec.BulkWriter
+	// Closed is the timestamp up to which the replicas of this node serve reads of the past; nil: not known.
+	Closed func() hlc.Timestamp
 	// Database is the database's name (default "defaultdb").
 	Database string
 	// Memory bounds what all statements use together; nil: no bound.

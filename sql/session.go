@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/parse"
@@ -50,7 +51,9 @@ type Session struct {
 	doomed        error
 	// xid is the transaction's id if it has one for clients, nextXid that of the next transaction if it was announced (xactid.go).
 	xid, nextXid int64
-	saves        []savepoint
+	// pinned is the snapshot that the transaction has exported and will read from its next statement on (asof.go).
+	pinned hlc.Timestamp
+	saves  []savepoint
 	// path is the existing part of the search path, as of pathOf and pathFor.
 	path    []string
 	pathOf  catalog.Snapshot
@@ -217,15 +220,23 @@ func (s *Session) Parameters(f func(name, value string)) {
 
 // IdleTimeout is how long the session may be idle in its present state (0: for ever), and the error that ends it then.
 func (s *Session) IdleTimeout() (time.Duration, *pgerr.Error) {
-	if s.block != blockIdle {
-		return s.effects.idleInTxn, errIdleInTxn
+	if s.block == blockIdle {
+		return s.effects.idleTimeout, errIdleSession
 	}
-	return s.effects.idleTimeout, errIdleSession
+	d := s.effects.idleInTxn
+	if left, ok := s.txnTimeLeft(); ok {
+		// The server asks again when the time is up: whose it was tells how long the session has been idle.
+		if idle := time.Since(s.info.StateSince); d == 0 || left < d-idle {
+			return max(left, 1), errTxnTimeout
+		}
+	}
+	return d, errIdleInTxn
 }
 
 // Reasons for which an idle session ends. They are made once: the server asks before every wait for a message.
 var (
 	errIdleInTxn   = fatal(pgerr.New("25P03", "terminating connection due to idle-in-transaction timeout"))
+	errTxnTimeout  = fatal(pgerr.New("25P04", "terminating connection due to transaction timeout"))
 	errIdleSession = fatal(pgerr.New("57P05", "terminating connection due to idle-session timeout"))
 )
 
@@ -284,12 +295,35 @@ func (s *Session) begin() (context.Context, error) {
 		s.newContext()
 	}
 	s.running = true
-	if d := s.effects.statementTimeout; d > 0 {
+	d, why := s.effects.statementTimeout, errTimeout
+	if left, ok := s.txnTimeLeft(); ok && (d == 0 || left < d) {
+		d, why = max(left, 1), errTxnTimeout
+	}
+	if d > 0 {
 		cancel := s.cancel
-		t := time.AfterFunc(d, func() { cancel(errTimeout) })
+		t := time.AfterFunc(d, func() {
+			if why == errTxnTimeout {
+				s.mu.Lock()
+				s.gone = true
+				s.mu.Unlock()
+			}
+			cancel(why)
+		})
 		s.stopTimer = func() { t.Stop() }
 	}
 	return s.ctx, nil
+}
+
+// txnTimeLeft is how long the transaction, or the one that begins now, may still last; ok is false if there is no limit.
+func (s *Session) txnTimeLeft() (left time.Duration, ok bool) {
+	limit := s.effects.txnTimeout
+	if limit == 0 {
+		return 0, false
+	}
+	if s.fnctx.TxnStart == 0 {
+		return limit, true
+	}
+	return limit - time.Since(time.UnixMicro(s.fnctx.TxnStart+pgEpoch)), true
 }
 
 // finish ends what begin started.

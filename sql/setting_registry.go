@@ -102,6 +102,8 @@ var pamirSettings = []settingDef{
 		Short: "Sets the memory a statement may use before it spills to disk or fails."},
 	{Name: "pamir.max_retries", Kind: intSetting, Context: "user", Boot: "50", Min: "0", Max: "100000",
 		Short: "Sets how often the server runs a transaction again before it reports a serialization failure."},
+	{Name: "transaction_timeout", Kind: intSetting, Unit: "ms", Context: "user", Boot: "0", Min: "0", Max: "2147483647",
+		Short: "Sets the maximum allowed duration of any transaction within a session (as PostgreSQL 17)."},
 	{Name: "pamir.report_xact_id", Kind: boolSetting, Context: "user", Boot: "off",
 		Short: "Reports the id of the next transaction that writes, before it begins, so that its outcome can be asked for."},
 	{Name: "pamir.xact_id", Kind: stringSetting, Context: "internal", Boot: "",

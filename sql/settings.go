@@ -390,6 +390,7 @@ type effects struct {
 	maxRetries       int
 	minMessages      int
 	reportXact       bool
+	txnTimeout       time.Duration
 }
 
 // refresh recomputes the effects if anything has changed.
@@ -446,6 +447,7 @@ func (c *settings) refresh() {
 	e.idleInTxn = ms("idle_in_transaction_session_timeout")
 	e.memory = num("pamir.statement_memory") << 10
 	e.maxRetries = int(num("pamir.max_retries"))
+	e.txnTimeout = ms("transaction_timeout")
 	e.reportXact = get("pamir.report_xact_id") == "on"
 	e.minMessages = messageLevel(get("client_min_messages"))
 }

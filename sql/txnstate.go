@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -28,7 +29,8 @@ type txnSettings struct {
 	isolation  string
 	readOnly   bool
 	deferrable bool
-	set        bool // the values are this transaction's; otherwise the session's defaults hold
+	snapshot   hlc.Timestamp // SET TRANSACTION SNAPSHOT
+	set        bool          // the values are this transaction's; otherwise the session's defaults hold
 }
 
 // savepoint of a block.
@@ -141,7 +143,9 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 			o.Isolation = kv.ReadCommitted
 		}
 		o.ReadOnly = t.readOnly
-		if as := s.settings.value(settingByName["pamir.read_as_of"]); as != "" {
+		if !t.snapshot.IsEmpty() {
+			o.ReadAsOf, o.ReadOnly = t.snapshot, true
+		} else if as := s.settings.value(settingByName["pamir.read_as_of"]); as != "" {
 			ts, err := s.readAsOf(as)
 			if err != nil {
 				return err
@@ -158,6 +162,11 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 
 // step marks a statement boundary in a transaction that has run statements before.
 func (s *Session) step(ctx context.Context) error {
+	if !s.pinned.IsEmpty() {
+		if err := s.pin(ctx); err != nil {
+			return err
+		}
+	}
 	if s.txUsed {
 		if s.opts.Isolation == kv.ReadCommitted || s.txWrote {
 			if err := s.settlePortals(ctx); err != nil {
@@ -185,6 +194,7 @@ func (s *Session) clearTxn(commit bool) {
 	s.doomed = nil
 	s.snap, s.oldest = nil, nil
 	s.xactEnded(commit)
+	s.pinned = hlc.Timestamp{}
 	s.opts = txn.Options{}
 	s.setOpts = txnSettings{}
 	s.saves = s.saves[:0]

@@ -300,6 +300,12 @@ func (s *Session) runSet(st *ast.Set) error {
 				s.warn(pgerr.NoActiveSQLTransaction, "SET TRANSACTION can only be used in transaction blocks")
 			}
 			return s.applyTxnOptions(st.Options)
+		case "TRANSACTION SNAPSHOT":
+			name, err := s.setValue(st)
+			if err != nil {
+				return err
+			}
+			return s.importSnapshot(name)
 		case "SESSION CHARACTERISTICS":
 			for _, o := range st.Options {
 				if err := s.settings.set("default_"+o.Name, o.Text, false); err != nil {

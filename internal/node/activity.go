@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql"
 )
@@ -117,4 +118,15 @@ func (o operate) Signal(ctx context.Context, pid int32, signal, user string, sup
 		}
 	}
 	return answer, nil
+}
+
+// closedHere is the timestamp up to which every replica of this node's store serves reads of the past, or leads.
+func (n *Node) closedHere() hlc.Timestamp {
+	low := n.clock.Now()
+	for _, r := range n.store.Ranges() {
+		if !r.Serving && r.Closed.Less(low) {
+			low = r.Closed
+		}
+	}
+	return low
 }

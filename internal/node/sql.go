@@ -80,7 +80,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	if err != nil {
 		return err
 	}
-	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log, Certificates: n.certs != nil, Insecure: n.cfg.Insecure})
+	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log, Closed: n.closedHere, Certificates: n.certs != nil, Insecure: n.cfg.Insecure})
 	n.background(srv.AdoptJobs)
 	n.background(srv.KeepAdvisoryLocks)
 	n.background(srv.KeepXactIDs)

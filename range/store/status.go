@@ -70,7 +70,7 @@ func rangeStatus(st replica.Status) RangeStatus {
 		RangeID: st.ID, Descriptor: st.Desc, Replica: st.Me, Leader: st.Leader, LeaderReplica: st.LeaderReplica, LeaseEnd: st.LeaseEnd,
 		Serving: st.Serving, Quiet: st.Quiet, Stopped: st.Stopped, Term: st.Term, Applied: st.Applied.AppliedIndex,
 		FirstIndex: st.FirstIndex, LastIndex: st.LastIndex, LogBytes: st.LogBytes, Stats: st.Applied.Stats,
-		GCThreshold: st.Applied.GCThreshold, ClosedTS: st.Applied.ClosedTS, Requests: st.Requests, Writes: st.Writes,
+		GCThreshold: st.Applied.GCThreshold, ClosedTS: st.Applied.ClosedTS, Closed: st.Closed, Requests: st.Requests, Writes: st.Writes,
 	}
 }
 

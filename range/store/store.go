@@ -151,6 +151,8 @@ type RangeStatus struct {
 	LogBytes              int64
 	Stats                 kv.Stats
 	GCThreshold, ClosedTS hlc.Timestamp
+	// Closed is the timestamp up to which this replica serves reads of the past: ClosedTS, or later if the leader has said so since.
+	Closed hlc.Timestamp
 	// Followers, on the leader, in RangeDetail.
 	Followers []FollowerStatus
 	// Requests and writes answered since the replica was opened.

@@ -14,6 +14,7 @@ type Status struct {
 	ID            kv.RangeID
 	Desc          *kv.RangeDescriptor
 	Me            kv.Replica
+	Closed        hlc.Timestamp // up to which this replica may serve reads of the past
 	Leader        bool
 	Serving       bool
 	Quiet         bool
@@ -36,6 +37,7 @@ func (r *Replica) Status() Status {
 		Applied: s.applied, LogBytes: r.raftLog.Bytes(), Requests: r.requests.Load(), Writes: r.writes.Load(),
 	}
 	st.FirstIndex, st.LastIndex = r.raftLog.Bounds()
+	st.Closed = r.closedHere(&s)
 	if s.stopped != nil {
 		st.Stopped = s.stopped.Error()
 	}

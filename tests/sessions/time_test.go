@@ -1,0 +1,214 @@
+package sessions
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/internal/node"
+	"github.com/pamirdb/pamir/tests/cluster"
+)
+
+func TestTime(t *testing.T) {
+	s := &suite{cluster.StartLocal(t, 3, func(_ int, c *node.Config) { c.StoreKnob.ClosedLag = 200 * time.Millisecond }), t}
+	for _, c := range []struct {
+		name string
+		f    func(t *testing.T, s *suite)
+	}{
+		{"snapshots are shared", snapshots},
+		{"reading the past", past},
+		{"timeouts", timeouts},
+		{"defaults of the database", defaults},
+		{"savepoints", savepoints},
+		{"cursors", cursors},
+	} {
+		t.Run(c.name, func(t *testing.T) { c.f(t, s) })
+	}
+}
+
+// Transactions of several nodes read one snapshot: what pg_dump's workers do.
+func snapshots(t *testing.T, s *suite) {
+	a, b, w := s.connect(t, 0), s.connect(t, 1), s.connect(t, 2)
+	w.do("create table sn (id int primary key, v int)")
+	w.do("insert into sn select i, 0 from generate_series(1, 10) i")
+	a.do("begin isolation level repeatable read read only")
+	require.Equal(t, 0, one[int](a, "select sum(v) from sn"))
+	id := one[string](a, "select pg_export_snapshot()")
+	for i := range 3 {
+		w.do("update sn set v = v + 1")
+		b.do("begin isolation level repeatable read")
+		b.do("set transaction snapshot '" + id + "'")
+		require.Equal(t, 0, one[int](b, "select sum(v) from sn"))
+		require.Equal(t, 0, one[int](a, "select sum(v) from sn"), "the exporter reads on in it")
+		require.Equal(t, 10*(i+1), one[int](w, "select sum(v) from sn"))
+		b.fails("25006", "update sn set v = 0")
+		b.do("rollback")
+	}
+	a.do("commit")
+	b.do("begin isolation level serializable read only")
+	b.do("set transaction snapshot '" + id + "'")
+	require.Equal(t, 0, one[int](b, "select sum(v) from sn"), "it outlives the transaction that exported it")
+	b.do("commit")
+	for _, bad := range []string{"nonsense", strings.Replace(id, "-", "+", 1), "7FFFFFFFFFFFFFFF-00000000-1"} {
+		b.do("begin isolation level repeatable read")
+		b.fails("22023", "set transaction snapshot '"+bad+"'")
+		b.do("rollback")
+	}
+	b.do("begin isolation level read committed")
+	b.fails("0A000", "set transaction snapshot '"+id+"'")
+	b.do("rollback")
+	b.do("begin isolation level repeatable read")
+	b.do("select 1 from sn")
+	b.fails("25001", "set transaction snapshot '"+id+"'")
+	b.do("rollback")
+}
+
+func past(t *testing.T, s *suite) {
+	a, w := s.connect(t, 1), s.connect(t, 0)
+	w.do("create table pa (id int primary key, v int)")
+	w.do("insert into pa values (1, 0)")
+	then := one[time.Time](w, "select clock_timestamp()")
+	w.do("select pg_sleep(0.01)")
+	w.do("update pa set v = 1")
+	a.do(fmt.Sprintf("set pamir.read_as_of = '%s'", then.UTC().Format("2006-01-02 15:04:05.999999+00")))
+	require.Equal(t, 0, one[int](a, "select v from pa"))
+	a.fails("25006", "update pa set v = 9")
+	a.do("set pamir.read_as_of = '2001-01-01'")
+	a.fails("72000", "select * from pa")
+	a.fails("22023", "set pamir.read_as_of = 'nonsense..'")
+	// Bounded staleness: as new as this node's replicas are, which is much newer than the bound allows.
+	a.do("set pamir.read_as_of = '-1h..'")
+	require.Eventually(t, func() bool {
+		var v int
+		err := a.QueryRow(bg, "select v from pa").Scan(&v)
+		if err != nil {
+			require.ErrorContains(t, err, "42P01", "the table was not there yet")
+		}
+		return v == 1
+	}, 30*time.Second, 10*time.Millisecond)
+	// A prepared transaction is not in the way of those who read what was before it.
+	w.do("begin")
+	w.do("update pa set v = 2")
+	w.do("prepare transaction 'pa'")
+	a.do(fmt.Sprintf("set pamir.read_as_of = '%s'", then.UTC().Format("2006-01-02 15:04:05.999999+00")))
+	require.Equal(t, 0, one[int](a, "select v from pa"))
+	w.do("rollback prepared 'pa'")
+}
+
+func timeouts(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table ti (id int primary key, v int)")
+	a.do("insert into ti values (1, 0)")
+	a.do("begin")
+	a.do("update ti set v = 1")
+	b.do("set lock_timeout = 20")
+	b.fails("55P03", "update ti set v = 2")
+	b.do("set lock_timeout = 0")
+	b.do("set statement_timeout = 20")
+	b.fails("57014", "update ti set v = 2")
+	b.fails("57014", "select pg_sleep(60)")
+	b.do("set statement_timeout = 0")
+	gone := func(code string, settings ...string) {
+		t.Helper()
+		c := s.connect(t, 0, settings...)
+		if code != "57P05" {
+			c.do("begin")
+			c.do("select * from ti")
+		}
+		a.eventually("select not exists (select from pg_stat_activity where pid = $1)", c.pid())
+		_, err := c.Exec(bg, "select 1")
+		require.Error(t, err)
+		if !strings.Contains(err.Error(), "closed") { // the driver may have noticed, or reads what the server said last
+			require.ErrorContains(t, err, code)
+		}
+	}
+	gone("25P03", "idle_in_transaction_session_timeout", "20")
+	gone("57P05", "idle_session_timeout", "20")
+	gone("25P04", "transaction_timeout", "100")
+	c := s.connect(t, 0, "transaction_timeout", "50")
+	e := c.fails("25P04", "select pg_sleep(60)")
+	require.Equal(t, "FATAL", e.Severity)
+	a.do("commit")
+}
+
+// The defaults of a database hold for sessions that begin after they were set.
+func defaults(t *testing.T, s *suite) {
+	a := s.connect(t, 0)
+	a.do("alter database defaultdb set default_transaction_isolation = 'read committed'")
+	a.do("alter database defaultdb set statement_timeout = '7s'")
+	a.do("alter database defaultdb set default_transaction_read_only = on")
+	require.Equal(t, "serializable", one[string](a, "show transaction_isolation"))
+	defer a.do("alter database defaultdb reset all")
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		b := s.connect(t, 2)
+		if one[string](b, "show transaction_isolation") == "read committed" {
+			require.Equal(t, "7s", one[string](b, "show statement_timeout"))
+			b.fails("25006", "create table nope (i int)")
+			b.do("begin read write isolation level repeatable read deferrable")
+			require.Equal(t, "repeatable read", one[string](b, "show transaction_isolation"))
+			require.Equal(t, "on", one[string](b, "show transaction_deferrable"))
+			b.do("rollback")
+			break
+		}
+		require.True(t, time.Now().Before(deadline), "the defaults are not there")
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// Savepoints nest as deep as anybody likes, and each return finds what was there.
+func savepoints(t *testing.T, s *suite) {
+	a := s.connect(t, 0)
+	a.do("create table sp (id int primary key, v int)")
+	a.do("insert into sp values (1, 0)")
+	const depth = 500
+	a.do("begin")
+	for i := 1; i <= depth; i++ {
+		a.do(fmt.Sprintf("savepoint s%d", i%7)) // names repeat: the latest counts
+		a.do("update sp set v = $1 where id = 1", i)
+	}
+	require.Equal(t, depth, one[int](a, "select v from sp"))
+	for i := depth; i > depth-20; i-- {
+		a.fails("42P01", "select * from nosuch")
+		a.do(fmt.Sprintf("rollback to s%d", i%7))
+		require.Equal(t, i-1, one[int](a, "select v from sp"))
+		a.do(fmt.Sprintf("release s%d", i%7))
+	}
+	a.do("rollback to s1") // of which there are many: the latest that is left
+	v := one[int](a, "select v from sp")
+	require.Equal(t, 0, v%7)
+	a.do("commit")
+	require.Equal(t, v, one[int](a, "select v from sp"))
+}
+
+// Cursors read the snapshot they were opened in; those that are held outlive their transaction, within the statement's memory.
+func cursors(t *testing.T, s *suite) {
+	a, w := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table cu (id int primary key, pad text)")
+	a.do("insert into cu select i, repeat('x', 1000) from generate_series(1, 2000) i")
+	a.do("begin isolation level repeatable read")
+	a.do("declare c scroll cursor for select id from cu order by id")
+	require.Equal(t, 1, one[int](a, "fetch c"))
+	w.do("delete from cu where id > 1000")
+	require.Equal(t, 2000, one[int](a, "fetch last c"))
+	require.Equal(t, 1999, one[int](a, "fetch prior c"))
+	a.do("commit")
+	a.do("begin")
+	a.do("declare h cursor with hold for select id from cu order by id")
+	require.Equal(t, 1, one[int](a, "fetch h"))
+	a.do("commit")
+	w.do("delete from cu where id > 10")
+	require.Equal(t, 2, one[int](a, "fetch h"))
+	require.Equal(t, int64(998), one[int64](a, "select count(*) from pg_cursors where name = 'h' and is_holdable")*998)
+	a.do("close h")
+	// A held cursor that needs more than the statement's memory fails the commit, and nothing is held.
+	w.do("insert into cu select i, repeat('x', 1000) from generate_series(11, 2000) i")
+	a.do("set pamir.statement_memory = '256kB'")
+	a.do("begin")
+	a.do("declare big cursor with hold for select * from cu")
+	a.fails("53200", "commit")
+	require.Equal(t, 0, one[int](a, "select count(*) from pg_cursors"))
+}
