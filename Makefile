@@ -4,6 +4,7 @@
 # make bench  Pamir against PostgreSQL 15, one interleaved run
 # make retries  what clients see of each other's transactions (40001), and commits by number of ranges, beside PostgreSQL 15
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
+# make simulate  the planner of placement against models of clusters, up to 1,000 nodes and 1,000,000 ranges: tables and plots
 # make demo   a three-node cluster in one process
 
 GO ?= go
@@ -34,6 +35,9 @@ retries:
 
 chaos:
 	$(GO) test ./tests/chaos -count=1 -v -timeout 0 -duration 1h $(CHAOSFLAGS)
+
+simulate:
+	$(GO) run ./placement/simulate/plot -out bin/simulate
 
 demo:
 	$(GO) run ./cmd/pamir demo

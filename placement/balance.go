@@ -141,7 +141,7 @@ func (p *planner) movable(i int32, from, to *store, toAt int32) bool {
 func (p *planner) balanceReplicas() {
 	var usable []int32
 	for i := range p.stores {
-		if p.stores[i].refuses == fine {
+		if p.stores[i].refuses == fine && !p.stores[i].Unsteady {
 			usable = append(usable, int32(i))
 		}
 	}
@@ -244,6 +244,8 @@ func (p *planner) refused() *rejections {
 	for i := range p.stores {
 		if s := &p.stores[i]; s.refuses != fine {
 			rej.add(s.refuses, s.ID)
+		} else if s.Unsteady {
+			rej.add(whyUnsteady, s.ID)
 		}
 	}
 	return &rej

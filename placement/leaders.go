@@ -56,6 +56,10 @@ func (p *planner) placeLeader(i int, at int32, c *compiledRule) {
 			rejected.add(s.mayLead, v)
 			continue
 		}
+		if s.Unsteady && from.mayLead == fine {
+			rejected.add(whyUnsteady, v)
+			continue
+		}
 		better, why := false, whyEqual
 		switch {
 		case best < 0:
@@ -89,7 +93,7 @@ func (p *planner) placeLeader(i int, at int32, c *compiledRule) {
 	case best < 0:
 		if from.mayLead != fine {
 			p.note(r, fmt.Sprintf("s%d %s, and nobody else can lead", from.ID, from.mayLead))
-		} else if c.rank[at] > 0 && len(c.LeaderPreference) > 0 {
+		} else if c.rank[at] > 0 && len(rejected[whyUnsteady]) == 0 && len(c.LeaderPreference) > 0 {
 			p.note(r, fmt.Sprintf("%s prefers leaders in %s, and nobody else can lead", c.Name, c.Get(OptLeaderPreference)))
 		}
 	case from.mayLead != fine:
@@ -204,7 +208,7 @@ func (p *planner) balanceLeaders() {
 		var order []int32
 		least := math.Inf(1)
 		for i := range p.stores {
-			if s := &p.stores[i]; s.mayLead == fine {
+			if s := &p.stores[i]; s.mayLead == fine && !s.Unsteady {
 				order = append(order, int32(i))
 				least = min(least, l.amount(s))
 			}
@@ -267,7 +271,7 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, ranges []int32)
 			}
 			to := &p.stores[j]
 			d := l.amount(from) - l.amount(to)
-			if to.mayLead != fine || c.rank[j] > c.rank[fromAt] || d < l.bound || x >= d {
+			if to.mayLead != fine || to.Unsteady || c.rank[j] > c.rank[fromAt] || d < l.bound || x >= d {
 				continue
 			}
 			if g := gain(loads, from, to, r); g > most && !disturbs(loads, k, from, to, r) && !p.minds(r, from, to) {
@@ -290,6 +294,8 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, ranges []int32)
 			switch s := &p.stores[j]; {
 			case s.mayLead != fine:
 				rejected.add(s.mayLead, v)
+			case s.Unsteady:
+				rejected.add(whyUnsteady, v)
 			case p.rule(r).rank[j] > p.rule(r).rank[fromAt]:
 				rejected.add(whyNotPreferred, v)
 			case p.minds(r, from, s):

@@ -22,6 +22,8 @@ type Store struct {
 	Locality []string
 	// Silence is how long nothing has been heard of the node.
 	Silence time.Duration
+	// Unsteady: it was silent a short while ago. It keeps what it has and is given nothing that can wait.
+	Unsteady bool
 	// Draining: the node is about to stop; Decommissioning: it is to leave for good.
 	Draining, Decommissioning bool
 	// Capacity and Free are the bytes of its disk; Capacity is 0 where it is not known.
@@ -192,6 +194,7 @@ const (
 	whyDraining
 	whySilent
 	whyFull
+	whyUnsteady
 	whyNotAllowed
 	whyNotNeeded
 	whyShares
@@ -210,6 +213,7 @@ var whyText = [whyCount]string{
 	whyDraining:        "is draining",
 	whySilent:          "is silent",
 	whyFull:            "its disk is nearly full",
+	whyUnsteady:        "was silent a short while ago",
 	whyNotAllowed:      "the constraints exclude it",
 	whyNotNeeded:       "another meets a constraint that is not met yet",
 	whyShares:          "shares more of its locality with other replicas",

@@ -13,7 +13,7 @@ import (
 
 // story is a cluster as the golden files write it, one line each:
 //
-//	s1 [region=eu,zone=a] [silent=10s] [draining] [decommissioning] [disk=96%]
+//	s1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%]
 //	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
@@ -81,6 +81,8 @@ func parse(t testing.TB, in string) *story {
 					d, err := time.ParseDuration(v)
 					require.NoError(t, err)
 					s.Silence = d
+				case "unsteady":
+					s.Unsteady = true
 				case "draining":
 					s.Draining = true
 				case "decommissioning":

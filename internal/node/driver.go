@@ -76,7 +76,7 @@ func (n *Node) startPlacement() {
 			case !drive:
 				d = nil
 			case d == nil:
-				d = &driver{n: n, known: newCollected()}
+				d = &driver{n: n, known: newCollected(), silent: map[kv.NodeID]time.Time{}}
 				fallthrough
 			default:
 				d.tick(ctx)
@@ -101,7 +101,13 @@ type driver struct {
 	known *collected
 	rules ruleBook
 	left  membership
+	// silent is when a node was last seen to be silent.
+	silent map[kv.NodeID]time.Time
 }
+
+// unsteadyFor is how long a node that was silent is given nothing that can wait: one that comes and goes would cost its clients a stall
+// each time. It is no longer than after which a node counts as dead.
+func (c *Config) unsteadyFor() time.Duration { return min(time.Minute, c.Rules.Limits.DeadAfter) }
 
 // tick makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
 // range is left alone meanwhile.
@@ -179,6 +185,10 @@ func (d *driver) snapshot(collected time.Time) placement.Snapshot {
 		}
 		s := placement.Store{ID: placement.StoreID(e.StoreID), Node: placement.NodeID(e.NodeID), Locality: e.Locality,
 			Draining: e.Draining, Decommissioning: leaves, Silence: silence[e.NodeID]}
+		if s.Silence > n.cfg.Rules.Limits.AliveWithin {
+			d.silent[e.NodeID] = now
+		}
+		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor()
 		if r := d.known.nodes[e.NodeID]; r != nil {
 			s.Capacity, s.Free = r.capacity, r.free
 		}

@@ -203,7 +203,7 @@ func findingViews(fs []placement.Finding) []FindingView {
 
 // dryRun makes a plan from what the nodes say now. It asks for everything, under a session of its own.
 func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
-	d := &driver{n: n, known: newCollected()}
+	d := &driver{n: n, known: newCollected(), silent: map[kv.NodeID]time.Time{}}
 	// Not by the driver's question: the nodes remember what they have told the driver, and nobody else.
 	led, _ := n.reports(ctx)
 	for _, e := range n.book.Entries() {
