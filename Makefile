@@ -11,7 +11,7 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
 
-.PHONY: build test check race bench retries chaos demo
+.PHONY: build test check race bench retries chaos simulate demo
 
 build:
 	$(GO) build -o bin/pamir ./cmd/pamir
