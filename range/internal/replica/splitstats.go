@@ -79,8 +79,8 @@ type splitCount struct {
 
 // countRight begins to count what lies in right, and goes on until little is missing. Call finish when nothing is written any more, and
 // close in any case. AdminMu is held.
-func (r *Replica) countRight(ctx context.Context, right *kv.RangeDescriptor) (c *splitCount, err error) {
-	c = &splitCount{r: r, right: right}
+func (r *Replica) countRight(ctx context.Context, right *kv.RangeDescriptor) (_ *splitCount, err error) {
+	c := &splitCount{r: r, right: right}
 	defer func() {
 		if err != nil {
 			c.close()
