@@ -208,7 +208,7 @@ func (w *lists) judge() {
 	}
 	w.settle(there)
 	h := append(w.h, final)
-	w.r.judge("lists "+w.l.short, h2outcomes(h), checkers.Allowed(w.l.is))(checkers.CheckLists(h))
+	w.r.judge("lists "+w.l.short, outcomes(h, func(t checkers.ListTxn) checkers.Span { return t.Span }), checkers.Allowed(w.l.is))(checkers.CheckLists(h))
 }
 
 // settle finds out what the commits without an answer came to. Some were asked for already: what was said then must be so.
@@ -245,11 +245,4 @@ func (w *lists) settle(there map[int64][]int64) {
 		}
 		w.r.resolution("lists "+w.l.short, what)
 	}
-}
-
-func h2outcomes(h []checkers.ListTxn) (n [3]int) {
-	for _, t := range h {
-		n[t.Outcome]++
-	}
-	return n
 }

@@ -159,11 +159,11 @@ func (s *small) register(c *client) {
 	s.regs.add(o)
 }
 
-// setGroups is how long elements go to one group, which is read as a whole.
-const setGroups = 5 * time.Second
+// groupTime is how long elements go to one group, which is read as a whole.
+const groupTime = 5 * time.Second
 
 func (s *small) set(c *client) {
-	g := s.from + int64(time.Since(s.r.base)/setGroups)
+	g := s.from + int64(time.Since(s.r.base)/groupTime)
 	if c.rng.IntN(10) == 0 {
 		x := checkers.SetRead{}
 		x.Span = c.statement(func(ctx context.Context, conn *pgx.Conn) (err error) {
