@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -235,7 +236,11 @@ func (n *Node) join(ctx context.Context) (*joinResponse, error) {
 			last = fmt.Errorf("join %s: %w", addr, err)
 		}
 		if attempt%20 == 0 {
-			n.log.Warn("waiting for the cluster to join", "err", last)
+			hint := ""
+			if n.certs == nil && last != nil && strings.Contains(last.Error(), "server preface") {
+				hint = "does the cluster have certificates? then this node needs --certs-dir, too"
+			}
+			n.log.Warn("waiting for the cluster to join", "err", last, "hint", hint)
 		}
 		select {
 		case <-time.After(250 * time.Millisecond):
