@@ -19,7 +19,7 @@ import (
 
 func startCommand() *cobra.Command {
 	var cfg node.Config
-	var join, cache, buffer, locality, clockFile string
+	var join, cache, buffer, rangeMax, locality, clockFile string
 	cmd := &cobra.Command{
 		Use:   "start --store DIR",
 		Short: "Run a node",
@@ -39,6 +39,9 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			if cfg.TxnBufferBytes, err = parseSize(buffer); err != nil {
 				return fmt.Errorf("--txn-buffer: %w", err)
 			}
+			if cfg.RangeMaxBytes, err = parseSize(rangeMax); err != nil {
+				return fmt.Errorf("--range-max-bytes: %w", err)
+			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
 			return runStart(cfg, clockFile)
@@ -56,6 +59,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.DurationVar(&cfg.DeadAfter, "dead-after", 5*time.Minute, "make the replicas of a node anew elsewhere once it was silent for so long")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.StringVar(&buffer, "txn-buffer", "", "memory for the writes of one transaction: what is more is sent ahead of its commit (default 64MiB)")
+	f.StringVar(&rangeMax, "range-max-bytes", "", "a range that holds more is split (1MiB to 512MiB, default 64MiB); the same on all nodes")
 	f.StringVar(&cfg.CertsDir, "certs-dir", "", "directory with ca.crt, node.crt and node.key: TLS everywhere, and everybody shows who they are")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")

@@ -43,6 +43,8 @@ type Config struct {
 	CacheBytes int64
 	// TxnBufferBytes is the memory for the writes of one transaction, 0 for the default: see txn.Config.MaxBufferBytes.
 	TxnBufferBytes int64
+	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.
+	RangeMaxBytes int64
 	// CertsDir is the directory of the node's certificates; empty for none.
 	CertsDir string
 	// Insecure allows listening beyond loopback without certificates.
@@ -85,6 +87,9 @@ func (c *Config) setDefaults() {
 		r.Limits.DeadAfter = c.DeadAfter
 		c.Rules = &r
 	}
+	if c.RangeMaxBytes > 0 {
+		c.StoreKnob.SplitBytes = c.RangeMaxBytes
+	}
 	if c.PlacementInterval == 0 {
 		c.PlacementInterval = 2 * time.Second
 	}
@@ -114,6 +119,9 @@ func (c *Config) check() error {
 	}
 	if c.DeadAfter < 0 || c.DeadAfter > 0 && c.DeadAfter < 2*time.Second {
 		return fmt.Errorf("--dead-after %s is too short: at least 2s, or nodes would be given up while they restart", c.DeadAfter)
+	}
+	if b := c.RangeMaxBytes; b != 0 && (b < 1<<20 || b > 512<<20) {
+		return fmt.Errorf("--range-max-bytes %d is out of range (1MiB to 512MiB)", b)
 	}
 	if c.CertsDir != "" && c.Insecure {
 		return errors.New("--insecure and --certs-dir contradict each other: with certificates a node is not insecure")

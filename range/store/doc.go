@@ -11,8 +11,8 @@
 // # What it is not
 //
 // It finds no ranges for anybody (range/routing), has no sockets
-// (range/transport), and decides nothing about placement: it carries out splits, transfers and
-// replica changes when asked.
+// (range/transport), and decides nothing about placement: it carries out transfers and
+// replica changes when asked. Splits it also decides on (package sizing).
 //
 // # Invariants
 //

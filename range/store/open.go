@@ -87,12 +87,23 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	dur(&k.GCAfter, time.Hour)
 	dur(&k.GCInterval, 10*time.Minute)
 	dur(&k.SweepInterval, sweepInterval)
+	dur(&k.SplitLoadFor, 10*time.Second)
+	dur(&k.SplitInterval, time.Second)
 	dur(&k.SnapshotTimeout, 5*time.Minute)
 	num(&k.LogMaxBytes, 64<<20)
 	num(&k.LogTruncateBytes, 1<<20)
 	num(&k.MaxProposalBytes, 32<<20)
 	num(&k.InflightBytes, 64<<20)
 	num(&k.SnapshotBytesPerSecond, 64<<20)
+	if k.SplitBytes == 0 {
+		k.SplitBytes = 64 << 20
+	}
+	if k.SplitRequests == 0 {
+		k.SplitRequests = 2500
+	}
+	if k.SplitCPU == 0 {
+		k.SplitCPU = 0.25
+	}
 	if k.Workers <= 0 {
 		k.Workers = 4
 	}
@@ -257,6 +268,7 @@ func (s *Store) Start(ctx context.Context) error {
 	s.goLoop(s.gcLoop)
 	s.goLoop(s.holdersLoop)
 	s.goLoop(s.sweepLoop)
+	s.goLoop(s.splitLoop)
 	// Groups that nobody else can lead need not wait for an election timeout.
 	s.each(func(r *replica.Replica) bool {
 		d := r.Desc()

@@ -7,6 +7,7 @@ import (
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/internal/sizing"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -69,14 +70,9 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	}
 	switch q := q.(type) {
 	case *kv.AdminSplit:
-		left, right, err := r.Split(ctx, q.Key, s.nextRangeID)
+		left, right, err := s.split(ctx, r, q.Key, sizing.Command)
 		if err != nil {
 			return nil, err, true
-		}
-		// The caller may look for the right side at once; the job that LeadershipBegan queued may take a moment.
-		if err := s.writeMeta(ctx, left, right); err != nil {
-			s.log.Info("the meta range will be brought up to date later", "range", int64(r.ID()), "err", err)
-			s.work.push(job{kind: jobMeta, rng: r.ID()})
 		}
 		return &kv.AdminSplitResponse{Left: *left, Right: *right}, nil, true
 	case *kv.AdminTransferLeader:

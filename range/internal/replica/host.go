@@ -119,6 +119,9 @@ type Metrics struct {
 	Unknown       atomic.Int64 // proposals whose outcome could not be told
 	Stopped       atomic.Int64 // replicas stopped by an inconsistency
 	Splits        atomic.Int64
+	// SplitsBySize, SplitsByLoad and SplitsByCommand are those that this store led, by reason; SplitsRefused were wanted, and no
+	// key would have helped; SplitsFailed are tried again.
+	SplitsBySize, SplitsByLoad, SplitsByCommand, SplitsRefused, SplitsFailed atomic.Int64
 	// SplitStallNanos is for how long ranges stood still while they were being split.
 	SplitStallNanos atomic.Int64
 	ReplicaMoves    atomic.Int64

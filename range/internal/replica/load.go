@@ -15,6 +15,7 @@ type loadMeter struct {
 	writeBytes atomic.Int64
 	cpuNanos   atomic.Int64 // of evaluation, extrapolated from the requests that were timed
 	sources    atomic.Pointer[sources]
+	keys       atomic.Pointer[keySampler]
 }
 
 // maxSources bounds the gateways that are told apart between two readings.

@@ -18,7 +18,8 @@ import (
 // the clock past req.Now.
 func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Requests.Add(1)
-	timed := r.requests.Add(1)%loadSample == 0
+	nth := r.requests.Add(1)
+	timed := nth%loadSample == 0
 	s := r.snapshotState()
 	if s.desc == nil || s.removed {
 		return nil, kv.Errorf(kv.CodeRangeNotFound, "replica %d of range %d is not initialised, or was removed", r.rid, r.id)
@@ -45,6 +46,9 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 		return nil, err
 	}
 	r.meter.note(req)
+	if timed {
+		r.meter.sampleRequest(req, nth)
+	}
 	for {
 		var began time.Time
 		if timed {
@@ -56,6 +60,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 		}
 		if err == nil {
 			if p != nil {
+				r.meter.sampleWrite(req, p.size)
 				return r.replicate(ctx, g, p, eff, resp)
 			}
 			if eff != nil {

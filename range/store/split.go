@@ -1,0 +1,157 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/internal/sizing"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// splitTimeout bounds one split that nobody asked for.
+const splitTimeout = time.Minute
+
+// idleRate: what a range that is asked less often, per second, is asked for need not be remembered.
+const idleRate = 0.05
+
+// splitLoop splits the ranges that this store leads and that have become too large, or have too much to do. One at a time: a
+// split reads the range, and a store that is flooded has more urgent things to do.
+func (s *Store) splitLoop() {
+	k := &s.cfg.Knobs
+	m := sizing.NewMachine(sizing.Settings{
+		MaxBytes: k.SplitBytes, MaxRequests: k.SplitRequests, MaxCPU: k.SplitCPU, LoadFor: k.SplitLoadFor,
+	})
+	tick := time.NewTicker(k.SplitInterval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return
+		}
+		for _, w := range s.wantSplit(m) {
+			if s.ctx.Err() != nil || s.support.drained.Load() {
+				break
+			}
+			ctx, cancel := context.WithTimeout(s.ctx, splitTimeout)
+			done, err := s.splitFor(ctx, w)
+			cancel()
+			if done {
+				m.Done(w.r.ID())
+				continue
+			}
+			m.Failed(time.Now(), w.r.ID())
+			switch {
+			case s.ctx.Err() != nil:
+			case err != nil:
+				s.metrics.SplitsFailed.Add(1)
+				s.log.Info("a split failed and will be tried again", "range", int64(w.r.ID()), "reason", w.reason.String(), "err", err)
+			default:
+				s.metrics.SplitsRefused.Add(1)
+			}
+		}
+	}
+}
+
+// splitWanted is a range to be split.
+type splitWanted struct {
+	r      *replica.Replica
+	reason sizing.Reason
+	bytes  int64
+}
+
+// wantSplit takes a reading of all ranges that are led here, and returns those to be split, the largest first.
+func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
+	now := time.Now()
+	m.Begin()
+	s.each(func(r *replica.Replica) bool {
+		if _, ok := r.Serving(); !ok || r.ID() == kv.MetaRangeID {
+			r.DropKeySamples()
+			return true
+		}
+		load := r.LoadTotals()
+		bytes := r.Applied().Stats.Bytes
+		reason := m.Observe(now, sizing.Reading{ID: r.ID(), Bytes: bytes, Requests: load.Requests, CPU: load.CPU})
+		if rate, _ := m.Rates(r.ID()); rate < idleRate {
+			r.DropKeySamples()
+		}
+		// Where no other store is, a split by load would only make transactions of several ranges out of those of one.
+		if reason == sizing.Size || reason == sizing.Load && len(r.Desc().Replicas) > 1 {
+			want = append(want, splitWanted{r, reason, bytes})
+		}
+		return true
+	})
+	m.End()
+	slices.SortStableFunc(want, func(a, b splitWanted) int {
+		return cmp.Or(cmp.Compare(a.reason, b.reason), cmp.Compare(b.bytes, a.bytes))
+	})
+	return want
+}
+
+// splitFor looks for the key to split at, and splits there; done is false without an error if no split would help.
+func (s *Store) splitFor(ctx context.Context, w splitWanted) (done bool, err error) {
+	d := w.r.Desc()
+	samples := w.r.KeySamples()
+	var at keys.Key
+	switch w.reason {
+	case sizing.Size:
+		in := samples.Writes[:0]
+		for _, k := range samples.Writes {
+			if d.Contains(k) {
+				in = append(in, k)
+			}
+		}
+		if at, err = mvcc.SplitKey(ctx, s.eng.DB(), d.Span(), w.bytes, sizing.Trend(in).Fraction()); err != nil {
+			return false, err
+		}
+	case sizing.Load:
+		if loadTrend(samples.Requests) == sizing.Anywhere {
+			at, _ = sizing.Balance(samples.Requests, d.Span())
+		}
+	}
+	if at == nil {
+		s.log.Debug("no split would help a range", "range", int64(w.r.ID()), "reason", w.reason.String())
+		return false, nil
+	}
+	_, _, err = s.split(ctx, w.r, at, w.reason)
+	return err == nil, err
+}
+
+// loadTrend sees whether what is asked for appends: it would all go on to one side.
+func loadTrend(requests []keys.Span) sizing.Direction {
+	ks := make([]keys.Key, len(requests))
+	for i := range requests {
+		ks[i] = requests[i].Start
+	}
+	return sizing.Trend(ks)
+}
+
+// split splits the range at key, and makes it known.
+func (s *Store) split(ctx context.Context, r *replica.Replica, key keys.Key, why sizing.Reason) (left, right *kv.RangeDescriptor, err error) {
+	left, right, err = r.Split(ctx, key, s.nextRangeID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if left.RangeID != right.RangeID {
+		switch why {
+		case sizing.Size:
+			s.metrics.SplitsBySize.Add(1)
+		case sizing.Load:
+			s.metrics.SplitsByLoad.Add(1)
+		default:
+			s.metrics.SplitsByCommand.Add(1)
+		}
+		s.log.Info("range split", "range", int64(left.RangeID), "right", int64(right.RangeID), "at", keys.Pretty(key), "reason", why.String())
+	}
+	// The caller may look for the right side at once; the job that LeadershipBegan queued may take a moment.
+	if err := s.writeMeta(ctx, left, right); err != nil {
+		s.log.Info("the meta range will be brought up to date later", "range", int64(r.ID()), "err", err)
+		s.work.push(job{kind: jobMeta, rng: r.ID()})
+	}
+	return left, right, nil
+}

@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+const testSplitBytes = 256 << 10
+
+func splitKnobs() Knobs {
+	k := testKnobs
+	k.SplitBytes, k.SplitInterval = testSplitBytes, 10*time.Millisecond
+	k.SplitRequests, k.SplitCPU = -1, -1
+	return k
+}
+
+// userRanges returns the ranges of user tables, in key order as far as the test knows: by their leaders' descriptors.
+func (c *cluster) userRanges() (out []RangeStatus) {
+	for n := range c.nodes {
+		for _, st := range c.up(n).Ranges() {
+			if st.Serving && !st.Descriptor.StartKey.Less(keys.Table(keys.FirstUserTable)) {
+				out = append(out, st)
+			}
+		}
+	}
+	return out
+}
+
+// insert writes rows of 1 KiB, 20 at a time, in the order given.
+func (c *cluster) insert(ctx context.Context, order []int) {
+	c.t.Helper()
+	value := make([]byte, 1000)
+	for _, i := range order {
+		require.NoError(c.t, c.put(ctx, i, string(value)))
+	}
+}
+
+// settled waits until no range is above the size, and checks that nothing was lost or counted wrongly.
+func (c *cluster) settled(ctx context.Context, rows int) []RangeStatus {
+	c.t.Helper()
+	for {
+		require.NoError(c.t, ctx.Err())
+		large := 0
+		all := c.userRanges()
+		for _, st := range all {
+			if st.Stats.Bytes >= testSplitBytes {
+				large++
+			}
+		}
+		if large == 0 {
+			live := int64(0)
+			for _, st := range all {
+				want, err := mvcc.ComputeStats(ctx, c.up(1).eng.DB(), st.Descriptor)
+				require.NoError(c.t, err)
+				require.Equal(c.t, want, st.Stats, "range %d", st.RangeID)
+				live += st.Stats.LiveRows
+			}
+			require.Equal(c.t, int64(rows), live)
+			return all
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// Who appends gets ranges that are nearly full, not twice as many that are half full; whoever writes anywhere gets halves.
+func TestSplitBySize(t *testing.T) {
+	const rows = 3000
+	full := rows * 1050 / testSplitBytes // as many ranges as it takes if they are full
+	for _, x := range []struct {
+		name  string
+		order func() []int
+		most  int
+	}{
+		{"appending", func() []int {
+			var o []int
+			for i := range rows {
+				o = append(o, i)
+			}
+			return o
+		}, full*3/2 + 2},
+		{"anywhere", func() []int { return rand.Perm(rows) }, 2*full + 4},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			c := newCluster(t, 1, splitKnobs())
+			ctx := c.ctx(60 * time.Second)
+			c.waitLeader(kv.FirstUserRange)
+			c.insert(ctx, x.order())
+			all := c.settled(ctx, rows)
+			t.Logf("%d ranges, %d if they were full", len(all), full)
+			require.GreaterOrEqual(t, len(all), full)
+			require.LessOrEqual(t, len(all), x.most)
+			m := c.up(1).Counters().Replicas
+			require.Equal(t, int64(len(all)-1), m.SplitsBySize.Load())
+			require.Equal(t, m.Splits.Load(), m.SplitsBySize.Load())
+		})
+	}
+}
+
+// One row cannot be cut, however large it is.
+func TestSplitLeavesOneRowAlone(t *testing.T) {
+	c := newCluster(t, 1, splitKnobs())
+	ctx := c.ctx(60 * time.Second)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	value := string(make([]byte, 100<<10))
+	for range 4 {
+		require.NoError(t, c.put(ctx, 1, value))
+	}
+	for s.Counters().Replicas.SplitsRefused.Load() == 0 {
+		require.NoError(t, ctx.Err())
+		time.Sleep(5 * time.Millisecond)
+	}
+	require.Len(t, c.userRanges(), 1)
+	// A second key, and there is somewhere to cut.
+	require.NoError(t, c.put(ctx, 2, value))
+	for len(c.userRanges()) == 1 {
+		require.NoError(t, ctx.Err())
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// A range that is asked too often is split where that divides the load, and only there.
+func TestSplitByLoad(t *testing.T) {
+	k := testKnobs
+	k.SplitBytes, k.SplitInterval = -1, 20*time.Millisecond
+	k.SplitRequests, k.SplitCPU, k.SplitLoadFor = 20, -1, 300*time.Millisecond
+	c := newCluster(t, 3, k)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(90 * time.Second)
+	for i := range 64 {
+		require.NoError(t, c.put(ctx, i, "v"))
+	}
+	sum := func(f func(*Store) int64) (n int64) {
+		for id := range c.nodes {
+			n += f(c.up(id))
+		}
+		return n
+	}
+	byLoad := func() int64 { return sum(func(s *Store) int64 { return s.metrics.SplitsByLoad.Load() }) }
+	refused := func() int64 { return sum(func(s *Store) int64 { return s.metrics.SplitsRefused.Load() }) }
+	load := func(pick func(n int) int, until func(asked int64) bool) {
+		var asked atomic.Int64
+		var stop atomic.Bool
+		var wg sync.WaitGroup
+		for w := range 4 {
+			wg.Add(1)
+			go func() {
+				defer wg.Done()
+				for n := w; !stop.Load(); n += 4 {
+					if _, err := c.get(ctx, pick(n)); err != nil {
+						t.Error(err)
+						return
+					}
+					asked.Add(1)
+				}
+			}()
+		}
+		for !until(asked.Load()) && ctx.Err() == nil && !t.Failed() {
+			time.Sleep(5 * time.Millisecond)
+		}
+		stop.Store(true)
+		wg.Wait()
+		require.NoError(t, ctx.Err())
+	}
+	before := refused()
+	load(func(int) int { return 7 }, func(asked int64) bool { return asked > 1000 && refused() > before })
+	require.Zero(t, byLoad(), "one key is the load")
+	load(func(int) int { return rand.IntN(64) }, func(int64) bool { return byLoad() > 0 })
+	for _, st := range c.userRanges() {
+		if at := st.Descriptor.StartKey; key(0).Less(at) {
+			require.True(t, key(16).Less(at) && at.Less(key(48)), "split at %s", keys.Pretty(at))
+			return
+		}
+	}
+}
