@@ -18,8 +18,8 @@ import (
 //
 // A row says that a session holds the lock as long as the session's node lives, and a node lives as long as its lease, a row that it
 // renews while any of its sessions holds a lock. Who wants a lock whose holder's lease has run out (by the clock
-// and the maximum offset) takes it. A node that could not renew its lease ends the sessions that hold locks before that, so that
-// two sessions never both believe that they hold one: who still talks to a session that has the lock, has the lock.
+// and the maximum offset) takes it. A node that could not renew its lease ends the sessions that hold locks before that, and one that stood
+// still for so long lets such a session begin no further statement. (A statement that was under way then may run on until it notices.)
 //
 // Waiting is polling: a release on the same node wakes its waiters, those of other nodes look again after 50 ms at most. The order of
 // waiters is not kept. Cycles, those with row locks in them too, are looked for by every waiter

@@ -41,7 +41,7 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 	}
 	if s.snap == nil {
 		snap, err := s.srv.cfg.Catalog.Snapshot(ctx, s.tx)
-		if pgerr.Code(err) == pgerr.CannotConnectNow && !s.opts.ReadAsOf.IsEmpty() {
+		if err != nil && !s.opts.ReadAsOf.IsEmpty() && pgerr.Code(err) == pgerr.CannotConnectNow {
 			return nil, pgerr.New(pgerr.SnapshotTooOld, "snapshot too old").WithDetail("This database did not exist then.")
 		}
 		if err != nil {

@@ -295,23 +295,28 @@ func (s *Session) begin() (context.Context, error) {
 		s.newContext()
 	}
 	s.running = true
-	d, why := s.effects.statementTimeout, errTimeout
-	if left, ok := s.txnTimeLeft(); ok && (d == 0 || left < d) {
-		d, why = max(left, 1), errTxnTimeout
-	}
-	if d > 0 {
-		cancel := s.cancel
-		t := time.AfterFunc(d, func() {
-			if why == errTxnTimeout {
-				s.mu.Lock()
-				s.gone = true
-				s.mu.Unlock()
-			}
-			cancel(why)
-		})
-		s.stopTimer = func() { t.Stop() }
+	left, limited := s.txnTimeLeft()
+	switch d := s.effects.statementTimeout; {
+	case limited && (d == 0 || left < d):
+		s.endAfter(max(left, 1), errTxnTimeout)
+	case d > 0:
+		s.endAfter(d, errTimeout)
 	}
 	return s.ctx, nil
+}
+
+// endAfter ends the command that begins when its time is up; s.mu is held.
+func (s *Session) endAfter(d time.Duration, why *pgerr.Error) {
+	cancel := s.cancel
+	t := time.AfterFunc(d, func() {
+		if why == errTxnTimeout {
+			s.mu.Lock()
+			s.gone = true
+			s.mu.Unlock()
+		}
+		cancel(why)
+	})
+	s.stopTimer = func() { t.Stop() }
 }
 
 // txnTimeLeft is how long the transaction, or the one that begins now, may still last; ok is false if there is no limit.

@@ -281,7 +281,9 @@ func (s *Session) commitTx(ctx context.Context) error {
 	if err == nil {
 		_, err = s.tx.Commit(ctx)
 		end()
-		err = s.fencedXact(err)
+		if err != nil && s.xid != 0 {
+			err = s.fencedXact(err)
+		}
 	}
 	return s.translate(err)
 }

@@ -152,12 +152,14 @@ type sqlCollector struct{ srv *sql.Server }
 
 var (
 	latencyDesc = prometheus.NewDesc("pamir_sql_statement_seconds", "Statements by duration.", nil, nil)
-	abortDesc   = prometheus.NewDesc("pamir_sql_serialization_failures_total", "Serialization failures that clients saw, by reason.", []string{"reason"}, nil)
+	retryDesc   = prometheus.NewDesc("pamir_sql_retries_by_cause_total", "What the server ran again without the client's knowing, by scope and reason.", []string{"scope", "reason"}, nil)
+	abortDesc   = prometheus.NewDesc("pamir_sql_serialization_failures_total", "Serialization failures, deadlocks and unknown outcomes that clients saw, by reason.", []string{"reason"}, nil)
 )
 
 func (c sqlCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- latencyDesc
 	ch <- abortDesc
+	ch <- retryDesc
 }
 
 func (c sqlCollector) Collect(ch chan<- prometheus.Metric) {
@@ -170,6 +172,14 @@ func (c sqlCollector) Collect(ch chan<- prometheus.Metric) {
 	}
 	total += uint64(m.Latency[len(sql.LatencyBounds)].Load())
 	ch <- prometheus.MustNewConstHistogram(latencyDesc, total, time.Duration(m.LatencySum.Load()).Seconds(), buckets)
+	for scope := range m.RetriesBy {
+		for i := range m.RetriesBy[scope] {
+			if v := m.RetriesBy[scope][i].Load(); v > 0 {
+				ch <- prometheus.MustNewConstMetric(retryDesc, prometheus.CounterValue, float64(v),
+					strings.ReplaceAll(sql.ScopeNames[scope], " ", "_"), strings.ReplaceAll(kv.Code(i).String(), " ", "_"))
+			}
+		}
+	}
 	for i := range m.Aborts {
 		reason := strings.ReplaceAll(kv.Code(i).String(), " ", "_")
 		if i == len(m.Aborts)-1 {

@@ -225,7 +225,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	case "stage":
 		return &kv.StageTxn{CommitTS: ts("at"), Prepared: list("keys")}
 	case "end":
-		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove")}
+		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove"), Hold: plain[0] == "hold"}
 	case "resolve":
 		return &kv.ResolveLocks{Commit: plain[0] == "commit", CommitTS: ts("at"), Keys: list("keys")}
 	case "release":
@@ -245,7 +245,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	return nil
 }
 
-var statusNames = []string{"UNKNOWN", "STAGING", "COMMITTED", "ABORTED"}
+var statusNames = []string{"UNKNOWN", "STAGING", "COMMITTED", "ABORTED", "PREPARED"}
 
 func names(ks []keys.Key) string {
 	var out []string
