@@ -36,6 +36,6 @@
 //     locality, the widest first.
 //  5. An operator names the generation it was made for; whoever carries it out
 //     refuses it if the range has changed, so a late or repeated operator does nothing.
-//  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive and Limits.Outgoing
-//     to send.
+//  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive, and none more than
+//     Limits.Outgoing to send but those that one range needs at once.
 package placement
