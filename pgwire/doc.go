@@ -17,5 +17,7 @@
 //  4. A malformed message ends with an error on its own connection. If the stream is still in step (the
 //     length was right, the body was not) the connection goes on, as PostgreSQL's does.
 //  5. After an error in the extended protocol everything up to Sync is discarded.
-//  6. A panic under a connection ends that connection, with its transaction rolled back, and is logged and counted.
+//  6. Nobody reaches Open whom Admit has not let in; a wrong password takes the same exchange whether the user exists or not, and the answer waits longer
+//     the more failed from one address, up to a bound.
+//  7. A panic under a connection ends that connection, with its transaction rolled back, and is logged and counted.
 package pgwire

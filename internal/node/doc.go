@@ -23,7 +23,7 @@
 //  1. A node belongs to one cluster; its id is allocated once, by a counter in the system keys.
 //  2. Whatever was started is stopped, in the reverse order, whether or not the start succeeded.
 //  3. /ready says yes only while this node can reach the ranges it needs to serve SQL.
-//  4. Without certificates a node listens on loopback only, unless it is told otherwise in so many words.
+//  4. Without certificates a node listens on loopback only, unless it is told otherwise in so many words. With them every port is TLS.
 //
 // # Who may use it
 //

@@ -198,16 +198,21 @@ func (t *Table) Object() role.Object {
 	}
 	acl := t.ACL
 	if t.Virtual && acl == nil {
-		acl = readable
-		if unreadable[t.Name] {
+		switch {
+		case t.Schema == PamirSchema:
+			acl = viewable
+		case unreadable[t.Name]:
 			acl = role.ACL{}
+		default:
+			acl = readable
 		}
 	}
 	return role.Object{Class: c, Owner: t.Owner, ACL: acl}
 }
 
-// System relations are for everybody to read, but for those with secrets.
+// System relations are for everybody to read, but for those with secrets; those of schema pamir show keys and statements of everybody.
 var (
+	viewable   = role.ACL{{Grantee: role.Viewer, Grantor: RootRole, Privs: role.Select}}
 	readable   = role.ACL{{Grantee: role.Public, Grantor: RootRole, Privs: role.Select}}
 	unreadable = map[string]bool{"pg_authid": true, "pg_shadow": true, "pg_statistic": true, "pg_subscription": true, "pg_user_mapping": true,
 		"pg_hba_file_rules": true, "pg_ident_file_mappings": true, "pg_file_settings": true, "pg_config": true, "pg_backend_memory_contexts": true,

@@ -33,6 +33,7 @@ const (
 const (
 	PgCatalogSchema SchemaID = 11
 	PublicSchema    SchemaID = 2200
+	PamirSchema     SchemaID = 15900
 	RootRole                 = "root"
 	// FirstObjectID is the first OID of what users make; system objects are below, as in PostgreSQL.
 	FirstObjectID = 16384
