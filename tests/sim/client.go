@@ -402,7 +402,10 @@ func (o *op) readAll(w workload) error {
 // snapshot reads everything of a workload, now or as of a moment of the past, at which somebody else may have read.
 func (c *client) snapshot(ctx context.Context) {
 	h := c.w.hist
-	w := workloads[c.rng.IntN(len(workloads))]
+	w, row := workloads[c.rng.IntN(len(workloads))], int64(-1)
+	if w.letter != sets.letter && c.rng.IntN(2) == 0 {
+		row = c.rng.Int64N(w.keys)
+	}
 	var opts txn.Options
 	var was *snapshot
 	switch h.mu.Lock(); {
@@ -413,7 +416,7 @@ func (c *client) snapshot(ctx context.Context) {
 		}
 	case len(h.snaps) > 0:
 		s := h.snaps[max(0, len(h.snaps)-1-c.rng.IntN(40))]
-		was, w, opts.ReadAsOf = &s, s.w, s.at
+		was, w, row, opts.ReadAsOf = &s, s.w, s.row, s.at
 	}
 	h.mu.Unlock()
 	opts.ReadOnly = true
@@ -421,7 +424,14 @@ func (c *client) snapshot(ctx context.Context) {
 	if past && opts.ReadAsOf.WallTime < c.w.trace.start.UnixNano()+int64(3*time.Second) {
 		return // there was nothing yet
 	}
-	o := c.op(ctx, func(o *op) error { return o.readAll(w) }, opts)
+	o := c.op(ctx, func(o *op) error {
+		if row < 0 {
+			return o.readAll(w)
+		}
+		v, err := o.get(key(w.letter, row), kv.LockNone)
+		o.rows = string(v)
+		return err
+	}, opts)
 	if o.span.Outcome != checkers.OK {
 		return
 	}
@@ -430,13 +440,13 @@ func (c *client) snapshot(ctx context.Context) {
 	if !past {
 		at = o.tx.ReadTimestamp()
 		c.record(o)
-	} else if w.letter == bank.letter {
+	} else if w.letter == bank.letter && row < 0 {
 		o.list, o.reg = nil, nil
 		c.record(o) // the sum is right at any time
 	}
 	who := fmt.Sprintf("client %d at %.6fs", c.no, time.Since(c.w.trace.start).Seconds())
 	if was == nil {
-		h.addSnapshot(snapshot{at, w, o.rows, who})
+		h.addSnapshot(snapshot{at, w, row, o.rows, who})
 	} else if was.rows != o.rows {
 		c.w.fail("what was there at %v has changed: %s read\n  %s\nand %s\n  %s", at, was.who, was.rows, who, o.rows)
 	}

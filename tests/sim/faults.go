@@ -2,10 +2,12 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -23,8 +25,8 @@ var profiles = map[string]map[string]int{
 	"partition": {"partial": 6, "late": 3, "isolate": 3, "transfer": 1},
 	// For mutants: a few kinds of faults, and many of them.
 	"splits":   {"split": 1},
-	"lapse":    {"partial": 5, "crash": 2, "late": 3},
-	"recovery": {"late": 6, "crash": 3, "slow": 2, "transfer": 1},
+	"lapse":    {"partial": 5, "limbo": 3},
+	"recovery": {"limbo": 1},
 }
 
 // profileNames are those that seeds choose from.
@@ -32,14 +34,15 @@ var profileNames = []string{"all", "all", "all", "calm", "network", "crashes", "
 
 // nemesis does what goes wrong, and what operators do.
 type nemesis struct {
-	w    *world
-	rng  *rand.Rand
-	mu   sync.Mutex
-	busy map[kv.NodeID]bool // nodes that are being restarted
-	over bool
-	jobs sync.WaitGroup // faults under way: each ends by itself
-	stop context.Context
-	done context.CancelFunc
+	w      *world
+	rng    *rand.Rand
+	mu     sync.Mutex
+	busy   map[kv.NodeID]bool // nodes that are being restarted
+	over   bool
+	splits int
+	jobs   sync.WaitGroup // faults under way: each ends by itself
+	stop   context.Context
+	done   context.CancelFunc
 }
 
 func newNemesis(w *world) *nemesis {
@@ -58,8 +61,11 @@ func (f *nemesis) run(d time.Duration) {
 		}
 	}
 	pace := 600
-	if f.w.o.Profile == "splits" {
-		pace = 60
+	switch f.w.o.Profile {
+	case "splits":
+		pace = 200
+	case "recovery":
+		pace = 3000
 	}
 	for end := time.Now().Add(d); time.Now().Before(end) && f.w.failed.Load() == nil; {
 		if !sleep(f.w.ctx, time.Duration(pace/12+f.rng.IntN(pace))*time.Millisecond) {
@@ -72,7 +78,7 @@ func (f *nemesis) run(d time.Duration) {
 }
 
 var kindsInOrder = []string{"isolate", "one-way", "pair", "partial", "loss", "slow", "late", "crash", "crash-all", "restart",
-	"stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "transfer", "replicas"}
+	"limbo", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "transfer", "replicas"}
 
 // lasting does something for a while and takes it back.
 func (f *nemesis) lasting(d time.Duration, begin, end func()) {
@@ -143,6 +149,23 @@ func (f *nemesis) do(kind string, rng *rand.Rand) {
 			others(func(o kv.NodeID) { w.net.change(a.id, o, c); w.net.change(o, a.id, c) })
 		}
 		f.lasting(d, func() { set(1) }, func() { set(0) })
+	case "limbo":
+		// Some of what gateway a sends comes late, and then one of the nodes hears no more of it: transactions that have
+		// prepared there look as if their coordinator had died.
+		w.trace.say("gateway %d is in limbo, and cut off from node %d, for %v", a.id, b.id, d)
+		late := func(p float64) {
+			others(func(o kv.NodeID) { w.net.change(a.id, o, func(l *link) { l.late = p }) })
+		}
+		set := func(on bool) { w.net.change(a.id, b.id, cutAll(on)); w.net.change(b.id, a.id, cutAll(on)) }
+		late(0.5)
+		d += 2 * time.Second
+		f.jobs.Go(func() {
+			sleep(f.stop, 30*time.Millisecond)
+			set(true)
+			sleep(f.stop, d)
+			set(false)
+			late(0)
+		})
 	case "crash":
 		f.restartAfter(a, rng, millis(0, 3000))
 	case "crash-all":
@@ -281,9 +304,8 @@ func (f *nemesis) split(rng *rand.Rand) {
 	if l == nil {
 		return
 	}
-	w := workloads[rng.IntN(len(workloads))]
-	k := key(w.letter, rng.Int64N(w.keys))
-	f.operate("split at "+string(k[len(k)-7:]), func(ctx context.Context) error {
+	k := f.splitKey(rng)
+	f.operate("split at "+string(k[len(k)-13:]), func(ctx context.Context) error {
 		resp, err := l.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: k}}})
 		if err != nil {
 			return err
@@ -292,6 +314,16 @@ func (f *nemesis) split(rng *rand.Rand) {
 		l.sender.Learn(r.Left, r.Right)
 		return nil
 	})
+}
+
+// splitKey returns a key between two rows. It is to the right of all that were returned before for the same gap, so that the row
+// behind it changes its range again.
+func (f *nemesis) splitKey(rng *rand.Rand) keys.Key {
+	w := workloads[rng.IntN(len(workloads))]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.splits++
+	return append(key(w.letter, rng.Int64N(min(w.keys, 10))-1), fmt.Sprintf("%06d", f.splits)...)
 }
 
 func (f *nemesis) anyRange(rng *rand.Rand) (*life, kv.RangeDescriptor, bool) {

@@ -47,6 +47,7 @@ type history struct {
 type snapshot struct {
 	at   hlc.Timestamp
 	w    workload
+	row  int64 // of this row only, if not negative
 	rows string
 	who  string
 }

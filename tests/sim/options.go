@@ -17,6 +17,7 @@ type Options struct {
 
 	Nodes     int
 	Clients   int
+	Splits    int // ranges that the table has at the beginning
 	MaxOffset time.Duration
 	// GCAfter is how long old versions are kept; short in some runs.
 	GCAfter time.Duration
@@ -33,6 +34,7 @@ func (o *Options) settle() {
 	}
 	pick(&o.Nodes, 3, 5)
 	pick(&o.Clients, 4, 8)
+	pick(&o.Splits, 1, 10)
 	if p := profileNames[rng.IntN(len(profileNames))]; o.Profile == "" {
 		o.Profile = p
 	}
@@ -54,7 +56,7 @@ func (o *Options) settle() {
 func (o *Options) knobs() store.Knobs {
 	k := store.Knobs{MemTableBytes: 1 << 20, ClosedLag: time.Second, GCAfter: o.GCAfter, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10}
 	if o.GCAfter < time.Hour {
-		k.GCInterval = time.Second
+		k.GCInterval = 3 * time.Second
 	}
 	k.Planted = mutants[o.Planted].plant
 	return k

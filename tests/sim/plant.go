@@ -11,24 +11,44 @@ type mutant struct {
 	plant store.Planted
 	o     Options
 	what  string
+	// open says why it is not caught, as far as is known: the test looks for it only if it is asked to by -planted.
+	open string
 }
 
 // mutants by name. The empty name is the product as it is.
 var mutants = map[string]mutant{
-	"lost-refresh": {store.Planted{LostRefresh: true}, Options{Profile: "calm"},
-		"what a transaction has read is said to be unchanged up to its commit without being looked at"},
-	"split-forgets-reads": {store.Planted{SplitForgetsReads: true}, Options{Profile: "splits"},
-		"the timestamp cache is not carried over a split"},
-	"uncertainty-ignored": {store.Planted{UncertaintyIgnored: true}, Options{Profile: "clocks"},
-		"a value with a later timestamp is taken for later, however the clocks differ"},
-	"lapsed-resolution": {store.Planted{LapsedResolution: true}, Options{Profile: "lapse"},
-		"recovery and the resolution of locks go to a leader whose support has run out"},
-	"no-fence": {store.Planted{NoFence: true}, Options{Profile: "recovery"},
-		"recovery decides while a prepare that it missed is still on its way"},
-	"split-forgets-gc": {store.Planted{SplitForgetsGC: true}, Options{Profile: "splits", GCAfter: 500 * time.Millisecond},
-		"the right side of a split does not know what has been collected"},
-	"forgotten-commits": {store.Planted{ForgottenCommits: true}, Options{Profile: "gateways"},
-		"commit ids are forgotten when the leader changes"},
-	"follower-ahead": {store.Planted{FollowerAhead: true}, Options{Profile: "network"},
-		"followers answer above the closed timestamp"},
+	"lost-refresh": {
+		plant: store.Planted{LostRefresh: true}, o: Options{Profile: "calm"},
+		what: "what a transaction has read is said to be unchanged up to its commit without being looked at",
+	},
+	"split-forgets-reads": {
+		plant: store.Planted{SplitForgetsReads: true}, o: Options{Profile: "splits", Length: 5 * time.Second, Nodes: 3, Splits: 1, Clients: 12},
+		what: "the timestamp cache is not carried over a split",
+	},
+	"uncertainty-ignored": {
+		plant: store.Planted{UncertaintyIgnored: true}, o: Options{Profile: "clocks"},
+		what: "a value with a later timestamp is taken for later, however the clocks differ",
+	},
+	"lapsed-resolution": {
+		plant: store.Planted{LapsedResolution: true}, o: Options{Profile: "lapse", Splits: 12, Clients: 16},
+		what: "recovery and the resolution of locks go to a leader whose support has run out",
+	},
+	"no-fence": {
+		plant: store.Planted{NoFence: true}, o: Options{Profile: "recovery", Splits: 12, Clients: 16},
+		what: "recovery decides while a prepare that it missed is still on its way",
+		open: "a coordinator that lives must be out of reach of one node for seconds, just when its prepare to another was lost",
+	},
+	"split-forgets-gc": {
+		plant: store.Planted{SplitForgetsGC: true}, o: Options{Profile: "splits", GCAfter: 500 * time.Millisecond, Length: 5 * time.Second, Nodes: 3, Splits: 1, Clients: 12},
+		what: "the right side of a split does not know what has been collected",
+		open: "the collector visits a new range at once, and then it knows again",
+	},
+	"forgotten-commits": {
+		plant: store.Planted{ForgottenCommits: true}, o: Options{Profile: "gateways"},
+		what: "commit ids are forgotten when the leader changes",
+	},
+	"follower-ahead": {
+		plant: store.Planted{FollowerAhead: true}, o: Options{Profile: "network"},
+		what: "followers answer above the closed timestamp",
+	},
 }

@@ -82,8 +82,9 @@ func (p program) run(o Options) (*Result, string) {
 		panic(err)
 	}
 	cmd := exec.Command(p.path, "-test.run", "^TestRun$", "-test.timeout", runTimeout.String())
-	// One processor, and no collection of garbage: neither may come between.
-	cmd.Env = append(os.Environ(), runVariable+"="+string(in), "GOMAXPROCS=1", "GOGC=off", "GOTRACEBACK=all")
+	// One processor, and no collection of garbage: neither may come between. (A run that needs more memory than most is collected
+	// nevertheless, and may then not repeat exactly.)
+	cmd.Env = append(os.Environ(), runVariable+"="+string(in), "GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=2GiB", "GOTRACEBACK=all")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	runErr := cmd.Run()

@@ -154,6 +154,16 @@ func (w *world) begin() bool {
 		w.fail("the first rows cannot be written: %v", err)
 		return false
 	}
+	for range w.o.Splits - 1 {
+		k := w.faults.splitKey(rng)
+		if err := w.until(ctx, func() error {
+			_, err := w.up(1).sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: k}}})
+			return err
+		}); err != nil {
+			w.fail("split: %v", err)
+			return false
+		}
+	}
 	return true
 }
 
