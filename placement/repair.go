@@ -177,6 +177,11 @@ func (p *planner) fixVoters(at int, c *compiledRule, stay, gone []StoreID, reaso
 			want = usable // the others vote on
 		}
 	}
+	if l := p.find(r.Leader); len(stay) < want && l != nil && l.out >= p.limits.Outgoing && l.out > 0 {
+		p.repairs++ // of thousands, most: no store is chosen in vain
+		p.note(r, waitsForSlots)
+		return
+	}
 	op := Operator{}
 	var rejected rejections
 	have := slices.Clone(stay)
