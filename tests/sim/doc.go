@@ -46,6 +46,6 @@
 // # Invariants
 //
 //  1. The same options give the same run, on any machine of the same platform, whatever else it does (but see above).
-//  2. A planted bug that is listed as caught is caught in less than a minute of looking.
+//  2. A planted bug that is listed as caught is caught in less than a minute of looking, on a machine that does nothing else.
 //  3. Nothing here retries a check: what fails once has failed, and its seed shows it again.
 package sim

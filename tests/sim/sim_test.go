@@ -20,7 +20,7 @@ var (
 	flagProfile = flag.String("profile", "", "the faults, instead of those that the seed chooses")
 	flagPlanted = flag.String("planted", "", "a bug to plant")
 	flagReplay  = flag.Int("replay", 10, "run every so many seeds twice; 0 for none")
-	flagMutants = flag.Duration("mutants", time.Minute, "how long to look for each planted bug")
+	flagMutants = flag.Duration("mutants", 4*time.Minute, "how long to look for each planted bug, on a machine that is busy with other tests")
 )
 
 func options(seed uint64) Options {
