@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // MaxReplicas bounds the voters, and the non-voting replicas, of a range.
@@ -41,6 +42,9 @@ type Rule struct {
 	// LeaderPreference lists localities, the best first: each is a list of tiers that must all be there.
 	LeaderPreference [][]string
 	Survive          Goal
+	// KeepVersions is how long versions that were overwritten stay readable; 0 is not said. No plan depends on it: it is here because
+	// it holds for the same spans, is inherited and cut along in the same way.
+	KeepVersions time.Duration
 }
 
 // Constraint on the localities of replicas.
@@ -71,10 +75,18 @@ const (
 	OptNonVoterConstraints = "nonvoter_constraints"
 	OptLeaderPreference    = "leader_preference"
 	OptSurvive             = "survive"
+	OptGCTTL               = "gc_ttl"
+)
+
+// The bounds of gc_ttl. Below MinGCTTL, transactions that wait for nothing but a busy machine would be too old, and so would reads of replicas that
+// lag behind; a timestamp that is younger than it can be protected without asking any range.
+const (
+	MinGCTTL = time.Minute
+	MaxGCTTL = 10 * 365 * 24 * time.Hour
 )
 
 // Options lists the options of rules.
-var Options = []string{OptReplicas, OptConstraints, OptNonVoters, OptNonVoterConstraints, OptLeaderPreference, OptSurvive}
+var Options = []string{OptReplicas, OptConstraints, OptNonVoters, OptNonVoterConstraints, OptLeaderPreference, OptSurvive, OptGCTTL}
 
 // IsOption reports whether a rule has an option of that name.
 func IsOption(name string) bool { return slices.Contains(Options, name) }
@@ -127,6 +139,12 @@ func (r *Rule) Set(name, value string) error {
 		default:
 			return fmt.Errorf("%s must be zone or region", name)
 		}
+	case OptGCTTL:
+		d, err := parseTTL(value)
+		if err != nil || d < MinGCTTL || d > MaxGCTTL {
+			return fmt.Errorf("%s must be a time from 1 minute to 10 years, such as 10m, 25h or 7d: for so long the past can be read, and a transaction run", name)
+		}
+		r.KeepVersions = d
 	default:
 		return fmt.Errorf("there is no option %s: the options are %s", name, strings.Join(Options, ", "))
 	}
@@ -152,6 +170,8 @@ func (r *Rule) Get(name string) string {
 		return strings.Join(alts, ";")
 	case OptSurvive:
 		return r.Survive.String()
+	case OptGCTTL:
+		return ttlText(r.KeepVersions)
 	}
 	return ""
 }
@@ -177,6 +197,34 @@ func (r *Rule) Check() error {
 		return fmt.Errorf("%s = region needs at least 3 replicas (%s)", OptSurvive, OptReplicas)
 	}
 	return nil
+}
+
+// parseTTL reads a time as Go and PostgreSQL's settings write it: 10m, 10min, 1h30m, 7d.
+func parseTTL(text string) (time.Duration, error) {
+	s := strings.ReplaceAll(strings.ToLower(text), " ", "")
+	if days, ok := strings.CutSuffix(s, "d"); ok {
+		n, err := strconv.Atoi(days)
+		if err != nil || n < 0 || n > 10*365 {
+			return 0, fmt.Errorf("%q is no number of days", days)
+		}
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	return time.ParseDuration(strings.Replace(s, "min", "m", 1))
+}
+
+// ttlText writes a time shortly: 10m, 25h.
+func ttlText(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	s := d.String()
+	if d%time.Minute == 0 {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if d%time.Hour == 0 {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
 }
 
 func constraintText(cs []Constraint) string {

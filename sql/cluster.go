@@ -64,6 +64,9 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		}
 		return rows, nil
 	}
+	if relation == "protected_timestamps" {
+		return s.protectionRows(c)
+	}
 	if relation == "rules" {
 		rules, err := c.Rules(s.ctx)
 		if err != nil {
@@ -73,7 +76,7 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		for _, r := range rules {
 			o := r.Options
 			rows = append(rows, []*string{str(r.Of), opt(o["num_replicas"]), str(o["constraints"]), opt(o["num_nonvoters"]), str(o["nonvoter_constraints"]),
-				str(o["leader_preference"]), opt(o["survive"])})
+				str(o["leader_preference"]), opt(o["survive"]), opt(o["gc_ttl"])})
 		}
 		return rows, nil
 	}

@@ -3,7 +3,9 @@ package sql
 import (
 	"context"
 	"strings"
+	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/builtin"
@@ -29,6 +31,13 @@ type Cluster interface {
 	CheckRule(options map[string]string) error
 	SetRule(ctx context.Context, option, value string) error
 	Rules(ctx context.Context) ([]ClusterRule, error)
+
+	// Protect keeps everything readable at a timestamp (empty: now) for a time, and Extend for a time from now on. Unprotect reports whether there
+	// was anything to end. Protections lists those that hold.
+	Protect(ctx context.Context, at hlc.Timestamp, lifetime time.Duration, owner string) (id int64, err error)
+	ExtendProtection(ctx context.Context, id int64, lifetime time.Duration) error
+	Unprotect(ctx context.Context, id int64) (bool, error)
+	Protections(ctx context.Context) ([]ClusterProtection, error)
 }
 
 var _ builtin.Operator = (*Session)(nil)

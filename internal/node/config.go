@@ -62,6 +62,9 @@ type Config struct {
 	// DeadAfter: the replicas of a node that was silent for longer are made anew elsewhere; default 5 min.
 	DeadAfter time.Duration
 
+	// RetentionInterval is the pause between two looks at what must be kept for how long; default 10 s, less if ranges are collected more often.
+	RetentionInterval time.Duration
+
 	// DrainTimeout bounds Drain; default 20 s.
 	DrainTimeout time.Duration
 
@@ -89,6 +92,19 @@ func (c *Config) setDefaults() {
 	}
 	if c.RangeMaxBytes > 0 {
 		c.StoreKnob.SplitBytes = c.RangeMaxBytes
+	}
+	if c.Rules.Default.KeepVersions == 0 {
+		r := *c.Rules
+		if r.Default.KeepVersions = c.StoreKnob.GCAfter; r.Default.KeepVersions == 0 {
+			r.Default.KeepVersions = time.Hour
+		}
+		c.Rules = &r
+	}
+	if c.RetentionInterval == 0 {
+		c.RetentionInterval = 10 * time.Second
+		if i := c.StoreKnob.GCInterval; i > 0 {
+			c.RetentionInterval = min(c.RetentionInterval, max(i, 50*time.Millisecond))
+		}
 	}
 	if c.PlacementInterval == 0 {
 		c.PlacementInterval = 2 * time.Second

@@ -24,6 +24,8 @@
 //  2. Whatever was started is stopped, in the reverse order, whether or not the start succeeded.
 //  3. /ready says yes only while this node can reach the ranges it needs to serve SQL.
 //  4. Without certificates a node listens on loopback only, unless it is told otherwise in so many words. With them every port is TLS.
+//  5. What is protected stays readable until its protection expires: no store collects beyond it, whatever it knew
+//     when the protection was made.
 //
 // # Who may use it
 //

@@ -46,6 +46,7 @@ type Node struct {
 	placement placementState
 	loads     loads
 	reporting reporting
+	retention atomic.Pointer[retention]     // nil until it was first read
 	catalog   atomic.Pointer[catalog.Store] // nil without SQL
 
 	certs  *certs.Store  // nil without certificates
@@ -107,6 +108,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.startPlacement()
+	n.background(n.keepRetention)
 	if err := n.startSQL(ctx, ls.sql); err != nil {
 		return nil, err
 	}
@@ -165,7 +167,7 @@ func (n *Node) open() error {
 	n.onStop("transport", func(context.Context) error { n.transport.Close(); return nil })
 	st, err := store.Open(n.ctx, store.Config{
 		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Clock: n.clock,
-		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
+		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, Retention: n.retentionOf, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
 	})
 	if err != nil {
 		return err

@@ -5,7 +5,16 @@ var (
 	NodeIDCounter  = System("id/node")
 	StoreIDCounter = System("id/store")
 	RangeIDCounter = System("id/range")
+	ProtectionIDs  = System("id/protection")
 )
+
+// ProtectionSpan holds the protected timestamps, JSON values: no garbage collection passes them.
+var ProtectionSpan = Span{Start: System(protectionPrefix), End: System(protectionPrefix).PrefixEnd()}
+
+const protectionPrefix = "protected/"
+
+// Protection returns the key of a protected timestamp.
+func Protection(id int64) Key { return AppendUvarint(System(protectionPrefix), uint64(id)) }
 
 // Placement: JSON values, read by whoever leads the meta range.
 var (

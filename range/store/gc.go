@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/replica"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -16,7 +17,8 @@ type gcState struct {
 	writes  int64     // of the replica, when it was last looked at
 	changed time.Time // when they were seen to have grown
 	ran     time.Time
-	held    bool // the last collection left something that is protected
+	seen    time.Time // what was garbage by then, was collected
+	held    bool      // the last collection left something that is protected
 }
 
 // gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, commit
@@ -44,10 +46,20 @@ func (s *Store) gcLoop() {
 				st.writes, st.changed = w, time.Now()
 			}
 			keep := s.retention(r)
-			due := time.Since(st.ran) >= k.GCInterval && (st.held || !st.ran.After(st.changed.Add(keep.After)))
+			if keep.Unknown {
+				known[r.ID()] = st
+				return s.ctx.Err() == nil
+			}
+			asOf := s.clock.Now()
+			lag := time.Duration(0) // of what is known about protection
+			if !keep.AsOf.IsEmpty() {
+				lag, asOf = time.Duration(max(0, asOf.WallTime-keep.AsOf.WallTime)), keep.AsOf
+			}
+			due := time.Since(st.ran) >= k.GCInterval && (st.held || !st.seen.After(st.changed.Add(keep.After)))
 			if due {
+				st.seen = time.Now().Add(-lag)
 				var err error
-				if st.held, err = s.collect(r, keep); err != nil && s.ctx.Err() == nil {
+				if st.held, err = s.collect(r, keep, asOf); err != nil && s.ctx.Err() == nil {
 					s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
 				}
 				st.ran, st.writes = time.Now(), r.Status().Writes // collections are no writes that make garbage
@@ -76,9 +88,9 @@ func (s *Store) retention(r *replica.Replica) Retention {
 }
 
 // collect raises the threshold of the range and removes what is below it, piece by piece. held reports whether something was
-// kept because it is protected.
-func (s *Store) collect(r *replica.Replica, t Retention) (held bool, err error) {
-	threshold := s.clock.Now().Add(-t.After)
+// kept because it is protected. asOf is when t was known.
+func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (held bool, err error) {
+	threshold := asOf.Add(-t.After)
 	if !t.Protected.IsEmpty() && t.Protected.Less(threshold) {
 		threshold, held = t.Protected, true
 	}

@@ -83,6 +83,11 @@ type Retention struct {
 	After time.Duration
 	// Protected, if not empty, is a timestamp at which everything must stay readable: a backup or a long transaction reads there.
 	Protected hlc.Timestamp
+	// AsOf, if not empty, is when this was known: what is protected later is not in it. After counts from it, not from now, so that
+	// who protects a timestamp later than now - After need ask nobody.
+	AsOf hlc.Timestamp
+	// Unknown: nothing may be collected now.
+	Unknown bool
 }
 
 // Knobs are the settings that tests, and rarely operators, change. Zero values mean the defaults.

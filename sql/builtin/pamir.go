@@ -17,6 +17,10 @@ type Operator interface {
 	TransferLeader(rangeID, node int64) error
 	// SetRule sets an option of the cluster's placement rule; an empty value resets it.
 	SetRule(option, value string) error
+	// Protect keeps everything readable that is current now, or at an exported snapshot, for a time; Extend from now on.
+	Protect(lifetime types.Interval, snapshot string) (id int64, err error)
+	ExtendProtection(id int64, lifetime types.Interval) error
+	Unprotect(id int64) (bool, error)
 	// CancelJob undoes a job that runs; it reports whether there was anything to undo.
 	CancelJob(id int64) (bool, error)
 }
@@ -30,6 +34,14 @@ var operatorFunctions = []*Function{
 	{OID: 0xffffff10, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.TextOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
 	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id"}},
+	{OID: 0xffffff11, Name: "protect", Schema: "pamir", Source: "pamir_protect", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.IntervalOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"lifetime"}},
+	{OID: 0xffffff12, Name: "protect", Schema: "pamir", Source: "pamir_protect", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.IntervalOID, types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"lifetime", "snapshot"}},
+	{OID: 0xffffff13, Name: "extend_protection", Schema: "pamir", Source: "pamir_extend_protection", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.Int8OID, types.IntervalOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id", "lifetime"}},
+	{OID: 0xffffff14, Name: "unprotect", Schema: "pamir", Source: "pamir_unprotect", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id"}},
 	// Without values: only to say what is missing.
 	{OID: 0xffffff04, Name: "split_at", Schema: "pamir", Source: "pamir_split_at_nothing", Strict: true, Volatility: 'v', Kind: 'f',
@@ -72,6 +84,35 @@ func init() {
 		}
 		return types.NewInt(1), o.TransferLeader(args[0].Ints[i], args[1].Ints[i])
 	}), "pamir_transfer_leader")
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		snapshot := ""
+		if len(args) > 1 {
+			if snapshot = string(args[1].Bytes[i]); snapshot == "" {
+				return types.NullDatum, pgerr.New(pgerr.InvalidParameterValue, "invalid snapshot identifier: \"\"")
+			}
+		}
+		id, err := o.Protect(args[0].Get(i).Interval(), snapshot)
+		return types.NewInt(id), err
+	}), "pamir_protect")
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		return types.NewBool(true), o.ExtendProtection(args[0].Ints[i], args[1].Get(i).Interval())
+	}), "pamir_extend_protection")
+	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+		o, err := operatorOf(ctx)
+		if err != nil {
+			return types.NullDatum, err
+		}
+		ok, err := o.Unprotect(args[0].Ints[i])
+		return types.NewBool(ok), err
+	}), "pamir_unprotect")
 	reg(datumKernel(func(*Context, []*types.Vec, int) (types.Datum, error) {
 		return types.NullDatum, pgerr.New(pgerr.InvalidParameterValue, "split_at needs a key to split at").
 			WithHint("Give values for the first columns of the table's primary key: SELECT pamir.split_at('accounts', 500).")

@@ -14,6 +14,7 @@ const (
 	oidPamirNodes     = 15902
 	oidPamirJobs      = 15903
 	oidPamirRules     = 15920
+	oidPamirProtected = 15921
 )
 
 // What sessions and transactions do.
@@ -49,7 +50,10 @@ func pamirRelations() []*definition {
 			col("quiet", types.BoolOID), col("qps", types.Float8OID), col("cpu", types.Float8OID)),
 		relation(oidPamirRules, "rules",
 			col("rule_of", types.TextOID), col("num_replicas", types.Int4OID), col("constraints", types.TextOID), col("num_nonvoters", types.Int4OID),
-			col("nonvoter_constraints", types.TextOID), col("leader_preference", types.TextOID), col("survive", types.TextOID)),
+			col("nonvoter_constraints", types.TextOID), col("leader_preference", types.TextOID), col("survive", types.TextOID), col("gc_ttl", types.TextOID)),
+		relation(oidPamirProtected, "protected_timestamps",
+			col("id", types.Int8OID), col("protected", types.TimestamptzOID), col("snapshot", types.TextOID), col("spans", types.TextOID),
+			col("owner", types.TextOID), col("created", types.TimestamptzOID), col("expires", types.TimestamptzOID)),
 		relation(oidPamirNodes, "nodes",
 			col("node_id", types.Int4OID), col("alive", types.BoolOID), col("draining", types.BoolOID), col("locality", types.TextOID),
 			col("sql_addr", types.TextOID), col("rpc_addr", types.TextOID), col("http_addr", types.TextOID), col("build", types.TextOID)),

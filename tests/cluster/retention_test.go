@@ -1,0 +1,156 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/internal/node"
+)
+
+// How long the past is kept, table by table, and what keeps it longer. Whoever reads what is gone is told so.
+func TestGCTTL(t *testing.T) {
+	const ttl = 3 * time.Second
+	l := StartLocal(t, 1, func(i int, c *node.Config) {
+		quickly(i, c)
+		c.StoreKnob.GCAfter, c.StoreKnob.GCInterval = ttl, 100*time.Millisecond
+	})
+	ctx := t.Context()
+	_, addr, _ := l.Nodes[0].Addresses()
+	connect := func() *pgx.Conn {
+		c, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close(context.Background()) })
+		return c
+	}
+	db := connect()
+	exec := func(c *pgx.Conn, q string) {
+		t.Helper()
+		_, err := c.Exec(ctx, q)
+		require.NoError(t, err, q)
+	}
+	code := func(err error) string {
+		var pe *pgconn.PgError
+		if errors.As(err, &pe) {
+			return pe.Code
+		}
+		return fmt.Sprint(err)
+	}
+	refused := func(sqlstate, q string) {
+		t.Helper()
+		_, err := db.Exec(ctx, q)
+		require.Equal(t, sqlstate, code(err), "%s: %v", q, err)
+	}
+	// values reads a table in a snapshot and returns the one value that all rows have.
+	values := func(snapshot, table string) (string, error) {
+		c := connect()
+		defer c.Close(ctx)
+		var v string
+		tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
+		if err != nil {
+			return "", err
+		}
+		defer tx.Rollback(ctx)
+		if _, err := tx.Exec(ctx, "SET TRANSACTION SNAPSHOT '"+snapshot+"'"); err != nil {
+			return "", err
+		}
+		err = tx.QueryRow(ctx, "SELECT min(v) || '-' || max(v) FROM "+table).Scan(&v)
+		return v, err
+	}
+	gone := func(snapshot, table, why string) {
+		t.Helper()
+		l.Eventually(60*time.Second, why, func() error {
+			v, err := values(snapshot, table)
+			if code(err) != "72000" {
+				return fmt.Errorf("%s %v", v, err)
+			}
+			return nil
+		})
+	}
+	export := func() (id string) {
+		t.Helper()
+		require.NoError(t, db.QueryRow(ctx, "SELECT pg_export_snapshot()").Scan(&id))
+		return id
+	}
+
+	exec(db, `CREATE TABLE kept (id int PRIMARY KEY, v int) WITH (pamir.gc_ttl = '1h')`)
+	exec(db, `CREATE TABLE brief (id int PRIMARY KEY, v int, filler text)`)
+	refused("22023", `ALTER TABLE brief SET (pamir.gc_ttl = '10s')`)
+	refused("22023", `ALTER TABLE brief SET (pamir.gc_ttl = 'soon')`)
+	refused("22023", `SELECT pamir.set_rule('gc_ttl', '20000d')`)
+	exec(db, `INSERT INTO kept SELECT i, 0 FROM generate_series(1, 10) i`)
+	exec(db, `INSERT INTO brief SELECT i, 0, repeat('x', 200) FROM generate_series(1, 3000) i`)
+	var opts []string
+	require.NoError(t, db.QueryRow(ctx, `SELECT reloptions FROM pg_class WHERE relname = 'kept'`).Scan(&opts))
+	require.Equal(t, []string{"pamir.gc_ttl=1h"}, opts)
+
+	reader, cursor := connect(), connect()
+	exec(reader, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
+	exec(reader, `SELECT sum(v) FROM brief`)
+	exec(cursor, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
+	exec(cursor, `DECLARE c CURSOR FOR SELECT v FROM brief ORDER BY id`)
+	exec(cursor, `FETCH 5 FROM c`)
+	first := export()
+	exec(db, `UPDATE brief SET v = 1`)
+	exec(db, `UPDATE kept SET v = 1`)
+	gone(first, "brief", "what was overwritten goes after its time")
+
+	v, err := values(first, "kept")
+	require.NoError(t, err, "kept for an hour")
+	require.Equal(t, "0-0", v)
+	_, err = reader.Exec(ctx, `SELECT sum(v) FROM brief`)
+	require.Equal(t, "72000", code(err), "a transaction that is older than what is kept")
+	// A scan that stood still meanwhile: the past as it was, or the truth that it is gone.
+	rows, _ := cursor.Query(ctx, `FETCH ALL FROM c`)
+	got, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil {
+		require.Equal(t, "72000", code(err))
+	} else {
+		require.Len(t, got, 2995)
+	}
+	for _, v := range got {
+		require.Zero(t, v)
+	}
+
+	// Protection.
+	refused("72000", `SELECT pamir.protect('1 minute', '`+first+`')`)
+	refused("22023", `SELECT pamir.protect('25 hours')`)
+	refused("22023", `SELECT pamir.protect('-1 second')`)
+	refused("22023", `SELECT pamir.protect('1 minute', 'nonsense')`)
+	refused("72000", `SELECT pamir.extend_protection(12345, '1 minute')`)
+	before := export()
+	exec(db, `UPDATE brief SET v = 2`)
+	var id, short int64
+	var at, spans string
+	require.NoError(t, db.QueryRow(ctx, `SELECT pamir.protect('10 minutes')`).Scan(&id))
+	require.NoError(t, db.QueryRow(ctx, `SELECT snapshot, spans FROM pamir.protected_timestamps WHERE id = $1 AND owner = 'root' AND expires - created = '10 minutes'`, id).Scan(&at, &spans))
+	require.Equal(t, "everything", spans)
+	exec(db, `UPDATE brief SET v = 3`)
+	held := export()
+	require.NoError(t, db.QueryRow(ctx, `SELECT pamir.protect('6 seconds', '`+held+`')`).Scan(&short))
+	exec(db, `UPDATE brief SET v = 4`)
+	gone(before, "brief", "what no protection covers goes")
+	time.Sleep(2 * ttl) // nothing may happen in it
+	v, err = values(at, "brief")
+	require.NoError(t, err)
+	require.Equal(t, "2-2", v, "protected")
+	exec(db, fmt.Sprintf(`SELECT pamir.extend_protection(%d, '20 minutes')`, id))
+	refused("72000", fmt.Sprintf(`SELECT pamir.extend_protection(%d, '1 minute')`, short)) // expired, and is not revived
+
+	var there bool
+	require.NoError(t, db.QueryRow(ctx, `SELECT pamir.unprotect($1)`, id).Scan(&there))
+	require.True(t, there)
+	require.NoError(t, db.QueryRow(ctx, `SELECT pamir.unprotect($1)`, id).Scan(&there))
+	require.False(t, there)
+	gone(at, "brief", "the protection was ended")
+	gone(held, "brief", "the protection has expired")
+	v, err = values(first, "kept")
+	require.NoError(t, err)
+	require.Equal(t, "0-0", v)
+}
