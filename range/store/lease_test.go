@@ -301,3 +301,28 @@ func TestTransferToTheDead(t *testing.T) {
 	require.ErrorContains(t, err, "has not been heard of")
 	require.NoError(t, c.put(ctx, 1, "y"))
 }
+
+// A replica that never got a snapshot, and that nobody talks to any more, finds out by the range's number that it was removed.
+func TestRemovedBeforeItsSnapshot(t *testing.T) {
+	c := newCluster(t, 5, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{5}, nil)
+	_, st := c.waitLeader(kv.FirstUserRange)
+	was, ok := st.Descriptor.ReplicaOn(5)
+	require.True(t, ok)
+	c.changeReplicas(ctx, kv.FirstUserRange, nil, []kv.NodeID{5})
+	from, _ := st.Descriptor.ReplicaOn(1)
+	was.NodeID, was.StoreID = 4, 4 // as if it had been there
+	c.up(4).HandleRaftMessages([]*RaftMessage{{
+		RangeID: kv.FirstUserRange, From: from, To: was, Now: c.up(1).clock.Now(),
+		Raft: &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(uint64(from.ReplicaID)), To: new(uint64(was.ReplicaID)), Term: new(uint64(1))},
+	}})
+	_, ok = c.up(4).RangeDetail(kv.FirstUserRange)
+	require.True(t, ok)
+	require.Eventually(t, func() bool {
+		_, ok := c.up(4).RangeDetail(kv.FirstUserRange)
+		return !ok
+	}, 30*time.Second, 10*time.Millisecond)
+}

@@ -99,10 +99,10 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 		k.SplitBytes = 64 << 20
 	}
 	if k.SplitRequests == 0 {
-		k.SplitRequests = 2500
+		k.SplitRequests = 20_000
 	}
 	if k.SplitCPU == 0 {
-		k.SplitCPU = 0.25
+		k.SplitCPU = 0.75
 	}
 	if k.Workers <= 0 {
 		k.Workers = 4

@@ -117,7 +117,7 @@ type Knobs struct {
 	// between two collections of one range, 10 min.
 	GCAfter, GCInterval time.Duration
 	// SplitBytes is the size from which on a range is split, 64 MiB; negative for never. A range that is asked for more than
-	// SplitRequests a second, 2500, or takes more than SplitCPU cores, 0.25, for SplitLoadFor, 10 s, is split if that divides
+	// SplitRequests a second, 20,000, or takes more than SplitCPU cores, 0.75, for SplitLoadFor, 10 s, is split if that divides
 	// its load; negative for never. SplitInterval is the pause between two looks at the ranges, 1 s.
 	SplitBytes                  int64
 	SplitRequests, SplitCPU     float64

@@ -140,31 +140,67 @@ func (s *Store) do(j job) {
 // lookUp asks the meta range about a replica that knows no leader. All the replicas it knows of may have moved away
 // since, so that none of them could tell it that it was removed.
 func (s *Store) lookUp(ctx context.Context, r *replica.Replica) error {
+	var now *kv.RangeDescriptor
+	var err error
 	mine := r.Desc()
 	if mine == nil {
-		return nil
+		now, err = s.findInMeta(ctx, r.ID())
+	} else {
+		now, _, err = s.readMeta(ctx, keys.Meta(mine.StartKey).Next(), 1, func(*kv.RangeDescriptor) bool { return true })
 	}
-	resp, err := s.sendRouted(ctx, &kv.BatchRequest{MaxRows: 1, Requests: []kv.Request{
-		&kv.Scan{Spans: []keys.Span{{Start: keys.Meta(mine.StartKey).Next(), End: keys.MetaMax}}},
-	}})
-	if err != nil {
+	if err != nil || now == nil || now.RangeID != r.ID() || r.ReplicaID() >= now.NextReplicaID {
 		return err
 	}
-	_, v, ok, err := resp.Responses[0].(*kv.ScanResponse).Rows.Next()
-	if err != nil || !ok {
-		return err
-	}
-	now, err := kv.DecodeDescriptor(v)
-	if err != nil {
-		return err
-	}
-	if now.RangeID != mine.RangeID || now.Generation <= mine.Generation || r.ReplicaID() >= now.NextReplicaID {
+	if mine != nil && now.Generation <= mine.Generation {
 		return nil
 	}
 	if _, ok := now.ReplicaByID(r.ReplicaID()); !ok {
-		s.work.push(job{kind: jobRemove, rng: mine.RangeID, below: r.ReplicaID() + 1})
+		s.work.push(job{kind: jobRemove, rng: r.ID(), below: r.ReplicaID() + 1})
 	}
 	return nil
+}
+
+// findInMeta looks for a range of which nothing but its number is known: a replica that never got a snapshot.
+func (s *Store) findInMeta(ctx context.Context, id kv.RangeID) (*kv.RangeDescriptor, error) {
+	for from := keys.MetaMin; from != nil; {
+		d, next, err := s.readMeta(ctx, from, 1000, func(d *kv.RangeDescriptor) bool { return d.RangeID == id })
+		if err != nil || d != nil {
+			return d, err
+		}
+		from = next
+	}
+	return nil, nil
+}
+
+// readMeta reads up to limit entries of the meta range and returns the first that is wanted, or where to go on.
+func (s *Store) readMeta(ctx context.Context, from keys.Key, limit int64, wanted func(*kv.RangeDescriptor) bool) (_ *kv.RangeDescriptor, next keys.Key, err error) {
+	resp, err := s.sendRouted(ctx, &kv.BatchRequest{MaxRows: limit, Requests: []kv.Request{
+		&kv.Scan{Spans: []keys.Span{{Start: from, End: keys.MetaMax}}},
+	}})
+	if err != nil {
+		return nil, nil, err
+	}
+	rows := resp.Responses[0].(*kv.ScanResponse)
+	for {
+		_, v, ok, err := rows.Rows.Next()
+		if err != nil {
+			return nil, nil, err
+		}
+		if !ok {
+			break
+		}
+		d, err := kv.DecodeDescriptor(v)
+		if err != nil {
+			return nil, nil, err
+		}
+		if wanted(d) {
+			return d, nil, nil
+		}
+	}
+	if len(rows.Resume) > 0 {
+		next = rows.Resume[0].Start
+	}
+	return nil, next, nil
 }
 
 // tickLoop advances the clocks of the groups that are not quiet.

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"fmt"
+	"math/bits"
 	"runtime/debug"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -192,12 +193,17 @@ func (r *Replica) tick() {
 // askAround asks the other replicas, from time to time, when there is no leader: a replica that was removed while
 // it was away may be one that cannot campaign, and so would never learn. raftMu is held.
 func (r *Replica) askAround() {
-	if r.lead != 0 || r.snapshotState().desc == nil {
+	nothing := r.snapshotState().desc == nil // whoever it hears of may have removed it since
+	if r.lead != 0 && !nothing {
 		r.leaderless = 0
 		return
 	}
-	if r.leaderless++; r.leaderless%(3*r.deps.Knobs.ElectionTicks) != 0 {
+	period := 3 * r.deps.Knobs.ElectionTicks
+	if r.leaderless++; r.leaderless%period != 0 {
 		return
+	}
+	if nothing && bits.OnesCount(uint(r.leaderless/period)) != 1 {
+		return // to look for a range by its number costs more: less and less often
 	}
 	r.deps.Owner.Leaderless(r)
 	now := r.deps.Clock.Now()
