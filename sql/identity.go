@@ -181,11 +181,6 @@ func (s *Session) allow(pl *plan.Statement) error {
 	return plan.Check(pl.Needs, s.snap.Roles(), s.user)
 }
 
-// allowTable checks a privilege on a table that a statement without a plan names.
-func (s *Session) allowTable(snap catalog.Snapshot, t *catalog.Table, p role.Privilege) error {
-	return plan.Check([]plan.Need{{Table: t, Privs: p}}, snap.Roles(), s.user)
-}
-
 // allowSchema refuses a schema that is named by who may not use it.
 func (s *Session) allowSchema(sc *catalog.Schema) error {
 	if s.snap.Roles().Privileges(s.user, sc.Object())&role.Usage != 0 {

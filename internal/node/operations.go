@@ -362,7 +362,7 @@ func (o operations) MoveReplica(ctx context.Context, id kv.RangeID, from, to kv.
 }
 
 func (o operations) TransferLeader(ctx context.Context, id kv.RangeID, to kv.NodeID) error {
-	return operate{o.n}.TransferLeader(ctx, id, to)
+	return operate(o).TransferLeader(ctx, id, to)
 }
 
 func (o operations) Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error) {

@@ -25,13 +25,12 @@ const (
 
 // options are those of CREATE and ALTER ROLE that were given.
 type options struct {
-	given                     map[string]bool
-	flags                     map[string]bool
-	password                  string
-	limit                     int
-	until                     int64
-	members, admins, inRoles  []string
-	passwordNull, sysID, ever bool
+	given                    map[string]bool
+	flags                    map[string]bool
+	password                 string
+	limit                    int
+	until                    int64
+	members, admins, inRoles []string
 }
 
 func (c *change) options(list []ast.Option) (*options, error) {

@@ -119,7 +119,7 @@ func TestSessions(t *testing.T) {
 
 // deadlocked has a block of b wait for a block of a, which then asks for what b has. It returns what a's statement gave; b's
 // comes through the channel.
-func deadlocked(a, b *client, table string) (error, <-chan error) {
+func deadlocked(a, b *client, table string) (<-chan error, error) {
 	a.do("begin")
 	b.do("begin") // the younger one is the victim
 	a.do("update " + table + " set v = v + 1 where id = 1")
@@ -127,7 +127,7 @@ func deadlocked(a, b *client, table string) (error, <-chan error) {
 	ch := b.later("update " + table + " set v = v + 10 where id = 1")
 	a.eventually("select true")
 	_, err := a.Exec(bg, "update "+table+" set v = v + 1 where id = 2")
-	return err, ch
+	return ch, err
 }
 
 // The victim of a deadlock runs again on the server when what its client has seen stays true.
@@ -137,7 +137,7 @@ func deadlockUnseen(t *testing.T, s *suite) {
 	a.do("insert into du values (1, 0), (2, 0)")
 	for range 5 {
 		a.do("update du set v = 0")
-		err, ch := deadlocked(a, b, "du")
+		ch, err := deadlocked(a, b, "du")
 		require.NoError(t, err)
 		a.do("commit")
 		require.NoError(t, <-ch)

@@ -15,8 +15,6 @@ func init() { runtime.MemProfileRate = 0 }
 //go:linkname runtimeState runtime.sim_state
 var runtimeState uint64
 
-const seeded = true
-
 func setSeed(seed uint64) { runtimeState = seed*0x9e3779b97f4a7c15 | 1 }
 
 func seedState() uint64 { return runtimeState }
