@@ -532,7 +532,7 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 // runtime is what p's statement runs in.
 func (s *Session) runtime(p *portal) exec.Runtime {
 	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: pgcatalog.Tables{},
-		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Node: s.srv.cfg.Node, Savepoint: len(s.saves) > 0, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
+		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Node: s.srv.cfg.Node, Savepoint: len(s.saves) > 0, References: &s.refs, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
 }
 
 func readOnlyName(p *prepared) string {

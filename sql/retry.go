@@ -115,6 +115,7 @@ func (s *Session) statementAgain(ctx context.Context, err error, mark statementM
 	s.srv.metrics.Retries.Add(1)
 	s.srv.metrics.retried(scopeStatement, err)
 	s.snap = nil
+	s.refs.Undo()
 	return true
 }
 
@@ -178,6 +179,7 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 	s.snap, s.oldest = nil, nil
 	s.txUsed, s.txWrote, s.epoch = false, false, 0
 	s.saves = s.saves[:0]
+	s.refs.Reset()
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/role"
@@ -59,7 +60,8 @@ type Session struct {
 	pathOf  catalog.Snapshot
 	pathFor string
 	log     replayLog
-	whyNot  string // why the error at hand did not make the server run the transaction again
+	refs    exec.References // what foreign keys leave to see to
+	whyNot  string          // why the error at hand did not make the server run the transaction again
 	seqs    sequenceState
 	adv     advisoryState
 	// holdsAdvisory: adv.held is not empty.

@@ -181,6 +181,9 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 			return s.translate(err)
 		}
 	}
+	if err := s.checkReferences(ctx, true); err != nil {
+		return s.translate(err)
+	}
 	row := preparedRow{GID: gid, Owner: s.user, Database: s.database, At: time.Now(), Xid: s.xid}
 	announced := false
 	announce := func(m kv.TxnMeta) error {

@@ -198,6 +198,7 @@ func (s *Session) clearTxn(commit bool) {
 	s.opts = txn.Options{}
 	s.setOpts = txnSettings{}
 	s.saves = s.saves[:0]
+	s.refs.End()
 	s.fnctx.TxnStart = 0
 	s.log.reset()
 	s.endAdvisory(0)
@@ -273,6 +274,9 @@ func (s *Session) commitTx(ctx context.Context) error {
 	}
 	if err := s.holdPortals(ctx); err != nil {
 		return err
+	}
+	if err := s.checkReferences(ctx, true); err != nil {
+		return s.translate(err)
 	}
 	if err := s.recordXact(); err != nil {
 		return s.translate(err)
@@ -408,6 +412,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 	p := s.saves[i]
 	s.dropPortals()
 	s.tx.RollbackTo(p.mark)
+	s.refs.Undo()
 	s.endAdvisory(p.advisory)
 	s.settings.rollbackTo(p.settings)
 	s.saves = s.saves[:i+1]

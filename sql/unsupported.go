@@ -37,7 +37,7 @@ func unsupportedStatement(name string) error {
 // placed gives a refusal of a whole statement the statement's position, if nothing better is known.
 func placed(err error, of *prepared) error {
 	e, ok := pgerr.As(err)
-	if !ok || e.Code != pgerr.FeatureNotSupported || e.Position != 0 || strings.Contains(e.Message, "cannot be renamed") || strings.HasPrefix(e.Message, "cannot change owner") || of == nil || of.stmt.Start > len(of.text) {
+	if !ok || e.Code != pgerr.FeatureNotSupported || e.Position != 0 || strings.Contains(e.Message, "cannot be renamed") || strings.HasPrefix(e.Message, "cannot change owner") || strings.HasPrefix(e.Message, "cannot truncate") || of == nil || of.stmt.Start > len(of.text) {
 		return err
 	}
 	c := *e

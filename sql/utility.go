@@ -122,7 +122,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 // passive statements have no effect on the transaction's data: a replay passes them by.
 func passive(st ast.Statement) bool {
 	switch st.(type) {
-	case *ast.Set, *ast.Show, *ast.Prepare, *ast.Deallocate, *ast.Discard, *ast.SetConstraints, *ast.Unlisten, *ast.ClosePortal, *ast.Checkpoint:
+	case *ast.Set, *ast.Show, *ast.Prepare, *ast.Deallocate, *ast.Discard, *ast.Unlisten, *ast.ClosePortal, *ast.Checkpoint:
 		return true
 	}
 	return false
@@ -207,11 +207,7 @@ func (s *Session) utility(ctx context.Context, p *portal, st ast.Statement) (str
 	case *ast.Lock:
 		return st.Tag(), s.runLock(ctx, st)
 	case *ast.SetConstraints:
-		if len(st.Names) > 0 {
-			name := st.Names[0][len(st.Names[0])-1]
-			return "", pgerr.New(pgerr.UndefinedObject, "constraint \"%s\" does not exist", name)
-		}
-		return st.Tag(), nil
+		return st.Tag(), s.runSetConstraints(ctx, st)
 	case *ast.Unlisten:
 		return st.Tag(), nil // nobody listens
 	case *ast.Listen, *ast.Notify:

@@ -50,6 +50,9 @@ type ScanOptions struct {
 	// Latest reads the transaction's own writes up to now, those of the running statement too
 	// (uniqueness checks). Without it a statement does not see what it writes itself.
 	Latest bool
+	// Firm: what is read, and what is not there, must still be so at commit under every isolation level, as everything must
+	// under SERIALIZABLE. Foreign keys rest on it.
+	Firm bool
 }
 
 // Page is one step of a scan: raw rows, or the result of the pushdown on one piece of the spans.

@@ -114,7 +114,7 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 			}
 			continue
 		}
-		r := readDone{at: readAt(resp, at), strength: opts.Lock}
+		r := readDone{at: readAt(resp, at), strength: opts.Lock, firm: opts.Firm}
 		for j, i := range idx {
 			got, ok := resp.Responses[j].(*kv.GetResponse)
 			if !ok {

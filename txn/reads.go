@@ -2,6 +2,7 @@ package txn
 
 import (
 	"slices"
+	"sync/atomic"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -16,8 +17,57 @@ type readSet struct {
 	bytes  int
 	gen    int // raised by every change of spans
 	locked map[string]lockedRead
+	// firm are spans read with ScanOptions.Firm: they hold as of their own timestamps, and are validated at commit whatever the level.
+	firm []firmRead
 	// lockSpans: see heldLocks.
 	lockSpans []keys.Span
+}
+
+// firmRead is a span that must be unchanged since at. seq is that of the write buffer then: a return to an earlier savepoint takes back
+// the writes that rested on it.
+type firmRead struct {
+	span keys.Span
+	at   hlc.Timestamp
+	seq  int32
+}
+
+// PlantedNoFirmReads is a bug for the tests of the tests: firm reads are forgotten.
+var PlantedNoFirmReads atomic.Bool
+
+// addFirm keeps the firm reads bounded: above the bound neighbours are merged, as in coalesce.
+func (r *readSet) addFirm(f firmRead) {
+	if PlantedNoFirmReads.Load() {
+		return
+	}
+	r.firm = append(r.firm, f)
+	if len(r.firm) <= maxReadSpans {
+		return
+	}
+	slices.SortFunc(r.firm, func(a, b firmRead) int { return a.span.Start.Compare(b.span.Start) })
+	out := r.firm[:0]
+	for i := 0; i < len(r.firm); i += 2 {
+		f := r.firm[i]
+		if i+1 < len(r.firm) {
+			g := r.firm[i+1]
+			end := f.span.EndKey()
+			if e := g.span.EndKey(); end.Less(e) {
+				end = e
+			}
+			f.span.End = end
+			if g.at.Less(f.at) {
+				f.at = g.at
+			}
+			f.seq = min(f.seq, g.seq)
+		}
+		out = append(out, f)
+	}
+	clear(r.firm[len(out):])
+	r.firm = out
+}
+
+// forgetFirm drops the firm reads since a savepoint.
+func (r *readSet) forgetFirm(mark int32) {
+	r.firm = slices.DeleteFunc(r.firm, func(f firmRead) bool { return f.seq >= mark })
 }
 
 // lockedRead is a key that is locked. If read is not set, nothing is known of its value (the
@@ -52,6 +102,7 @@ func (r *readSet) empty() bool {
 // forget drops what was read and keeps the knowledge of locks, for the next attempt.
 func (r *readSet) forget() {
 	r.forgetSpans()
+	r.firm = nil
 	for k, l := range r.locked {
 		l.read = false
 		r.locked[k] = l
@@ -143,6 +194,11 @@ func (r *readSet) pending(readTS, ts hlc.Timestamp, spans, all bool) []kv.ReadSp
 	if spans && (all || readTS.Less(ts)) {
 		for _, s := range r.spans {
 			out = append(out, kv.ReadSpan{Span: s, At: readTS})
+		}
+	}
+	for _, f := range r.firm {
+		if all || f.at.Less(ts) {
+			out = append(out, kv.ReadSpan{Span: f.span, At: f.at})
 		}
 	}
 	for k, l := range r.locked {

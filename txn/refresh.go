@@ -18,6 +18,7 @@ type readDone struct {
 	lockedKeys []keys.Key
 	perhaps    []keys.Key // asked for with SKIP LOCKED and not there: to be released only
 	strength   kv.LockStrength
+	firm       bool // see ScanOptions.Firm
 }
 
 // done records what was read. If the read timestamp has moved meanwhile (parallel scans), or
@@ -80,6 +81,16 @@ func (t *txn) add(r readDone) {
 	}
 	for _, s := range r.spans {
 		t.reads.add(s)
+	}
+	if !r.firm || t.meta.Isolation == kv.Serializable {
+		return // under SERIALIZABLE all spans are firm
+	}
+	at := t.meta.ReadTS // done has brought the spans up to it
+	if len(r.span.Start) > 0 {
+		t.reads.addFirm(firmRead{r.span, at, t.buf.seq})
+	}
+	for _, s := range r.spans {
+		t.reads.addFirm(firmRead{s, at, t.buf.seq})
 	}
 }
 

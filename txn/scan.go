@@ -318,7 +318,7 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		if !ok {
 			return nil, kv.Errorf(kv.CodeInternal, "the answer to a Scan is a %T", resp.Responses[0])
 		}
-		r := readDone{at: readAt(resp, at), strength: s.opts.Lock, lockedKeys: got.Locked}
+		r := readDone{at: readAt(resp, at), strength: s.opts.Lock, firm: s.opts.Firm, lockedKeys: got.Locked}
 		if s.opts.Wait != kv.WaitSkip || s.opts.Lock == kv.LockNone {
 			// What SKIP LOCKED leaves out it has not read, so it has not read the span either.
 			r.spans = covered(spans, got.Resume, s.opts.Reverse)

@@ -266,7 +266,7 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		if !ok {
 			return nil, false, kv.Errorf(kv.CodeInternal, "the answer to a Get is a %T", resp.Responses[0])
 		}
-		r := readDone{at: readAt(resp, at), strength: opts.Lock}
+		r := readDone{at: readAt(resp, at), strength: opts.Lock, firm: opts.Firm}
 		switch {
 		case opts.Lock == kv.LockNone:
 			r.span = keys.Span{Start: key}
@@ -330,6 +330,7 @@ func (t *txn) RollbackTo(m Mark) {
 	defer t.mu.Unlock()
 	t.undoAhead(int32(m))
 	t.buf.rollbackTo(int32(m))
+	t.reads.forgetFirm(int32(m))
 }
 
 // HasWrites implements Txn.
@@ -429,6 +430,7 @@ func (t *txn) RestartStatement(m Mark, cause error) bool {
 	t.undoAhead(int32(m))
 	t.buf.rollbackTo(int32(m))
 	t.reads.forgetSpans()
+	t.reads.forgetFirm(int32(m))
 	t.meta.ReadTS = t.meta.ReadTS.Forward(ke.TS)
 	t.started = false
 	return true

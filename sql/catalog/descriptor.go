@@ -71,7 +71,29 @@ type Index struct {
 	Options []string
 }
 
-// ForeignKey and Check constraints.
+// ForeignKey says that the values of Columns, where none of them is NULL, are among those of RefColumns in the table RefTable. The
+// referenced table lists this one in ReferencedBy, so that whoever deletes there knows, and so that adding a key changes both descriptors.
+type ForeignKey struct {
+	OID        uint32 // of the constraint
+	Name       string
+	Columns    []ColumnID
+	RefTable   TableID
+	RefColumns []ColumnID
+	// RefIndex is the unique index of the referenced table that the key rests on; its columns are RefColumns in some order.
+	RefIndex IndexID
+	// Actions are 'a' no action, 'r' restrict, 'c' cascade, 'n' set null, 'd' set default, as in pg_constraint. DeleteColumns are those that
+	// ON DELETE SET NULL or SET DEFAULT sets; nil means all.
+	OnUpdate, OnDelete byte
+	DeleteColumns      []ColumnID
+	// Full is MATCH FULL: all columns are NULL, or none.
+	Full                 bool
+	Deferrable, Deferred bool
+	// NotValid: rows from before the key have not been looked at.
+	NotValid bool
+	Comment  string
+}
+
+// Check constraint.
 type Check struct {
 	Name  string
 	Expr  string // SQL text
@@ -94,6 +116,9 @@ type Table struct {
 	Columns []Column
 	Indexes []Index
 	Checks  []Check
+	// ForeignKeys of the table; ReferencedBy are the tables with foreign keys to this one, itself perhaps among them.
+	ForeignKeys  []ForeignKey
+	ReferencedBy []TableID
 	// Options are storage parameters (fillfactor and friends, accepted and kept; pamir.*).
 	Options []string
 	// ViewQuery of a view; Sequence options of a sequence.

@@ -52,6 +52,8 @@ func (c *change) alter(t *catalog.Table, cmd *ast.AlterCmd) error {
 		return c.alterAddConstraint(t, cmd.Constraint)
 	case ast.DropConstraint:
 		return c.alterDropConstraint(t, cmd)
+	case ast.AlterConstraint:
+		return c.alterConstraint(t, cmd.Constraint)
 	case ast.AlterType:
 		return c.alterType(t, cmd)
 	case ast.SetOptions, ast.ResetOptions:
@@ -64,6 +66,11 @@ func (c *change) alter(t *catalog.Table, cmd *ast.AlterCmd) error {
 		for _, k := range t.Checks {
 			if k.Name == cmd.Name {
 				return c.validateCheck(t, k)
+			}
+		}
+		for i := range t.ForeignKeys {
+			if t.ForeignKeys[i].Name == cmd.Name {
+				return c.validateForeignKey(t, &t.ForeignKeys[i])
 			}
 		}
 		return missingConstraint(t, cmd.Name)
@@ -311,6 +318,8 @@ func (c *change) alterAddConstraint(t *catalog.Table, k *ast.Constraint) error {
 			}
 		}
 		return nil
+	case ast.ForeignConstraint:
+		return c.alterAddForeignKey(t, k)
 	}
 	return c.addConstraints(n, []*ast.Constraint{k}) // an error that says what is not supported
 }
@@ -348,8 +357,25 @@ func (c *change) alterDropColumn(t *catalog.Table, cmd *ast.AlterCmd) error {
 	if err := c.viewsReferTo(t, cmd.Name); err != nil {
 		return err
 	}
-	n := clone(t)
 	id := t.Columns[pos].ID
+	what := "column " + cmd.Name + " of table " + c.shownName(t)
+	if err := c.dropReferring(t, cmd.Cascade, what, what, func(fk *catalog.ForeignKey) bool {
+		return slices.Contains(fk.RefColumns, id) && !(fk.RefTable == t.ID && slices.ContainsFunc(t.ForeignKeys, func(k catalog.ForeignKey) bool {
+			return k.OID == fk.OID && slices.Contains(k.Columns, id) // goes with the column anyway
+		}))
+	}); err != nil {
+		return err
+	}
+	for i := len(t.ForeignKeys) - 1; i >= 0; i-- {
+		t, _ = c.cat.TableByID(t.ID)
+		if i < len(t.ForeignKeys) && slices.Contains(t.ForeignKeys[i].Columns, id) {
+			if err := c.dropForeignKey(t, t.ForeignKeys[i].OID); err != nil {
+				return err
+			}
+		}
+	}
+	t, _ = c.cat.TableByID(t.ID)
+	n := clone(t)
 	rekey := false
 	for i := len(n.Indexes) - 1; i >= 0; i-- {
 		ix := &n.Indexes[i]
@@ -385,6 +411,21 @@ func (c *change) alterDropColumn(t *catalog.Table, cmd *ast.AlterCmd) error {
 }
 
 func (c *change) alterDropConstraint(t *catalog.Table, cmd *ast.AlterCmd) error {
+	for i := range t.ForeignKeys {
+		if t.ForeignKeys[i].Name == cmd.Name {
+			return c.dropForeignKey(t, t.ForeignKeys[i].OID)
+		}
+	}
+	for i := range t.Indexes {
+		if ix := &t.Indexes[i]; ix.Constraint && ix.Name == cmd.Name {
+			if err := c.dropReferring(t, cmd.Cascade, "constraint "+ix.Name+" on table "+c.shownName(t), "index "+ix.Name, func(fk *catalog.ForeignKey) bool {
+				return fk.RefIndex == ix.ID
+			}); err != nil {
+				return err
+			}
+		}
+	}
+	t, _ = c.cat.TableByID(t.ID)
 	n := clone(t)
 	for i := range n.Checks {
 		if n.Checks[i].Name == cmd.Name {
@@ -452,6 +493,9 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 	if _, _, err := c.insertParts(n); err != nil {
 		return err
 	}
+	if err := c.typesAgree(n); err != nil {
+		return err
+	}
 	// The new rows are the result of a query over the old ones.
 	var list []string
 	var columns []int
@@ -477,7 +521,10 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 	if err != nil {
 		return err
 	}
-	return c.rewrite(t, n, exec.Source{Plan: pl, Columns: columns})
+	if err := c.rewrite(t, n, exec.Source{Plan: pl, Columns: columns}); err != nil {
+		return err
+	}
+	return c.recheckColumn(n, n.Columns[pos].ID)
 }
 
 // alterIndex takes ALTER INDEX: only storage parameters, of which placement rules are kept, and the others accepted.

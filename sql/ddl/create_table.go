@@ -216,6 +216,10 @@ func (c *change) addColumn(t *catalog.Table, def *ast.ColumnDef) ([]*ast.Constra
 			n := *k
 			n.Keys = []string{def.Name} // only for its generated name
 			later = append(later, &n)
+		case ast.ForeignConstraint:
+			n := *k
+			n.Columns = []string{def.Name}
+			later = append(later, &n)
 		default:
 			later = append(later, k)
 		}
@@ -272,8 +276,7 @@ func (c *change) addConstraints(t *catalog.Table, cs []*ast.Constraint) error {
 			_, err = c.addUnique(t, k, 0)
 		case ast.CheckConstraint:
 			_, err = c.addCheck(t, k)
-		case ast.ForeignConstraint:
-			err = pgerr.Unsupported("FOREIGN KEY", "Check references in the application for now.").At(k.Pos)
+		case ast.ForeignConstraint: // below
 		case ast.ExclusionConstraint:
 			err = pgerr.Unsupported("EXCLUDE", "").At(k.Pos)
 		default:
@@ -281,6 +284,15 @@ func (c *change) addConstraints(t *catalog.Table, cs []*ast.Constraint) error {
 		}
 		if err != nil {
 			return err
+		}
+	}
+	for _, k := range cs { // last: they may rest on the others
+		if k.Kind == ast.ForeignConstraint {
+			made := *k
+			made.NotValid = false // there are no rows
+			if _, err := c.addForeignKey(t, &made); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

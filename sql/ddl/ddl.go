@@ -228,6 +228,8 @@ func clone(t *catalog.Table) *catalog.Table {
 		n.Indexes[i].Options = slices.Clone(n.Indexes[i].Options)
 	}
 	n.Checks = slices.Clone(t.Checks)
+	n.ForeignKeys = slices.Clone(t.ForeignKeys)
+	n.ReferencedBy = slices.Clone(t.ReferencedBy)
 	n.Options = slices.Clone(t.Options)
 	n.DependsOn = slices.Clone(t.DependsOn)
 	n.ColumnComments = maps.Clone(t.ColumnComments)

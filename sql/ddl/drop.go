@@ -94,6 +94,16 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 	}
 	for i := 0; i < len(ts); i++ {
 		t := ts[i]
+		if t.Kind == 'r' {
+			name := kindName(t.Kind) + " " + c.shownName(t)
+			if err := c.dropReferring(t, cascade, name, name, func(fk *catalog.ForeignKey) bool {
+				return !slices.ContainsFunc(ts, func(x *catalog.Table) bool { // keys of tables that go, too, do not matter
+					return slices.ContainsFunc(x.ForeignKeys, func(k catalog.ForeignKey) bool { return k.OID == fk.OID })
+				})
+			}); err != nil {
+				return err
+			}
+		}
 		for _, o := range c.cat.Tables() {
 			if doomed[o.ID] {
 				continue
@@ -126,6 +136,16 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 		}
 	}
 	for _, t := range ts {
+		for i := range t.ForeignKeys {
+			if doomed[t.ForeignKeys[i].RefTable] {
+				continue
+			}
+			without := clone(t)
+			without.ForeignKeys = nil
+			if err := c.unlinkFrom(without, t.ForeignKeys[i].RefTable); err != nil {
+				return err
+			}
+		}
 		if err := c.remove(t); err != nil {
 			return err
 		}
@@ -172,6 +192,12 @@ func (c *change) dropIndexes(st *ast.Drop) error {
 			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop index %s because constraint %s on table %s requires it", ix.Name, ix.Name, t.Name).
 				WithHint("You can drop constraint %s on table %s instead.", ix.Name, t.Name)
 		}
+		if err := c.dropReferring(t, st.Cascade, "index "+t.Indexes[i].Name, "index "+t.Indexes[i].Name, func(fk *catalog.ForeignKey) bool {
+			return fk.RefIndex == t.Indexes[i].ID
+		}); err != nil {
+			return err
+		}
+		t, _ = c.cat.TableByID(t.ID)
 		after := clone(t)
 		if err := c.dropIndexAt(after, i); err != nil {
 			return err
@@ -184,6 +210,7 @@ func (c *change) dropIndexes(st *ast.Drop) error {
 }
 
 func (c *change) truncate(st *ast.Truncate) error {
+	var ts []*catalog.Table
 	for _, n := range st.Tables {
 		t, err := c.tableFor(n, role.Truncate)
 		if err != nil {
@@ -192,6 +219,15 @@ func (c *change) truncate(st *ast.Truncate) error {
 		if t.Kind != 'r' {
 			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a table", t.Name)
 		}
+		if !slices.ContainsFunc(ts, func(x *catalog.Table) bool { return x.ID == t.ID }) {
+			ts = append(ts, t)
+		}
+	}
+	ts, err := c.truncated(ts, st.Cascade)
+	if err != nil {
+		return err
+	}
+	for _, t := range ts {
 		after := clone(t)
 		if err := c.freshData(after); err != nil {
 			return err

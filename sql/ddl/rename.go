@@ -66,6 +66,11 @@ func (c *change) rename(st *ast.Rename) error {
 				n.Checks[i].Name, found = st.New, true
 			}
 		}
+		for i := range n.ForeignKeys {
+			if n.ForeignKeys[i].Name == st.Old {
+				n.ForeignKeys[i].Name, found = st.New, true
+			}
+		}
 		for i := range n.Indexes {
 			if n.Indexes[i].Constraint && n.Indexes[i].Name == st.Old {
 				if err := c.moveName(t, st.Old, st.New, n.Indexes[i].OID); err != nil {
@@ -408,6 +413,12 @@ func (c *change) commentConstraint(st *ast.Comment) error {
 	for i := range n.Indexes {
 		if n.Indexes[i].Constraint && n.Indexes[i].Name == st.Name[last] {
 			n.Indexes[i].ConstraintComment = st.Text
+			return c.replace(t, n)
+		}
+	}
+	for i := range n.ForeignKeys {
+		if n.ForeignKeys[i].Name == st.Name[last] {
+			n.ForeignKeys[i].Comment = st.Text
 			return c.replace(t, n)
 		}
 	}

@@ -72,7 +72,7 @@ func (t *TableWriter) private() bool {
 	if t.rt.Bulk == nil || t.rt.Savepoint || t.w.rowid < 0 || t.table.FreshIn != t.rt.Txn.ID() || t.table.FreshIn == (kv.TxnID{}) {
 		return false
 	}
-	return len(t.w.second) == 0 && len(t.w.dying) == 0
+	return len(t.w.second) == 0 && len(t.w.dying) == 0 && len(t.w.out) == 0
 }
 
 // Types are what the batches' columns must be.
@@ -119,6 +119,9 @@ func (t *TableWriter) write(ctx context.Context, b *types.Batch) error {
 	if err := t.w.insert(ctx, t.full); err != nil {
 		return err
 	}
+	if err := t.rt.References.relieve(ctx, t.rt); err != nil {
+		return err
+	}
 	return makeRoom(ctx, t.rt)
 }
 
@@ -137,6 +140,9 @@ func (t *TableWriter) Close(ctx context.Context) (int64, error) {
 	var err error
 	if t.bulk != nil {
 		err = t.bulk.flush(ctx)
+	}
+	if err == nil {
+		err = endStatement(ctx, t.rt)
 	}
 	t.w.end()
 	return t.rows, translate(t.rt, err)

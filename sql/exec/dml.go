@@ -23,6 +23,7 @@ type modify struct {
 	reader  *rowReader
 	count   int64
 	ran     bool
+	root    bool // nothing but this statement is run
 	take    func(ctx context.Context, b *types.Batch) error
 	// before is called when an execution begins.
 	before func()
@@ -76,11 +77,16 @@ func (m *modify) close() {
 
 func (m *modify) affected() int64 { return m.count }
 
+func (m *modify) isRoot() { m.root = true }
+
 func (m *modify) next(ctx context.Context) (*types.Batch, error) {
 	if !m.ran {
 		m.ran = true
 		err := drain(ctx, m.src, func(b *types.Batch) error {
 			if err := m.take(ctx, b); err != nil {
+				return err
+			}
+			if err := m.in.rt.References.relieve(ctx, m.in.rt); err != nil {
 				return err
 			}
 			return makeRoom(ctx, m.in.rt)
@@ -89,6 +95,11 @@ func (m *modify) next(ctx context.Context) (*types.Batch, error) {
 			return nil, err
 		}
 		m.src.close()
+		if m.root { // rows are shown only of a statement that is in order
+			if err := endStatement(ctx, m.in.rt); err != nil {
+				return nil, err
+			}
+		}
 		if m.store == nil {
 			return nil, nil
 		}

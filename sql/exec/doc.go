@@ -25,4 +25,6 @@
 //     are translated).
 //  5. Index entries and rows change together: whoever writes a row goes through rowWriter.
 //  6. No goroutine outlives Close.
+//  7. Whoever writes a row tells References about its foreign keys, and no statement with rows to show, and no commit, succeeds before
+//     they have been seen to; what that reads is firm (txn.ScanOptions.Firm), or locked.
 package exec

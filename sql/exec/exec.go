@@ -32,6 +32,10 @@ type Runtime struct {
 	Bulk BulkWriter
 	// Savepoint: a savepoint is open, so everything written must be undoable by itself.
 	Savepoint bool
+	// References takes what foreign keys leave to see to; nil where no table with foreign keys is written.
+	References *References
+	// Firm: what the statement reads must still hold at commit, whatever the isolation level (txn.ScanOptions.Firm).
+	Firm bool
 	// Stats, if not nil, collects figures for EXPLAIN ANALYZE.
 	Stats *Stats
 }

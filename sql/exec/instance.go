@@ -78,6 +78,9 @@ func newInstance(stmt *plan.Statement) (*instance, error) {
 	}
 	in.root = root
 	in.dml, _ = root.(writer)
+	if m, ok := unwrap(root).(interface{ isRoot() }); ok {
+		m.isRoot()
+	}
 	return in, nil
 }
 
@@ -131,6 +134,9 @@ func (c *cursor) Next(ctx context.Context) (*types.Batch, error) {
 	}
 	in.ctx = ctx
 	b, err := in.root.next(ctx)
+	if b == nil && err == nil && !in.stmt.ReadOnly {
+		err = endStatement(ctx, in.rt)
+	}
 	in.ctx = nil
 	if err != nil {
 		in.failed = translate(in.rt, err)

@@ -162,7 +162,7 @@ func (s *scan) begin() error {
 	s.close()
 	s.acct.b = s.in.budget
 	s.done, s.at, s.left, s.chunk = false, 0, -1, 16
-	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
+	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
 	if s.limit != nil {
 		n, ok, err := rowCount(&s.in.er, s.limit, "LIMIT", "2201W")
 		if err != nil {
@@ -376,7 +376,7 @@ func (s *scan) fetchRows(ctx context.Context) (*types.Batch, error) {
 
 // getRows reads rows of the primary index (or entries of a covering one).
 func (s *scan) getRows(ctx context.Context, ks []keys.Key, mustExist bool) (*types.Batch, error) {
-	opts := txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait}
+	opts := txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm}
 	vals, err := s.in.rt.Txn.GetMany(ctx, ks, opts)
 	if err != nil {
 		return nil, err
@@ -410,7 +410,7 @@ func (s *scan) get(ctx context.Context) (*types.Batch, error) {
 	if !s.fetch {
 		return s.getRows(ctx, ks, false)
 	}
-	vals, err := s.in.rt.Txn.GetMany(ctx, ks, txn.ScanOptions{})
+	vals, err := s.in.rt.Txn.GetMany(ctx, ks, txn.ScanOptions{Firm: s.in.rt.Firm})
 	if err != nil {
 		return nil, err
 	}
@@ -427,7 +427,7 @@ func (s *scan) get(ctx context.Context) (*types.Batch, error) {
 func (s *scan) getOne(ctx context.Context) (*types.Batch, error) {
 	s.done = true
 	key := s.points[0]
-	val, ok, err := s.in.rt.Txn.Get(ctx, key, txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait})
+	val, ok, err := s.in.rt.Txn.Get(ctx, key, txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm})
 	if err != nil || !ok {
 		return nil, err
 	}

@@ -156,6 +156,9 @@ func (o *upsert) insertRow(ctx context.Context, row rowenc.Row, at int) error {
 	} else if x != nil {
 		return o.w.unique(x, row)
 	}
+	if err := o.w.refer(row, nil); err != nil {
+		return err
+	}
 	for j := -1; j < len(o.w.second); j++ {
 		x := o.w.tab.Primary
 		if j >= 0 {

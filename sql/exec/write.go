@@ -27,6 +27,10 @@ type rowWriter struct {
 	checks []checkProgram
 	// rowid is the position of the hidden key column, -1 if the table has a primary key.
 	rowid int
+	// out are the table's foreign keys, in those that refer to it (references.go).
+	out     []outward
+	in      []inward
+	inKnown bool
 
 	rt  *Runtime
 	er  *expr.Runtime
@@ -49,7 +53,7 @@ func newRowWriter(t *catalog.Table, checks []plan.CheckExpr) (*rowWriter, error)
 	if err != nil {
 		return nil, err
 	}
-	w := &rowWriter{table: t, tab: tab, rowid: -1, sel: []int32{}}
+	w := &rowWriter{table: t, tab: tab, rowid: -1, sel: []int32{}, out: outwardKeys(t)}
 	for _, x := range tab.Secondary {
 		if x.Desc.State == catalog.DeleteOnly {
 			w.dying = append(w.dying, x)
@@ -74,6 +78,7 @@ func newRowWriter(t *catalog.Table, checks []plan.CheckExpr) (*rowWriter, error)
 
 func (w *rowWriter) begin(rt *Runtime, er *expr.Runtime, budget *Budget) {
 	w.rt, w.er = rt, er
+	w.in, w.inKnown = nil, false
 	w.first, w.seen = nil, nil
 	w.acct = account{b: budget}
 }
@@ -220,6 +225,9 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 	if w.rt.Implicit {
 		for i := range n {
 			loadRow(row, b, b.Row(i))
+			if err := w.refer(row, nil); err != nil {
+				return err
+			}
 			if err := w.insertBlind(row); err != nil {
 				return err
 			}
@@ -238,6 +246,9 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 	var look []keys.Key
 	for i := range n {
 		loadRow(row, b, b.Row(i))
+		if err := w.refer(row, nil); err != nil {
+			return err
+		}
 		for j := -1; j < len(w.second); j++ {
 			x := w.tab.Primary
 			if j >= 0 {
@@ -399,6 +410,11 @@ func (w *rowWriter) touches(x *rowenc.Index, set []int) bool {
 
 // update replaces a row. set lists the columns that may differ.
 func (w *rowWriter) update(ctx context.Context, before, after rowenc.Row, set []int) error {
+	if len(w.out) > 0 || len(w.table.ReferencedBy) > 0 {
+		if err := w.changed(before, after, set); err != nil {
+			return err
+		}
+	}
 	p := w.tab.Primary
 	key, val, _, err := w.entry(p, after)
 	if err != nil {
@@ -492,6 +508,11 @@ func (w *rowWriter) deleteEntry(x *rowenc.Index, row rowenc.Row) error {
 
 // delete removes a row.
 func (w *rowWriter) delete(row rowenc.Row) error {
+	if len(w.table.ReferencedBy) > 0 {
+		if err := w.gone(row); err != nil {
+			return err
+		}
+	}
 	if err := w.deleteEntry(w.tab.Primary, row); err != nil {
 		return err
 	}

@@ -48,6 +48,9 @@ func (o *Overlay) eachComment(f func(class, object, sub int64, text string)) {
 		for i := range t.Checks {
 			say(oidClassPgConstraint, int64(checkOID(t, i)), 0, t.Checks[i].Comment)
 		}
+		for i := range t.ForeignKeys {
+			say(oidClassPgConstraint, int64(t.ForeignKeys[i].OID), 0, t.ForeignKeys[i].Comment)
+		}
 	}
 }
 

@@ -163,7 +163,8 @@ func fillClass(o *Overlay, b *builder) {
 			i("relfilenode", int64(t.ID)).f("reltuples", o.Snapshot.Stats(t.ID).Rows).b("relhasindex", len(indexes) > 0).c("relpersistence", 'p').
 			c("relkind", t.Kind).i("relnatts", int64(attrs)).i("relchecks", int64(len(t.Checks))).b("relispopulated", true).c("relreplident", 'd')
 		if t.Kind == 'r' {
-			b.i("relam", oidHeapAM)
+			// Tools look for foreign keys only where PostgreSQL has the triggers that check them.
+			b.i("relam", oidHeapAM).b("relhastriggers", len(t.ForeignKeys)+len(t.ReferencedBy) > 0)
 		}
 		if t.Kind == 'v' {
 			b.b("relhasrules", true).c("relreplident", 'n')
@@ -331,6 +332,7 @@ func fillConstraint(o *Overlay, b *builder) {
 				i("conrelid", int64(t.ID)).b("convalidated", ck.State == catalog.Public).b("conislocal", true).
 				c("confupdtype", ' ').c("confdeltype", ' ').c("confmatchtype", ' ').s("conbin", o.checkText(t, i))
 		}
+		o.foreignConstraints(b, t)
 	}
 }
 
@@ -371,6 +373,7 @@ func fillDepend(o *Overlay, b *builder) {
 				b.row().i("classid", oidClassPgClass).i("objid", int64(ix.OID)).i("refclassid", 2606).i("refobjid", int64(constraintOID(ix))).c("deptype", 'i')
 			}
 		}
+		o.foreignDepends(b, t)
 	}
 }
 
@@ -415,7 +418,7 @@ func (o *Overlay) tablesOf(kind byte, f func(t *catalog.Table)) {
 func fillTables(o *Overlay, b *builder) {
 	o.tablesOf('r', func(t *catalog.Table) {
 		b.row().s("schemaname", o.schemaOf(t)).s("tablename", t.Name).s("tableowner", t.Owner).b("hasindexes", len(shownIndexes(t)) > 0).
-			b("hasrules", false).b("hastriggers", false).b("rowsecurity", false)
+			b("hasrules", false).b("hastriggers", len(t.ForeignKeys)+len(t.ReferencedBy) > 0).b("rowsecurity", false)
 	})
 }
 

@@ -242,6 +242,11 @@ func getConstraintDef(c *call) (types.Datum, error) {
 				return text(c.o.checkDef(t, i, len(c.args) > 1 && c.bool(1))), nil
 			}
 		}
+		for i := range t.ForeignKeys {
+			if fk := &t.ForeignKeys[i]; fk.OID == oid {
+				return text(c.o.foreignDef(c.sess, t, fk)), nil
+			}
+		}
 	}
 	return nothing()
 }

@@ -21,6 +21,7 @@ func init() {
 		"constraint_column_usage":         fillISConstraintColumns,
 		"constraint_table_usage":          fillISConstraintTables,
 		"check_constraints":               fillISChecks,
+		"referential_constraints":         fillISReferential,
 		"sequences":                       fillISSequences,
 		"enabled_roles":                   fillISRoles,
 		"table_privileges":                fillISPrivileges,
@@ -188,6 +189,11 @@ func fillISConstraints(o *Overlay, b *builder) {
 			b.s("nulls_distinct", "YES")
 		}
 	})
+	o.eachForeignKey(func(t, _ *catalog.Table, fk *catalog.ForeignKey) {
+		b.row().s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", fk.Name).s("table_catalog", o.env.Database).
+			s("table_schema", o.schemaOf(t)).s("table_name", t.Name).s("constraint_type", "FOREIGN KEY").s("is_deferrable", yesNo(fk.Deferrable)).
+			s("initially_deferred", yesNo(fk.Deferred)).s("enforced", "YES")
+	})
 }
 
 func fillISKeys(o *Overlay, b *builder) {
@@ -198,6 +204,13 @@ func fillISKeys(o *Overlay, b *builder) {
 		for i, k := range ix.Columns {
 			b.row().s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", name).s("table_catalog", o.env.Database).
 				s("table_schema", o.schemaOf(t)).s("table_name", t.Name).s("column_name", t.Columns[t.ColumnByID(k.Column)].Name).i("ordinal_position", int64(i+1))
+		}
+	})
+	o.eachForeignKey(func(t, parent *catalog.Table, fk *catalog.ForeignKey) {
+		for i, id := range fk.Columns {
+			b.row().s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", fk.Name).s("table_catalog", o.env.Database).
+				s("table_schema", o.schemaOf(t)).s("table_name", t.Name).s("column_name", t.Columns[t.ColumnByID(id)].Name).i("ordinal_position", int64(i+1)).
+				i("position_in_unique_constraint", positionInUnique(parent, fk, i))
 		}
 	})
 }
@@ -212,6 +225,12 @@ func fillISConstraintColumns(o *Overlay, b *builder) {
 				s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", name)
 		}
 	})
+	o.eachForeignKey(func(t, parent *catalog.Table, fk *catalog.ForeignKey) {
+		for _, id := range fk.RefColumns {
+			b.row().s("table_catalog", o.env.Database).s("table_schema", o.schemaOf(parent)).s("table_name", parent.Name).s("column_name", parent.Columns[parent.ColumnByID(id)].Name).
+				s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", fk.Name)
+		}
+	})
 }
 
 func fillISConstraintTables(o *Overlay, b *builder) {
@@ -220,6 +239,10 @@ func fillISConstraintTables(o *Overlay, b *builder) {
 			b.row().s("table_catalog", o.env.Database).s("table_schema", o.schemaOf(t)).s("table_name", t.Name).
 				s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", name)
 		}
+	})
+	o.eachForeignKey(func(t, parent *catalog.Table, fk *catalog.ForeignKey) {
+		b.row().s("table_catalog", o.env.Database).s("table_schema", o.schemaOf(parent)).s("table_name", parent.Name).
+			s("constraint_catalog", o.env.Database).s("constraint_schema", o.schemaOf(t)).s("constraint_name", fk.Name)
 	})
 }
 
