@@ -33,6 +33,8 @@ type Config struct {
 	MaxBufferBytes int64
 	// Parallel bounds the ranges that one transaction talks to at a time (default 16).
 	Parallel int
+	// PlantedNoFirmReads is a bug for the test of a test: firm reads (ScanOptions.Firm) are forgotten.
+	PlantedNoFirmReads bool
 }
 
 // Coordinator implements Gateway. One per node.

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"slices"
-	"sync/atomic"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -31,14 +30,8 @@ type firmRead struct {
 	seq  int32
 }
 
-// PlantedNoFirmReads is a bug for the tests of the tests: firm reads are forgotten.
-var PlantedNoFirmReads atomic.Bool
-
 // addFirm keeps the firm reads bounded: above the bound neighbours are merged, as in coalesce.
 func (r *readSet) addFirm(f firmRead) {
-	if PlantedNoFirmReads.Load() {
-		return
-	}
 	r.firm = append(r.firm, f)
 	if len(r.firm) <= maxReadSpans {
 		return

@@ -82,7 +82,7 @@ func (t *txn) add(r readDone) {
 	for _, s := range r.spans {
 		t.reads.add(s)
 	}
-	if !r.firm || t.meta.Isolation == kv.Serializable {
+	if !r.firm || t.meta.Isolation == kv.Serializable || t.c.cfg.PlantedNoFirmReads {
 		return // under SERIALIZABLE all spans are firm
 	}
 	at := t.meta.ReadTS // done has brought the spans up to it

@@ -127,6 +127,8 @@ func init() {
 		last, called, err := s.SequenceState(uint32(args[0].I))
 		return RowsSource([][]types.Datum{{types.NewInt(last), types.NewInt(0), types.NewBool(called)}}), err
 	}, nil, nil)
+	// There are no partitioned tables. psql asks about every table with foreign keys.
+	RegisterSetKernel("pg_partition_ancestors", func(*Context, []types.Datum, []types.Type) (RowSource, error) { return RowsSource(nil), nil }, nil, nil)
 	RegisterSetKernel("pg_options_to_table", func(_ *Context, args []types.Datum, _ []types.Type) (RowSource, error) {
 		var rows [][]types.Datum
 		for _, d := range args[0].Array().Elems {

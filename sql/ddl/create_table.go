@@ -286,14 +286,8 @@ func (c *change) addConstraints(t *catalog.Table, cs []*ast.Constraint) error {
 			return err
 		}
 	}
-	for _, k := range cs { // last: they may rest on the others
-		if k.Kind == ast.ForeignConstraint {
-			made := *k
-			made.NotValid = false // there are no rows
-			if _, err := c.addForeignKey(t, &made); err != nil {
-				return err
-			}
-		}
+	if err := c.foreignKeysOf(t, cs); err != nil { // last: they may rest on the others
+		return err
 	}
 	return nil
 }

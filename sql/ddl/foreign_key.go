@@ -524,3 +524,17 @@ func (c *change) typesAgree(t *catalog.Table) error {
 		return comparable(child, t, fk)
 	})
 }
+
+// foreignKeysOf adds the foreign keys of a new table.
+func (c *change) foreignKeysOf(t *catalog.Table, cs []*ast.Constraint) error {
+	for _, k := range cs {
+		if k.Kind == ast.ForeignConstraint {
+			made := *k
+			made.NotValid = false // there are no rows
+			if _, err := c.addForeignKey(t, &made); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

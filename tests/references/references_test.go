@@ -13,14 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/internal/node"
 	"github.com/pamirdb/pamir/tests/cluster"
-	"github.com/pamirdb/pamir/txn"
 )
 
 var levels = []string{"read committed", "repeatable read", "serializable"}
 
-func start(t *testing.T) string {
-	l := cluster.StartLocal(t, 1, nil)
+func start(t *testing.T, edit func(i int, c *node.Config)) string {
+	l := cluster.StartLocal(t, 1, edit)
 	_, addr, _ := l.Nodes[0].Addresses()
 	host, port, err := net.SplitHostPort(addr)
 	require.NoError(t, err)
@@ -75,7 +75,7 @@ func late(t *testing.T, dsn, level string) error {
 }
 
 func TestLateSnapshot(t *testing.T) {
-	dsn := start(t)
+	dsn := start(t, nil)
 	c := connect(t, dsn)
 	for _, level := range levels {
 		for _, indexed := range []bool{true, false} {
@@ -89,9 +89,7 @@ func TestLateSnapshot(t *testing.T) {
 
 // TestPlantedForgottenReads shows that the test above can fail: where a commit forgets what was read for foreign keys, an orphan stays.
 func TestPlantedForgottenReads(t *testing.T) {
-	txn.PlantedNoFirmReads.Store(true)
-	defer txn.PlantedNoFirmReads.Store(false)
-	dsn := start(t)
+	dsn := start(t, func(_ int, c *node.Config) { c.PlantedNoFirmReads = true })
 	c := connect(t, dsn)
 	setup(t, c, true)
 	require.NoError(t, late(t, dsn, "repeatable read"))
@@ -100,7 +98,7 @@ func TestPlantedForgottenReads(t *testing.T) {
 
 // TestNoOrphans races inserts, deletes and updates of keys over a few values.
 func TestNoOrphans(t *testing.T) {
-	dsn := start(t)
+	dsn := start(t, nil)
 	c := connect(t, dsn)
 	for _, level := range levels {
 		setup(t, c, true)
