@@ -15,7 +15,7 @@ import (
 // psqlCommands are psql's meta-commands as people use them, run against testdata/psql/setup.sql. What
 // psql prints for PostgreSQL is in testdata/psql/expected; what it prints otherwise for Pamir, on purpose, in testdata/psql/known.
 var psqlCommands = []string{
-	`\d`, `\dt`, `\d t`, `\d+ t`, `\d v`, `\d t_pkey`, `\d t_id_seq`, `\d "Mixed Case"`, `\d nosuch`, `\d sch.other`, `\di`, `\dv`, `\ds`, `\dt sch.*`, `\dt *.other`, `\dn`, `\du`, `\dt nosuch`,
+	`\d`, `\dt`, `\d t`, `\d parent`, `\d child`, `\d+ t`, `\d v`, `\d t_pkey`, `\d t_id_seq`, `\d "Mixed Case"`, `\d nosuch`, `\d sch.other`, `\di`, `\dv`, `\ds`, `\dt sch.*`, `\dt *.other`, `\dn`, `\du`, `\dt nosuch`,
 	`\df`, `\dT`, `\dD`, `\dC nosuch`, `\det`, `\dP`, `\dm`, `\dy`, `\dRp`, `\dRs`, `\dx`, `\ddp`, `\drds`, `\dX`, `\dd`, `\des`, `\dew`, `\deu`, `\dc nosuch`, `\do nosuch`, `\dO nosuch`,
 	`\dF nosuch`, `\dconfig work_mem`, `\dp`, `\z t`, `\encoding`, `\dt pg_catalog.pg_clas*`, `\d pg_catalog.pg_am`, `\dA`, `\dL`, `\dl`,
 }

@@ -1,7 +1,7 @@
 // Package sim runs whole clusters in one process, in virtual time, with everything that can go wrong chosen by a seed: the same
 // seed is the same run, event by event.
 //
-//	go test ./tests/sim -run TestSimulation            forty seeds, as in make test
+//	go test ./tests/sim -run TestSimulation            thirty seeds, as in make test
 //	go test ./tests/sim -run TestSimulation -v -seed 7 one seed, and the story of what happened (-story 2, 3: more of it)
 //	make sim                                           thousands
 //

@@ -13,6 +13,8 @@ type mutant struct {
 	what  string
 	// open says why it is not caught, as far as is known: the test looks for it only if it is asked to by -planted.
 	open string
+	// long: it takes more seeds than a test of minutes has; make sim looks for it.
+	long bool
 }
 
 // mutants by name. The empty name is the product as it is.
@@ -23,6 +25,7 @@ var mutants = map[string]mutant{
 	},
 	"split-forgets-reads": {
 		plant: store.Planted{SplitForgetsReads: true}, o: Options{Profile: "splits", Length: 5 * time.Second, Nodes: 3, Splits: 1, Clients: 12},
+		long: true,
 		what: "the timestamp cache is not carried over a split",
 	},
 	"uncertainty-ignored": {
@@ -31,6 +34,7 @@ var mutants = map[string]mutant{
 	},
 	"lapsed-resolution": {
 		plant: store.Planted{LapsedResolution: true}, o: Options{Profile: "lapse", Splits: 12, Clients: 16},
+		long: true,
 		what: "recovery and the resolution of locks go to a leader whose support has run out",
 	},
 	"no-fence": {

@@ -20,7 +20,7 @@ const (
 	runVariable  = "PAMIR_SIM_RUN"
 	resultPrefix = "RESULT "
 	// runTimeout is in real time, on a machine that does much else.
-	runTimeout = 10 * time.Minute
+	runTimeout = 3 * time.Minute
 )
 
 // program is this test, built with the changed runtime.

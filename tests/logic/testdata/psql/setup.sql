@@ -5,3 +5,6 @@ create table "Mixed Case" ("Col 1" int primary key, "select" text);
 create schema if not exists sch;
 drop table if exists sch.other;
 create table sch.other (x int, y text);
+create table parent (id int primary key, code text unique);
+create table child (id int primary key, p int references parent on delete cascade, code text references parent (code) deferrable initially deferred);
+create table sch.child (p int references parent);
