@@ -75,6 +75,8 @@ type joinRequest struct {
 	RPCAddr   string
 	Build     string
 	MaxOffset time.Duration
+	// Member is the cluster that the caller belongs to already: it wants to know whether this is that cluster, and nothing else.
+	Member uuid.UUID
 }
 
 type joinResponse struct {
@@ -86,6 +88,9 @@ type joinResponse struct {
 
 // serveJoin gives a new node an id. A reply that gets lost wastes a number and nothing else.
 func (n *Node) serveJoin(ctx context.Context, _ kv.NodeID, req *joinRequest) (*joinResponse, error) {
+	if req.Member != uuid.Nil {
+		return &joinResponse{ClusterID: n.id.ClusterID}, nil
+	}
 	if req.MaxOffset != n.cfg.MaxOffset {
 		return nil, kv.Errorf(kv.CodeBadRequest, "this cluster runs with --max-offset %s, the new node with %s: they must be the same", n.cfg.MaxOffset, req.MaxOffset)
 	}

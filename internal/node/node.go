@@ -192,6 +192,9 @@ func (n *Node) identify(ctx context.Context) error {
 	switch {
 	case ok:
 		if len(n.cfg.Join) > 0 {
+			if err := n.sameCluster(ctx, id.ClusterID); err != nil {
+				return err
+			}
 			n.log.Info("the store belongs to a cluster already; --join is not needed", "cluster", uuid.UUID(id.ClusterID))
 		}
 	case len(n.cfg.Join) == 0:
@@ -217,6 +220,20 @@ func (n *Node) identify(ctx context.Context) error {
 	}
 	n.id.ClusterID, n.id.NodeID, n.storeID = id.ClusterID, id.NodeID, id.StoreID
 	return nil
+}
+
+// sameCluster refuses a store of another cluster than that of the nodes of --join, as far as one of them answers.
+func (n *Node) sameCluster(ctx context.Context, mine uuid.UUID) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	for _, addr := range n.cfg.Join {
+		resp, err := askAddr[joinRequest, joinResponse](ctx, n, addr, "join", &joinRequest{Member: mine})
+		if err == nil && resp.ClusterID != mine {
+			return fmt.Errorf("the store in %s belongs to cluster %s, but the node at %s to cluster %s: join with an empty store, or start this one without --join",
+				n.cfg.StoreDir, mine, addr, resp.ClusterID)
+		}
+	}
+	return nil // the same, or nobody answers: a restart needs nobody
 }
 
 // join asks the nodes of --join in turn until one gives this node a place.
