@@ -308,6 +308,21 @@ type (
 	}
 	AdminSplitResponse struct{ Left, Right RangeDescriptor }
 
+	// AdminMerge merges the range that holds Key with its right neighbour, which begins at At. A range that holds At as well already is a
+	// success. Both must have replicas on the same stores.
+	AdminMerge         struct{ Key, At keys.Key }
+	AdminMergeResponse struct{ Descriptor RangeDescriptor }
+
+	// AdminEndMerge asks whether the merge ID has happened, and if not, sees to it that it never will. Key is where its left side begins or
+	// began, Left that range, and Base the only generation of it at which the merge can happen.
+	AdminEndMerge struct {
+		Key  keys.Key
+		ID   TxnID
+		Left RangeID
+		Base int64
+	}
+	AdminEndMergeResponse struct{ Merged bool }
+
 	// AdminTransferLeader hands leadership to a replica on the store. If Generation or From is not 0, it fails with
 	// CodeDescriptorChanged unless the range is at that generation, and led by that store.
 	AdminTransferLeader struct {
@@ -405,6 +420,8 @@ func (*GC) request()                  {}
 func (*Checksum) request()            {}
 func (*AdminSplit) request()          {}
 func (*AdminTransferLeader) request() {}
+func (*AdminMerge) request()          {}
+func (*AdminEndMerge) request()       {}
 func (*AdminChangeReplicas) request() {}
 
 func (*GetResponse) response()                 {}
@@ -429,4 +446,6 @@ func (*GCResponse) response()                  {}
 func (*ChecksumResponse) response()            {}
 func (*AdminSplitResponse) response()          {}
 func (*AdminTransferLeaderResponse) response() {}
+func (*AdminMergeResponse) response()          {}
+func (*AdminEndMergeResponse) response()       {}
 func (*AdminChangeReplicasResponse) response() {}

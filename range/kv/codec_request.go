@@ -30,6 +30,8 @@ const (
 	tagBulkWrite           = 21
 	tagResolveSpan         = 22
 	tagUndoSpan            = 23
+	tagAdminMerge          = 24
+	tagAdminEndMerge       = 25
 
 	// Second forms of requests.
 	tagPrepareOpen = 200 // a Prepare with Seqs
@@ -131,6 +133,11 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		return append(b, tagChecksum), nil
 	case *AdminSplit:
 		return appendBytes(append(b, tagAdminSplit), q.Key), nil
+	case *AdminMerge:
+		return appendBytes(appendBytes(append(b, tagAdminMerge), q.Key), q.At), nil
+	case *AdminEndMerge:
+		b = append(appendBytes(append(b, tagAdminEndMerge), q.Key), q.ID[:]...)
+		return binary.AppendVarint(binary.AppendVarint(b, int64(q.Left)), q.Base), nil
 	case *AdminTransferLeader:
 		b = binary.AppendVarint(append(b, tagAdminTransferLeader), int64(q.Target))
 		return binary.AppendVarint(binary.AppendVarint(b, q.Generation), int64(q.From)), nil
@@ -196,6 +203,10 @@ func (d *decoder) request() Request {
 		return &Checksum{}
 	case tagAdminSplit:
 		return &AdminSplit{Key: d.bytes()}
+	case tagAdminMerge:
+		return &AdminMerge{Key: d.bytes(), At: d.bytes()}
+	case tagAdminEndMerge:
+		return &AdminEndMerge{Key: d.bytes(), ID: d.txnID(), Left: RangeID(d.varint()), Base: d.varint()}
 	case tagAdminTransferLeader:
 		return &AdminTransferLeader{Target: StoreID(d.varint32()), Generation: d.varint(), From: StoreID(d.varint32())}
 	case tagAdminChangeReplicas:

@@ -67,6 +67,10 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 		return appendStats(b, q.Stats), nil
 	case *AdminSplitResponse:
 		return appendDescriptor(appendDescriptor(append(b, tagAdminSplit), &q.Left), &q.Right), nil
+	case *AdminMergeResponse:
+		return appendDescriptor(append(b, tagAdminMerge), &q.Descriptor), nil
+	case *AdminEndMergeResponse:
+		return appendBool(append(b, tagAdminEndMerge), q.Merged), nil
 	case *AdminTransferLeaderResponse:
 		return append(b, tagAdminTransferLeader), nil
 	case *AdminChangeReplicasResponse:
@@ -135,6 +139,10 @@ func (d *decoder) response() Response {
 		return &ChecksumResponse{ByStore: m, Stats: d.stats()}
 	case tagAdminSplit:
 		return &AdminSplitResponse{Left: d.descriptor(), Right: d.descriptor()}
+	case tagAdminMerge:
+		return &AdminMergeResponse{Descriptor: d.descriptor()}
+	case tagAdminEndMerge:
+		return &AdminEndMergeResponse{Merged: d.bool()}
 	case tagAdminTransferLeader:
 		return &AdminTransferLeaderResponse{}
 	case tagAdminChangeReplicas:

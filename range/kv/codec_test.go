@@ -17,6 +17,7 @@ var allRequests = []Request{
 	&Get{}, &Scan{}, &Refresh{}, &Put{}, &Delete{}, &Increment{}, &CommitSingleRange{}, &Prepare{}, &StageTxn{},
 	&EndTxn{}, &ResolveLocks{}, &ReleaseLocks{}, &QueryPrepared{}, &RecoverTxn{}, &QueryCommit{}, &GC{}, &Checksum{},
 	&AdminSplit{}, &AdminTransferLeader{}, &AdminChangeReplicas{}, &BulkWrite{}, &ResolveSpan{}, &UndoSpan{},
+	&AdminMerge{}, &AdminEndMerge{},
 }
 
 var allResponses = []Response{
@@ -25,6 +26,7 @@ var allResponses = []Response{
 	&ReleaseLocksResponse{}, &QueryPreparedResponse{}, &RecoverTxnResponse{}, &QueryCommitResponse{}, &GCResponse{},
 	&ChecksumResponse{}, &AdminSplitResponse{}, &AdminTransferLeaderResponse{}, &AdminChangeReplicasResponse{},
 	&BulkWriteResponse{}, &ResolveSpanResponse{}, &UndoSpanResponse{},
+	&AdminMergeResponse{}, &AdminEndMergeResponse{},
 }
 
 // testProgram is a pushdown and a result that is nothing but its wire form.

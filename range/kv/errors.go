@@ -54,6 +54,7 @@ const (
 	CodeFenced                        // RetryRouting: the node fenced itself (clock)
 	CodeCorruption                    // Corruption
 	CodeBadRequest                    // Deterministic: malformed or unsupported request
+	CodeNotNow                        // Deterministic: the ranges are not in a state for it, as Message says; later they may be
 	numCodes
 )
 
@@ -126,7 +127,7 @@ var codeNames = [numCodes]string{
 	"outcome unknown", "write too old", "uncertain read", "refresh failed", "transaction aborted",
 	"lock lost", "row exists", "lock not available", "deadlock", "read below the GC threshold",
 	"timestamp not closed", "descriptor changed", "pushed-down expression failed", "canceled", "too large",
-	"disk full", "node fenced", "corruption", "bad request",
+	"disk full", "node fenced", "corruption", "bad request", "not now",
 }
 
 // String names the code.

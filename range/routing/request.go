@@ -99,6 +99,10 @@ func walk(b *kv.BatchRequest, f func(keys.Span) bool) (ok, any bool) {
 			ok = point(q.Key)
 		case *kv.AdminSplit:
 			ok = point(q.Key)
+		case *kv.AdminMerge:
+			ok = point(q.Key)
+		case *kv.AdminEndMerge:
+			ok = point(q.Key)
 		}
 		if !ok {
 			return false, any
@@ -170,7 +174,8 @@ func repeatable(b *kv.BatchRequest) repeat {
 		switch q.(type) {
 		case *kv.Get, *kv.Scan, *kv.Refresh, *kv.Checksum, *kv.ReleaseLocks:
 		case *kv.BulkWrite, *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks, *kv.ResolveSpan, *kv.UndoSpan,
-			*kv.QueryPrepared, *kv.RecoverTxn, *kv.QueryCommit, *kv.GC, *kv.AdminSplit, *kv.AdminTransferLeader:
+			*kv.QueryPrepared, *kv.RecoverTxn, *kv.QueryCommit, *kv.GC, *kv.AdminSplit, *kv.AdminMerge,
+			*kv.AdminEndMerge, *kv.AdminTransferLeader:
 			r = max(r, repeatCommit)
 		default:
 			return repeatNever

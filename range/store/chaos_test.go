@@ -47,6 +47,16 @@ var register = porcupine.Model{
 
 // Reads and writes of a few registers are linearizable, whatever happens to leaders, links and disks.
 func TestLinearizableUnderFaults(t *testing.T) {
+	linearizable(t, 400*time.Millisecond, 0, 1, 2, 3, 4, 5, 6)
+}
+
+// The same where ranges come and go all the time, and their leaders with them.
+func TestLinearizableUnderSplitsAndMerges(t *testing.T) {
+	linearizable(t, 60*time.Millisecond, 5, 6, 5, 6, 5, 6, 5, 6, 4, 4, 0, 2)
+}
+
+// linearizable picks a fault at random after pauses of up to the given length.
+func linearizable(t *testing.T, pause time.Duration, faults ...int) {
 	k := testKnobs
 	k.LogTruncateBytes, k.LogMaxBytes = 8<<10, 32<<10
 	c := newCluster(t, 3, k)
@@ -99,13 +109,19 @@ func TestLinearizableUnderFaults(t *testing.T) {
 			}
 		}()
 	}
+	var splits, merges int
+	count := func(n *int, err error) {
+		if err == nil {
+			*n++
+		}
+	}
 	for end := time.Now().Add(length); time.Now().Before(end); {
-		time.Sleep(time.Duration(100+rand.IntN(400)) * time.Millisecond)
+		time.Sleep(pause/4 + rand.N(pause))
 		n := kv.NodeID(1 + rand.IntN(3))
 		if s, _ := c.leaderOf(kv.FirstUserRange); s != nil && rand.IntN(2) == 0 {
 			n = s.id.NodeID
 		}
-		switch rand.IntN(5) {
+		switch faults[rand.IntN(len(faults))] {
 		case 0:
 			c.nodes[n].crash()
 			time.Sleep(time.Duration(rand.IntN(600)) * time.Millisecond)
@@ -129,6 +145,15 @@ func TestLinearizableUnderFaults(t *testing.T) {
 			for _, nd := range c.nodes {
 				nd.start()
 			}
+		case 5: // between two of the registers
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			_, err := c.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key(1 + rand.IntN(keysN-1))}}})
+			cancel()
+			count(&splits, err)
+		case 6:
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			count(&merges, c.mergeAny(ctx))
+			cancel()
 		case 4:
 			if s, _ := c.leaderOf(kv.FirstUserRange); s != nil {
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -141,7 +166,8 @@ func TestLinearizableUnderFaults(t *testing.T) {
 	wg.Wait()
 	c.waitLeader(kv.FirstUserRange)
 	c.checkReplicas(c.ctx(30 * time.Second))
-	t.Logf("%d operations, %d acknowledged", len(history), acked.Load())
+	c.metaTiles(c.ctx(30 * time.Second))
+	t.Logf("%d operations, %d acknowledged; %d splits, %d merges", len(history), acked.Load(), splits, merges)
 	require.Greater(t, acked.Load(), int64(20))
 	require.Equal(t, porcupine.Ok, porcupine.CheckOperationsTimeout(register, history, 30*time.Second))
 }

@@ -111,14 +111,19 @@ func (o *owner) Checksum(r *replica.Replica, id uint64) {
 			s.log.Error("statistics do not agree with the data", "range", int64(desc.RangeID), "kept", want, "counted", have, "err", err)
 			sum += "-stats"
 		}
-		s.sums.deliver(id, s.id.StoreID, sum)
-		now := s.clock.Now()
-		for _, p := range desc.Replicas {
-			if p.StoreID != s.id.StoreID {
-				s.cfg.Transport.SendRaft(p.NodeID, []*RaftMessage{{
-					RangeID: desc.RangeID, From: r.Me(), To: p, Now: now, ChecksumID: id, Checksum: []byte(sum),
-				}})
-			}
-		}
+		s.tellSum(r, desc, id, sum)
 	})
+}
+
+// tellSum sends an answer to everybody who may have asked.
+func (s *Store) tellSum(r *replica.Replica, desc *kv.RangeDescriptor, id uint64, sum string) {
+	s.sums.deliver(id, s.id.StoreID, sum)
+	now := s.clock.Now()
+	for _, p := range desc.Replicas {
+		if p.StoreID != s.id.StoreID {
+			s.cfg.Transport.SendRaft(p.NodeID, []*RaftMessage{{
+				RangeID: desc.RangeID, From: r.Me(), To: p, Now: now, ChecksumID: id, Checksum: []byte(sum),
+			}})
+		}
+	}
 }

@@ -360,6 +360,10 @@ func firstKey(req *kv.BatchRequest) keys.Key {
 			return q.Writes[0].Key
 		case *kv.AdminSplit:
 			return q.Key
+		case *kv.AdminMerge:
+			return q.Key
+		case *kv.AdminEndMerge:
+			return q.Key
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@
 //
 //  1. A store belongs to one cluster and has one id, for ever.
 //  2. What Send acknowledged is on the disks of a quorum.
-//  3. No two initialised replicas of a store overlap.
+//  3. No two initialised replicas of a store overlap, but for a frozen one and the one that has absorbed it by a snapshot.
 //  4. A store serves nothing at a clock below one it served before it was
 //     restarted: the clock's ceiling is persisted ahead of its readings and waited out.
 //  5. Every goroutine that the store starts has ended when Close returns.

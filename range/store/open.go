@@ -322,6 +322,9 @@ func (s *Store) loadReplicas() error {
 		}
 		ok = it.SeekGE(engine.EncodeKey(keys.RangeUnreplicatedSpan(rng).End))
 	}
+	for _, r := range s.replicas {
+		s.dropAbsorbed(r) // a crash came between a snapshot and this
+	}
 	return engine.Classify(it.Error())
 }
 

@@ -10,7 +10,6 @@ import (
 	"github.com/pamirdb/pamir/range/internal/engine"
 	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/internal/replica"
-	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -31,6 +30,7 @@ func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().se
 
 func (o *owner) DescriptorChanged(r *replica.Replica, _ *kv.RangeDescriptor) {
 	o.peersDirty.Store(true)
+	o.store().dropAbsorbed(r)
 	if _, ok := r.Serving(); ok {
 		o.work.push(job{kind: jobMeta, rng: r.ID()})
 	}
@@ -40,6 +40,9 @@ func (o *owner) LeadershipBegan(r *replica.Replica) {
 	// Whoever led before may have died between a change and its entry in the meta range.
 	o.work.push(job{kind: jobMeta, rng: r.ID()})
 	o.work.push(job{kind: jobTidy, rng: r.ID()})
+	if r.Frozen() != nil {
+		o.work.push(job{kind: jobThaw, rng: r.ID()})
+	}
 }
 
 func (o *owner) Removed(r *replica.Replica, below kv.ReplicaID) {
@@ -244,20 +247,21 @@ func (s *Store) sayRemoved(m *RaftMessage) {
 	}})
 }
 
-// removeReplica deletes a replica that was removed from its range, and leaves a tombstone.
+// removeReplica deletes a replica that was removed from its range, and leaves a tombstone. What is another
+// range's by now stays (dropAbsorbed).
 func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
 	r := s.replica(id)
 	if r == nil || r.ReplicaID() >= below {
 		return nil
 	}
-	err := r.Destroy(func(desc *kv.RangeDescriptor, spans []pebble.KeyRange) error {
+	err := r.Destroy(func(desc *kv.RangeDescriptor) error {
 		// A split takes the locks in this order, too: the replica's, then creating.
 		s.creating.Lock()
 		defer s.creating.Unlock()
 		b := s.eng.DB().NewBatch()
 		defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
-		for _, sp := range spans {
-			if err := b.DeleteRange(sp.Start, sp.End, nil); err != nil {
+		if desc != nil {
+			if err := replica.DeleteData(b, id, s.unshared(id, desc.Span())); err != nil {
 				return err
 			}
 		}
@@ -280,13 +284,14 @@ func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
 	return nil
 }
 
-// overlapping returns an initialised replica, or the bounds of a snapshot under way, that overlaps the span and is
-// not of the range.
-func (s *Store) overlapping(id kv.RangeID, span keys.Span) (kv.RangeID, bool) {
+// overlapping returns an initialised replica, or the bounds of a snapshot under way, that overlaps the range and is
+// of another, which it has not absorbed.
+func (s *Store) overlapping(by *kv.RangeDescriptor) (kv.RangeID, bool) {
+	id, span := by.RangeID, by.Span()
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for other, r := range s.replicas {
-		if d := r.Desc(); other != id && d != nil && d.Span().Overlaps(span) {
+		if d := r.Desc(); other != id && d != nil && d.Span().Overlaps(span) && !s.absorbable(r, d, by) {
 			return other, true
 		}
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"math/rand/v2"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -61,7 +60,7 @@ var errNotRunning = kv.Errorf(kv.CodeUnavailable, "the store is not running")
 // admin carries out an administrative request; ok is false if q is none.
 func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (resp kv.Response, err error, ok bool) {
 	switch q.(type) {
-	case *kv.AdminSplit, *kv.AdminTransferLeader, *kv.AdminChangeReplicas, *kv.Checksum:
+	case *kv.AdminSplit, *kv.AdminMerge, *kv.AdminEndMerge, *kv.AdminTransferLeader, *kv.AdminChangeReplicas, *kv.Checksum:
 		// They wait for other stores, for minutes even: they end with this one.
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithCancel(ctx)
@@ -75,6 +74,19 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 			return nil, err, true
 		}
 		return &kv.AdminSplitResponse{Left: *left, Right: *right}, nil, true
+	case *kv.AdminMerge:
+		d, err := s.merge(ctx, r, q)
+		if err != nil {
+			s.metrics.MergesRefused.Add(1)
+			return nil, err, true
+		}
+		return &kv.AdminMergeResponse{Descriptor: *d}, nil, true
+	case *kv.AdminEndMerge:
+		merged, err := r.EndMerge(ctx, q)
+		if err != nil {
+			return nil, err, true
+		}
+		return &kv.AdminEndMergeResponse{Merged: merged}, nil, true
 	case *kv.AdminTransferLeader:
 		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q), true
 	case *kv.AdminChangeReplicas:
@@ -136,45 +148,6 @@ func (s *Store) writeMeta(ctx context.Context, descs ...*kv.RangeDescriptor) err
 			return err
 		}
 	}
-	return err
-}
-
-func (s *Store) tryWriteMeta(ctx context.Context, descs []*kv.RangeDescriptor) error {
-	now := s.clock.Now()
-	txn := &kv.TxnMeta{
-		ID: kv.MakeTxnID(now, rand.Uint64()), Anchor: keys.Meta(descs[0].EndKey),
-		Gateway: s.id.NodeID, ReadTS: now, UncertaintyLimit: now.Add(s.clock.MaxOffset()),
-	}
-	read := &kv.BatchRequest{Txn: txn, CanMoveReadTS: true}
-	for _, d := range descs {
-		read.Requests = append(read.Requests, &kv.Get{Key: keys.Meta(d.EndKey)})
-	}
-	got, err := s.sendRouted(ctx, read)
-	if err != nil {
-		return err
-	}
-	meta := *txn
-	meta.ReadTS = got.ReadTS
-	c := &kv.CommitSingleRange{}
-	for i, d := range descs {
-		g := got.Responses[i].(*kv.GetResponse)
-		if g.Exists {
-			have, err := kv.DecodeDescriptor(g.Value)
-			if err != nil {
-				return err
-			}
-			if have.Generation > d.Generation || have.Generation == d.Generation && have.RangeID == d.RangeID {
-				continue
-			}
-		}
-		k := keys.Meta(d.EndKey)
-		c.Writes = append(c.Writes, kv.Write{Key: k, Value: d.AppendWire(nil)})
-		c.Refreshes = append(c.Refreshes, kv.ReadSpan{Span: keys.Span{Start: k}, At: meta.ReadTS})
-	}
-	if len(c.Writes) == 0 {
-		return nil
-	}
-	_, err = s.sendRouted(ctx, &kv.BatchRequest{Txn: &meta, Requests: []kv.Request{c}})
 	return err
 }
 

@@ -148,7 +148,7 @@ func (s *Store) reserve(d *kv.RangeDescriptor) error {
 	// Under creating no split makes a replica between the look and the reservation.
 	s.creating.Lock()
 	defer s.creating.Unlock()
-	if other, ok := s.overlapping(d.RangeID, d.Span()); ok {
+	if other, ok := s.overlapping(d); ok {
 		return fmt.Errorf("store: snapshot of %s overlaps range %d, which has not caught up", d, other)
 	}
 	s.mu.Lock()

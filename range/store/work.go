@@ -16,6 +16,7 @@ const (
 	jobMeta   jobKind = iota // bring the meta range up to date
 	jobTidy                  // finish replica changes that an earlier leader began
 	jobRemove                // delete a removed replica
+	jobThaw                  // end a merge that has come to nothing
 	jobLookUp                // see whether a replica without a leader still belongs to its range
 )
 
@@ -113,7 +114,7 @@ func (s *Store) do(j job) {
 			}
 		}
 		return // it will be asked for again
-	case jobMeta, jobTidy:
+	case jobMeta, jobTidy, jobThaw:
 		r := s.replica(j.rng)
 		if r == nil {
 			return
@@ -121,9 +122,12 @@ func (s *Store) do(j job) {
 		if _, ok := r.Serving(); !ok {
 			return // whoever leads now does it
 		}
-		if j.kind == jobTidy {
+		switch j.kind {
+		case jobTidy:
 			err = r.Tidy(ctx)
-		} else {
+		case jobThaw:
+			err = s.thaw(ctx, r)
+		default:
 			err = s.updateMeta(ctx, r)
 		}
 	}
@@ -148,10 +152,14 @@ func (s *Store) lookUp(ctx context.Context, r *replica.Replica) error {
 	} else {
 		now, _, err = s.readMeta(ctx, keys.Meta(mine.StartKey).Next(), 1, func(*kv.RangeDescriptor) bool { return true })
 	}
-	if err != nil || now == nil || now.RangeID != r.ID() || r.ReplicaID() >= now.NextReplicaID {
+	if err != nil || now == nil {
 		return err
 	}
-	if mine != nil && now.Generation <= mine.Generation {
+	if mine != nil && s.orphan(r, mine, now) {
+		s.work.push(job{kind: jobRemove, rng: r.ID(), below: replica.NoReplica})
+		return nil
+	}
+	if now.RangeID != r.ID() || r.ReplicaID() >= now.NextReplicaID || mine != nil && now.Generation <= mine.Generation {
 		return nil
 	}
 	if _, ok := now.ReplicaByID(r.ReplicaID()); !ok {
@@ -220,7 +228,7 @@ func (s *Store) tickLoop() {
 	}
 }
 
-// maintenanceLoop looks after the logs.
+// maintenanceLoop looks after the logs, and after ranges that a merge has left behind.
 func (s *Store) maintenanceLoop() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -231,6 +239,7 @@ func (s *Store) maintenanceLoop() {
 				if err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes); err != nil && s.ctx.Err() == nil {
 					s.log.Warn("cannot truncate a log", "range", int64(r.ID()), "err", err)
 				}
+				s.maintainFrozen(r)
 				return s.ctx.Err() == nil
 			})
 		case <-s.ctx.Done():

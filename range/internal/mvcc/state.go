@@ -21,6 +21,8 @@ const (
 	NameDescriptor = "d"
 	// NameCommitID, followed by the 16 bytes of a transaction id, holds a CommitOutcome.
 	NameCommitID = "c"
+	// NameFrozen, if there, holds the Freeze of a range that is being merged into its left neighbour.
+	NameFrozen = "f"
 )
 
 // AppliedStateKey returns the encoded key of the range's applied state.

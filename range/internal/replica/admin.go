@@ -25,6 +25,10 @@ func (r *Replica) admin(ctx context.Context) (s state, release func(), err error
 		<-r.AdminMu
 		return s, nil, e
 	}
+	if s.frozen != nil {
+		<-r.AdminMu
+		return s, nil, r.frozenErr()
+	}
 	return s, func() { <-r.AdminMu }, nil
 }
 

@@ -102,15 +102,17 @@ func (r *Replica) apply(ents []*pb.Entry) {
 		as.AppliedIndex, as.AppliedTerm = e.GetIndex(), e.GetTerm()
 		var verdict *kv.Error
 		desc := st.desc
-		if special && (cmd.desc == nil || cmd.desc.RangeID != r.id || cmd.desc.Generation != desc.Generation+1) {
+		if special && !r.fits(cmd, &st) {
 			verdict = kv.Errorf(kv.CodeDescriptorChanged, "range %d is at generation %d", r.id, desc.Generation)
 			verdict.Descriptors = []kv.RangeDescriptor{*desc}
 			special = false
 		}
 		if verdict == nil {
-			if cmd.handOver {
+			switch {
+			case cmd.handOver:
 				r.handed = handed{index: e.GetIndex(), data: bytes.Clone(cmd.batch)}
-			} else if len(cmd.batch) > 0 {
+			case cmd.freeze || cmd.thaw || cmd.merge || cmd.confirm: // no batch
+			case len(cmd.batch) > 0:
 				if err := sub.SetRepr(cmd.batch); err != nil {
 					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
 					return
@@ -137,10 +139,19 @@ func (r *Replica) apply(ents []*pb.Entry) {
 		}
 		var err error
 		switch {
+		case special && cmd.merge:
+			err = r.applyMerge(b, cmd, &as, commit)
+		case special && (cmd.freeze || cmd.thaw):
+			err = r.applyFreeze(b, cmd, commit)
 		case special && cmd.right != nil:
 			err = r.applySplit(b, cmd, &as, commit)
 		case special:
 			err = r.applyReplicaChange(b, cmd.desc, cc, commit)
+		case cmd.confirm:
+			id := cmd.id
+			if err = commit(); err == nil {
+				r.deps.Owner.Confirm(r, id)
+			}
 		case checksum != 0:
 			if err = commit(); err == nil {
 				r.deps.Owner.Checksum(r, checksum)
@@ -176,6 +187,17 @@ func (r *Replica) apply(ents []*pb.Entry) {
 	if err := commit(); err != nil {
 		r.stop(err)
 	}
+}
+
+// fits reports whether a command that changes the descriptor was made for the state that the range is in.
+func (r *Replica) fits(cmd *command, st *state) bool {
+	switch {
+	case cmd.desc == nil || cmd.desc.RangeID != r.id || (st.frozen != nil) != cmd.thaw:
+		return false
+	case cmd.merge: // to a generation beyond those of both sides
+		return st.desc.Generation == cmd.of.Base && st.desc.Generation < cmd.desc.Generation
+	}
+	return st.desc.Generation+1 == cmd.desc.Generation
 }
 
 // loseBefore ends the proposals of terms before the one of an entry that was just applied: if they were
@@ -382,17 +404,29 @@ func (r *Replica) UnlockAfterSplit() {
 	r.raftMu.Unlock()
 }
 
-// Destroy ends the replica; remove deletes its data.
-func (r *Replica) Destroy(remove func(desc *kv.RangeDescriptor, spans []pebble.KeyRange) error) error {
+// Destroy ends the replica; remove deletes its data. desc is nil if it was never initialised.
+func (r *Replica) Destroy(remove func(desc *kv.RangeDescriptor) error) error {
 	r.raftMu.Lock()
 	defer r.raftMu.Unlock()
 	desc := r.snapshotState().desc
 	r.markRemoved()
 	r.shut(kv.Errorf(kv.CodeRangeNotFound, "replica %d of range %d was removed", r.rid, r.id))
 	r.hasReady = false
-	var spans []pebble.KeyRange
-	if desc != nil {
-		spans = dataSpans(r.id, desc.StartKey, desc.EndKey)
+	return remove(desc)
+}
+
+// DeleteData writes into b what deletes a replica's own state and what is in these parts of its keys.
+func DeleteData(b *pebble.Batch, id kv.RangeID, parts []keys.Span) error {
+	own := keys.RangeReplicatedSpan(int64(id))
+	if err := b.DeleteRange(engine.EncodeKey(own.Start), engine.EncodeKey(own.End), nil); err != nil {
+		return err
 	}
-	return remove(desc, spans)
+	for _, p := range parts {
+		for _, s := range dataSpans(id, p.Start, p.End)[1:] {
+			if err := b.DeleteRange(s.Start, s.End, nil); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }

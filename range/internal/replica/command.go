@@ -6,15 +6,16 @@ import (
 	"fmt"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
 // command is the payload of a log entry.
 //
 //	01 | flags | id 8 | [closed 12] [gc 12] [max write 12] [5 stats, zigzag varints]
-//	   | [descriptor: length, bytes] [split: length, right descriptor, 5 stats, zigzag varints] [kind 1] | batch
+//	   | [descriptor: length, bytes] [split or merge: length, right descriptor, 5 stats, zigzag varints] [kind 1] | batch
 //
-// A kind says that the rest is no batch: 1 is a hand-over (see handover.go).
+// A kind says that the rest is no batch: 1 is a hand-over (see handover.go), 2 to 4 are of a merge (see merge.go).
 // The batch is the rest. A configuration change carries the same payload as its context.
 type command struct {
 	// id lets the proposer find its proposal again. It is unique among all proposals of the range, for ever.
@@ -32,7 +33,12 @@ type command struct {
 	checksum bool
 	// handOver: the batch is a hand-over, the last that the leader of a term says.
 	handOver bool
-	batch    []byte
+	// freeze, thaw and merge: see merge.go. of is the merge in question; a thaw needs none.
+	freeze, thaw, merge bool
+	// confirm asks every replica to say that it has applied this entry, and has it on disk. So does a freeze.
+	confirm bool
+	of      *mvcc.Freeze
+	batch   []byte
 }
 
 const (
@@ -48,7 +54,13 @@ const (
 	cmdKind // the last bit: what comes later is a kind
 )
 
-const kindHandOver = 1
+const (
+	kindHandOver = 1
+	kindFreeze   = 2 // the rest is an mvcc.Freeze
+	kindThaw     = 3 // nothing else
+	kindMerge    = 4 // the rest is the mvcc.Freeze of the right side
+	kindConfirm  = 5 // nothing else
+)
 
 var errCommand = errors.New("replica: corrupt command")
 
@@ -75,7 +87,7 @@ func (c *command) append(dst []byte) []byte {
 	if c.checksum {
 		flags |= cmdChecksum
 	}
-	if c.handOver {
+	if c.handOver || c.freeze || c.thaw || c.merge || c.confirm {
 		flags |= cmdKind
 	}
 	dst = append(dst, commandVersion, flags)
@@ -94,8 +106,17 @@ func (c *command) append(dst []byte) []byte {
 	if c.right != nil {
 		dst = appendStats(appendDesc(dst, c.right), &c.rightStats)
 	}
-	if c.handOver {
+	switch {
+	case c.handOver:
 		dst = append(dst, kindHandOver)
+	case c.freeze:
+		dst = c.of.Append(append(dst, kindFreeze))
+	case c.thaw:
+		dst = append(dst, kindThaw)
+	case c.confirm:
+		dst = append(dst, kindConfirm)
+	case c.merge:
+		dst = c.of.Append(append(dst, kindMerge))
 	}
 	return append(dst, c.batch...)
 }
@@ -143,10 +164,34 @@ func (c *command) decode(b []byte) error {
 	}
 	c.checksum = flags&cmdChecksum != 0
 	if flags&cmdKind != 0 {
-		if len(b) == 0 || b[0] != kindHandOver {
+		if len(b) == 0 {
+			return errCommand
+		}
+		switch b[0] {
+		case kindHandOver:
+			c.handOver = true
+		case kindFreeze:
+			c.freeze = true
+		case kindThaw:
+			c.thaw = true
+		case kindMerge:
+			c.merge = true
+		case kindConfirm:
+			c.confirm = true
+		default:
 			return fmt.Errorf("replica: command of a kind that is not known: %.20x", b)
 		}
-		c.handOver, b = true, b[1:]
+		b = b[1:]
+		if (c.freeze || c.thaw || c.merge) && c.desc == nil || c.merge && c.right == nil {
+			return errCommand
+		}
+		if c.freeze || c.merge {
+			var err error
+			if c.of, err = mvcc.DecodeFreeze(b); err != nil {
+				return err
+			}
+			b = nil
+		}
 	}
 	c.batch = b
 	return nil

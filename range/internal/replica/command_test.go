@@ -6,6 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -14,6 +15,7 @@ func sampleCommands() []command {
 	d := &kv.RangeDescriptor{RangeID: 3, StartKey: keys.TableMin, EndKey: keys.Max, NextReplicaID: 4, Generation: 9,
 		Replicas: []kv.Replica{{NodeID: 1, StoreID: 1, ReplicaID: 1}, {NodeID: 2, StoreID: 2, ReplicaID: 3, Type: kv.Learner}}}
 	ts := hlc.Timestamp{WallTime: 77, Logical: 1}
+	of := &mvcc.Freeze{ID: kv.TxnID{1, 15: 2}, Left: 2, Base: 8, Start: keys.TableMin}
 	return []command{
 		{id: 1, batch: []byte("batch")},
 		{id: 1 << 63, closed: ts, gc: ts.Next(), maxWrite: ts.Next().Next(), stats: kv.Stats{LiveRows: -1, Bytes: 1 << 40}},
@@ -21,6 +23,10 @@ func sampleCommands() []command {
 		{id: 6, desc: d, right: d, rightStats: kv.Stats{Versions: 7}},
 		{id: 7, checksum: true},
 		{id: 8, handOver: true, batch: []byte("payload")},
+		{id: 9, desc: d, freeze: true, of: of},
+		{id: 10, desc: d, thaw: true},
+		{id: 12, confirm: true},
+		{id: 11, desc: d, right: d, rightStats: kv.Stats{Versions: 7}, merge: true, of: of},
 	}
 }
 
@@ -35,6 +41,35 @@ func TestCommandRoundTrip(t *testing.T) {
 		require.Equal(t, c, got)
 		b[0] = 2
 		require.Error(t, got.decode(b))
+	}
+}
+
+// A command that changes the descriptor takes effect only in the state that it was made for.
+func TestFits(t *testing.T) {
+	r := &Replica{id: 3}
+	of := &mvcc.Freeze{ID: kv.TxnID{1}, Left: 3, Base: 5}
+	at := func(g int64) *kv.RangeDescriptor { return &kv.RangeDescriptor{RangeID: 3, Generation: g} }
+	for _, c := range []struct {
+		name   string
+		cmd    command
+		at     int64
+		frozen *mvcc.Freeze
+		want   bool
+	}{
+		{"change", command{desc: at(6)}, 5, nil, true},
+		{"change, late", command{desc: at(6)}, 6, nil, false},
+		{"change of a frozen range", command{desc: at(6)}, 5, of, false},
+		{"thaw", command{desc: at(6), thaw: true}, 5, of, true},
+		{"thaw of a later freeze", command{desc: at(6), thaw: true}, 7, of, false},
+		{"thaw, twice", command{desc: at(6), thaw: true}, 6, nil, false},
+		{"merge", command{desc: at(20), merge: true, of: of}, 5, nil, true},
+		{"merge, void", command{desc: at(20), merge: true, of: of}, 6, nil, false},
+		{"merge, void, where its generation would be the next", command{desc: at(20), merge: true, of: of}, 19, nil, false},
+		{"merge of a range that is frozen itself", command{desc: at(20), merge: true, of: of}, 5, of, false},
+		{"of another range", command{desc: &kv.RangeDescriptor{RangeID: 4, Generation: 6}}, 5, nil, false},
+		{"no descriptor", command{}, 5, nil, false},
+	} {
+		require.Equal(t, c.want, r.fits(&c.cmd, &state{desc: at(c.at), frozen: c.frozen}), c.name)
 	}
 }
 

@@ -33,8 +33,9 @@
 //  5. "Not the leader" means that the request has had no effect and never will;
 //     "outcome unknown" means that it may.
 //  6. A replica serves only if package liveness's R7 holds.
-//  7. A descriptor changes by one generation at a time; a command made for another
+//  7. A descriptor changes by one generation at a time, in a merge to one beyond those of both sides; a command made for another
 //     generation has no effect on any replica.
 //  8. An inconsistency stops the replica: it says so in the log and in its status, sends requests elsewhere, tells the
 //     others that it will not lead, and takes no further part.
+//  9. A range that is frozen for a merge serves nothing, and is either absorbed or thawed, never both (merge.go, M1 to M7).
 package replica

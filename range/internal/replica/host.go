@@ -47,6 +47,12 @@ type Owner interface {
 	// SplitDone hands over the new replica after the split was applied; it is nil if it was dropped, or if the
 	// application failed.
 	SplitDone(left, right *Replica, desc *kv.RangeDescriptor)
+	// MergeRight returns the replica of the right range of a merge that is about to be applied, MergeDone is told when it was: it has been
+	// shut, and nothing is left of it.
+	MergeRight(left *Replica, right *kv.RangeDescriptor) (*Replica, error)
+	MergeDone(left, right *Replica)
+	// Confirm says, to whoever waits for it, that the command with that id was applied, and is on disk.
+	Confirm(r *Replica, id uint64)
 	// DescriptorChanged is told after a change of bounds or replicas was applied, LeadershipBegan after the
 	// replica has begun to serve, Removed that the replica was removed from its range.
 	DescriptorChanged(r *Replica, desc *kv.RangeDescriptor)
@@ -119,6 +125,11 @@ type Metrics struct {
 	Unknown       atomic.Int64 // proposals whose outcome could not be told
 	Stopped       atomic.Int64 // replicas stopped by an inconsistency
 	Splits        atomic.Int64
+	Merges        atomic.Int64
+	// MergesRefused were asked for and could not be, MergesUndone were given up after the right side had been frozen.
+	MergesRefused, MergesUndone atomic.Int64
+	// MergeStallNanos is for how long right sides served nothing.
+	MergeStallNanos atomic.Int64
 	// SplitsBySize, SplitsByLoad and SplitsByCommand are those that this store led, by reason; SplitsRefused were wanted, and no
 	// key would have helped; SplitsFailed are tried again.
 	SplitsBySize, SplitsByLoad, SplitsByCommand, SplitsRefused, SplitsFailed atomic.Int64

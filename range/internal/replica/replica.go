@@ -117,6 +117,8 @@ type state struct {
 	lead         kv.ReplicaID
 	stopped      *kv.Error
 	removed      bool
+	// frozen, if not nil, says for which merge the range stands still: see merge.go. It is never changed.
+	frozen *mvcc.Freeze
 }
 
 // following is what the replica remembers for rule R3 of package liveness.
@@ -204,6 +206,10 @@ func (r *Replica) load() error {
 	if err != nil {
 		return err
 	}
+	frozen, err := mvcc.LoadFreeze(db, r.id)
+	if err != nil {
+		return err
+	}
 	if ok != (desc != nil) {
 		return kv.Errorf(kv.CodeCorruption, "range %d has a descriptor or an applied state, but not both", r.id)
 	}
@@ -225,7 +231,7 @@ func (r *Replica) load() error {
 			r.id, applied.AppliedIndex, t, r.raftLog.Last().Index)
 	}
 	r.mu.Lock()
-	r.state.desc, r.state.applied = desc, applied
+	r.state.desc, r.state.applied, r.state.frozen = desc, applied, frozen
 	r.mu.Unlock()
 	r.setPeers(desc)
 	return r.startRaft(applied.AppliedIndex)

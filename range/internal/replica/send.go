@@ -33,6 +33,9 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if err := r.mayServe(&s, ts); err != nil && !r.lapsed(&s, req) {
 		return nil, err
 	}
+	if s.frozen != nil {
+		return nil, r.frozenErr()
+	}
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, err
 	}
@@ -91,6 +94,9 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	s := r.snapshotState()
 	if err := r.mayServe(&s, ts); err != nil && !r.lapsed(&s, req) {
 		return nil, nil, nil, err
+	}
+	if s.frozen != nil {
+		return nil, nil, nil, r.frozenErr()
 	}
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, nil, nil, err
@@ -278,7 +284,7 @@ func (r *Replica) tellLocks(eff *eval.Effects) error {
 
 // followerRead answers a read at or below the closed timestamp; ok is false if it cannot.
 func (r *Replica) followerRead(ctx context.Context, s *state, req *kv.BatchRequest) (resp *kv.BatchResponse, err error, ok bool) {
-	if s.stopped != nil || writes(req) {
+	if s.stopped != nil || s.frozen != nil || writes(req) {
 		return nil, nil, false
 	}
 	if err := checkBounds(s.desc, req); err != nil {
@@ -303,8 +309,12 @@ func (r *Replica) followerRead(ctx context.Context, s *state, req *kv.BatchReque
 	if cerr := snap.Close(); err == nil && cerr != nil {
 		return nil, kv.AsError(cerr), true
 	}
-	if err != nil || r.dataEpoch.Load() != epoch || r.Applied().GCThreshold != s.applied.GCThreshold {
-		return nil, nil, false // a lock, or the state was replaced
+	if err != nil {
+		return nil, nil, false // a lock
+	}
+	// The state may have been replaced, or the range frozen and its data be another one's by now.
+	if now := r.snapshotState(); r.dataEpoch.Load() != epoch || now.frozen != nil || now.applied.GCThreshold != s.applied.GCThreshold {
+		return nil, nil, false
 	}
 	r.deps.Metrics.FollowerReads.Add(1)
 	return resp, nil, true

@@ -86,6 +86,9 @@ func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, pace func(co
 	if !leads {
 		return r.notLeader()
 	}
+	if r.Frozen() != nil {
+		return r.frozenErr() // every replica has what it needs, and the left side may have written here already
+	}
 	as, ok, err := mvcc.LoadAppliedState(snap, r.id)
 	if err != nil || !ok {
 		return errors.Join(err, errors.New("replica: no applied state"))
@@ -403,8 +406,12 @@ func (r *Replica) reload() error {
 	if desc == nil || !ok {
 		return kv.Errorf(kv.CodeCorruption, "range %d: snapshot without descriptor or applied state", r.id)
 	}
+	frozen, err := mvcc.LoadFreeze(db, r.id)
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
-	r.state.applied = as
+	r.state.applied, r.state.frozen = as, frozen
 	r.mu.Unlock()
 	r.publishDesc(desc)
 	// What we had proposed may be in the snapshot, or not.

@@ -15,7 +15,7 @@ const logTail = 256 << 10
 // TruncateLog removes what nobody needs from the front of the log, once that is worth it: each replica
 // decides for itself. A leader keeps what its followers miss, up to maxBytes.
 func (r *Replica) TruncateLog(minBytes, maxBytes int64) error {
-	if r.raftLog.Bytes() < minBytes {
+	if r.raftLog.Bytes() < minBytes || r.Frozen() != nil {
 		return nil
 	}
 	return r.Call(func() error {

@@ -1,0 +1,278 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// The protocol, and why it is safe: range/internal/replica/merge.go.
+
+// mergeTimeout bounds a merge. Its right side serves nothing for a part of that (replica.freezeTimeout).
+const mergeTimeout = 10 * time.Second
+
+// merge merges the range with its right neighbour, which begins at q.At.
+func (s *Store) merge(ctx context.Context, left *replica.Replica, q *kv.AdminMerge) (*kv.RangeDescriptor, error) {
+	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
+	defer cancel()
+	d := left.Desc()
+	if d == nil || !d.Contains(q.Key) {
+		return nil, &kv.Error{Code: kv.CodeRangeMismatch, Key: q.Key, Message: "the range was split or merged"}
+	}
+	if _, ok := left.Serving(); ok && d.Contains(q.At) {
+		return d, nil
+	}
+	right := s.rightOf(d)
+	if right == nil || !right.Desc().StartKey.Equal(q.At) {
+		return nil, kv.Errorf(kv.CodeBadRequest, "range %d has no right neighbour on store %d that begins there", left.ID(), s.id.StoreID)
+	}
+	if err := replica.Mergeable(d, right.Desc()); err != nil {
+		return nil, err
+	}
+	if err := s.fetchLeader(ctx, right); err != nil {
+		return nil, err
+	}
+	next, err := left.Merge(ctx, right, s.confirmed, func() error { return s.keepsEnough(left, right) })
+	if err != nil {
+		if right.Frozen() != nil {
+			s.work.push(job{kind: jobThaw, rng: right.ID()})
+		}
+		if e := kv.AsError(err); e.Code == kv.CodeUnavailable || e.Code == kv.CodeUnknownOutcome {
+			// Nobody shall try again and again what makes a range stand still.
+			return nil, kv.Errorf(kv.CodeNotNow, "%s", e.Message)
+		}
+		return nil, err
+	}
+	if err := s.writeMeta(ctx, next); err != nil {
+		s.log.Info("the meta range will be brought up to date later", "range", int64(left.ID()), "err", err)
+		s.work.push(job{kind: jobMeta, rng: left.ID()})
+	}
+	return next, nil
+}
+
+// fetchLeader makes this store the leader of the right side: both must be led here, so that what its leader has in memory goes over in memory.
+func (s *Store) fetchLeader(ctx context.Context, right *replica.Replica) error {
+	if _, ok := right.Serving(); ok {
+		return nil
+	}
+	_, err := s.sendRouted(ctx, &kv.BatchRequest{RangeID: right.ID(), Requests: []kv.Request{&kv.AdminTransferLeader{Target: s.id.StoreID}}})
+	if err != nil {
+		return kv.Errorf(kv.CodeNotNow, "the right neighbour is not led by store %d: %v", s.id.StoreID, err)
+	}
+	for _, ok := right.Serving(); !ok; _, ok = right.Serving() {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+			return kv.Errorf(kv.CodeNotNow, "the right neighbour is not led by store %d", s.id.StoreID)
+		}
+	}
+	return nil
+}
+
+// keepsEnough refuses a merge by which either side would lose versions that it has to keep: the range that comes of it has one GC threshold, the later
+// of the two. A timestamp that is protected
+// after what is known here was read is above all thresholds that pass, as for collection: internal/node/retention.go.
+func (s *Store) keepsEnough(left, right *replica.Replica) error {
+	threshold := left.Applied().GCThreshold.Forward(right.Applied().GCThreshold)
+	for _, r := range [2]*replica.Replica{left, right} {
+		keep := s.retention(r)
+		if keep.Unknown {
+			return kv.Errorf(kv.CodeNotNow, "it is not known how long range %d has to keep old versions", r.ID())
+		}
+		if p := keep.Protected; !p.IsEmpty() && p.Less(threshold) {
+			return kv.Errorf(kv.CodeNotNow, "range %d has a protected timestamp that its neighbour has collected beyond", r.ID())
+		}
+		asOf := keep.AsOf
+		if asOf.IsEmpty() {
+			asOf = s.clock.Now()
+		}
+		if asOf.Add(-keep.After).Less(threshold) && r.Applied().GCThreshold.Less(threshold) {
+			return kv.Errorf(kv.CodeNotNow, "range %d keeps old versions for longer than its neighbour", r.ID())
+		}
+	}
+	return nil
+}
+
+// confirmed implements replica.Confirmed.
+func (s *Store) confirmed(ctx context.Context, r *replica.Replica, propose func(announce func(uint64)) error) error {
+	replicas := r.Desc().Replicas
+	var id uint64
+	var answers chan sumOf
+	defer func() { s.sums.forget(id) }()
+	err := propose(func(cmd uint64) { id, answers = cmd, s.sums.expect(cmd, 2*len(replicas)) })
+	if err != nil {
+		return err
+	}
+	missing := make(map[kv.StoreID]struct{}, len(replicas))
+	for _, p := range replicas {
+		missing[p.StoreID] = struct{}{}
+	}
+	for len(missing) > 0 {
+		select {
+		case a := <-answers:
+			delete(missing, a.store)
+		case <-ctx.Done():
+			for st := range missing {
+				return kv.Errorf(kv.CodeNotNow, "the replica of range %d on store %d has not caught up", r.ID(), st)
+			}
+		}
+	}
+	return nil
+}
+
+// Confirm implements replica.Owner. (Application is not synced; this is the same write-ahead log, later.)
+func (o *owner) Confirm(r *replica.Replica, id uint64) {
+	s, desc := o.store(), r.Desc()
+	s.goLoop(func() {
+		if err := s.eng.DB().LogData(nil, pebble.Sync); err != nil {
+			s.log.Error("cannot confirm what was applied", "range", int64(desc.RangeID), "err", err)
+			return
+		}
+		s.tellSum(r, desc, id, "confirmed")
+	})
+}
+
+// rightOf returns the replica here of the range that begins where d ends; nil if there is none.
+func (s *Store) rightOf(d *kv.RangeDescriptor) (right *replica.Replica) {
+	s.each(func(r *replica.Replica) bool {
+		if rd := r.Desc(); rd != nil && rd.StartKey.Equal(d.EndKey) {
+			right = r
+		}
+		return right == nil
+	})
+	return right
+}
+
+// thaw lets a frozen range serve again, unless its left neighbour has absorbed it.
+func (s *Store) thaw(ctx context.Context, r *replica.Replica) error {
+	of := r.Frozen()
+	if of == nil {
+		return nil
+	}
+	resp, err := s.sendRouted(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminEndMerge{Key: of.Start, ID: of.ID, Left: of.Left, Base: of.Base}}})
+	if err != nil {
+		return err
+	}
+	if resp.Responses[0].(*kv.AdminEndMergeResponse).Merged {
+		return nil // the left side's replica here will absorb it; if there is none: maintainFrozen
+	}
+	s.log.Info("a merge came to nothing", "range", int64(r.ID()))
+	return r.Thaw(ctx, of)
+}
+
+// maintainFrozen looks after a frozen replica: a merge takes milliseconds, unless something has gone wrong. It is called about once a second.
+func (s *Store) maintainFrozen(r *replica.Replica) {
+	of := r.Frozen()
+	if of == nil || s.clock.Now().WallTime-of.ID.Start() < int64(2*mergeTimeout) {
+		return
+	}
+	if _, ok := r.Serving(); ok {
+		s.work.push(job{kind: jobThaw, rng: r.ID()})
+	}
+	s.work.push(job{kind: jobLookUp, rng: r.ID()})
+}
+
+// MergeRight implements replica.Owner.
+func (o *owner) MergeRight(_ *replica.Replica, right *kv.RangeDescriptor) (*replica.Replica, error) {
+	r := o.store().replica(right.RangeID)
+	if r == nil {
+		return nil, fmt.Errorf("merge with %s, which is not here", right)
+	}
+	return r, nil
+}
+
+// MergeDone implements replica.Owner.
+func (o *owner) MergeDone(_, right *replica.Replica) {
+	s := o.store()
+	s.mu.Lock()
+	if s.replicas[right.ID()] == right {
+		delete(s.replicas, right.ID())
+	}
+	s.mu.Unlock()
+}
+
+// awaited reports whether a replica here is still to apply the merge that r is frozen for, other than by the snapshot of range by (0 for none): its left
+// side's, at the generation that can. s.mu is held.
+func (s *Store) awaited(r *replica.Replica, by kv.RangeID) bool {
+	of := r.Frozen()
+	if of == nil || of.Left == by {
+		return false
+	}
+	left := s.replicas[of.Left]
+	if left == nil {
+		return false
+	}
+	d := left.Desc()
+	return d != nil && d.Generation <= of.Base
+}
+
+// absorbable reports whether the frozen replica r, whose descriptor is d, may give way to range by. Of two descriptors that overlap the later
+// is true: there is another range where r's was, so the merge has happened. s.mu is held.
+func (s *Store) absorbable(r *replica.Replica, d, by *kv.RangeDescriptor) bool {
+	return r.Frozen() != nil && by.RangeID != d.RangeID && by.Generation > d.Generation && by.Span().Overlaps(d.Span()) && !s.awaited(r, by.RangeID)
+}
+
+// dropAbsorbed removes frozen replicas of ranges that r's, by a snapshot, turns out to have taken the place of.
+func (s *Store) dropAbsorbed(r *replica.Replica) {
+	by := r.Desc()
+	if by == nil {
+		return
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for id, other := range s.replicas {
+		if d := other.Desc(); other != r && d != nil && s.absorbable(other, d, by) {
+			s.work.push(job{kind: jobRemove, rng: id, below: replica.NoReplica})
+		}
+	}
+}
+
+// orphan reports whether a frozen replica, of the range mine, is of no use to anybody: there is a later range now where it was, and nothing
+// here is going to absorb it.
+func (s *Store) orphan(r *replica.Replica, mine, now *kv.RangeDescriptor) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.absorbable(r, mine, now) && !s.awaited(r, 0)
+}
+
+// unshared returns the parts of the span that are not of any other initialised replica here, nor of a snapshot that is being received: what may be
+// deleted with the replica of the range. s.creating is held.
+func (s *Store) unshared(id kv.RangeID, span keys.Span) []keys.Span {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	left := []keys.Span{span}
+	for other, r := range s.replicas {
+		if d := r.Desc(); other != id && d != nil {
+			left = less(left, d.Span())
+		}
+	}
+	for other, sp := range s.receiving {
+		if other != id {
+			left = less(left, sp)
+		}
+	}
+	return left
+}
+
+// less takes a span out of some others.
+func less(from []keys.Span, sp keys.Span) (out []keys.Span) {
+	for _, f := range from {
+		if !f.Overlaps(sp) {
+			out = append(out, f)
+			continue
+		}
+		if f.Start.Less(sp.Start) {
+			out = append(out, keys.Span{Start: f.Start, End: sp.Start})
+		}
+		if sp.End.Less(f.End) {
+			out = append(out, keys.Span{Start: sp.End, End: f.End})
+		}
+	}
+	return out
+}
