@@ -204,20 +204,31 @@ func (s *Store) Drain(ctx context.Context) (left int) {
 	for {
 		left = 0
 		s.each(func(r *replica.Replica) bool {
-			if _, ok := r.Serving(); !ok || ctx.Err() != nil {
+			if _, ok := r.Serving(); !ok {
 				return true
 			}
 			if d := r.Desc(); len(d.Replicas) > 1 {
 				left++
-				s.drainOne(ctx, r, d)
+				if ctx.Err() == nil {
+					s.drainOne(ctx, r, d)
+				}
 			}
 			return true
 		})
-		if left == 0 || ctx.Err() != nil {
+		if left == 0 {
+			return 0
+		}
+		// Who has gone is out of the way at the next look; who is left may have nobody to go to, for now or for ever.
+		select {
+		case <-time.After(drainPause):
+		case <-ctx.Done():
 			return left
 		}
 	}
 }
+
+// drainPause is between two rounds of Drain: others may come back within a heartbeat, and until then asking is in vain.
+const drainPause = 20 * time.Millisecond
 
 func (s *Store) drainOne(ctx context.Context, r *replica.Replica, d *kv.RangeDescriptor) {
 	for _, p := range d.Replicas {
