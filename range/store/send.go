@@ -197,10 +197,13 @@ func (s *Store) transferLeader(ctx context.Context, r *replica.Replica, q *kv.Ad
 	return r.TransferLeader(ctx, q)
 }
 
+// StopLeading makes this store stand for no leadership that another one can take, and begin no splits, until it is called again.
+func (s *Store) StopLeading(stop bool) { s.support.drained.Store(stop) }
+
 // Drain hands every leadership of this store to somebody else, as far as there is somebody. It returns the
 // number of ranges that are still led here when ctx ends.
 func (s *Store) Drain(ctx context.Context) (left int) {
-	s.support.drained.Store(true)
+	s.StopLeading(true)
 	for {
 		left = 0
 		s.each(func(r *replica.Replica) bool {
