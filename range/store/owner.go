@@ -25,6 +25,8 @@ func (o *owner) SendRaft(to kv.Replica, msgs []*raftlog.Message) {
 	o.cfg.Transport.SendRaft(to.NodeID, msgs)
 }
 
+func (o *owner) Need(r *replica.Replica, c replica.Care) { o.lists.add(r, c) }
+
 func (o *owner) Signal(r *replica.Replica) { o.sched.Signal(r) }
 
 func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
@@ -94,6 +96,7 @@ func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor
 		s.mu.Lock()
 		s.replicas[desc.RangeID] = right
 		s.mu.Unlock()
+		right.Begin()
 	}
 	if right == nil {
 		return
@@ -212,6 +215,7 @@ func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Repli
 	s.mu.Lock()
 	s.replicas[m.RangeID] = r
 	s.mu.Unlock()
+	r.Begin()
 	return r
 }
 

@@ -210,10 +210,7 @@ func (s *Store) tickLoop() {
 	for {
 		select {
 		case <-t.C:
-			s.each(func(r *replica.Replica) bool {
-				r.Tick()
-				return true
-			})
+			s.visit(replica.CareTicks, (*replica.Replica).Tick)
 		case <-s.ctx.Done():
 			return
 		}
@@ -227,11 +224,11 @@ func (s *Store) maintenanceLoop() {
 	for {
 		select {
 		case <-t.C:
-			s.each(func(r *replica.Replica) bool {
+			s.visit(replica.CareLog, func(r *replica.Replica) (again bool) {
 				if err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes); err != nil && s.ctx.Err() == nil {
 					s.log.Warn("cannot truncate a log", "range", int64(r.ID()), "err", err)
 				}
-				return s.ctx.Err() == nil
+				return r.LogBytes() >= s.cfg.Knobs.LogTruncateBytes && !r.Ended()
 			})
 		case <-s.ctx.Done():
 			return

@@ -60,6 +60,9 @@ func (r *Replica) apply(ents []*pb.Entry) {
 		r.mu.Lock()
 		r.state.applied = as
 		r.mu.Unlock()
+		if as.Stats.Locks != 0 {
+			r.Need(CarePrepared)
+		}
 		for i, d := range finished {
 			r.end(d.p, d.err)
 			finished[i] = done{}
