@@ -132,6 +132,9 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 		return s.doomed
 	}
 	if s.tx == nil {
+		if err := s.awaitClock(ctx); err != nil {
+			return err
+		}
 		o := txn.Options{LockTimeout: s.effects.lockTimeout, Session: s.pid}
 		t := s.txnOptions()
 		switch t.isolation {
@@ -160,6 +163,14 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 	return nil
 }
 
+// awaitClock waits until this node may say what time it is: a snapshot is about to be taken, and with it the catalog's version.
+func (s *Session) awaitClock(ctx context.Context) error {
+	if a, ok := s.srv.cfg.Gateway.(txn.ClockAwaiter); ok {
+		return a.AwaitClock(ctx)
+	}
+	return nil
+}
+
 // step marks a statement boundary in a transaction that has run statements before.
 func (s *Session) step(ctx context.Context) error {
 	if !s.pinned.IsEmpty() {
@@ -168,6 +179,11 @@ func (s *Session) step(ctx context.Context) error {
 		}
 	}
 	if s.txUsed {
+		if s.opts.Isolation == kv.ReadCommitted {
+			if err := s.awaitClock(ctx); err != nil {
+				return err
+			}
+		}
 		if s.opts.Isolation == kv.ReadCommitted || s.txWrote {
 			if err := s.settlePortals(ctx); err != nil {
 				return err

@@ -47,7 +47,7 @@ type Config struct {
 	// anybody who can answer; default 30 s.
 	GiveUp  time.Duration
 	Metrics *Metrics
-	// Fenced returns why this node must not read, anywhere: its clock is off, and what it calls now may be long ago. nil: it may; so it
+	// Fenced returns why this node must not say what time it is: its clock is off, and what it calls now may be long ago. nil: it may; so it
 	// is without the function.
 	Fenced func() *kv.Error
 }
@@ -57,6 +57,7 @@ type Sender struct {
 	cfg     Config
 	cache   *cache
 	lookups chan struct{} // one token for each meta look-up under way
+	fence   fence
 }
 
 const (
@@ -102,9 +103,9 @@ func (s *Sender) Cached() []*kv.RangeDescriptor { return s.cache.all() }
 // answer. It fills in RangeID, Generation and Now; for batches without keys the
 // caller names the range by RangeID.
 func (s *Sender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
-	if s.cfg.Fenced != nil {
-		if e := s.cfg.Fenced(); e != nil && readsNow(req) {
-			return nil, e
+	if req.Txn == nil && s.Fenced() != nil && readsNow(req) { // a transaction has chosen when it reads, and waited before it did
+		if err := s.AwaitClock(ctx); err != nil {
+			return nil, err
 		}
 	}
 	key := firstKey(req)
