@@ -60,6 +60,8 @@ type Store struct {
 	peersDirty atomic.Bool
 	work       workQueue
 	lists      careLists
+	early      early
+	rangeIDs   rangeIDs
 	snapSlots  chan struct{} // outgoing snapshots
 	recvSlots  chan struct{} // incoming ones
 	sending    map[snapshotKey]struct{}

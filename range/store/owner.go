@@ -102,6 +102,11 @@ func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor
 		return
 	}
 	s.peersDirty.Store(true)
+	for _, m := range s.early.take(desc.RangeID) {
+		if m.To.ReplicaID == right.ReplicaID() {
+			right.Deliver(m)
+		}
+	}
 	// The left side's leader is where the right side's data is hot: its store takes the lead at once. The others wait
 	// for their election timeout.
 	if _, ok := left.Serving(); ok {
@@ -120,11 +125,12 @@ func (s *Store) HandleRaftMessages(msgs []*RaftMessage) {
 		if m.To.StoreID != s.id.StoreID || !s.observe(m.Now) {
 			continue // for another store that was at this address, or from a clock that is out of bounds
 		}
-		s.handleRaft(m)
+		s.handleRaft(m, false)
 	}
 }
 
-func (s *Store) handleRaft(m *RaftMessage) {
+// handleRaft takes one message; late is one that has waited for its range (see early).
+func (s *Store) handleRaft(m *RaftMessage, late bool) {
 	r := s.replica(m.RangeID)
 	if m.RemovedBelow != 0 {
 		if r != nil && r.ReplicaID() < m.RemovedBelow {
@@ -143,6 +149,9 @@ func (s *Store) handleRaft(m *RaftMessage) {
 		if r != nil && r.ReplicaID() == m.To.ReplicaID {
 			r.Resigned(m)
 		}
+		return
+	}
+	if r == nil && !late && s.early.keep(m) {
 		return
 	}
 	if r == nil || r.ReplicaID() != m.To.ReplicaID {

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -102,8 +103,52 @@ func (s *Store) sendRouted(ctx context.Context, req *kv.BatchRequest) (*kv.Batch
 	return (*x).Send(ctx, req)
 }
 
+// rangeIDs are ids that were allocated and not used. Who splits a range again and again need not ask the meta range each time;
+// those that are left when the store stops are never used.
+type rangeIDs struct {
+	mu    sync.Mutex
+	next  kv.RangeID
+	end   kv.RangeID // exclusive
+	block int64      // how many were asked for last
+	asked time.Time
+}
+
+// maxIDBlock bounds the ids that are asked for at once; idHaste is how soon a block must have been used up for the next to be larger.
+const (
+	maxIDBlock = 64
+	idHaste    = time.Second
+)
+
 func (s *Store) nextRangeID(ctx context.Context) (kv.RangeID, error) {
-	resp, err := s.sendRouted(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: keys.RangeIDCounter, By: 1}}})
+	ids := &s.rangeIDs
+	ids.mu.Lock()
+	if ids.next < ids.end {
+		id := ids.next
+		ids.next++
+		ids.mu.Unlock()
+		return id, nil
+	}
+	block := int64(1)
+	if time.Since(ids.asked) < idHaste {
+		block = min(2*ids.block, maxIDBlock)
+	}
+	ids.block, ids.asked = block, time.Now()
+	ids.mu.Unlock()
+	id, err := s.allocateRangeIDs(ctx, block)
+	if err != nil || block == 1 {
+		return id, err
+	}
+	ids.mu.Lock()
+	if ids.next >= ids.end { // else another has filled it meanwhile, and these are lost
+		ids.next, ids.end = id+1, id+kv.RangeID(block)
+	}
+	ids.mu.Unlock()
+	return id, nil
+}
+
+// allocateRangeIDs returns the first of n ids that nobody else has.
+func (s *Store) allocateRangeIDs(ctx context.Context, n int64) (kv.RangeID, error) {
+	resp, err := s.sendRouted(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: keys.RangeIDCounter, By: n}}})
 	if err != nil {
 		// An id that may have been taken is never used: ask for another.
 		if kv.HasCode(err, kv.CodeUnknownOutcome) {
@@ -111,7 +156,7 @@ func (s *Store) nextRangeID(ctx context.Context) (kv.RangeID, error) {
 		}
 		return 0, err
 	}
-	return kv.RangeID(resp.Responses[0].(*kv.IncrementResponse).Value), nil
+	return kv.RangeID(resp.Responses[0].(*kv.IncrementResponse).Value - n + 1), nil
 }
 
 // updateMeta writes the range's descriptor to the meta range, unless a later one is there.

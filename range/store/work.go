@@ -211,6 +211,9 @@ func (s *Store) tickLoop() {
 		select {
 		case <-t.C:
 			s.visit(replica.CareTicks, (*replica.Replica).Tick)
+			for _, m := range s.early.tick() {
+				s.handleRaft(m, true)
+			}
 		case <-s.ctx.Done():
 			return
 		}
