@@ -285,7 +285,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.registry.MustRegister(rm.Collectors()...)
 	n.sender = routing.New(routing.Config{
 		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
-		Fenced: n.store.Fenced,
+		Fenced: n.store.Fenced, RTT: n.transport.RTT,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{
