@@ -108,15 +108,6 @@ type drainRequest struct {
 	Do string
 }
 
-// DrainView is how far a node has got that drains.
-type DrainView struct {
-	NodeID kv.NodeID `json:"node_id"`
-	// State is serving, draining or drained.
-	State       string `json:"state"`
-	Leaders     int    `json:"leaders"` // ranges still led there that others could lead
-	Connections int64  `json:"connections"`
-}
-
 func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*DrainView, error) {
 	switch q.Do {
 	case "drain":
