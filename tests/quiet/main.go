@@ -146,7 +146,7 @@ func (c *cluster) one(ctx context.Context, s *settings, n int, base idle) (r row
 	if !s.restart {
 		return r, nil
 	}
-	if r.first, r.all, err = c.restart(ctx, n); err != nil {
+	if r.first, r.all, err = c.restart(ctx, s, n); err != nil {
 		return r, err
 	}
 	note("restart: first query after %.2f s, all ranges after %.2f s", r.first.Seconds(), r.all.Seconds())

@@ -153,6 +153,26 @@ func (c *cluster) profile(ctx context.Context, dir, name string) error {
 	return errors.Join(errs...)
 }
 
+// profileStart writes CPU profiles of the first seconds after a start.
+func (c *cluster) profileStart(ctx context.Context, dir, name string) {
+	for i := range c.nodes {
+		go func() {
+			err := c.eventually(ctx, time.Minute, func() error {
+				return c.nodes[i].get(ctx, "/debug/pprof/profile?seconds=4", func(r io.Reader) error {
+					b, err := io.ReadAll(r)
+					if err != nil {
+						return err
+					}
+					return os.WriteFile(filepath.Join(dir, fmt.Sprintf("start-%s-n%d.pprof", name, i+1)), b, 0o644)
+				})
+			})
+			if err != nil {
+				note("no profile of the start of node %d: %v", i+1, err)
+			}
+		}()
+	}
+}
+
 // wake returns the median of how long the first write to an idle range takes.
 func (c *cluster) wake(ctx context.Context, n int) (time.Duration, error) {
 	conn, err := pgx.Connect(ctx, c.nodes[0].dsn())
@@ -177,13 +197,16 @@ func (c *cluster) wake(ctx context.Context, n int) (time.Duration, error) {
 }
 
 // restart kills all nodes and starts them again.
-func (c *cluster) restart(ctx context.Context, n int) (first, all time.Duration, err error) {
+func (c *cluster) restart(ctx context.Context, s *settings, n int) (first, all time.Duration, err error) {
 	c.end(syscall.SIGKILL)
 	began := time.Now()
 	for i := range c.nodes {
 		if err := c.launch(&c.nodes[i]); err != nil {
 			return 0, 0, err
 		}
+	}
+	if s.profiles != "" {
+		go c.profileStart(ctx, s.profiles, strconv.Itoa(n))
 	}
 	query := func(i int, stmt string, want int64, args ...any) error {
 		ctx, cancel := context.WithTimeout(ctx, time.Minute)
