@@ -3,6 +3,7 @@
 # make race   the concurrent packages under the race detector
 # make bench  Pamir against PostgreSQL 15, one interleaved run
 # make retries  what clients see of each other's transactions (40001), and commits by number of ranges, beside PostgreSQL 15
+# make quiet  what ranges cost that nobody asks anything: three processes, 1,000 and 10,000 ranges on each
 # make sim    thousands of seeded simulations of whole clusters, some of them twice, and the bugs planted to be found
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
 # make simulate  the planner of placement against models of clusters, up to 1,000 nodes and 1,000,000 ranges: tables and plots
@@ -12,7 +13,7 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
 
-.PHONY: build test check race bench retries sim chaos simulate demo
+.PHONY: build test check race bench retries quiet sim chaos simulate demo
 
 build:
 	$(GO) build -o bin/pamir ./cmd/pamir
@@ -33,6 +34,9 @@ bench:
 
 retries:
 	$(GO) run ./tests/bench -what retries -systems pamir3,pgsync -duration 10s $(BENCHFLAGS)
+
+quiet:
+	$(GO) run ./tests/quiet $(QUIETFLAGS)
 
 sim:
 	$(GO) test ./tests/sim -count=1 -v -timeout 0 -run 'TestSimulation|TestMutants' -seeds 3000 $(SIMFLAGS)

@@ -28,16 +28,24 @@ func NewClock(physical func() int64, maxOffset time.Duration) *Clock {
 
 // Now returns a reading after every earlier reading and every timestamp passed to Update.
 func (c *Clock) Now() Timestamp {
+	now, _ := c.Reading()
+	return now
+}
+
+// Reading is Now, and reports whether the physical source was believed (SetLimit). If it was not, the reading may be long ago: good for order, and not
+// for what is to be "now".
+func (c *Clock) Reading() (now Timestamp, believed bool) {
 	p := c.physical()
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	believed = p <= c.limit
 	p = min(p, c.limit)
 	if p > c.last.WallTime {
 		c.last = Timestamp{WallTime: p}
 	} else {
 		c.last = c.last.Next()
 	}
-	return c.last
+	return c.last, believed
 }
 
 // Update makes every later reading come after remote. It takes the reading as

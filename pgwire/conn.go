@@ -32,6 +32,10 @@ type conn struct {
 	skip bool
 	// idle: the goroutine waits for the first byte of a message.
 	idle bool
+	// pending: there were messages of the extended protocol since the last ReadyForQuery; what they did may not be committed yet.
+	pending bool
+	// lingers: the client is told something that it must not miss.
+	lingers bool
 	// messages not yet added to the server's counter.
 	messages int64
 
@@ -136,6 +140,9 @@ func (c *conn) finish() {
 		}()
 		c.sess.Close()
 	}
+	if c.lingers {
+		c.linger()
+	}
 }
 
 // end says goodbye as err asks for.
@@ -150,6 +157,7 @@ func (c *conn) end(err error) {
 	default:
 		if e, ok := pgerr.As(err); ok {
 			c.fatal(e)
+			c.lingers = errors.Is(err, errTerminated)
 			return
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) && c.sess == nil {
@@ -170,8 +178,30 @@ func (c *conn) fatal(e *pgerr.Error) {
 	c.w.flush()
 }
 
+// linger waits, for a little, until the client has closed its end. A client may have sent its next statement before it read that the
+// connection ends; a socket that is closed with something unread is reset, and a reset takes away from the client what it
+// has not read yet: the reason, 57P01, which says that nothing of that statement was done.
+func (c *conn) linger() {
+	half, ok := c.net.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	var buf [4096]byte
+	for end := time.Now().Add(lingerFor); time.Now().Before(end); {
+		_ = c.net.SetReadDeadline(end) // fails only on a closed socket
+		// A deadline that passed earlier than end is that of wake.
+		if _, err := c.net.Read(buf[:]); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+}
+
+// lingerFor bounds linger.
+const lingerFor = 500 * time.Millisecond
+
 // ready sends ReadyForQuery.
 func (c *conn) ready() {
+	c.pending = false
 	at := c.w.begin('Z')
 	c.w.buf = append(c.w.buf, c.sess.Status())
 	c.w.end(at)
@@ -235,6 +265,7 @@ func (c *conn) loop() error {
 			}
 			continue
 		}
+		c.pending = true
 		if err := c.extended(typ, body); err != nil {
 			if err := c.fail(err); err != nil {
 				return err
@@ -398,7 +429,7 @@ func (s *source) Read(p []byte) (int, error) {
 	for {
 		// The flags come after the deadline is set and before the read: wake sets them in the other order, so
 		// whichever way the two interleave the read ends.
-		if c.forced.Load() || c.srv.draining.Load() && first && c.sess.Status() == 'I' {
+		if c.forced.Load() || c.srv.draining.Load() && first && !c.pending && c.sess.Status() == 'I' {
 			return 0, errTerminated
 		}
 		n, err := c.net.Read(p)

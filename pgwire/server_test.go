@@ -420,6 +420,35 @@ func TestDrain(t *testing.T) {
 	<-done
 }
 
+// An implicit transaction of the extended protocol is open until Sync, though its status is that of an idle session: a drain lets
+// it end. What a client had sent before it read that the connection ends does not take the reason away from it.
+func TestDrainBetweenExecuteAndSync(t *testing.T) {
+	h := start(t, nil)
+	r, busy := h.raw(), h.raw()
+	r.login()
+	busy.login()
+	r.send(&pgproto3.Parse{Query: "rows 1"}, &pgproto3.Bind{}, &pgproto3.Execute{}, &pgproto3.Flush{})
+	r.until("CommandComplete SELECT 1")
+	done := make(chan struct{})
+	go func() { h.srv.Drain(h.ctx()); close(done) }()
+	require.Eventually(t, func() bool { return h.srv.draining.Load() }, 10*time.Second, time.Millisecond)
+	big := &pgproto3.Query{String: "rows 1 -- " + strings.Repeat("x", 200_000)}
+	_ = func() error { // it may be too late to send anything; then there is nothing to be lost either
+		b, err := big.Encode(nil)
+		require.NoError(t, err)
+		_, err = busy.nc.Write(b)
+		return err
+	}()
+	got := busy.until("Error")
+	require.Equal(t, "ErrorResponse FATAL 57P01", got[len(got)-1])
+	busy.eof()
+	time.Sleep(50 * time.Millisecond) // time in which it could be ended wrongly
+	r.send(&pgproto3.Sync{})
+	require.Equal(t, []string{"ReadyForQuery I", "ErrorResponse FATAL 57P01"}, r.until("Error"))
+	r.eof()
+	<-done
+}
+
 func TestPipelineIsOneWrite(t *testing.T) {
 	h := start(t, nil)
 	r := h.raw()

@@ -148,8 +148,8 @@ type Operator struct {
 
 // Rejection is a reason and the candidates that were not chosen for it.
 type Rejection struct {
-	Why    string
-	Stores []StoreID
+	Why    string    `json:"why"`
+	Stores []StoreID `json:"stores"`
 }
 
 // String prints the operator for logs.

@@ -163,7 +163,7 @@ type parsedRules struct {
 }
 
 // checkHBA refuses a list with errors, all of which it names.
-func checkHBA(_ *Session, v string) (string, error) {
+func checkHBA(v string) (string, error) {
 	if strings.TrimSpace(v) == "" {
 		return "", nil
 	}

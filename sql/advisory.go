@@ -130,7 +130,7 @@ func (s *Session) waitAdvisory(tag advisoryTag, want byte, shared, try bool) (bo
 		defer t.Stop()
 		timeout = t.C
 	}
-	ms, _ := strconv.Atoi(s.settings.value(settingByName["deadlock_timeout"])) // canonical: parses
+	ms, _ := strconv.Atoi(s.settings.Get("deadlock_timeout")) // canonical: parses
 	look := time.Duration(ms) * time.Millisecond
 	next := start.Add(look)
 	defer s.setAdvisoryWait(nil)

@@ -10,6 +10,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -135,12 +136,12 @@ func asOf(s *Session, v string, now time.Time) (time.Time, error) {
 	return time.UnixMicro(d.I + pgEpoch), nil
 }
 
-func checkReadAsOf(s *Session, v string) (string, error) {
+func checkReadAsOf(s *Session, d *setting.Def, v string) (string, error) {
 	if v == "" {
 		return v, nil
 	}
 	if _, err := asOf(s, strings.TrimSuffix(strings.TrimSpace(v), ".."), time.Now()); err != nil {
-		return "", settingByName["pamir.read_as_of"].invalid(v).WithHint("Give an interval before now, such as '-5s', or a timestamp; with two dots at its end ('-10s..') anything later will do.")
+		return "", d.Invalid(v).WithHint("Give an interval before now, such as '-5s', or a timestamp; with two dots at its end ('-10s..') anything later will do.")
 	}
 	return v, nil
 }

@@ -8,8 +8,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
-	"github.com/pamirdb/pamir/sql/rowenc"
-	"github.com/pamirdb/pamir/sql/types"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // ClusterRange is a range as pamir.ranges shows it.
@@ -32,15 +31,6 @@ type ClusterRule struct {
 	Options map[string]string
 }
 
-// ClusterNode is a node as pamir.nodes shows it.
-type ClusterNode struct {
-	ID                        kv.NodeID
-	Alive, Draining           bool
-	Locality                  string
-	SQLAddr, RPCAddr, WebAddr string
-	Build                     string
-}
-
 var _ pgcatalog.ClusterSession = (*Session)(nil)
 
 // ClusterRows yields the relations of schema pamir, as text.
@@ -56,13 +46,8 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 	if c == nil {
 		return nil, nil
 	}
-	if relation == "nodes" {
-		var rows [][]*string
-		for _, n := range c.Nodes() {
-			rows = append(rows, []*string{str(strconv.Itoa(int(n.ID))), str(strconv.FormatBool(n.Alive)), str(strconv.FormatBool(n.Draining)),
-				str(n.Locality), str(n.SQLAddr), str(n.RPCAddr), str(n.WebAddr), str(n.Build)})
-		}
-		return rows, nil
+	if v := verb.ByRelation(relation); v != nil {
+		return c.Look(s.ctx, v, verb.Args{})
 	}
 	if relation == "protected_timestamps" {
 		return s.protectionRows(c)
@@ -88,17 +73,18 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 	if err != nil {
 		return nil, err
 	}
+	names := s.keyNames(snap)
 	num := func(v int64) *string { return str(strconv.FormatInt(v, 10)) }
 	rows := make([][]*string, 0, len(ranges))
 	for i := range ranges {
 		r := &ranges[i]
 		d := &r.Descriptor
-		schema, table, index := s.keyOwner(snap, d.StartKey)
+		schema, table, index := names.Owner(d.StartKey)
 		var leader *string
 		if r.Leader != 0 {
 			leader = num(int64(r.Leader))
 		}
-		rows = append(rows, []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(s.prettyKey(snap, d.StartKey)), str(s.prettyKey(snap, d.EndKey)),
+		rows = append(rows, []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(names.Pretty(d.StartKey)), str(names.Pretty(d.EndKey)),
 			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation), num(r.Stats.LiveRows), num(r.Stats.Bytes),
 			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet)),
 			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64))})
@@ -163,43 +149,7 @@ func wholeTable(byData func(uint64) (*catalog.Table, bool), k keys.Key) (*catalo
 	return t, first
 }
 
-// keyOwner names what a range's first key belongs to; a range can hold more than that.
-func (s *Session) keyOwner(snap catalog.Snapshot, k keys.Key) (schema, table, index string) {
-	t, ix := indexOfKey(snap, k)
-	if t == nil {
-		return "", "", ""
-	}
-	if sc, ok := snap.SchemaByID(t.Schema); ok {
-		schema = sc.Name
-	}
-	if ix != nil {
-		index = ix.Name
-	}
-	return schema, t.Name, index
-}
-
-// prettyKey prints a key as table/index/(values), where the catalog knows it.
-func (s *Session) prettyKey(snap catalog.Snapshot, k keys.Key) string {
-	t, ix := indexOfKey(snap, k)
-	if t == nil || ix == nil {
-		return keys.Pretty(k)
-	}
-	out := "/" + t.Name + "/" + ix.Name
-	enc, err := rowenc.ForIndex(t, ix)
-	if err != nil || len(k) <= len(enc.Prefix()) {
-		return out
-	}
-	values, err := enc.DecodeKeyColumns(k)
-	if err != nil { // a key that stops within the columns
-		return keys.Pretty(k)
-	}
-	env := s.fnctx.TextEnv()
-	for i, v := range values {
-		if v.Null {
-			out += "/NULL"
-		} else {
-			out += "/" + string(types.AppendDatumText(nil, enc.ColumnType(i), v, env))
-		}
-	}
-	return out
+// keyNames goes by what the session's transaction sees.
+func (s *Session) keyNames(snap catalog.Snapshot) *KeyNames {
+	return &KeyNames{snap, s.fnctx.TextEnv()}
 }

@@ -3,9 +3,11 @@ package sql
 import (
 	"context"
 	"strconv"
+	"strings"
 
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/copyformat"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/parse"
@@ -21,7 +23,7 @@ func (s *Session) runCopy(ctx context.Context, p *portal, st *ast.Copy) (string,
 		hint := "Use COPY " + map[bool]string{true: "FROM STDIN", false: "TO STDOUT"}[st.From] + "; psql's \\copy does so for a client's files."
 		return "", pgerr.Unsupported("COPY with a file of the server", hint)
 	}
-	o, err := parseCopyOptions(st)
+	o, err := copyformat.ParseOptions(st)
 	if err != nil {
 		return "", err
 	}
@@ -51,7 +53,7 @@ func copyColumns(t *catalog.Table, names []string) ([]int, error) {
 	return copyTargets(names, have, all, t.Name)
 }
 
-func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copyOptions) (string, error) {
+func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copyformat.Options) (string, error) {
 	if st.Where != nil {
 		return "", pgerr.Unsupported("COPY FROM ... WHERE", "Copy into another table and insert from there.")
 	}
@@ -101,12 +103,12 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 	for i, c := range cols {
 		names[i], ts[i] = t.Columns[c].Name, t.Columns[c].Type
 	}
-	in, err := newCopyIn(o, t.Name, names, ts, s.effects.env, w)
+	in, err := copyformat.NewReader(o, t.Name, names, ts, s.effects.env, w)
 	if err != nil {
 		return "", err
 	}
-	s.client.CopyIn(o.format == copyBinary, len(cols))
-	n, err := in.run(ctx, s.client.CopyData)
+	s.client.CopyIn(o.Format == copyformat.Binary, len(cols))
+	n, err := in.Run(ctx, s.client.CopyData)
 	if err != nil {
 		return "", err
 	}
@@ -156,7 +158,7 @@ func (s *Session) insertParts(t *catalog.Table) ([]expr.Expr, []plan.CheckExpr, 
 	return defaults, ins.Checks, nil
 }
 
-func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyOptions) (string, error) {
+func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyformat.Options) (string, error) {
 	q := &prepared{text: p.stmt.text, stmt: ast.Stmt{Statement: st.Query, Start: -1}}
 	relation := ""
 	if st.Table != nil {
@@ -204,12 +206,12 @@ func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyOp
 	if len(q.plan.Columns) == 0 && q.plan.Tag != "SELECT" {
 		return "", pgerr.New(pgerr.FeatureNotSupported, "COPY query must have a RETURNING clause")
 	}
-	out, err := newCopyOut(o, q.plan.Columns, s.effects.env, relation)
+	out, err := copyformat.NewWriter(o, q.plan.Columns, s.effects.env, relation)
 	if err != nil {
 		return "", err
 	}
-	s.client.CopyOut(o.format == copyBinary, len(q.plan.Columns))
-	if h := out.header(); h != nil {
+	s.client.CopyOut(o.Format == copyformat.Binary, len(q.plan.Columns))
+	if h := out.Header(); h != nil {
 		s.client.CopyRow(h)
 	}
 	n := int64(0)
@@ -222,7 +224,7 @@ func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyOp
 			break
 		}
 		for i := range b.Len() {
-			row, err := out.row(b, b.Row(i))
+			row, err := out.Row(b, b.Row(i))
 			if err != nil {
 				return "", err
 			}
@@ -233,9 +235,39 @@ func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyOp
 			return "", &pgerr.Error{Severity: "FATAL", Code: "08006", Message: "connection to client lost", Cause: err}
 		}
 	}
-	if t := out.trailer(); t != nil {
+	if t := out.Trailer(); t != nil {
 		s.client.CopyRow(t)
 	}
 	s.client.CopyDone()
 	return "COPY " + strconv.FormatInt(n, 10), nil
+}
+
+// copyTargets resolves COPY's column list over the table's columns.
+func copyTargets(names []string, have func(string) int, all []int, relation string) ([]int, error) {
+	if names == nil {
+		return all, nil
+	}
+	var out []int
+	for _, n := range names {
+		i := have(n)
+		if i < 0 {
+			return nil, pgerr.New(pgerr.UndefinedColumn, "column \"%s\" of relation \"%s\" does not exist", n, relation)
+		}
+		for _, o := range out {
+			if o == i {
+				return nil, pgerr.New(pgerr.DuplicateColumn, "column \"%s\" specified more than once", n)
+			}
+		}
+		out = append(out, i)
+	}
+	return out, nil
+}
+
+// selectOf is the query that reads columns of a table: COPY table TO.
+func selectOf(schema, table string, columns []string) string {
+	q := make([]string, len(columns))
+	for i, c := range columns {
+		q[i] = `"` + strings.ReplaceAll(c, `"`, `""`) + `"`
+	}
+	return "SELECT " + strings.Join(q, ", ") + ` FROM ONLY "` + strings.ReplaceAll(schema, `"`, `""`) + `"."` + strings.ReplaceAll(table, `"`, `""`) + `"`
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -21,7 +22,7 @@ func explainOptions(st *ast.Explain) (o plan.ExplainOptions, err error) {
 		on := true
 		if op.HasValue && op.Name != "format" {
 			var ok bool
-			if on, ok = parseBool(op.Text); !ok {
+			if on, ok = setting.ParseBool(op.Text); !ok {
 				return o, pgerr.New(pgerr.SyntaxError, "%s requires a Boolean value", op.Name)
 			}
 		}

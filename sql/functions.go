@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/sql/builtin"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -75,7 +76,7 @@ func init() {
 			return null, nil
 		},
 		"PG_char_to_encoding": func(_ *Session, a []types.Datum) (types.Datum, error) {
-			if _, err := checkEncoding(nil, string(a[0].B)); err != nil {
+			if _, err := setting.Encoding(string(a[0].B)); err != nil {
 				return types.NewInt(-1), nil
 			}
 			return types.NewInt(6), nil

@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/role"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -63,7 +64,7 @@ func (s *Session) login(args *SessionArgs) error {
 			WithDetail("User does not have CONNECT privilege.")
 	}
 	for _, set := range s.knownAccess.SettingsFor(args.Database, args.User) {
-		if err := s.settings.startup(set.Name, set.Value); err != nil {
+		if err := s.settings.Startup(set.Name, set.Value); err != nil {
 			// As in PostgreSQL: what has become invalid does not keep its role out.
 			s.srv.cfg.Log.Warn("a setting of a role or database is not applied", "role", args.User, "setting", set.Name, "err", err)
 		}
@@ -153,23 +154,14 @@ func checkAuthorization(s *Session, v string) (string, error) {
 }
 
 // identify computes who the session is from the settings that say so.
-func (c *settings) identify() {
-	s := c.s
+func (s *Session) identify() {
 	s.sessionUser = s.authUser
-	if o := c.find(settingByName["session_authorization"]); o != nil && (o.has || o.hasLo) {
-		s.sessionUser = o.current()
+	if name, ok := s.settings.Given("session_authorization"); ok {
+		s.sessionUser = name
 	}
 	s.user = s.sessionUser
-	if r := c.value(settingByName["role"]); r != "none" {
+	if r := s.settings.Get("role"); r != "none" {
 		s.user = r
-	}
-}
-
-// dropRole undoes SET ROLE when the session user changes.
-func (c *settings) dropRole() {
-	d := settingByName["role"]
-	if o := c.find(d); o != nil && (o.has || o.hasLo || o.hasReset) {
-		c.change(d, func(o *override) { o.value, o.has, o.hasLo = "none", true, false })
 	}
 }
 
@@ -252,20 +244,20 @@ func (s *Session) runAccess(ctx context.Context, st ast.Statement) (string, erro
 
 // storedSetting checks a setting of ALTER ROLE, ALTER DATABASE and ALTER SYSTEM.
 func (s *Session) storedSetting(st *ast.Set, system bool) (name, value string, err error) {
-	d := settingByName[lower(st.Name)]
+	d := setting.Find(st.Name)
 	switch {
-	case system && (d == nil || d.Context != clusterContext):
+	case system && (d == nil || d.Context != setting.ClusterContext):
 		return "", "", pgerr.Unsupported("ALTER SYSTEM SET "+st.Name, "Settings of the cluster are those that begin with \"pamir.\"; others can be set for roles and databases.")
 	case system:
 	case d == nil:
-		if name, err = customSettingName(st.Name); err != nil {
+		if name, err = setting.CustomName(st.Name); err != nil {
 			return "", "", err
 		}
 	default:
-		if err := permit(d, true); err != nil {
+		if err := setting.Permit(d, true); err != nil {
 			return "", "", err
 		}
-		if superuserSetting(d) && !s.superuserNow() {
+		if d.SuperuserOnly() && !s.superuserNow() {
 			return "", "", pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)
 		}
 	}
@@ -276,9 +268,9 @@ func (s *Session) storedSetting(st *ast.Set, system bool) (name, value string, e
 	case ast.ResetOne, ast.SetToDefault:
 		return name, "", nil
 	case ast.SetFromCurrent:
-		v, ok := s.settings.lookup(st.Name)
+		v, ok := s.settings.Lookup(st.Name)
 		if !ok {
-			return "", "", unrecognized(st.Name)
+			return "", "", setting.Unrecognized(st.Name)
 		}
 		return name, v, nil
 	case ast.SetMulti:
@@ -288,14 +280,12 @@ func (s *Session) storedSetting(st *ast.Set, system bool) (name, value string, e
 		return name, value, err
 	}
 	// What is stored is the value as it was written, as PostgreSQL shows it; it is read again when a session begins.
-	canonical, err := d.parse(value)
+	canonical, err := value, error(nil)
+	if d.Name != "role" { // whether the role may be taken is a question for each login
+		canonical, err = s.settings.Check(d, value)
+	}
 	if err != nil {
 		return "", "", err
-	}
-	if d.check != nil && d.Name != "role" {
-		if canonical, err = d.check(s, canonical); err != nil {
-			return "", "", err
-		}
 	}
 	if system {
 		value = canonical

@@ -316,8 +316,9 @@ func int4Array(vs []int32) string {
 
 // keyColumns are schema, table, index and key of a key as the views of schema pamir show them.
 func (s *Session) keyColumns(snap catalog.Snapshot, k keys.Key) []*string {
-	schema, table, index := s.keyOwner(snap, k)
-	return []*string{opt(schema), opt(table), opt(index), str(s.prettyKey(snap, k))}
+	names := s.keyNames(snap)
+	schema, table, index := names.Owner(k)
+	return []*string{opt(schema), opt(table), opt(index), str(names.Pretty(k))}
 }
 
 // observedRows yields those relations of schema pamir that tell of transactions and locks.
@@ -350,7 +351,7 @@ func (s *Session) observedRows(relation string) ([][]*string, error) {
 					query, app, user = str(in.Query), str(in.Application), str(in.User)
 				}
 				if len(t.Anchor) > 0 {
-					anchor = str(s.prettyKey(snap, t.Anchor))
+					anchor = str(s.keyNames(snap).Pretty(t.Anchor))
 				}
 				var waits []int32
 				for _, w := range t.Waits {

@@ -12,18 +12,20 @@ import (
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/role"
-	"github.com/pamirdb/pamir/sql/rowenc"
 	"github.com/pamirdb/pamir/sql/types"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // Cluster is what the functions of schema pamir operate on; the node assembly implements it.
 type Cluster interface {
 	// SplitAt cuts the range that holds key there and returns the range that begins at key.
 	SplitAt(ctx context.Context, key keys.Key) (kv.RangeID, error)
-	TransferLeader(ctx context.Context, id kv.RangeID, node kv.NodeID) error
-	// Ranges lists every range, in key order; Nodes every node that this one has heard of.
+	// Ranges lists every range, in key order.
 	Ranges(ctx context.Context) ([]ClusterRange, error)
-	Nodes() []ClusterNode
+	// Operate carries a verb out in the name of a user, and waits unless its function returns when it has begun. Look answers a verb as rows of
+	// texts, by its columns.
+	Operate(ctx context.Context, user string, v *verb.Verb, a verb.Args) (verb.Outcome, error)
+	Look(ctx context.Context, v *verb.Verb, a verb.Args) ([][]*string, error)
 	Observer
 
 	// CheckRule refuses options of a placement rule, by name, that make no sense. SetRule sets one of the cluster's rule; an empty
@@ -67,61 +69,41 @@ func (s *Session) SplitAt(relation string, values []types.Datum, of []types.Type
 	if err != nil {
 		return 0, err
 	}
-	if t.Virtual || t.Kind != 'r' || t.Primary() == nil {
-		return 0, pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a table", t.Name)
-	}
-	ix, err := rowenc.ForIndex(t, t.Primary())
+	key, err := rowKey(t, len(values), func(i int, col types.Type) (types.Datum, error) {
+		if of[i].OID == col.OID {
+			return values[i], nil
+		}
+		// As if it had been written as a literal.
+		env := s.fnctx.TextEnv()
+		return types.ParseText(col, types.AppendDatumText(nil, of[i], values[i], env), env)
+	})
 	if err != nil {
 		return 0, err
-	}
-	if len(values) > ix.KeyColumns() {
-		return 0, pgerr.New(pgerr.InvalidParameterValue, "%d values given, the primary key of \"%s\" has %d columns", len(values), t.Name, ix.KeyColumns())
-	}
-	key := ix.Prefix().Clone()
-	for i, d := range values {
-		col := ix.ColumnType(i)
-		if of[i].OID != col.OID {
-			// As if it had been written as a literal.
-			env := s.fnctx.TextEnv()
-			if d, err = types.ParseText(col, types.AppendDatumText(nil, of[i], d, env), env); err != nil {
-				return 0, err
-			}
-		}
-		if key, err = ix.AppendColumn(key, i, d); err != nil {
-			return 0, err
-		}
 	}
 	id, err := c.SplitAt(s.ctx, key)
 	return int64(id), err
 }
 
-// TransferLeader implements builtin.Operator.
-func (s *Session) TransferLeader(rangeID, node int64) error {
+// Operate implements builtin.Operator.
+func (s *Session) Operate(v *verb.Verb, a verb.Args) (verb.Outcome, error) {
 	c, err := s.cluster()
 	if err != nil {
-		return err
+		return verb.Outcome{}, err
 	}
-	ranges, err := c.Ranges(s.ctx)
-	if err != nil {
-		return err
+	return c.Operate(s.ctx, s.user, v, a)
+}
+
+// Look implements builtin.Operator.
+func (s *Session) Look(v *verb.Verb, a verb.Args) ([][]*string, error) {
+	c := s.srv.cfg.Cluster
+	if c == nil {
+		return nil, nil
 	}
-	there, replica := false, false
-	for i := range ranges {
-		if d := &ranges[i].Descriptor; int64(d.RangeID) == rangeID {
-			there = true
-			for _, r := range d.Replicas {
-				replica = replica || int64(r.NodeID) == node && r.Type != kv.Learner && r.Type != kv.NonVoter
-			}
-		}
+	if !s.hasRole(role.Viewer) {
+		return nil, pgerr.New(pgerr.InsufficientPrivilege, "permission denied to look at the cluster").
+			WithHint("The role must be a member of \"%s\".", role.Viewer)
 	}
-	switch {
-	case !there:
-		return pgerr.New(pgerr.UndefinedObject, "there is no range %d", rangeID).WithHint("TABLE pamir.ranges lists them.")
-	case !replica:
-		return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "node %d has no replica of range %d that could lead it", node, rangeID).
-			WithHint("pamir.ranges lists the nodes with replicas of each range.")
-	}
-	return c.TransferLeader(s.ctx, kv.RangeID(rangeID), kv.NodeID(node))
+	return c.Look(s.ctx, v, a)
 }
 
 // SetRule implements builtin.Operator.
@@ -141,19 +123,7 @@ func (s *Session) SetRule(option, value string) error {
 
 // namedRelation looks a relation up by a name as a person writes it: name, schema.name, with quotes where needed.
 func (s *Session) namedRelation(snap catalog.Snapshot, name string) (*catalog.Table, error) {
-	parts := splitName(name)
-	schemas := s.SearchPath()
-	if len(parts) == 2 {
-		schemas = parts[:1]
-	}
-	if len(parts) == 1 || len(parts) == 2 {
-		for _, sc := range schemas {
-			if t, ok := snap.Table(sc, parts[len(parts)-1]); ok {
-				return t, nil
-			}
-		}
-	}
-	return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s\" does not exist", name)
+	return relationNamed(snap, s.SearchPath(), name)
 }
 
 // splitName takes a qualified name apart; unquoted parts are folded to lower case.

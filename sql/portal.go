@@ -4,7 +4,6 @@ import (
 	"context"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/exec"
@@ -56,7 +55,7 @@ func (s *Session) Bind(name, stmt []byte, paramFormats []int16, params [][]byte,
 			s.failed(err)
 		}
 	}()
-	s.settings.refresh()
+	s.refreshSettings()
 	p, err := s.statement(stmt)
 	if err != nil {
 		return err
@@ -161,12 +160,12 @@ func (s *Session) bindParams(po *portal, formats []int16, params [][]byte) error
 		var err error
 		switch f {
 		case 0:
-			if err = checkText(b); err == nil {
+			if err = types.CheckText(b); err == nil {
 				d, err = types.ParseText(t, b, env)
 			}
 		case 1:
 			if types.IsString(t.OID) {
-				err = checkText(b)
+				err = types.CheckText(b)
 			}
 			if err == nil {
 				d, err = types.ParseBinary(t, b)
@@ -180,23 +179,6 @@ func (s *Session) bindParams(po *portal, formats []int16, params [][]byte) error
 		po.params = append(po.params, d)
 	}
 	po.buf = buf
-	return nil
-}
-
-// checkText refuses what is not UTF-8.
-func checkText(b []byte) error {
-	for i := 0; i < len(b); {
-		c := b[i]
-		if c != 0 && c < utf8.RuneSelf {
-			i++
-			continue
-		}
-		r, w := utf8.DecodeRune(b[i:])
-		if c == 0 || r == utf8.RuneError && w <= 1 {
-			return pgerr.New(pgerr.CharacterNotInRepertoire, "invalid byte sequence for encoding \"UTF8\": 0x%02x", c)
-		}
-		i += w
-	}
 	return nil
 }
 
@@ -259,11 +241,11 @@ func (s *Session) Execute(name []byte, maxRows int) error {
 func (s *Session) Sync() error {
 	defer s.setIdle()
 	if s.block != blockIdle {
-		s.settings.report()
+		s.reportSettings()
 		return nil
 	}
-	if s.tx == nil && len(s.settings.undo) == 0 && !s.settings.hasLocal && s.fnctx.TxnStart == 0 {
-		s.settings.report()
+	if s.tx == nil && s.settings.Settled() && s.fnctx.TxnStart == 0 {
+		s.reportSettings()
 		return nil
 	}
 	ctx, err := s.begin()
@@ -275,7 +257,7 @@ func (s *Session) Sync() error {
 		err = s.visible(err)
 		s.failed(err)
 	}
-	s.settings.report()
+	s.reportSettings()
 	return err
 }
 

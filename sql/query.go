@@ -15,14 +15,14 @@ func (s *Session) Query(text string) (err error) {
 		if err != nil && s.block == blockIdle && s.tx != nil {
 			s.failed(err)
 		}
-		s.settings.report()
+		s.reportSettings()
 		s.setIdle()
 	}()
 	s.unnamed = nil
 	if s.portal0 != nil {
 		s.dropPortal(s.portal0)
 	}
-	s.settings.refresh()
+	s.refreshSettings()
 	if done, err := s.queryNormalized(text); done {
 		return err
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/role"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -33,7 +34,7 @@ type Session struct {
 	database    string
 	started     time.Time
 
-	settings settings
+	settings setting.Values
 	effects  effects
 	fnctx    builtin.Context
 
@@ -99,8 +100,7 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 	s := &Session{srv: srv, client: client, pid: args.PID, remote: args.Remote, hangUp: args.HangUp,
 		authUser: args.User, user: args.User, sessionUser: args.User, database: args.Database, started: time.Now(),
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}
-	s.settings.s = s
-	s.settings.dirty = true
+	s.settings.Init(settingOwner{s})
 	s.texts.init()
 	s.newContext()
 	if err := s.login(&args); err != nil {
@@ -111,7 +111,7 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 		if p.Name == "options" {
 			err = s.startupOptions(p.Value)
 		} else {
-			err = s.settings.startup(p.Name, p.Value)
+			err = s.settings.Startup(p.Name, p.Value)
 		}
 		if err != nil {
 			if e, ok := pgerr.As(err); ok {
@@ -122,11 +122,11 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 	}
 	s.fnctx.Session = s
 	s.fnctx.Sleep = s.sleep
-	s.settings.refresh()
+	s.refreshSettings()
 	if err := srv.register(s); err != nil {
 		return nil, err
 	}
-	s.info = Info{PID: s.pid, User: s.user, Application: s.settings.value(settingByName["application_name"]), Database: s.database, Remote: s.remote, Started: s.started, State: "idle", StateSince: s.started}
+	s.info = Info{PID: s.pid, User: s.user, Application: s.settings.Get("application_name"), Database: s.database, Remote: s.remote, Started: s.started, State: "idle", StateSince: s.started}
 	srv.metrics.Sessions.Add(1)
 	return s, nil
 }
@@ -156,7 +156,7 @@ func (s *Session) startupOptions(line string) error {
 		if !ok {
 			return pgerr.New(pgerr.SyntaxError, "-c %s requires a value", w)
 		}
-		if err := s.settings.startup(strings.ReplaceAll(name, "-", "_"), value); err != nil {
+		if err := s.settings.Startup(strings.ReplaceAll(name, "-", "_"), value); err != nil {
 			return err
 		}
 	}
@@ -217,7 +217,7 @@ func (s *Session) Close() {
 
 // Parameters calls f with each reported setting.
 func (s *Session) Parameters(f func(name, value string)) {
-	s.settings.reportTo(f)
+	s.settings.ReportAll(f)
 }
 
 // IdleTimeout is how long the session may be idle in its present state (0: for ever), and the error that ends it then.
@@ -283,7 +283,7 @@ func (s *Session) interrupt(cause error) {
 
 // begin starts work on a command and returns its context. A cancel request from before does not count.
 func (s *Session) begin() (context.Context, error) {
-	s.settings.refresh()
+	s.refreshSettings()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.gone {
@@ -399,14 +399,14 @@ func (s *Session) SearchPath() []string {
 }
 
 // Setting is current_setting.
-func (s *Session) Setting(name string) (string, bool) { return s.settings.lookup(name) }
+func (s *Session) Setting(name string) (string, bool) { return s.settings.Lookup(name) }
 
 // SetSetting is set_config.
 func (s *Session) SetSetting(name, value string, local bool) error {
-	if err := s.settings.set(name, value, local); err != nil {
+	if err := s.settings.Set(name, value, local); err != nil {
 		return err
 	}
-	s.settings.refresh()
+	s.refreshSettings()
 	return nil
 }
 

@@ -95,7 +95,7 @@ func (s *Session) decider() (txn.Decider, error) {
 
 // mayPrepare says why the transaction cannot be prepared.
 func (s *Session) mayPrepare(gid string) error {
-	limit, _ := strconv.Atoi(s.settings.value(settingByName["max_prepared_transactions"]))
+	limit, _ := strconv.Atoi(s.settings.Get("max_prepared_transactions"))
 	if len(gid) >= maxGID {
 		return pgerr.New(pgerr.InvalidParameterValue, "transaction identifier \"%s\" is too long", gid)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -53,16 +54,12 @@ func (s *Session) Status() byte {
 	return 'I'
 }
 
-// inTxn reports whether settings changes belong to a transaction. An implicit one counts: SET in a message that fails
-// later is undone.
-func (s *Session) inTxn() bool { return s.effects.env != nil }
-
 func (s *Session) defaults() txnSettings {
 	c := &s.settings
 	return txnSettings{
-		isolation:  c.value(settingByName["default_transaction_isolation"]),
-		readOnly:   c.value(settingByName["default_transaction_read_only"]) == "on",
-		deferrable: c.value(settingByName["default_transaction_deferrable"]) == "on",
+		isolation:  c.Get("default_transaction_isolation"),
+		readOnly:   c.Get("default_transaction_read_only") == "on",
+		deferrable: c.Get("default_transaction_deferrable") == "on",
 	}
 }
 
@@ -80,9 +77,9 @@ func (s *Session) txnSetting(name string) string {
 	case "transaction_isolation":
 		return t.isolation
 	case "transaction_read_only":
-		return onOff(t.readOnly)
+		return setting.OnOff(t.readOnly)
 	}
-	return onOff(t.deferrable)
+	return setting.OnOff(t.deferrable)
 }
 
 // applyTxnOptions changes the current transaction's options, as BEGIN and SET TRANSACTION do.
@@ -97,7 +94,7 @@ func (s *Session) applyTxnOptions(opts []ast.Option) error {
 			}
 			t.isolation = o.Text
 		case "transaction_read_only":
-			ro, _ := parseBool(o.Text)
+			ro, _ := setting.ParseBool(o.Text)
 			if !ro && t.readOnly && s.txUsed {
 				return pgerr.New(pgerr.ActiveSQLTransaction, "transaction read-write mode must be set before any query")
 			}
@@ -106,7 +103,7 @@ func (s *Session) applyTxnOptions(opts []ast.Option) error {
 			if s.txUsed {
 				return pgerr.New(pgerr.ActiveSQLTransaction, "SET TRANSACTION [NOT] DEFERRABLE must be called before any query")
 			}
-			t.deferrable, _ = parseBool(o.Text)
+			t.deferrable, _ = setting.ParseBool(o.Text)
 		}
 	}
 	s.setOpts = t
@@ -132,6 +129,9 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 		return s.doomed
 	}
 	if s.tx == nil {
+		if err := s.awaitClock(ctx); err != nil {
+			return err
+		}
 		o := txn.Options{LockTimeout: s.effects.lockTimeout, Session: s.pid}
 		t := s.txnOptions()
 		switch t.isolation {
@@ -145,7 +145,7 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 		o.ReadOnly = t.readOnly
 		if !t.snapshot.IsEmpty() {
 			o.ReadAsOf, o.ReadOnly = t.snapshot, true
-		} else if as := s.settings.value(settingByName["pamir.read_as_of"]); as != "" {
+		} else if as := s.settings.Get("pamir.read_as_of"); as != "" {
 			ts, err := s.readAsOf(as)
 			if err != nil {
 				return err
@@ -160,6 +160,14 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 	return nil
 }
 
+// awaitClock waits until this node may say what time it is: a snapshot is about to be taken, and with it the catalog's version.
+func (s *Session) awaitClock(ctx context.Context) error {
+	if a, ok := s.srv.cfg.Gateway.(txn.ClockAwaiter); ok {
+		return a.AwaitClock(ctx)
+	}
+	return nil
+}
+
 // step marks a statement boundary in a transaction that has run statements before.
 func (s *Session) step(ctx context.Context) error {
 	if !s.pinned.IsEmpty() {
@@ -168,6 +176,11 @@ func (s *Session) step(ctx context.Context) error {
 		}
 	}
 	if s.txUsed {
+		if s.opts.Isolation == kv.ReadCommitted {
+			if err := s.awaitClock(ctx); err != nil {
+				return err
+			}
+		}
 		if s.opts.Isolation == kv.ReadCommitted || s.txWrote {
 			if err := s.settlePortals(ctx); err != nil {
 				return err
@@ -203,8 +216,8 @@ func (s *Session) clearTxn(commit bool) {
 	s.log.reset()
 	s.endAdvisory(0)
 	s.adv.attempt = s.adv.attempt[:0]
-	s.settings.end(commit)
-	s.settings.refresh()
+	s.settings.End(commit)
+	s.refreshSettings()
 	if commit {
 		s.srv.metrics.Commits.Add(1)
 	} else {
@@ -392,7 +405,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 		if err := s.ensureTxn(ctx); err != nil {
 			return err
 		}
-		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.mark(), s.log.len(), len(s.adv.txn)})
+		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.Mark(), s.log.len(), len(s.adv.txn)})
 		return nil
 	}
 	i := len(s.saves) - 1
@@ -414,7 +427,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 	s.tx.RollbackTo(p.mark)
 	s.refs.Undo()
 	s.endAdvisory(p.advisory)
-	s.settings.rollbackTo(p.settings)
+	s.settings.RollbackTo(p.settings)
 	s.saves = s.saves[:i+1]
 	s.snap = nil // the catalog changes made since are gone
 	if s.epoch != 0 {

@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/role"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -33,14 +33,13 @@ func (s *Session) utilityFields(ctx context.Context, p *prepared) ([]plan.Field,
 		if strings.EqualFold(st.Name, "all") {
 			return []plan.Field{textField("name"), textField("setting"), textField("description")}, nil
 		}
-		d, ok := settingByName[strings.ToLower(st.Name)]
-		if ok {
+		if d := setting.Find(st.Name); d != nil {
 			return []plan.Field{textField(d.Name)}, nil
 		}
-		if _, ok := s.settings.lookup(st.Name); ok {
+		if _, ok := s.settings.Lookup(st.Name); ok {
 			return []plan.Field{textField(st.Name)}, nil
 		}
-		return nil, unrecognized(st.Name)
+		return nil, setting.Unrecognized(st.Name)
 	case *ast.Explain:
 		return explainFields(st), nil
 	case *ast.Execute:
@@ -115,7 +114,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 		}
 	}
 	s.client.Complete(tag)
-	s.settings.refresh()
+	s.refreshSettings()
 	return nil
 }
 
@@ -175,7 +174,7 @@ func (s *Session) runTransaction(ctx context.Context, p *portal, t *ast.Transact
 	}
 	p.state = portalDone
 	s.client.Complete([]byte(tag))
-	s.settings.refresh()
+	s.refreshSettings()
 	return nil
 }
 
@@ -258,26 +257,20 @@ func (s *Session) sendText(p *portal, rows [][]string) error {
 
 func (s *Session) runShow(p *portal, st *ast.Show) error {
 	if !strings.EqualFold(st.Name, "all") {
-		v, ok := s.settings.lookup(st.Name)
+		v, ok := s.settings.Lookup(st.Name)
 		if !ok {
-			return unrecognized(st.Name)
+			return setting.Unrecognized(st.Name)
 		}
 		return s.sendText(p, [][]string{{v}})
 	}
 	var rows [][]string
-	for _, d := range settingDefs {
+	for _, d := range setting.All() {
 		if !d.Hidden {
-			rows = append(rows, []string{d.Name, d.show(s.settings.value(d)), d.Short})
+			rows = append(rows, []string{d.Name, d.Show(s.settings.Value(d)), d.Short})
 		}
 	}
-	custom := make([]string, 0, len(s.settings.custom))
-	for name := range s.settings.custom {
-		custom = append(custom, name)
-	}
-	sort.Strings(custom)
-	for _, name := range custom {
-		o := s.settings.custom[name]
-		rows = append(rows, []string{name, o.current(), ""})
+	for name, v := range s.settings.Custom() {
+		rows = append(rows, []string{name, v, ""})
 	}
 	return s.sendText(p, rows)
 }
@@ -285,10 +278,10 @@ func (s *Session) runShow(p *portal, st *ast.Show) error {
 func (s *Session) runSet(st *ast.Set) error {
 	switch st.Kind {
 	case ast.ResetAll:
-		s.settings.resetAll()
+		s.settings.ResetAll()
 		return nil
 	case ast.ResetOne:
-		return s.settings.reset(st.Name, false)
+		return s.settings.Reset(st.Name, false)
 	case ast.SetMulti:
 		switch st.Name {
 		case "TRANSACTION":
@@ -304,7 +297,7 @@ func (s *Session) runSet(st *ast.Set) error {
 			return s.importSnapshot(name)
 		case "SESSION CHARACTERISTICS":
 			for _, o := range st.Options {
-				if err := s.settings.set("default_"+o.Name, o.Text, false); err != nil {
+				if err := s.settings.Set("default_"+o.Name, o.Text, false); err != nil {
 					return err
 				}
 			}
@@ -318,18 +311,18 @@ func (s *Session) runSet(st *ast.Set) error {
 		s.warn(pgerr.NoActiveSQLTransaction, "SET LOCAL can only be used in transaction blocks")
 	}
 	if st.Kind == ast.SetToDefault {
-		return s.settings.reset(st.Name, st.Local)
+		return s.settings.Reset(st.Name, st.Local)
 	}
 	v, err := s.setValue(st)
 	if err != nil {
 		return err
 	}
-	return s.settings.set(st.Name, v, st.Local)
+	return s.settings.Set(st.Name, v, st.Local)
 }
 
 // setValue turns SET's arguments into one string.
 func (s *Session) setValue(st *ast.Set) (string, error) {
-	d := settingByName[strings.ToLower(st.Name)]
+	d := setting.Find(st.Name)
 	if len(st.Args) > 1 && (d == nil || !d.List) {
 		return "", pgerr.New(pgerr.InvalidParameterValue, "SET %s takes only one argument", st.Name)
 	}
@@ -348,7 +341,7 @@ func (s *Session) setValue(st *ast.Set) (string, error) {
 				v = strconv.FormatBool(a.Bool)
 			}
 			if d != nil && d.Quote && a.Kind == ast.StringLiteral {
-				v = quoteIdentifier(v)
+				v = setting.QuoteIdentifier(v)
 			}
 			b.WriteString(v)
 		case *ast.Cast:
@@ -384,25 +377,6 @@ func (s *Session) zoneInterval(a *ast.Cast) (string, error) {
 	return strconv.FormatFloat(float64(iv.Micros)/3600e6, 'f', -1, 64), nil
 }
 
-// setSpecial handles settings that are not mere values; done means that it has.
-func (s *Session) setSpecial(d *settingDef, v string) (done bool, err error) {
-	switch d.Name {
-	case "transaction_isolation", "transaction_read_only", "transaction_deferrable":
-		return true, s.applyTxnOptions([]ast.Option{{Name: d.Name, Text: v}})
-	case "seed":
-		return true, pgerr.Unsupported("SET SEED", "Use setseed().")
-	}
-	return false, nil
-}
-
-func (s *Session) resetSpecial(d *settingDef) (done bool, err error) {
-	switch d.Name {
-	case "transaction_isolation", "transaction_read_only", "transaction_deferrable":
-		return true, pgerr.New(pgerr.FeatureNotSupported, "parameter \"%s\" cannot be reset", d.Name)
-	}
-	return false, nil
-}
-
 func (s *Session) runDiscard(st *ast.Discard) error {
 	switch st.What {
 	case "ALL":
@@ -411,10 +385,10 @@ func (s *Session) runDiscard(st *ast.Discard) error {
 		}
 		s.closePortals(true)
 		s.unlockAllAdvisory(s.ctx)
-		if err := s.settings.reset("session_authorization", false); err != nil {
+		if err := s.settings.Reset("session_authorization", false); err != nil {
 			return err
 		}
-		s.settings.resetAll()
+		s.settings.ResetAll()
 		clear(s.stmts)
 		s.unnamed = nil
 		s.texts.init()

@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 	"github.com/pamirdb/pamir/txn"
 )
@@ -22,7 +23,7 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 	for _, o := range st.Options {
 		on := true
 		if o.HasValue {
-			on, _ = parseBool(o.Text)
+			on, _ = setting.ParseBool(o.Text)
 		}
 		switch o.Name {
 		case "analyze":

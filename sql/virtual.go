@@ -8,6 +8,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -75,7 +76,7 @@ func opt(v string) *string {
 
 func (s *Session) settingRows() [][]*string {
 	var rows [][]*string
-	for _, d := range settingDefs {
+	for _, d := range setting.All() {
 		if d.Hidden {
 			continue
 		}
@@ -83,22 +84,16 @@ func (s *Session) settingRows() [][]*string {
 		if d.Enum != nil {
 			enum = str("{" + strings.Join(d.Enum, ",") + "}")
 		}
-		v := s.settings.value(d)
+		v := s.settings.Value(d)
 		setting := &v
 		if d.Name == "data_directory_mode" {
 			setting = str("0700")
 		}
-		rows = append(rows, []*string{str(d.Name), setting, opt(d.Unit), str(d.Category), str(d.Short), opt(d.Extra), str(d.Context), str(kindNames[d.Kind]),
-			str(s.settings.source(d)), opt(d.Min), opt(d.Max), enum, str(d.Boot), str(s.settings.resetValue(d)), nil, nil, str("f")})
+		rows = append(rows, []*string{str(d.Name), setting, opt(d.Unit), str(d.Category), str(d.Short), opt(d.Extra), str(d.Context), str(d.Kind.String()),
+			str(s.settings.Source(d)), opt(d.Min), opt(d.Max), enum, str(d.Boot), str(s.settings.ResetValue(d)), nil, nil, str("f")})
 	}
-	names := make([]string, 0, len(s.settings.custom))
-	for n := range s.settings.custom {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		o := s.settings.custom[n]
-		rows = append(rows, []*string{str(n), str(o.current()), nil, str("Customized Options"), str(""), nil, str("user"), str("string"), str("session"), nil, nil, nil,
+	for n, v := range s.settings.Custom() {
+		rows = append(rows, []*string{str(n), str(v), nil, str("Customized Options"), str(""), nil, str("user"), str("string"), str("session"), nil, nil, nil,
 			str(""), str(""), nil, nil, str("f")})
 	}
 	return rows

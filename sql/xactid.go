@@ -102,7 +102,7 @@ func (s *Session) xactEnded(commit bool) {
 	if s.nextXid != 0 && (s.xid != 0 || !commit) {
 		// Somebody may ask about an announced id whose transaction has failed, too: it is not used again.
 		s.nextXid = 0
-		s.settings.unreported = true
+		s.settings.MarkUnreported()
 	}
 	if s.xid == 0 {
 		return

@@ -103,8 +103,7 @@ func TestXactIDIsAnnounced(t *testing.T) {
 	require.Equal(t, "", id())
 	a.must("set pamir.report_xact_id = on")
 	var told []string
-	a.settings.reports = nil
-	a.settings.reportTo(func(name, value string) {
+	a.settings.ReportAll(func(name, value string) {
 		if name == "pamir.xact_id" {
 			told = append(told, value)
 		}

@@ -106,7 +106,10 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 		t.mu.Unlock()
 		return nil
 	}
-	t.start()
+	if err := t.begin(ctx); err != nil {
+		t.mu.Unlock()
+		return err
+	}
 	if len(t.meta.Anchor) == 0 {
 		t.meta.Anchor = t.buf.log[0].key
 	}

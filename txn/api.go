@@ -142,6 +142,13 @@ type StatementRestarter interface {
 // Mark is a savepoint.
 type Mark int
 
+// ClockAwaiter is implemented by a Gateway that may, for a while, not be able to say what time it is (a process that has slept). Transactions wait for
+// that by themselves before they choose a snapshot; who chooses by the snapshot what to read waits first.
+type ClockAwaiter interface {
+	// AwaitClock returns nil when the clock is believed, which is at once nearly always, and an error if it has not been for seconds.
+	AwaitClock(ctx context.Context) error
+}
+
 // Gateway starts transactions. One per node. (Coordinator implements it.)
 type Gateway interface {
 	Begin(ctx context.Context, opts Options) Txn

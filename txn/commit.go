@@ -17,7 +17,10 @@ func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
 		t.mu.Unlock()
 		return hlc.Timestamp{}, err
 	}
-	t.start()
+	if err := t.begin(ctx); err != nil {
+		t.mu.Unlock()
+		return hlc.Timestamp{}, err
+	}
 	if t.ahead.any() {
 		t.mu.Unlock()
 		return t.commitAhead(ctx)

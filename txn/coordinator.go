@@ -33,6 +33,9 @@ type Config struct {
 	MaxBufferBytes int64
 	// Parallel bounds the ranges that one transaction talks to at a time (default 16).
 	Parallel int
+	// Fenced returns why this node must not say what time it is, and AwaitClock waits until it may (routing.Sender has both). nil: it always may.
+	Fenced     func() *kv.Error
+	AwaitClock func(context.Context) error
 	// PlantedNoFirmReads is a bug for the test of a test: firm reads (ScanOptions.Firm) are forgotten.
 	PlantedNoFirmReads bool
 }
@@ -125,6 +128,17 @@ func (c *Coordinator) background(job func(context.Context)) {
 	c.mu.RUnlock()
 	c.metrics.BackgroundInline.Add(1)
 	job(c.ctx)
+}
+
+// fenced reports whether this node must not say what time it is.
+func (c *Coordinator) fenced() bool { return c.cfg.Fenced != nil && c.cfg.Fenced() != nil }
+
+// AwaitClock implements ClockAwaiter.
+func (c *Coordinator) AwaitClock(ctx context.Context) error {
+	if c.cfg.AwaitClock == nil {
+		return nil
+	}
+	return c.cfg.AwaitClock(ctx)
 }
 
 // Clock implements Gateway.

@@ -100,7 +100,7 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 			gets[j] = kv.Get{Key: ks[i], Lock: opts.Lock}
 			req.Requests[j] = &gets[j]
 		}
-		at, err := t.stamp(req, &kv.TxnMeta{}, &opts)
+		at, err := t.stamp(ctx, req, &kv.TxnMeta{}, &opts)
 		if err != nil {
 			return err
 		}

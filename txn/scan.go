@@ -299,7 +299,7 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		p.reqs[0] = &p.scan
 		p.req.Requests = p.reqs[:]
 		p.req.MaxRows, p.req.TargetBytes = max, s.opts.TargetBytes
-		at, err := t.stamp(&p.req, &p.meta, &s.opts)
+		at, err := t.stamp(ctx, &p.req, &p.meta, &s.opts)
 		if err != nil {
 			return nil, err
 		}

@@ -59,7 +59,10 @@ func (t *txn) PrepareCommit(ctx context.Context, announce func(kv.TxnMeta) error
 		t.mu.Unlock()
 		return Prepared{}, err
 	}
-	t.start()
+	if err := t.begin(ctx); err != nil {
+		t.mu.Unlock()
+		return Prepared{}, err
+	}
 	if t.ahead.any() {
 		t.mu.Unlock()
 		return Prepared{}, kv.Errorf(kv.CodeTooLarge, "the transaction has outgrown its buffer; such a one cannot be prepared")

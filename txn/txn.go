@@ -31,6 +31,7 @@ type txn struct {
 	mu         sync.Mutex // guards what follows; parallel scans share it
 	meta       kv.TxnMeta // as of now; requests carry copies
 	started    bool       // the snapshot is taken
+	suspect    bool       // by a clock that was not believed: it is taken again before anything is read
 	reads      readSet
 	buf        writeBuffer
 	clocks     []kv.NodeClock // never changed in place: requests share it
@@ -61,11 +62,34 @@ func (t *txn) start() {
 		return
 	}
 	t.started = true
-	now := t.c.cfg.Clock.Now()
+	t.suspect = t.c.fenced()
+	now, believed := t.c.cfg.Clock.Reading()
+	t.suspect = t.suspect || !believed
 	t.meta.ReadTS = t.meta.ReadTS.Forward(now)
 	t.meta.UncertaintyLimit = now.Add(t.c.cfg.Clock.MaxOffset())
 	// This node's clock has just been read: what it writes later is not from before.
 	t.clocks = []kv.NodeClock{{Node: t.c.cfg.Node, TS: now}}
+}
+
+// begin takes the snapshot with a clock that is believed, however long it has to wait for one. t.mu is held, and given up meanwhile.
+func (t *txn) begin(ctx context.Context) error {
+	t.start()
+	for t.suspect && t.c.cfg.AwaitClock != nil {
+		t.mu.Unlock()
+		err := t.c.cfg.AwaitClock(ctx)
+		t.mu.Lock()
+		if err != nil {
+			return asError(ctx, err)
+		}
+		if err := t.usable(); err != nil {
+			return err
+		}
+		if t.suspect {
+			t.started = false
+			t.start()
+		}
+	}
+	return nil
 }
 
 // ReadTimestamp implements Txn.
@@ -108,13 +132,15 @@ func (t *txn) usable() error {
 }
 
 // stamp completes a batch of reads for sending: who, as of when. It returns the timestamp.
-func (t *txn) stamp(req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (hlc.Timestamp, error) {
+func (t *txn) stamp(ctx context.Context, req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (hlc.Timestamp, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.usable(); err != nil {
 		return hlc.Timestamp{}, err
 	}
-	t.start()
+	if err := t.begin(ctx); err != nil {
+		return hlc.Timestamp{}, err
+	}
 	if opts.Lock != kv.LockNone {
 		if t.opts.ReadOnly {
 			return hlc.Timestamp{}, kv.Errorf(kv.CodeBadRequest, "cannot lock rows in a read-only transaction")
@@ -243,7 +269,7 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		p := &pointRead{get: kv.Get{Key: key, Lock: opts.Lock}}
 		p.reqs[0] = &p.get
 		p.req.Requests = p.reqs[:]
-		at, err := t.stamp(&p.req, &p.meta, &opts)
+		at, err := t.stamp(ctx, &p.req, &p.meta, &opts)
 		if err != nil {
 			return nil, false, err
 		}

@@ -57,6 +57,8 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.StringVar(&locality, "locality", "", "where the node is, from wide to narrow: region=eu,zone=a")
 	f.DurationVar(&cfg.MaxOffset, "max-offset", node.DefaultMaxOffset, "assumed bound on the difference between the nodes' clocks; the same on all nodes")
 	f.DurationVar(&cfg.DeadAfter, "dead-after", 5*time.Minute, "make the replicas of a node anew elsewhere once it was silent for so long")
+	f.DurationVar(&cfg.DrainTimeout, "drain-timeout", 20*time.Second, "how long a node that is told to stop waits for clients to finish their transactions")
+	f.DurationVar(&cfg.DrainWait, "drain-wait", 0, "how much of that time it goes on as before, but for /ready, for load balancers to notice")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.StringVar(&buffer, "txn-buffer", "", "memory for the writes of one transaction: what is more is sent ahead of its commit (default 64MiB)")
 	f.StringVar(&rangeMax, "range-max-bytes", "", "a range that holds more is split (1MiB to 512MiB, default 64MiB); the same on all nodes")

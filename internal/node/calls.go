@@ -145,6 +145,8 @@ type holders struct{ n *Node }
 const (
 	// holderTimeout bounds one question; whoever waits asks again.
 	holderTimeout = time.Second
+	// holderLeast is how long a gateway that is about to be called dead has to answer.
+	holderLeast = 100 * time.Millisecond
 	// gatewayDeadAfter is how long a gateway must have been silent for its transactions to count as gone when it does
 	// not answer. If it is only cut off, they find their locks lost when they commit, and recovery decides about what they had prepared.
 	gatewayDeadAfter = time.Second
@@ -157,7 +159,13 @@ func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation
 	if e, ok := h.n.book.Get(gateway); ok && e.Incarnation > incarnation {
 		return kv.HolderState{}, nil // that process is gone
 	}
-	ctx, cancel := context.WithTimeout(ctx, holderTimeout)
+	// A gateway that has been silent for a while is waited for no longer than it takes to call it dead: a process that is stopped answers nothing,
+	// and those behind its locks would wait out the whole of the question.
+	wait := holderTimeout
+	if d, ok := h.n.transport.Silence(gateway); ok {
+		wait = min(wait, max(gatewayDeadAfter-d, holderLeast))
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	st, err := ask[holderQuery, kv.HolderState](ctx, h.n, gateway, "query-holder", &holderQuery{gateway, incarnation, id})
 	if err != nil {

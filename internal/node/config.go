@@ -67,8 +67,8 @@ type Config struct {
 	// RetentionInterval is the pause between two looks at what must be kept for how long; default 10 s, less if ranges are collected more often.
 	RetentionInterval time.Duration
 
-	// DrainTimeout bounds Drain; default 20 s.
-	DrainTimeout time.Duration
+	// DrainTimeout bounds Drain; default 20 s. DrainWait is its first part, in which the node says that it is not ready and does nothing else.
+	DrainTimeout, DrainWait time.Duration
 
 	// For tests.
 	Faults    transport.Faults
@@ -137,6 +137,9 @@ func (c *Config) check() error {
 	}
 	if c.DeadAfter < 0 || c.DeadAfter > 0 && c.DeadAfter < 2*time.Second {
 		return fmt.Errorf("--dead-after %s is too short: at least 2s, or nodes would be given up while they restart", c.DeadAfter)
+	}
+	if c.DrainTimeout < 0 || c.DrainWait < 0 || c.DrainWait > 0 && c.DrainWait >= c.DrainTimeout {
+		return fmt.Errorf("--drain-wait %s has to be shorter than --drain-timeout %s", c.DrainWait, c.DrainTimeout)
 	}
 	if b := c.RangeMaxBytes; b != 0 && (b < 1<<20 || b > 512<<20) {
 		return fmt.Errorf("--range-max-bytes %d is out of range (1MiB to 512MiB)", b)

@@ -15,8 +15,8 @@
 //
 // # Stop
 //
-// The reverse. Drain first hands over what others can do: clients finish their transactions, leaders move
-// away, and only then do the parts go.
+// The reverse. Drain first hands over what others can do: leaders move away, clients finish their transactions,
+// and only then do the parts go.
 //
 // # Invariants
 //

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,17 +40,36 @@ func (n *Node) beginDrain(ctx context.Context, begun chan<- struct{}) {
 	d.mu.Unlock()
 	close(begun)
 	defer close(done)
+	began := time.Now()
 	n.log.Info("draining")
 	n.ready.Store(false)
 	if n.book == nil {
 		return
 	}
 	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = true })
+	n.store.StopLeading(true)
+	// New clients are let in for so long, because a load balancer that asks /ready now and then still sends some.
+	n.pauseDrain(ctx, n.cfg.DrainWait)
+	// Leaders go first: clients that stay for the rest of their transaction ask elsewhere meanwhile, and when they are gone nobody
+	// waits for this node any more. A range that cannot be given away must not use up the time of the clients.
+	half, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout/2)
+	n.handOver(half)
+	cancel()
 	if n.front != nil {
 		n.front.drain(ctx)
 	}
-	left := n.handOver(ctx)
-	n.log.Info("drained", "ranges_still_led", left)
+	left := n.handOver(ctx) // what has come back since
+	n.log.Info("drained", "ranges_still_led", left, "took", time.Since(began).Round(time.Millisecond))
+}
+
+func (n *Node) pauseDrain(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 // Undrain makes a drained node serve again.
@@ -74,6 +95,7 @@ func (n *Node) Undrain() error {
 	}
 	d.done = nil
 	n.draining.Store(false)
+	n.store.StopLeading(false)
 	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = false })
 	n.ready.Store(true)
 	n.log.Info("serving again")
@@ -84,15 +106,6 @@ func (n *Node) Undrain() error {
 type drainRequest struct {
 	// Do is drain, undrain, or empty to ask how far it is.
 	Do string
-}
-
-// DrainView is how far a node has got that drains.
-type DrainView struct {
-	NodeID kv.NodeID `json:"node_id"`
-	// State is serving, draining or drained.
-	State       string `json:"state"`
-	Leaders     int    `json:"leaders"` // ranges still led there that others could lead
-	Connections int64  `json:"connections"`
 }
 
 func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*DrainView, error) {
@@ -122,7 +135,7 @@ func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*Dra
 	}
 	n.drain.mu.Unlock()
 	for _, st := range n.store.Ranges() {
-		if st.Leader && st.Descriptor != nil && n.heir(st.Descriptor) != 0 {
+		if st.Leader && st.Descriptor != nil && len(n.heirs(st.Descriptor)) > 0 {
 			v.Leaders++
 		}
 	}
@@ -134,7 +147,7 @@ func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*Dra
 
 // handOver moves leadership of everything away and returns how many ranges are still led here.
 func (n *Node) handOver(ctx context.Context) int {
-	for {
+	for attempt := 0; ; attempt++ {
 		led := 0
 		var wg sync.WaitGroup
 		slots := make(chan struct{}, 16)
@@ -142,11 +155,12 @@ func (n *Node) handOver(ctx context.Context) int {
 			if !st.Leader || st.Descriptor == nil {
 				continue
 			}
-			target := n.heir(st.Descriptor)
-			if target == 0 {
+			heirs := n.heirs(st.Descriptor)
+			if len(heirs) == 0 {
 				continue // nobody else could lead it: a cluster that is shut down, or too small
 			}
 			led++
+			target := heirs[attempt%len(heirs)] // the one before may be behind
 			wg.Add(1)
 			slots <- struct{}{}
 			go func() {
@@ -165,23 +179,40 @@ func (n *Node) handOver(ctx context.Context) int {
 		if led == 0 || ctx.Err() != nil {
 			return led
 		}
-		select {
-		case <-time.After(50 * time.Millisecond):
-		case <-ctx.Done():
-		}
+		n.pauseDrain(ctx, 20*time.Millisecond)
 	}
 }
 
-// heir picks a voter on a live node that is not draining.
-func (n *Node) heir(d *kv.RangeDescriptor) kv.StoreID {
+// heirs are the stores of voters on live nodes that are not draining, the best first: those in the same place as this node, because its
+// clients will be there.
+func (n *Node) heirs(d *kv.RangeDescriptor) []kv.StoreID {
+	type heir struct {
+		store kv.StoreID
+		near  int
+	}
+	var hs []heir
 	for i := range d.Replicas {
 		r := d.Replicas[(i+int(d.RangeID))%len(d.Replicas)] // spread
 		if r.NodeID == n.id.NodeID || r.Type != kv.Voter || !n.transport.Alive(r.NodeID) {
 			continue
 		}
 		if e, ok := n.book.Get(r.NodeID); ok && !e.Draining {
-			return r.StoreID
+			hs = append(hs, heir{r.StoreID, sharedTiers(e.Locality, n.cfg.Locality)})
 		}
 	}
-	return 0
+	slices.SortStableFunc(hs, func(a, b heir) int { return cmp.Compare(b.near, a.near) })
+	out := make([]kv.StoreID, len(hs))
+	for i, h := range hs {
+		out[i] = h.store
+	}
+	return out
+}
+
+// sharedTiers is how many tiers two localities have in common, from the widest on.
+func sharedTiers(a, b []string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
 }

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -13,8 +12,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // serveHTTP answers operators and monitoring, from early on.
@@ -24,20 +25,7 @@ func (n *Node) serveHTTP(ln net.Listener) {
 	mux.HandleFunc("GET /health", n.httpHealth)
 	mux.HandleFunc("GET /ready", n.httpReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
-	mux.HandleFunc("GET /api/v1/status", n.api(func(context.Context) (any, error) { return n.status(), nil }))
-	mux.HandleFunc("GET /api/v1/nodes", n.api(func(context.Context) (any, error) {
-		return map[string]any{"nodes": n.nodeViews()}, nil
-	}))
-	mux.HandleFunc("GET /api/v1/ranges", n.api(func(ctx context.Context) (any, error) {
-		rs, err := n.RangeViews(ctx)
-		return map[string]any{"ranges": rs}, err
-	}))
-	mux.HandleFunc("GET /api/v1/placement", n.api(func(ctx context.Context) (any, error) { return n.Operations().Placement(ctx) }))
-	mux.HandleFunc("GET /api/v1/locks", n.api(func(context.Context) (any, error) { return n.Locks(), nil }))
-	mux.HandleFunc("GET /api/v1/replicas", n.api(func(context.Context) (any, error) {
-		return map[string]any{"replicas": n.Replicas()}, nil
-	}))
-	mux.HandleFunc("GET /api/v1/checksums", n.api(func(ctx context.Context) (any, error) { return n.checksums(ctx) }))
+	mux.HandleFunc(admin.Prefix+"/", n.httpAdmin)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
@@ -89,65 +77,19 @@ func (n *Node) Ready(ctx context.Context) error {
 	return err
 }
 
-// api makes a handler of something that can be asked once the node is part of a cluster.
-func (n *Node) api(f func(ctx context.Context) (any, error)) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if !n.ready.Load() && !n.draining.Load() {
-			http.Error(w, "starting", http.StatusServiceUnavailable)
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
-		defer cancel()
-		v, err := f(ctx)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
-			return
-		}
-		w.Header().Set("Content-Type", "application/json")
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		if err := enc.Encode(v); err != nil {
-			n.log.Debug("http answer", "err", err) // the client went away
-		}
+// httpAdmin is the API of package admin, once the node is part of a cluster.
+func (n *Node) httpAdmin(w http.ResponseWriter, r *http.Request) {
+	a := n.admin.Load()
+	if a == nil {
+		admin.WriteProblem(w, admin.NewProblem(admin.CodeUnavailable, "the node is starting"))
+		return
 	}
-}
-
-// StatusView is /api/v1/status.
-type StatusView struct {
-	ClusterID string     `json:"cluster_id"`
-	NodeID    kv.NodeID  `json:"node_id"`
-	StoreID   kv.StoreID `json:"store_id"`
-	Build     string     `json:"build"`
-	Uptime    string     `json:"uptime"`
-	Ready     bool       `json:"ready"`
-	Draining  bool       `json:"draining"`
-	Clock     string     `json:"clock"`
-	Security  string     `json:"security"`
-	RPCAddr   string     `json:"rpc_addr"`
-	SQLAddr   string     `json:"sql_addr"`
-	HTTPAddr  string     `json:"http_addr"`
+	a.ServeHTTP(w, r)
 }
 
 func (n *Node) status() StatusView {
-	return StatusView{n.id.ClusterID.String(), n.id.NodeID, n.storeID, n.cfg.Build, time.Since(n.started).Round(time.Second).String(),
-		n.ready.Load(), n.draining.Load(), n.clock.Peek().String(), n.securityNotice(), n.rpcAddr, n.sqlAddr, n.httpAddr}
-}
-
-// NodeView is one node of /api/v1/nodes.
-type NodeView struct {
-	NodeID   kv.NodeID `json:"node_id"`
-	RPCAddr  string    `json:"rpc_addr"`
-	SQLAddr  string    `json:"sql_addr"`
-	HTTPAddr string    `json:"http_addr"`
-	Locality []string  `json:"locality,omitempty"`
-	Build    string    `json:"build"`
-	Alive    bool      `json:"alive"`
-	Draining bool      `json:"draining"`
-	// As seen from the node that answers.
-	SilenceMS float64 `json:"silence_ms"`
-	RTTMS     float64 `json:"rtt_ms"`
-	OffsetMS  float64 `json:"clock_offset_ms"`
-	LastError string  `json:"last_error,omitempty"`
+	return StatusView{ClusterID: n.id.ClusterID.String(), NodeID: n.id.NodeID, StoreID: n.storeID, Build: n.cfg.Build, Uptime: time.Since(n.started).Round(time.Second).String(),
+		Ready: n.ready.Load(), Draining: n.draining.Load(), Clock: n.clock.Peek().String(), Security: n.securityNotice(), RPCAddr: n.rpcAddr, SQLAddr: n.sqlAddr, HTTPAddr: n.httpAddr}
 }
 
 func (n *Node) nodeViews() []NodeView {
@@ -180,13 +122,19 @@ type ChecksumView struct {
 	Error   string            `json:"error,omitempty"`
 }
 
+// ChecksumList is what the replicas of all ranges computed.
+type ChecksumList struct {
+	Ranges []ChecksumView `json:"ranges"`
+	Agree  bool           `json:"agree"`
+}
+
 // checksums makes every replica of every range compute a checksum at one log position, and compares.
-func (n *Node) checksums(ctx context.Context) (any, error) {
+func (n *Node) checksums(ctx context.Context, _ verb.Args) (*ChecksumList, error) {
 	descs, err := n.sender.AllRanges(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var out []ChecksumView
+	out := []ChecksumView{}
 	agree := true
 	for i := range descs {
 		d := &descs[i]
@@ -215,5 +163,5 @@ func (n *Node) checksums(ctx context.Context) (any, error) {
 		agree = agree && v.Agree
 		out = append(out, v)
 	}
-	return map[string]any{"ranges": out, "agree": agree}, nil
+	return &ChecksumList{out, agree}, nil
 }

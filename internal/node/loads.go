@@ -13,23 +13,6 @@ import (
 // rateTime is the time over which rates are smoothed: what was asked so long ago counts for a third.
 const rateTime = 8 * time.Second
 
-// RangeRates is what a range is asked to do, per second, smoothed.
-type RangeRates struct {
-	Requests   float64 `json:"requests"`
-	Writes     float64 `json:"writes"`
-	WriteBytes float64 `json:"write_bytes"`
-	// CPU in cores: the time of evaluation, from samples.
-	CPU float64 `json:"cpu"`
-	// From has the requests by gateway.
-	From []GatewayRate `json:"from,omitempty"`
-}
-
-// GatewayRate is what one node's clients ask of a range, per second.
-type GatewayRate struct {
-	Node     kv.NodeID `json:"node_id"`
-	Requests float64   `json:"requests"`
-}
-
 // loads turns the counters of the ranges led here into rates.
 type loads struct {
 	updating sync.Mutex // held by update
@@ -68,7 +51,7 @@ func (l *loads) update(st *store.Store, now time.Time) {
 			if was.term == r.Term {
 				h.since = was.since
 			}
-			h.rates = was.rates.toward(was.load, r.Load, now.Sub(was.at))
+			h.rates = toward(was.rates, was.load, r.Load, now.Sub(was.at))
 		}
 		next[r.Descriptor.RangeID] = h
 	})
@@ -78,7 +61,7 @@ func (l *loads) update(st *store.Store, now time.Time) {
 }
 
 // toward returns the rates after the counters went from one reading to another.
-func (r RangeRates) toward(from, to store.Load, d time.Duration) RangeRates {
+func toward(r RangeRates, from, to store.Load, d time.Duration) RangeRates {
 	sec := d.Seconds()
 	if sec <= 0 || to.Requests < from.Requests { // the replica was opened anew
 		return r
@@ -107,7 +90,7 @@ func (r RangeRates) toward(from, to store.Load, d time.Duration) RangeRates {
 	}
 	for _, g := range r.From {
 		if v := mix(g.Requests, float64(seen(g.Node))); v > 0.01 {
-			out.From = append(out.From, GatewayRate{g.Node, v})
+			out.From = append(out.From, GatewayRate{Node: g.Node, Requests: v})
 		}
 	}
 	for _, s := range to.Sources {
@@ -116,7 +99,7 @@ func (r RangeRates) toward(from, to store.Load, d time.Duration) RangeRates {
 			known = known || g.Node == s.Node
 		}
 		if !known {
-			out.From = append(out.From, GatewayRate{s.Node, mix(0, float64(s.Requests))})
+			out.From = append(out.From, GatewayRate{Node: s.Node, Requests: mix(0, float64(s.Requests))})
 		}
 	}
 	return out

@@ -75,15 +75,22 @@ func onNode(id kv.NodeID, descs []kv.RangeDescriptor, led map[kv.RangeID]*ledRan
 	return replicas, bytes, leaders
 }
 
-// Decommission asks that everything be moved off nodes, for good. It refuses what could not come to an end, unless force is set.
-func (n *Node) decommission(ctx context.Context, ids []kv.NodeID, force bool) error {
+// leaving is what a decommission goes by.
+type leaving struct {
+	left  membership
+	descs []kv.RangeDescriptor
+	led   map[kv.RangeID]*ledRange
+}
+
+// mayDecommission refuses what could not come to an end, unless force is set.
+func (n *Node) mayDecommission(ctx context.Context, ids []kv.NodeID, force bool) (*leaving, error) {
 	left, err := n.readMembership(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	descs, led, err := n.allRanges(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	remain := 0
 	for _, e := range n.book.Entries() {
@@ -102,16 +109,27 @@ func (n *Node) decommission(ctx context.Context, ids []kv.NodeID, force bool) er
 		most = max(most, voters)
 	}
 	if remain < most && !force {
-		return kv.Errorf(kv.CodeBadRequest, "%d nodes would remain, and ranges have up to %d replicas: add nodes, or lower num_replicas, first", remain, most)
+		return nil, kv.Errorf(kv.CodeBadRequest, "%d nodes would remain, and ranges have up to %d replicas: add nodes, or lower num_replicas, first", remain, most)
 	}
 	for _, id := range ids {
 		if _, ok := n.book.Get(id); !ok {
-			return kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
+			return nil, kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
 		}
-		if _, already := left[id]; already {
+	}
+	return &leaving{left, descs, led}, nil
+}
+
+// decommission asks that everything be moved off nodes, for good.
+func (n *Node) decommission(ctx context.Context, ids []kv.NodeID, force bool) error {
+	l, err := n.mayDecommission(ctx, ids, force)
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if _, already := l.left[id]; already {
 			continue
 		}
-		replicas, bytes, _ := onNode(id, descs, led)
+		replicas, bytes, _ := onNode(id, l.descs, l.led)
 		if err := putSystem(ctx, n, keys.Membership(int32(id)), Membership{Since: time.Now().UTC(), Replicas: replicas, Bytes: bytes}); err != nil {
 			return err
 		}
@@ -175,23 +193,6 @@ func (c *collected) holds(id kv.NodeID) bool {
 		}
 	}
 	return false
-}
-
-// DecommissionView is how far a node has got that leaves for good.
-type DecommissionView struct {
-	NodeID kv.NodeID `json:"node_id"`
-	// State is leaving, or left.
-	State    string    `json:"state"`
-	Since    time.Time `json:"since"`
-	Done     time.Time `json:"done,omitzero"`
-	Replicas int       `json:"replicas"` // still there
-	Leaders  int       `json:"leaders"`
-	Bytes    int64     `json:"bytes"`
-	// BeganWith and Progress are of replicas; Progress goes to 1.
-	BeganWith int     `json:"began_with"`
-	Progress  float64 `json:"progress"`
-	// Left is the estimated rest; 0 if there is nothing to estimate it from.
-	Left time.Duration `json:"left_ns"`
 }
 
 func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error) {

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/internal/certs"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/range/routing"
@@ -48,6 +49,7 @@ type Node struct {
 	reporting reporting
 	retention atomic.Pointer[retention]     // nil until it was first read
 	catalog   atomic.Pointer[catalog.Store] // nil without SQL
+	admin     atomic.Pointer[admin.Server]  // nil until the node is part of a cluster
 
 	certs  *certs.Store  // nil without certificates
 	reload chan struct{} // asks for another look at their files
@@ -107,6 +109,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.connect(ctx); err != nil {
 		return nil, err
 	}
+	n.startAdmin()
 	n.startPlacement()
 	n.background(n.keepRetention)
 	if err := n.startSQL(ctx, ls.sql); err != nil {
@@ -285,12 +288,12 @@ func (n *Node) connect(ctx context.Context) error {
 	n.registry.MustRegister(rm.Collectors()...)
 	n.sender = routing.New(routing.Config{
 		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
-		Fenced: n.store.Fenced,
+		Fenced: n.store.Fenced, RTT: n.transport.RTT,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{
 		Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation, MaxBufferBytes: n.cfg.TxnBufferBytes,
-		PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
+		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
 	})
 	n.onStop("transactions", func(ctx context.Context) error { n.txns.Close(ctx); return nil })
 	n.registerMetrics()

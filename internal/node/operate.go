@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
-	"strings"
+	"errors"
 
+	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // operate carries out what the functions of schema pamir ask for (sql.Cluster).
@@ -21,15 +23,6 @@ func (o operate) SplitAt(ctx context.Context, key keys.Key) (kv.RangeID, error) 
 	r := resp.Responses[0].(*kv.AdminSplitResponse)
 	o.n.sender.Learn(r.Left, r.Right)
 	return r.Right.RangeID, nil
-}
-
-func (o operate) TransferLeader(ctx context.Context, id kv.RangeID, node kv.NodeID) error {
-	e, ok := o.n.book.Get(node)
-	if !ok {
-		return kv.Errorf(kv.CodeBadRequest, "there is no node %d", node)
-	}
-	_, err := o.n.sender.Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{&kv.AdminTransferLeader{Target: e.StoreID}}})
-	return err
 }
 
 func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {
@@ -79,11 +72,23 @@ func (o operate) Rules(ctx context.Context) ([]sql.ClusterRule, error) {
 	return out, nil
 }
 
-func (o operate) Nodes() []sql.ClusterNode {
-	var out []sql.ClusterNode
-	for _, v := range o.n.nodeViews() {
-		out = append(out, sql.ClusterNode{ID: v.NodeID, Alive: v.Alive, Draining: v.Draining, Locality: strings.Join(v.Locality, ","),
-			SQLAddr: v.SQLAddr, RPCAddr: v.RPCAddr, WebAddr: v.HTTPAddr, Build: v.Build})
+// Operate and Look are verbs that SQL asks for.
+func (o operate) Operate(ctx context.Context, user string, v *verb.Verb, a verb.Args) (verb.Outcome, error) {
+	out, err := o.n.admin.Load().Do(ctx, admin.Request{User: user, Verb: v, Args: a})
+	return out, forSQL(err)
+}
+
+func (o operate) Look(ctx context.Context, v *verb.Verb, a verb.Args) ([][]*string, error) {
+	rows, err := o.n.admin.Load().Rows(ctx, v, a)
+	return rows, forSQL(err)
+}
+
+// forSQL leaves to the session what it can say better: errors of ranges, and its own.
+func forSQL(err error) error {
+	var p *admin.Problem
+	var arg *verb.Error
+	if errors.As(err, &p) || errors.As(err, &arg) || kv.HasCode(err, kv.CodeBadRequest) || kv.HasCode(err, kv.CodeDescriptorChanged) {
+		return admin.AsProblem(err).SQLError()
 	}
-	return out
+	return err
 }

@@ -6,49 +6,34 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// Operations is what an operator can ask of the cluster, whichever way the question comes: over HTTP, from the command
-// line, from SQL. Every node answers all of it, and asks others where it must. Errors are *kv.Error: CodeBadRequest for what makes no
-// sense, CodeDescriptorChanged for what is not so any more, CodeUnavailable for what may be tried again.
-type Operations interface {
-	// Placement is what the driver knows and does: the node that leads the meta range. DryRun makes a plan there, now,
-	// whether paused or not, and carries nothing out.
-	Placement(ctx context.Context) (*PlacementView, error)
-	DryRun(ctx context.Context) (*PlanView, error)
-	// Pause stops what is moved for balance and after clients, until Resume; what rules, dead and leaving nodes ask for goes on.
-	Pause(ctx context.Context) error
-	Resume(ctx context.Context) error
+// Operations is what an operator can ask of the cluster, whichever way the question comes: see package admin.
+type Operations = admin.Cluster
 
-	// Rules lists the cluster's rule and those of tables and indexes. SetRule sets an option of the
-	// cluster's rule; an empty value resets it. Those of tables and indexes are set by ALTER TABLE and ALTER INDEX.
-	Rules(ctx context.Context) ([]RuleView, error)
-	SetRule(ctx context.Context, option, value string) error
-
-	// Stores describes every store, HotRanges the ranges with most load, by processor time.
-	Stores(ctx context.Context) ([]StoreView, error)
-	HotRanges(ctx context.Context, limit int) ([]RangeView, error)
-
-	// MoveReplica moves a range's replica from one node to another; from or to may be 0, to only remove or add.
-	// A rule may move it again.
-	MoveReplica(ctx context.Context, id kv.RangeID, from, to kv.NodeID) error
-	TransferLeader(ctx context.Context, id kv.RangeID, to kv.NodeID) error
-	Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error)
-
-	// Decommission asks that everything be moved off nodes, for good; Decommissions says how far that is. It refuses what
-	// could not come to an end, unless force is set. Recommission takes it back.
-	Decommission(ctx context.Context, nodes []kv.NodeID, force bool) error
-	Recommission(ctx context.Context, nodes []kv.NodeID) error
-	Decommissions(ctx context.Context) ([]DecommissionView, error)
-
-	// Drain makes a node hand over its leaders and its clients, and stay up; it begins, and Draining says how far it is.
-	Drain(ctx context.Context, id kv.NodeID) (*DrainView, error)
-	Undrain(ctx context.Context, id kv.NodeID) (*DrainView, error)
-	Draining(ctx context.Context, id kv.NodeID) (*DrainView, error)
-}
+// What it answers with.
+type (
+	OperatorView     = admin.OperatorView
+	RunningOperator  = admin.RunningOperator
+	DoneOperator     = admin.DoneOperator
+	FindingView      = admin.FindingView
+	PlacementView    = admin.PlacementView
+	PlanView         = admin.PlanView
+	RuleView         = admin.RuleView
+	StoreView        = admin.StoreView
+	RangeView        = admin.RangeView
+	RangeRates       = admin.RangeRates
+	GatewayRate      = admin.GatewayRate
+	ReplicaView      = admin.ReplicaView
+	DecommissionView = admin.DecommissionView
+	DrainView        = admin.DrainView
+	StatusView       = admin.StatusView
+	NodeView         = admin.NodeView
+)
 
 // Operations returns the operations, as carried out from this node.
 func (n *Node) Operations() Operations { return operations{n} }
@@ -56,80 +41,6 @@ func (n *Node) Operations() Operations { return operations{n} }
 type operations struct{ n *Node }
 
 var _ Operations = operations{}
-
-// OperatorView is an operator for people.
-type OperatorView struct {
-	RangeID kv.RangeID `json:"range_id,omitempty"`
-	// Text is the whole in one line.
-	Text     string                `json:"text"`
-	Why      string                `json:"why,omitempty"`
-	Rejected []placement.Rejection `json:"rejected,omitempty"`
-}
-
-// RunningOperator is one that is being carried out, DoneOperator one that was.
-type RunningOperator struct {
-	Operator OperatorView `json:"operator"`
-	Started  time.Time    `json:"started"`
-}
-
-// DoneOperator: see RunningOperator.
-type DoneOperator struct {
-	Operator OperatorView `json:"operator"`
-	Started  time.Time    `json:"started,omitzero"`
-	At       time.Time    `json:"at"`
-	Error    string       `json:"error,omitempty"`
-}
-
-// FindingView is a range that is not as its rule wants it, and why nothing is done about it now.
-type FindingView struct {
-	RangeID kv.RangeID `json:"range_id"`
-	Why     string     `json:"why"`
-}
-
-// PlacementView is what the driver knows and does.
-type PlacementView struct {
-	// Driver is the node that drives; 0 if none is known to.
-	Driver kv.NodeID `json:"driver"`
-	Paused bool      `json:"paused"`
-	// LastPlan is empty if none was made yet; Problem says why none can be made.
-	LastPlan time.Time     `json:"last_plan,omitzero"`
-	Took     time.Duration `json:"took_ns"`
-	Problem  string        `json:"problem,omitempty"`
-	// Pending operators wait for others to end; Running are under way; Recent are done, the newest last.
-	Pending  []OperatorView    `json:"pending"`
-	Running  []RunningOperator `json:"running"`
-	Recent   []DoneOperator    `json:"recent"`
-	Findings []FindingView     `json:"findings"`
-}
-
-// PlanView is a plan that is not carried out.
-type PlanView struct {
-	Operators []OperatorView `json:"operators"`
-	Findings  []FindingView  `json:"findings"`
-}
-
-// RuleView is a rule of placement.
-type RuleView struct {
-	// Of is "cluster", "table public.t" or "index public.t_a_idx".
-	Of      string            `json:"of"`
-	Options map[string]string `json:"options"`
-}
-
-// StoreView is a store for people.
-type StoreView struct {
-	StoreID  kv.StoreID `json:"store_id"`
-	NodeID   kv.NodeID  `json:"node_id"`
-	Locality []string   `json:"locality,omitempty"`
-	Alive    bool       `json:"alive"`
-	// State is member, draining, leaving or left.
-	State    string  `json:"state"`
-	Replicas int     `json:"replicas"`
-	Leaders  int     `json:"leaders"`
-	Bytes    int64   `json:"bytes"`
-	Requests float64 `json:"requests"` // per second, of the ranges led there, like the others
-	Writes   float64 `json:"writes"`
-	CPU      float64 `json:"cpu"`
-}
 
 func operatorView(op placement.Operator) OperatorView {
 	return OperatorView{RangeID: kv.RangeID(op.Range), Text: op.String(), Why: op.Why, Rejected: op.Rejected}
@@ -175,7 +86,7 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 	p := &n.placement
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	v := &PlacementView{Paused: p.paused, LastPlan: p.at, Took: p.took, Problem: p.problem, Recent: slices.Clone(p.recent),
+	v := &PlacementView{Paused: p.paused, LastPlan: p.at, Took: p.took, Problem: p.problem, Recent: append([]DoneOperator{}, p.recent...),
 		Pending: []OperatorView{}, Running: []RunningOperator{}, Findings: findingViews(p.findings)}
 	if p.driving {
 		v.Driver = n.id.NodeID
@@ -184,7 +95,7 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 		v.Pending = append(v.Pending, operatorView(op))
 	}
 	for _, r := range p.running {
-		v.Running = append(v.Running, RunningOperator{operatorView(r.op), r.started})
+		v.Running = append(v.Running, RunningOperator{Operator: operatorView(r.op), Started: r.started})
 	}
 	slices.SortFunc(v.Running, func(a, b RunningOperator) int { return a.Started.Compare(b.Started) })
 	return &placementAnswer{View: v}, nil
@@ -196,7 +107,7 @@ const maxFindings = 1000
 func findingViews(fs []placement.Finding) []FindingView {
 	out := make([]FindingView, 0, min(len(fs), maxFindings))
 	for _, f := range fs[:min(len(fs), maxFindings)] {
-		out = append(out, FindingView{kv.RangeID(f.Range), f.Why})
+		out = append(out, FindingView{RangeID: kv.RangeID(f.Range), Why: f.Why})
 	}
 	return out
 }
@@ -272,6 +183,10 @@ func (o operations) Rules(ctx context.Context) ([]RuleView, error) {
 	return ruleViews(&b.rules), nil
 }
 
+func (o operations) CheckRule(option, value string) error {
+	return o.n.checkRule(option, value)
+}
+
 func (o operations) SetRule(ctx context.Context, option, value string) error {
 	return o.n.setClusterRule(ctx, option, value)
 }
@@ -310,7 +225,7 @@ func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
 }
 
 func (o operations) HotRanges(ctx context.Context, limit int) ([]RangeView, error) {
-	rs, err := o.n.RangeViews(ctx)
+	rs, err := o.Ranges(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -362,7 +277,12 @@ func (o operations) MoveReplica(ctx context.Context, id kv.RangeID, from, to kv.
 }
 
 func (o operations) TransferLeader(ctx context.Context, id kv.RangeID, to kv.NodeID) error {
-	return operate(o).TransferLeader(ctx, id, to)
+	e, ok := o.n.book.Get(to)
+	if !ok {
+		return kv.Errorf(kv.CodeBadRequest, "there is no node %d", to)
+	}
+	_, err := o.n.sender.Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{&kv.AdminTransferLeader{Target: e.StoreID}}})
+	return err
 }
 
 func (o operations) Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error) {
@@ -377,6 +297,11 @@ func (o operations) Split(ctx context.Context, key keys.Key) (left, right kv.Ran
 
 func (o operations) Decommission(ctx context.Context, nodes []kv.NodeID, force bool) error {
 	return o.n.decommission(ctx, nodes, force)
+}
+
+func (o operations) MayDecommission(ctx context.Context, nodes []kv.NodeID, force bool) error {
+	_, err := o.n.mayDecommission(ctx, nodes, force)
+	return err
 }
 
 func (o operations) Recommission(ctx context.Context, nodes []kv.NodeID) error {

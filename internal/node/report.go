@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -88,35 +89,6 @@ func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, silen
 	return led, silent
 }
 
-// RangeView is a range for people.
-type RangeView struct {
-	ID         kv.RangeID    `json:"id"`
-	Start      string        `json:"start"`
-	End        string        `json:"end"`
-	Generation int64         `json:"generation"`
-	Replicas   []ReplicaView `json:"replicas"`
-	// LeaderNode is 0 if no node says that it leads.
-	LeaderNode kv.NodeID `json:"leader_node"`
-	LiveRows   int64     `json:"live_rows"`
-	LiveBytes  int64     `json:"live_bytes"`
-	Bytes      int64     `json:"bytes"`
-	Locks      int64     `json:"prepared_locks"`
-	Requests   int64     `json:"requests"`
-	Writes     int64     `json:"writes"`
-	LogBytes   int64     `json:"log_bytes"`
-	Quiet      bool      `json:"quiet"`
-	// Rates are per second, of the last ten seconds or so.
-	Rates RangeRates `json:"rates"`
-}
-
-// ReplicaView is a replica for people.
-type ReplicaView struct {
-	NodeID  kv.NodeID  `json:"node_id"`
-	StoreID kv.StoreID `json:"store_id"`
-	ID      int32      `json:"replica_id"`
-	Type    string     `json:"type"`
-}
-
 // RangeViews describes every range: what the meta range lists, and what leaders say of their own.
 func (n *Node) RangeViews(ctx context.Context) ([]RangeView, error) {
 	descs, led, err := n.allRanges(ctx)
@@ -154,9 +126,10 @@ func (n *Node) allRanges(ctx context.Context) ([]kv.RangeDescriptor, map[kv.Rang
 }
 
 func rangeView(d *kv.RangeDescriptor, l *ledRange) RangeView {
-	v := RangeView{ID: d.RangeID, Start: pretty(d.StartKey), End: pretty(d.EndKey), Generation: d.Generation}
+	v := RangeView{ID: d.RangeID, Start: pretty(d.StartKey), End: pretty(d.EndKey), Generation: d.Generation, Replicas: make([]ReplicaView, 0, len(d.Replicas)),
+		Span: keys.Span{Start: d.StartKey, End: d.EndKey}}
 	for _, r := range d.Replicas {
-		v.Replicas = append(v.Replicas, ReplicaView{r.NodeID, r.StoreID, int32(r.ReplicaID), r.Type.String()})
+		v.Replicas = append(v.Replicas, ReplicaView{NodeID: r.NodeID, StoreID: r.StoreID, ID: int32(r.ReplicaID), Type: r.Type.String()})
 	}
 	if l != nil {
 		v.LeaderNode = l.leader

@@ -247,6 +247,21 @@ func ruleOf(params []string) ruleOptions {
 	return out
 }
 
+// checkRule refuses an option that there is not, and a value that makes no sense whatever the others are; an empty one resets.
+func (n *Node) checkRule(name, value string) error {
+	name = strings.TrimPrefix(name, optionPrefix)
+	r := n.cfg.Rules.Default
+	switch {
+	case !placement.IsOption(name):
+		return kv.Errorf(kv.CodeBadRequest, "there is no option %s: the options are %s", name, strings.Join(placement.Options, ", "))
+	case value != "":
+		if err := r.Set(name, value); err != nil {
+			return kv.Errorf(kv.CodeBadRequest, "%v", err)
+		}
+	}
+	return nil
+}
+
 // setClusterRule sets an option of the cluster's rule; an empty value resets it.
 func (n *Node) setClusterRule(ctx context.Context, name, value string) error {
 	name = strings.TrimPrefix(name, optionPrefix)
@@ -257,21 +272,15 @@ func (n *Node) setClusterRule(ctx context.Context, name, value string) error {
 	if opts == nil {
 		opts = ruleOptions{}
 	}
+	if err := n.checkRule(name, value); err != nil {
+		return err
+	}
 	if value == "" {
-		if !placement.IsOption(name) {
-			return kv.Errorf(kv.CodeBadRequest, "there is no option %s: the options are %s", name, strings.Join(placement.Options, ", "))
-		}
 		delete(opts, name)
 	} else {
 		opts[name] = value
 	}
 	r := n.cfg.Rules.Default
-	if value != "" {
-		if err := r.Set(name, value); err != nil {
-			return kv.Errorf(kv.CodeBadRequest, "%v", err)
-		}
-	}
-	r = n.cfg.Rules.Default
 	for _, o := range placement.Options {
 		if v, ok := opts[o]; ok {
 			if err := r.Set(o, v); err != nil {

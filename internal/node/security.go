@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/credentials"
 
+	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/internal/certs"
 	"github.com/pamirdb/pamir/pgwire"
 	"github.com/pamirdb/pamir/sql"
@@ -149,13 +150,13 @@ func (n *Node) guard(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		changes := r.Method != http.MethodGet && r.Method != http.MethodHead
 		if changes && foreignOrigin(r) {
-			http.Error(w, "a page of another origin may not ask this", http.StatusForbidden)
+			refuse(w, r, admin.CodeForbidden, "a page of another origin may not ask this")
 			return
 		}
 		if n.certs == nil {
 			if !n.cfg.Insecure && !localHost(r.Host) {
 				// A name that resolves to loopback today: a web page's way around the browser's same-origin rule.
-				http.Error(w, "this node has no certificates and answers to localhost only", http.StatusForbidden)
+				refuse(w, r, admin.CodeForbidden, "this node has no certificates and answers to localhost only")
 				return
 			}
 			h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, role.Root)))
@@ -174,17 +175,29 @@ func (n *Node) guard(h http.Handler) http.Handler {
 			e, _ := pgerr.As(err)
 			switch {
 			case e == nil:
-				http.Error(w, err.Error(), http.StatusServiceUnavailable)
+				refuse(w, r, admin.CodeUnavailable, err.Error())
+			case e.Code == pgerr.CannotConnectNow:
+				refuse(w, r, admin.CodeUnavailable, e.Message)
 			case e.Code == pgerr.InsufficientPrivilege:
-				http.Error(w, e.Message, http.StatusForbidden)
+				refuse(w, r, admin.CodeForbidden, e.Message)
 			default:
 				w.Header().Set("WWW-Authenticate", `Basic realm="pamir", charset="UTF-8"`)
-				http.Error(w, e.Message, http.StatusUnauthorized)
+				refuse(w, r, admin.CodeNotAuthenticated, e.Message)
 			}
 			return
 		}
 		h.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), userKey{}, user)))
 	})
+}
+
+// refuse answers the API's clients as the API does, and people in plain text.
+func refuse(w http.ResponseWriter, r *http.Request, code, detail string) {
+	p := admin.NewProblem(code, "%s", detail)
+	if strings.HasPrefix(r.URL.Path, admin.Prefix+"/") {
+		admin.WriteProblem(w, p)
+		return
+	}
+	http.Error(w, detail, p.Status)
 }
 
 // identifyRequest finds out who makes a request, and whether that is a member of a role.
@@ -266,5 +279,5 @@ func (n *Node) secureHTTP(ln net.Listener) net.Listener {
 // httpFront is the page that says what there is.
 func (n *Node) httpFront(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	fmt.Fprintf(w, "Pamir %s\n\nsecurity  %s\n\n/health /ready /metrics\n/api/v1/status /api/v1/nodes /api/v1/ranges /api/v1/placement\n", n.cfg.Build, n.securityNotice())
+	fmt.Fprintf(w, "Pamir %s\n\nsecurity  %s\n\n/health /ready /metrics\n%s/cluster %[3]s/nodes %[3]s/ranges %[3]s/placement\n%[3]s/openapi.json\n", n.cfg.Build, n.securityNotice(), admin.Prefix)
 }

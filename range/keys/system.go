@@ -6,6 +6,7 @@ var (
 	StoreIDCounter = System("id/store")
 	RangeIDCounter = System("id/range")
 	ProtectionIDs  = System("id/protection")
+	OperationIDs   = System("id/operation")
 )
 
 // ProtectionSpan holds the protected timestamps, JSON values: no garbage collection passes them.
@@ -33,3 +34,14 @@ func DecodeMembership(k Key) (node int32, err error) {
 	v, _, err := DecodeUvarint(k[min(len(k), 1+len(membershipPrefix)):])
 	return int32(v), err
 }
+
+const operationPrefix = "operation/record/"
+
+// OperationSpan holds the records of operations, by number.
+var OperationSpan = Span{Start: System(operationPrefix), End: System(operationPrefix).PrefixEnd()}
+
+// Operation is where the record of an operation is.
+func Operation(id int64) Key { return AppendUvarint(System(operationPrefix), uint64(id)) }
+
+// OperationKey is where the number of the operation is that a user has asked for under a key of their own.
+func OperationKey(user, key string) Key { return System("operation/key/" + user + "\x00" + key) }

@@ -31,7 +31,8 @@ type world struct {
 	metaLag  []kv.RangeDescriptor // what meta says; nil: the truth
 	executed map[string]int
 	sends    int
-	closed   bool // follower reads are possible
+	asked    kv.NodeID // last
+	closed   bool      // follower reads are possible
 	relay    map[kv.NodeID]*Sender
 }
 
@@ -101,6 +102,7 @@ func (w *world) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*kv
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.sends++
+	w.asked = to
 	if w.dead[to] {
 		return nil, kv.Errorf(kv.CodeUnavailable, "dead")
 	}
@@ -474,3 +476,43 @@ func BenchmarkSendLocal(b *testing.B) {
 type nop struct{}
 
 func (nop) Send(context.Context, *kv.BatchRequest) (*kv.BatchResponse, error) { return nil, nil }
+
+// Reads of the past go to the replica that is nearest, wherever the leader is; among those that are equally far, to the leader.
+func TestNearestReplica(t *testing.T) {
+	w := newWorld()
+	w.closed = true
+	w.ranges[1].Replicas = replicas(2, 3, 4)
+	w.leader[2] = 2
+	rtt := map[kv.NodeID]time.Duration{2: 90 * time.Millisecond, 3: 800 * time.Microsecond, 4: 160 * time.Millisecond}
+	s := New(Config{Node: 5, Clock: w.clock, Local: w.at(5), Remote: w, Hints: w, GiveUp: 300 * time.Millisecond,
+		RTT: func(n kv.NodeID) time.Duration { return rtt[n] }})
+	key := keys.TableMin.Next()
+	read := func(any bool) *kv.BatchRequest {
+		return &kv.BatchRequest{AnyReplica: any, Requests: []kv.Request{&kv.Get{Key: key}}}
+	}
+	asked := func(any bool) kv.NodeID {
+		t.Helper()
+		w.mu.Lock()
+		w.asked = 0
+		w.mu.Unlock()
+		_, err := s.Send(context.Background(), read(any))
+		require.NoError(t, err)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return w.asked
+	}
+	require.EqualValues(t, 2, asked(false))
+	for range 20 {
+		require.EqualValues(t, 3, asked(true))
+	}
+	rtt[3] = 80 * time.Millisecond
+	for range 20 {
+		require.EqualValues(t, 2, asked(true), "the leader is hardly farther, and knows everything")
+	}
+	w.mu.Lock()
+	w.dead[2] = true
+	w.mu.Unlock()
+	for range 20 {
+		require.EqualValues(t, 3, asked(true), "not the farthest")
+	}
+}

@@ -47,7 +47,9 @@ type Config struct {
 	// anybody who can answer; default 30 s.
 	GiveUp  time.Duration
 	Metrics *Metrics
-	// Fenced returns why this node must not read, anywhere: its clock is off, and what it calls now may be long ago. nil: it may; so it
+	// RTT is how long the way to a node and back took lately; 0 if that is not known, as it is without the function.
+	RTT func(kv.NodeID) time.Duration
+	// Fenced returns why this node must not say what time it is: its clock is off, and what it calls now may be long ago. nil: it may; so it
 	// is without the function.
 	Fenced func() *kv.Error
 }
@@ -57,6 +59,7 @@ type Sender struct {
 	cfg     Config
 	cache   *cache
 	lookups chan struct{} // one token for each meta look-up under way
+	fence   fence
 }
 
 const (
@@ -102,9 +105,9 @@ func (s *Sender) Cached() []*kv.RangeDescriptor { return s.cache.all() }
 // answer. It fills in RangeID, Generation and Now; for batches without keys the
 // caller names the range by RangeID.
 func (s *Sender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
-	if s.cfg.Fenced != nil {
-		if e := s.cfg.Fenced(); e != nil && readsNow(req) {
-			return nil, e
+	if req.Txn == nil && s.Fenced() != nil && readsNow(req) { // a transaction has chosen when it reads, and waited before it did
+		if err := s.AwaitClock(ctx); err != nil {
+			return nil, err
 		}
 	}
 	key := firstKey(req)
@@ -310,34 +313,44 @@ func (a *attempt) pick() int {
 		}
 		return a.req.AnyReplica || rs[i].VotesOld() || rs[i].VotesNew()
 	}
-	if a.req.AnyReplica {
-		for i := range rs {
-			if ok(i) && rs[i].NodeID == a.s.cfg.Node {
-				return i
-			}
-		}
-	}
-	if l := int(a.e.leader.Load()) - 1; l >= 0 && ok(l) {
-		return l
+	leader := int(a.e.leader.Load()) - 1
+	if leader >= 0 && !a.req.AnyReplica && ok(leader) {
+		return leader
 	}
 	for i := range rs {
 		if ok(i) && rs[i].NodeID == a.s.cfg.Node {
 			return i
 		}
 	}
-	// Start anywhere, so that gateways do not all ask the same replica first.
-	off, dead := rand.IntN(len(rs)), -1
+	// What is clearly nearer comes first. Otherwise the leader, which can answer everything, and then anybody, so that gateways do
+	// not all ask the same replica first.
+	off, best, dead := rand.IntN(len(rs)), -1, -1
+	if leader >= 0 && ok(leader) && a.s.cfg.Remote.Alive(rs[leader].NodeID) {
+		best = leader
+	}
 	for j := range rs {
 		i := (j + off) % len(rs)
-		if !ok(i) {
-			continue
+		switch {
+		case !ok(i) || i == best:
+		case !a.s.cfg.Remote.Alive(rs[i].NodeID):
+			dead = i
+		case best < 0 || a.s.nearer(rs[i].NodeID, rs[best].NodeID):
+			best = i
 		}
-		if a.s.cfg.Remote.Alive(rs[i].NodeID) {
-			return i
-		}
-		dead = i
 	}
-	return dead
+	if best < 0 {
+		return dead
+	}
+	return best
+}
+
+// nearer reports whether a is so much nearer than b that it is no accident of measuring: another region, not another rack.
+func (s *Sender) nearer(a, b kv.NodeID) bool {
+	if s.cfg.RTT == nil {
+		return false
+	}
+	x, y := s.cfg.RTT(a), s.cfg.RTT(b)
+	return x > 0 && y-x > 2*time.Millisecond && x < y/4*3
 }
 
 // failed decides what an error means. done says that err is the caller's.

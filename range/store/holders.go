@@ -25,9 +25,9 @@ func (s *Store) holdersLoop() {
 		case <-s.ctx.Done():
 			return
 		}
-		s.each(func(r *replica.Replica) bool {
-			if _, ok := r.Serving(); !ok {
-				return true
+		s.visit(replica.CareLocks, func(r *replica.Replica) (again bool) {
+			if _, ok := r.Serving(); !ok || r.Locks().Len() == 0 {
+				return false
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, holdersTimeout)
 			n := r.Locks().CheckHolders(ctx)
@@ -35,7 +35,7 @@ func (s *Store) holdersLoop() {
 			if n > 0 {
 				s.log.Debug("locks of transactions that are gone were dropped", "range", int64(r.ID()), "locks", n)
 			}
-			return s.ctx.Err() == nil
+			return true
 		})
 	}
 }

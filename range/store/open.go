@@ -59,6 +59,9 @@ type Store struct {
 
 	peersDirty atomic.Bool
 	work       workQueue
+	lists      careLists
+	early      early
+	rangeIDs   rangeIDs
 	snapSlots  chan struct{} // outgoing snapshots
 	recvSlots  chan struct{} // incoming ones
 	sending    map[snapshotKey]struct{}
@@ -248,6 +251,7 @@ func (s *Store) Start(ctx context.Context) error {
 			// Elections go by support, not by these: they matter where no support is known.
 			ElectionTicks: 10, HeartbeatTicks: 3, QuietTicks: 10,
 			MaxProposalBytes: k.MaxProposalBytes, InflightBytes: k.InflightBytes, ClosedLag: k.ClosedLag,
+			LogTruncateBytes: k.LogTruncateBytes,
 		},
 		Hooks: replica.Hooks{ServeEarly: k.serveEarly}, Planted: k.Planted,
 	}
@@ -319,6 +323,7 @@ func (s *Store) loadReplicas() error {
 				return fmt.Errorf("store: range %d: %w", id, err)
 			}
 			s.replicas[id] = r
+			r.Begin()
 		}
 		ok = it.SeekGE(engine.EncodeKey(keys.RangeUnreplicatedSpan(rng).End))
 	}

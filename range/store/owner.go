@@ -24,6 +24,8 @@ func (o *owner) SendRaft(to kv.Replica, msgs []*raftlog.Message) {
 	o.cfg.Transport.SendRaft(to.NodeID, msgs)
 }
 
+func (o *owner) Need(r *replica.Replica, c replica.Care) { o.lists.add(r, c) }
+
 func (o *owner) Signal(r *replica.Replica) { o.sched.Signal(r) }
 
 func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
@@ -97,11 +99,17 @@ func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor
 		s.mu.Lock()
 		s.replicas[desc.RangeID] = right
 		s.mu.Unlock()
+		right.Begin()
 	}
 	if right == nil {
 		return
 	}
 	s.peersDirty.Store(true)
+	for _, m := range s.early.take(desc.RangeID) {
+		if m.To.ReplicaID == right.ReplicaID() {
+			right.Deliver(m)
+		}
+	}
 	// The left side's leader is where the right side's data is hot: its store takes the lead at once. The others wait
 	// for their election timeout.
 	if _, ok := left.Serving(); ok {
@@ -120,11 +128,12 @@ func (s *Store) HandleRaftMessages(msgs []*RaftMessage) {
 		if m.To.StoreID != s.id.StoreID || !s.observe(m.Now) {
 			continue // for another store that was at this address, or from a clock that is out of bounds
 		}
-		s.handleRaft(m)
+		s.handleRaft(m, false)
 	}
 }
 
-func (s *Store) handleRaft(m *RaftMessage) {
+// handleRaft takes one message; late is one that has waited for its range (see early).
+func (s *Store) handleRaft(m *RaftMessage, late bool) {
 	r := s.replica(m.RangeID)
 	if m.RemovedBelow != 0 {
 		if r != nil && r.ReplicaID() < m.RemovedBelow {
@@ -143,6 +152,9 @@ func (s *Store) handleRaft(m *RaftMessage) {
 		if r != nil && r.ReplicaID() == m.To.ReplicaID {
 			r.Resigned(m)
 		}
+		return
+	}
+	if r == nil && !late && s.early.keep(m) {
 		return
 	}
 	if r == nil || r.ReplicaID() != m.To.ReplicaID {
@@ -215,6 +227,7 @@ func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Repli
 	s.mu.Lock()
 	s.replicas[m.RangeID] = r
 	s.mu.Unlock()
+	r.Begin()
 	return r
 }
 

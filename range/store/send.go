@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -114,8 +115,52 @@ func (s *Store) sendRouted(ctx context.Context, req *kv.BatchRequest) (*kv.Batch
 	return (*x).Send(ctx, req)
 }
 
+// rangeIDs are ids that were allocated and not used. Who splits a range again and again need not ask the meta range each time;
+// those that are left when the store stops are never used.
+type rangeIDs struct {
+	mu    sync.Mutex
+	next  kv.RangeID
+	end   kv.RangeID // exclusive
+	block int64      // how many were asked for last
+	asked time.Time
+}
+
+// maxIDBlock bounds the ids that are asked for at once; idHaste is how soon a block must have been used up for the next to be larger.
+const (
+	maxIDBlock = 64
+	idHaste    = time.Second
+)
+
 func (s *Store) nextRangeID(ctx context.Context) (kv.RangeID, error) {
-	resp, err := s.sendRouted(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: keys.RangeIDCounter, By: 1}}})
+	ids := &s.rangeIDs
+	ids.mu.Lock()
+	if ids.next < ids.end {
+		id := ids.next
+		ids.next++
+		ids.mu.Unlock()
+		return id, nil
+	}
+	block := int64(1)
+	if time.Since(ids.asked) < idHaste {
+		block = min(2*ids.block, maxIDBlock)
+	}
+	ids.block, ids.asked = block, time.Now()
+	ids.mu.Unlock()
+	id, err := s.allocateRangeIDs(ctx, block)
+	if err != nil || block == 1 {
+		return id, err
+	}
+	ids.mu.Lock()
+	if ids.next >= ids.end { // else another has filled it meanwhile, and these are lost
+		ids.next, ids.end = id+1, id+kv.RangeID(block)
+	}
+	ids.mu.Unlock()
+	return id, nil
+}
+
+// allocateRangeIDs returns the first of n ids that nobody else has.
+func (s *Store) allocateRangeIDs(ctx context.Context, n int64) (kv.RangeID, error) {
+	resp, err := s.sendRouted(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: keys.RangeIDCounter, By: n}}})
 	if err != nil {
 		// An id that may have been taken is never used: ask for another.
 		if kv.HasCode(err, kv.CodeUnknownOutcome) {
@@ -123,7 +168,7 @@ func (s *Store) nextRangeID(ctx context.Context) (kv.RangeID, error) {
 		}
 		return 0, err
 	}
-	return kv.RangeID(resp.Responses[0].(*kv.IncrementResponse).Value), nil
+	return kv.RangeID(resp.Responses[0].(*kv.IncrementResponse).Value - n + 1), nil
 }
 
 // updateMeta writes the range's descriptor to the meta range, unless a later one is there.
@@ -170,27 +215,41 @@ func (s *Store) transferLeader(ctx context.Context, r *replica.Replica, q *kv.Ad
 	return r.TransferLeader(ctx, q)
 }
 
+// StopLeading makes this store stand for no leadership that another one can take, and begin no splits, until it is called again.
+func (s *Store) StopLeading(stop bool) { s.support.drained.Store(stop) }
+
 // Drain hands every leadership of this store to somebody else, as far as there is somebody. It returns the
 // number of ranges that are still led here when ctx ends.
 func (s *Store) Drain(ctx context.Context) (left int) {
-	s.support.drained.Store(true)
+	s.StopLeading(true)
 	for {
 		left = 0
 		s.each(func(r *replica.Replica) bool {
-			if _, ok := r.Serving(); !ok || ctx.Err() != nil {
+			if _, ok := r.Serving(); !ok {
 				return true
 			}
 			if d := r.Desc(); len(d.Replicas) > 1 {
 				left++
-				s.drainOne(ctx, r, d)
+				if ctx.Err() == nil {
+					s.drainOne(ctx, r, d)
+				}
 			}
 			return true
 		})
-		if left == 0 || ctx.Err() != nil {
+		if left == 0 {
+			return 0
+		}
+		// Who has gone is out of the way at the next look; who is left may have nobody to go to, for now or for ever.
+		select {
+		case <-time.After(drainPause):
+		case <-ctx.Done():
 			return left
 		}
 	}
 }
+
+// drainPause is between two rounds of Drain: others may come back within a heartbeat, and until then asking is in vain.
+const drainPause = 20 * time.Millisecond
 
 func (s *Store) drainOne(ctx context.Context, r *replica.Replica, d *kv.RangeDescriptor) {
 	for _, p := range d.Replicas {

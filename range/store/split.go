@@ -19,6 +19,9 @@ const splitTimeout = time.Minute
 // idleRate: what a range that is asked less often, per second, is asked for need not be remembered.
 const idleRate = 0.05
 
+// idleCPU: the same for cores. One request may have taken long.
+const idleCPU = 0.001
+
 // splitLoop splits the ranges that this store leads and that have become too large, or have too much to do. One at a time: a
 // split reads the range, and a store that is flooded has more urgent things to do.
 func (s *Store) splitLoop() {
@@ -65,26 +68,27 @@ type splitWanted struct {
 	bytes  int64
 }
 
-// wantSplit takes a reading of all ranges that are led here, and returns those to be split, the largest first.
+// wantSplit takes a reading of the ranges that are led here and were asked for something lately, or are too large, and returns those to be split, the largest first.
 func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
 	now := time.Now()
 	m.Begin()
-	s.each(func(r *replica.Replica) bool {
+	s.visit(replica.CareLoad, func(r *replica.Replica) (again bool) {
 		if _, ok := r.Serving(); !ok || r.ID() == kv.MetaRangeID {
 			r.DropKeySamples()
-			return true
+			return false
 		}
 		load := r.LoadTotals()
 		bytes := r.Applied().Stats.Bytes
 		reason := m.Observe(now, sizing.Reading{ID: r.ID(), Bytes: bytes, Requests: load.Requests, CPU: load.CPU})
-		if rate, _ := m.Rates(r.ID()); rate < idleRate {
+		rate, cpu := m.Rates(r.ID())
+		if rate < idleRate {
 			r.DropKeySamples()
 		}
 		// Where no other store is, a split by load would only make transactions of several ranges out of those of one.
 		if reason == sizing.Size || reason == sizing.Load && len(r.Desc().Replicas) > 1 {
 			want = append(want, splitWanted{r, reason, bytes})
 		}
-		return true
+		return rate >= idleRate || cpu >= idleCPU || s.cfg.Knobs.SplitBytes > 0 && bytes >= s.cfg.Knobs.SplitBytes
 	})
 	m.End()
 	slices.SortStableFunc(want, func(a, b splitWanted) int {

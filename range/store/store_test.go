@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -286,6 +287,26 @@ func TestTransferAndDrain(t *testing.T) {
 		require.False(t, st.Serving)
 	}
 	require.NoError(t, c.put(ctx, 1, "y"))
+}
+
+// A store that can hand its leaderships to nobody waits between its attempts. In virtual time, which does not pass while
+// anything runs, a Drain that did not would never end.
+func TestDrainWithoutAnybody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, testKnobs)
+		c.upReplicate(2, 3)
+		c.checkReplicas(c.ctx(30 * time.Second))
+		lead, _ := c.waitLeader(kv.FirstUserRange)
+		me := lead.id.NodeID
+		c.isolate(me, true)
+		for n := range c.nodes {
+			require.Eventually(t, func() bool { return n == me || lead.support.silence(kv.StoreID(n)) > 2*c.knobs.HeartbeatInterval },
+				10*time.Second, 10*time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // the lease lasts longer
+		defer cancel()
+		require.Positive(t, lead.Drain(ctx))
+	})
 }
 
 // holdBack keeps everything of the range's group from a node, until the returned function is called.

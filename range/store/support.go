@@ -297,9 +297,18 @@ func (s *Store) nextCeiling(now hlc.Timestamp, physical int64) int64 {
 	return max(c, max(now.WallTime, physical)+s.ceilingLead())
 }
 
-// Fenced returns why the store serves nothing on account of its clock; nil if it does not. Its node must not begin
-// to read then, wherever the data is.
-func (s *Store) Fenced() *kv.Error { return s.support.fenced.Load() }
+// Fenced returns why the store serves nothing on account of its clock; nil if it does not. Its node must not choose
+// a time to read at then, wherever the data is: a clock that has run into its ceiling, as that of a process that has slept does before
+// anything else here has noticed, says what is long ago.
+func (s *Store) Fenced() *kv.Error {
+	if e := s.support.fenced.Load(); e != nil {
+		return e
+	}
+	if s.started.Load() && s.clock.Physical() >= s.support.ceiling.Load() {
+		return errCeiling
+	}
+	return nil
+}
 
 // HandleHeartbeat takes a heartbeat from another store.
 func (s *Store) HandleHeartbeat(h *Heartbeat) {

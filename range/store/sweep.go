@@ -44,10 +44,10 @@ func (s *Store) sweepLoop() {
 		case <-s.ctx.Done():
 			return
 		}
-		s.each(func(r *replica.Replica) bool {
+		s.visit(replica.CarePrepared, func(r *replica.Replica) (again bool) {
 			if _, ok := r.Serving(); !ok || r.Applied().Stats.Locks == 0 {
 				delete(w.next, r.ID())
-				return true
+				return false
 			}
 			ctx, cancel := context.WithTimeout(s.ctx, sweepTimeout)
 			err := w.sweep(ctx, r)
@@ -55,7 +55,7 @@ func (s *Store) sweepLoop() {
 			if err != nil && s.ctx.Err() == nil {
 				s.log.Debug("the sweep for abandoned locks of a range stopped and will go on", "range", int64(r.ID()), "err", err)
 			}
-			return s.ctx.Err() == nil
+			return true
 		})
 	}
 }

@@ -218,10 +218,10 @@ func (s *Store) tickLoop() {
 	for {
 		select {
 		case <-t.C:
-			s.each(func(r *replica.Replica) bool {
-				r.Tick()
-				return true
-			})
+			s.visit(replica.CareTicks, (*replica.Replica).Tick)
+			for _, m := range s.early.tick() {
+				s.handleRaft(m, true)
+			}
 		case <-s.ctx.Done():
 			return
 		}
@@ -235,12 +235,12 @@ func (s *Store) maintenanceLoop() {
 	for {
 		select {
 		case <-t.C:
-			s.each(func(r *replica.Replica) bool {
+			s.visit(replica.CareLog, func(r *replica.Replica) (again bool) {
 				if err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes); err != nil && s.ctx.Err() == nil {
 					s.log.Warn("cannot truncate a log", "range", int64(r.ID()), "err", err)
 				}
 				s.maintainFrozen(r)
-				return s.ctx.Err() == nil
+				return (r.Frozen() != nil || r.LogBytes() >= s.cfg.Knobs.LogTruncateBytes) && !r.Ended()
 			})
 		case <-s.ctx.Done():
 			return

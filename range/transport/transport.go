@@ -189,6 +189,14 @@ func (t *Transport) Alive(id kv.NodeID) bool {
 	return p != nil && p.alive()
 }
 
+// RTT is the last measured time to the node and back; 0 if there is none.
+func (t *Transport) RTT(id kv.NodeID) time.Duration {
+	if p := t.peer(id); p != nil {
+		return time.Duration(p.rtt.Load())
+	}
+	return 0
+}
+
 // Silence returns how long ago the peer last answered a ping; false if it is not known at all, or is this node.
 func (t *Transport) Silence(id kv.NodeID) (time.Duration, bool) {
 	if self := t.id.Load(); self != nil && self.NodeID == id {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // Operator is what the functions of schema pamir ask of a session: what an operator does to the
@@ -13,8 +14,9 @@ type Operator interface {
 	// SplitAt cuts the range of a relation at the row with these values in the first columns of its primary key, and
 	// returns the id of the range that begins there.
 	SplitAt(relation string, values []types.Datum, of []types.Type) (rangeID int64, err error)
-	// TransferLeader hands the leadership of a range to its replica on a node.
-	TransferLeader(rangeID, node int64) error
+	// Operate carries a verb out, and waits unless its function returns when it has begun. Look answers a verb as rows of texts, by its columns.
+	Operate(v *verb.Verb, a verb.Args) (verb.Outcome, error)
+	Look(v *verb.Verb, a verb.Args) ([][]*string, error)
 	// SetRule sets an option of the cluster's placement rule; an empty value resets it.
 	SetRule(option, value string) error
 	// Protect keeps everything readable that is current now, or at an exported snapshot, for a time; Extend from now on.
@@ -29,8 +31,6 @@ type Operator interface {
 var operatorFunctions = []*Function{
 	{OID: 0xffffff00, Name: "split_at", Schema: "pamir", Source: "pamir_split_at", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
-	{OID: 0xffffff01, Name: "transfer_leader", Schema: "pamir", Source: "pamir_transfer_leader", Strict: true, Volatility: 'v', Kind: 'f',
-		Args: []types.OID{types.Int8OID, types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"range_id", "node"}},
 	{OID: 0xffffff10, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.TextOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
 	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
@@ -77,13 +77,6 @@ func init() {
 		id, err := o.SplitAt(string(args[0].Bytes[i]), values, of)
 		return types.NewInt(id), err
 	}), "pamir_split_at")
-	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
-		o, err := operatorOf(ctx)
-		if err != nil {
-			return types.NullDatum, err
-		}
-		return types.NewInt(1), o.TransferLeader(args[0].Ints[i], args[1].Ints[i])
-	}), "pamir_transfer_leader")
 	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
 		o, err := operatorOf(ctx)
 		if err != nil {

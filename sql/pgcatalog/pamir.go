@@ -3,6 +3,7 @@ package pgcatalog
 import (
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/types"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // Ids of schema pamir and its relations: above everything PostgreSQL generates for itself (below 16384 are
@@ -11,7 +12,6 @@ const (
 	oidPamirExtension = 15899
 	oidPamir          = 15900
 	oidPamirRanges    = 15901
-	oidPamirNodes     = 15902
 	oidPamirJobs      = 15903
 	oidPamirRules     = 15920
 	oidPamirProtected = 15921
@@ -41,7 +41,7 @@ func pamirRelations() []*definition {
 		return d
 	}
 	col := func(name string, t types.OID) catalog.Column { return catalog.Column{Name: name, Type: types.Of(t)} }
-	return []*definition{
+	defs := []*definition{
 		relation(oidPamirRanges, "ranges",
 			col("range_id", types.Int8OID), col("schema_name", types.TextOID), col("table_name", types.TextOID), col("index_name", types.TextOID),
 			col("start_key", types.TextOID), col("end_key", types.TextOID), col("replicas", oidInt4Array), col("learners", oidInt4Array),
@@ -54,9 +54,6 @@ func pamirRelations() []*definition {
 		relation(oidPamirProtected, "protected_timestamps",
 			col("id", types.Int8OID), col("protected", types.TimestamptzOID), col("snapshot", types.TextOID), col("spans", types.TextOID),
 			col("owner", types.TextOID), col("created", types.TimestamptzOID), col("expires", types.TimestamptzOID)),
-		relation(oidPamirNodes, "nodes",
-			col("node_id", types.Int4OID), col("alive", types.BoolOID), col("draining", types.BoolOID), col("locality", types.TextOID),
-			col("sql_addr", types.TextOID), col("rpc_addr", types.TextOID), col("http_addr", types.TextOID), col("build", types.TextOID)),
 		relation(oidPamirTransactions, "transactions",
 			col("node_id", types.Int4OID), col("txn_id", types.TextOID), col("pid", types.Int4OID), col("username", types.TextOID),
 			col("application_name", types.TextOID), col("started", types.TimestamptzOID), col("status", types.TextOID), col("anchor_key", types.TextOID),
@@ -76,7 +73,26 @@ func pamirRelations() []*definition {
 			col("progress", types.Float8OID), col("username", types.TextOID), col("node_id", types.Int4OID), col("started", types.TimestamptzOID),
 			col("finished", types.TimestamptzOID), col("error", types.TextOID)),
 	}
+	// The answers of verbs.
+	for i := range verb.Table {
+		v := &verb.Table[i]
+		if v.Relation == "" {
+			continue
+		}
+		var cols []catalog.Column
+		for _, c := range v.Columns {
+			if c.Type != "" {
+				cols = append(cols, col(c.Name, verbTypes[c.Type]))
+			}
+		}
+		defs = append(defs, relation(catalog.TableID(v.RelationOID), v.Relation, cols...))
+	}
+	return defs
 }
+
+// verbTypes are the types of the columns of verbs' answers.
+var verbTypes = map[string]types.OID{"int4": types.Int4OID, "int8": types.Int8OID, "int4[]": oidInt4Array, "text": types.TextOID, "bool": types.BoolOID,
+	"float8": types.Float8OID, "timestamptz": types.TimestamptzOID}
 
 // ClusterSession is a Session with a cluster behind it.
 type ClusterSession interface {

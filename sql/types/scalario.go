@@ -21,12 +21,12 @@ func parseText(t Type, s []byte, env *TextEnv) (Datum, error) {
 	case Int4OID, Int8OID, Int2OID:
 		return parseInt(t.OID, s)
 	case TextOID, VarcharOID, BpcharOID, UnknownOID, CstringOID:
-		if err := checkText(s); err != nil {
+		if err := CheckText(s); err != nil {
 			return Datum{}, err
 		}
 		return Datum{B: nonNil(s)}, nil
 	case NameOID:
-		if err := checkText(s); err != nil {
+		if err := CheckText(s); err != nil {
 			return Datum{}, err
 		}
 		return Datum{B: nonNil(ClipName(s))}, nil
@@ -68,7 +68,7 @@ func parseText(t Type, s []byte, env *TextEnv) (Datum, error) {
 	case CharOID:
 		return Datum{I: int64(int8(parseChar(s)))}, nil
 	case JSONOID:
-		if err := checkText(s); err != nil {
+		if err := CheckText(s); err != nil {
 			return Datum{}, err
 		}
 		if err := ValidateJSON(s); err != nil {
@@ -76,7 +76,7 @@ func parseText(t Type, s []byte, env *TextEnv) (Datum, error) {
 		}
 		return Datum{B: nonNil(s)}, nil
 	case JSONBOID:
-		if err := checkText(s); err != nil {
+		if err := CheckText(s); err != nil {
 			return Datum{}, err
 		}
 		b, err := CanonicalJSONB(s)
@@ -118,7 +118,7 @@ func parseText(t Type, s []byte, env *TextEnv) (Datum, error) {
 		return Datum{}, pgerr.New(pgerr.FeatureNotSupported, "input of anonymous composite types is not implemented")
 	}
 	if ReprOf(t.OID) == ReprBytes {
-		if err := checkText(s); err != nil {
+		if err := CheckText(s); err != nil {
 			return Datum{}, err
 		}
 		return Datum{B: nonNil(s)}, nil
@@ -126,8 +126,8 @@ func parseText(t Type, s []byte, env *TextEnv) (Datum, error) {
 	return Datum{}, unsupportedType(t.OID)
 }
 
-// checkText refuses what PostgreSQL cannot keep in a text: invalid UTF-8 and zero bytes.
-func checkText(s []byte) error {
+// CheckText refuses what PostgreSQL cannot keep in a text: invalid UTF-8 and zero bytes.
+func CheckText(s []byte) error {
 	ascii := true
 	for _, c := range s {
 		if c == 0 {

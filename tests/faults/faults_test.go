@@ -196,10 +196,13 @@ func TestPausedNode(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		victim, err := c.NodeWithMostLeaders()
 		require.NoError(t, err)
+		paused := time.Now()
 		c.Pause(victim)
 		time.Sleep(4 * time.Second)
 		c.Resume(victim)
 		time.Sleep(2 * time.Second)
+		t.Logf("node %d paused for 4 s: longest stall of a client elsewhere %s; of any client %s", victim+1,
+			l.LongestStallElsewhere(victim, paused, time.Now()), l.LongestStall(paused, time.Now()))
 	}
 	stop()
 	report(t, l)

@@ -35,6 +35,7 @@ type Load struct {
 
 // stall is a stretch in which one client, always trying, committed nothing.
 type stall struct {
+	node  int // where the client was connected when it ended
 	from  time.Time
 	took  time.Duration
 	steps []step
@@ -118,7 +119,7 @@ func (l *Load) client(ctx context.Context, id int) {
 		l.outcomes[mark] = outcome
 		if outcome == Acked {
 			if took := time.Since(last); took > 300*time.Millisecond {
-				l.stalls = append(l.stalls, stall{last, took, slow})
+				l.stalls = append(l.stalls, stall{node % len(l.dsns), last, took, slow})
 			}
 			last, slow = time.Now(), nil
 		}
@@ -228,11 +229,20 @@ func sleep(ctx context.Context, d time.Duration) {
 }
 
 // LongestStall returns the longest stall of any client that overlaps [from, to).
-func (l *Load) LongestStall(from, to time.Time) (longest stall) {
+func (l *Load) LongestStall(from, to time.Time) stall {
+	return l.longestStall(from, to, func(stall) bool { return true })
+}
+
+// LongestStallElsewhere is LongestStall without the clients of a node.
+func (l *Load) LongestStallElsewhere(node int, from, to time.Time) stall {
+	return l.longestStall(from, to, func(s stall) bool { return s.node != node })
+}
+
+func (l *Load) longestStall(from, to time.Time, which func(stall) bool) (longest stall) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.stalls {
-		if s.took > longest.took && s.from.Before(to) && s.from.Add(s.took).After(from) {
+		if which(s) && s.took > longest.took && s.from.Before(to) && s.from.Add(s.took).After(from) {
 			longest = s
 		}
 	}

@@ -106,10 +106,10 @@ func (l *life) begin() (err error) {
 			return err
 		}
 	}
-	l.sender = routing.New(routing.Config{Node: n.id, Clock: l.clock, Local: l.store, Remote: (*remote)(l), Hints: (*hints)(l), Log: log})
+	l.sender = routing.New(routing.Config{Node: n.id, Clock: l.clock, Local: l.store, Remote: (*remote)(l), Hints: (*hints)(l), Log: log, Fenced: l.store.Fenced})
 	l.txns = txn.New(txn.Config{
 		Sender: l.sender, Clock: l.clock, Node: n.id, Incarnation: time.Now().UnixNano(),
-		Workers: 4,
+		Workers: 4, Fenced: l.sender.Fenced, AwaitClock: l.sender.AwaitClock,
 	})
 	l.store.SetSender(l.sender)
 	return l.store.Start(l.ctx)

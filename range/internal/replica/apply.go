@@ -60,6 +60,9 @@ func (r *Replica) apply(ents []*pb.Entry) {
 		r.mu.Lock()
 		r.state.applied = as
 		r.mu.Unlock()
+		if as.Stats.Locks != 0 {
+			r.Need(CarePrepared)
+		}
 		for i, d := range finished {
 			r.end(d.p, d.err)
 			finished[i] = done{}
@@ -260,6 +263,15 @@ func (r *Replica) markRemoved() {
 // initialPosition is where the log of every range that a split or the bootstrap makes begins.
 var initialPosition = raftlog.Position{Index: 10, Term: 5}
 
+// OfNewRange reports whether m looks as if it came from a replica of a range that has just been made: its log begins there.
+func OfNewRange(m *raftlog.Message) bool {
+	switch m.Raft.GetType() {
+	case pb.MsgVote, pb.MsgPreVote, pb.MsgApp:
+		return m.Raft.GetIndex() == initialPosition.Index && m.Raft.GetLogTerm() == initialPosition.Term
+	}
+	return false
+}
+
 // InitialState writes the replicated and the Raft state of a new range into b. hs, if not
 // nil, is what an uninitialised replica has promised already.
 func InitialState(b *pebble.Batch, desc *kv.RangeDescriptor, rid kv.ReplicaID, st mvcc.AppliedState, hs *pb.HardState) error {
@@ -364,6 +376,9 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 		if !serving {
 			rr.locks.Clear(rr.notLeader())
 		}
+	}
+	if r.role == raft.StateLeader {
+		r.sendLate(nil) // before the right side says a word, so that others have it when they hear of it
 	}
 	r.deps.Metrics.Splits.Add(1)
 	r.log.Info("split", "left", left.String(), "right", right.String())

@@ -60,6 +60,8 @@ type Owner interface {
 	Removed(r *Replica, below kv.ReplicaID)
 	// Leaderless is told, from time to time, that the replica has heard of no leader for a while.
 	Leaderless(r *Replica)
+	// Need puts the replica on the lists of who gives it this care. It may be called with any lock held.
+	Need(r *Replica, c Care)
 	// Checksum computes a checksum in the background.
 	Checksum(r *Replica, id uint64)
 }
@@ -94,7 +96,9 @@ type Knobs struct {
 	QuietTicks                    int
 	MaxProposalBytes              int64
 	InflightBytes                 int64
-	ClosedLag                     time.Duration
+	// LogTruncateBytes is the size from which on a log needs care.
+	LogTruncateBytes int64
+	ClosedLag        time.Duration
 }
 
 // Hooks plant bugs that tests must catch.

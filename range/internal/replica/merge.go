@@ -293,6 +293,7 @@ func (r *Replica) applyFreeze(b *pebble.Batch, cmd *command, commit func() error
 	r.mu.Lock()
 	r.state.frozen = of
 	r.mu.Unlock()
+	r.Need(CareLog)
 	if err := r.applyReplicaChange(b, cmd.desc, nil, commit); err != nil || of == nil {
 		return err
 	}
@@ -337,6 +338,8 @@ func (r *Replica) applyMerge(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	if r.snapshotState().serving {
 		r.tscache.Add(cmd.right.Span(), r.deps.Clock.Now(), kv.TxnID{}) // M5
 		r.locks.Absorb(right.locks)
+		r.Need(careOfLeaders) // for what the right side's leader cared for
+		r.writes.Add(1)       // what was written there may become garbage here
 	}
 	if err := commit(); err != nil {
 		return err

@@ -46,15 +46,16 @@ func (r *Replica) Deliver(m *raftlog.Message) {
 	r.deps.Owner.Signal(r)
 }
 
-// Tick advances Raft's clock, unless the group is quiet.
-func (r *Replica) Tick() {
+// Tick advances Raft's clock, unless the group is quiet. It reports whether it was not.
+func (r *Replica) Tick() bool {
 	if r.quiet.Load() {
-		return
+		return false
 	}
 	r.inboxMu.Lock()
 	r.ticks++
 	r.inboxMu.Unlock()
 	r.deps.Owner.Signal(r)
+	return true
 }
 
 // Wake ends the group's quiet: somebody must hear from it.
@@ -77,6 +78,7 @@ func (r *Replica) Wake() {
 func (r *Replica) wake() {
 	r.idleTicks = 0
 	r.quiet.Store(false)
+	r.Need(CareTicks)
 }
 
 // begin takes the inbox, steps Raft, and puts what must be written into b. It reports
@@ -341,6 +343,7 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 			return false
 		}
 		r.deps.Metrics.Appended.Add(int64(len(rd.Entries)))
+		r.needForLog()
 	}
 	// A commit index alone is not worth a write: restart takes the applied index for it.
 	if !raft.IsEmptyHardState(rd.HardState) && (rd.MustSync || len(rd.Entries) > 0) {
@@ -435,12 +438,20 @@ func (r *Replica) startServing(term, index uint64) {
 		r.tscache.SetFloor(now)
 	}
 	r.locks.Open()
+	r.Need(careOfLeaders)
 	r.mu.Lock()
 	r.state.serving, r.state.term, r.state.since, r.state.transferring = true, term, now, false
 	r.mu.Unlock()
 	r.deps.Metrics.Leaderships.Add(1)
 	r.log.Info("leadership began", "term", term, "applied", r.snapshotState().applied.AppliedIndex)
 	r.deps.Owner.LeadershipBegan(r)
+}
+
+// needForLog asks for care if the log is worth being cut.
+func (r *Replica) needForLog() {
+	if r.raftLog.Bytes() >= r.deps.Knobs.LogTruncateBytes {
+		r.Need(CareLog)
+	}
 }
 
 func (r *Replica) send(m *pb.Message) {

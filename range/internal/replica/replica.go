@@ -93,6 +93,7 @@ type Replica struct {
 	// began before must not be answered.
 	dataEpoch atomic.Uint64
 	quiet     atomic.Bool
+	care      atomic.Uint32 // the kinds of Care whose lists the replica is on
 	// AdminMu serialises splits, transfers and replica changes of this range.
 	AdminMu chan struct{}
 
@@ -190,6 +191,7 @@ func newReplica(deps *Deps, id kv.RangeID, rid kv.ReplicaID, locks *concurrency.
 		AdminMu: make(chan struct{}, 1),
 	}
 	r.tscache = tscache.New(hlc.Timestamp{})
+	r.care.Store(notYet)
 	r.raftMu.Lock()
 	defer r.raftMu.Unlock()
 	return r, r.load()
@@ -269,6 +271,8 @@ func (r *Replica) startRaft(applied uint64) error {
 	r.raft, r.term, r.role, r.lead = rn, hs.GetTerm(), raft.StateFollower, 0
 	r.hasReady = false
 	r.fresh = true
+	r.wake()
+	r.needForLog()
 	return nil
 }
 
@@ -429,6 +433,7 @@ func (r *Replica) shut(why *kv.Error) {
 		f(why)
 	}
 	r.dataEpoch.Add(1)
+	r.quiet.Store(true) // for good
 	r.mu.Lock()
 	r.state.serving = false
 	if r.state.stopped == nil {

@@ -19,6 +19,7 @@ import (
 func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Requests.Add(1)
 	nth := r.requests.Add(1)
+	r.Need(careOfRequests)
 	timed := nth%loadSample == 0
 	s := r.snapshotState()
 	if s.desc == nil || s.removed {
@@ -184,6 +185,7 @@ func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*prop
 func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Writes.Add(1)
 	r.writes.Add(1)
+	r.Need(CareGarbage)
 	r.meter.writeBytes.Add(p.size)
 	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) {

@@ -74,3 +74,9 @@ func (r *Replica) TruncateLog(minBytes, maxBytes int64) error {
 		return nil
 	})
 }
+
+// LogBytes returns the approximate size of the log on disk.
+func (r *Replica) LogBytes() int64 { return r.raftLog.Bytes() }
+
+// Ended reports whether the replica takes no further part: it was removed, stopped, or closed.
+func (r *Replica) Ended() bool { s := r.snapshotState(); return s.stopped != nil || s.removed }

@@ -1,4 +1,4 @@
-package sql
+package copyformat
 
 import (
 	"bytes"
@@ -9,10 +9,10 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-var copySignature = []byte("PGCOPY\n\377\r\n\000")
+var signature = []byte("PGCOPY\n\377\r\n\000")
 
 // feedBinary takes a piece of binary data.
-func (c *copyIn) feedBinary(ctx context.Context, b []byte) error {
+func (c *Reader) feedBinary(ctx context.Context, b []byte) error {
 	c.carry = append(c.carry, b...)
 	at := 0
 	defer func() { c.carry = append(c.carry[:0], c.carry[at:]...) }()
@@ -20,7 +20,7 @@ func (c *copyIn) feedBinary(ctx context.Context, b []byte) error {
 		if len(c.carry) < 19 {
 			return nil
 		}
-		if !bytes.Equal(c.carry[:11], copySignature) {
+		if !bytes.Equal(c.carry[:11], signature) {
 			return pgerr.New(pgerr.BadCopyFileFormat, "COPY file signature not recognized")
 		}
 		flags := binary.BigEndian.Uint32(c.carry[11:])
@@ -54,7 +54,7 @@ func (c *copyIn) feedBinary(ctx context.Context, b []byte) error {
 }
 
 // binaryRow reads one row and returns its length, 0 if it is not complete yet.
-func (c *copyIn) binaryRow(ctx context.Context, b []byte) (int, error) {
+func (c *Reader) binaryRow(ctx context.Context, b []byte) (int, error) {
 	if len(b) < 2 {
 		return 0, nil
 	}
@@ -81,7 +81,7 @@ func (c *copyIn) binaryRow(ctx context.Context, b []byte) (int, error) {
 	if count != len(c.types) {
 		return 0, c.lineError(pgerr.New(pgerr.BadCopyFileFormat, "row field count is %d, expected %d", count, len(c.types)), nil)
 	}
-	if c.batch.N == types.BatchSize || len(c.arena)+size > copyBatchBytes && c.batch.N > 0 {
+	if c.batch.N == types.BatchSize || len(c.arena)+size > batchBytes && c.batch.N > 0 {
 		if err := c.flush(ctx); err != nil {
 			return 0, err
 		}
@@ -104,7 +104,7 @@ func (c *copyIn) binaryRow(ctx context.Context, b []byte) (int, error) {
 		var d types.Datum
 		var err error
 		if types.IsString(t.OID) {
-			err = checkText(f)
+			err = types.CheckText(f)
 		}
 		if err == nil {
 			d, err = types.ParseBinary(t, f)

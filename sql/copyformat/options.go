@@ -1,24 +1,25 @@
-package sql
+package copyformat
 
 import (
 	"strings"
 
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/setting"
 )
 
-// copyFormat is COPY's format.
-type copyFormat uint8
+// Format is the form of the data.
+type Format uint8
 
 const (
-	copyText copyFormat = iota
-	copyCSV
-	copyBinary
+	Text Format = iota
+	CSV
+	Binary
 )
 
-// copyOptions are COPY's options, checked.
-type copyOptions struct {
-	format              copyFormat
+// Options are COPY's options, checked.
+type Options struct {
+	Format              Format
 	delim, quote, esc   byte
 	null                string
 	header, headerMatch bool
@@ -28,9 +29,9 @@ type copyOptions struct {
 	forceNull           []string
 }
 
-// parseCopyOptions checks the options as PostgreSQL does, with its messages.
-func parseCopyOptions(st *ast.Copy) (*copyOptions, error) {
-	o := &copyOptions{}
+// ParseOptions checks the options as PostgreSQL does, with its messages.
+func ParseOptions(st *ast.Copy) (*Options, error) {
+	o := &Options{}
 	seen := map[string]bool{}
 	var delim, null, quote, esc *string
 	text := func(op *ast.Option) *string { v := op.Text; return &v }
@@ -45,9 +46,9 @@ func parseCopyOptions(st *ast.Copy) (*copyOptions, error) {
 			switch op.Text {
 			case "text":
 			case "csv":
-				o.format = copyCSV
+				o.Format = CSV
 			case "binary":
-				o.format = copyBinary
+				o.Format = Binary
 			default:
 				return nil, pgerr.New(pgerr.InvalidParameterValue, "COPY format \"%s\" not recognized", op.Text).At(op.Pos)
 			}
@@ -65,7 +66,7 @@ func parseCopyOptions(st *ast.Copy) (*copyOptions, error) {
 				o.header, o.headerMatch = true, true
 				break
 			}
-			b, ok := parseBool(op.Text)
+			b, ok := setting.ParseBool(op.Text)
 			if !op.HasValue {
 				b, ok = true, true
 			}
@@ -88,14 +89,14 @@ func parseCopyOptions(st *ast.Copy) (*copyOptions, error) {
 		case "force_null":
 			o.forceNull = optionList(op)
 		case "encoding":
-			if _, err := checkEncoding(nil, op.Text); err != nil {
+			if _, err := setting.Encoding(op.Text); err != nil {
 				return nil, pgerr.New(pgerr.InvalidParameterValue, "argument to option \"encoding\" must be a valid encoding name").At(op.Pos)
 			}
 		default:
 			return nil, pgerr.New(pgerr.SyntaxError, "option \"%s\" not recognized", op.Name).At(op.Pos)
 		}
 	}
-	if o.format == copyBinary {
+	if o.Format == Binary {
 		for name, p := range map[string]*string{"DELIMITER": delim, "NULL": null} {
 			if p != nil {
 				return nil, pgerr.New(pgerr.SyntaxError, "cannot specify %s in BINARY mode", name)
@@ -106,7 +107,7 @@ func parseCopyOptions(st *ast.Copy) (*copyOptions, error) {
 		}
 	}
 	o.delim, o.null, o.quote, o.esc = '\t', `\N`, '"', '"'
-	if o.format == copyCSV {
+	if o.Format == CSV {
 		o.delim, o.null = ',', ""
 	}
 	one := func(p *string, dst *byte, what string) error {
@@ -131,10 +132,10 @@ func parseCopyOptions(st *ast.Copy) (*copyOptions, error) {
 	if strings.ContainsAny(o.null, "\r\n") {
 		return nil, pgerr.New(pgerr.InvalidParameterValue, "COPY null representation cannot use newline or carriage return")
 	}
-	if o.format != copyCSV && strings.IndexByte(`\.abcdefghijklmnopqrstuvwxyz0123456789`, o.delim) >= 0 {
+	if o.Format != CSV && strings.IndexByte(`\.abcdefghijklmnopqrstuvwxyz0123456789`, o.delim) >= 0 {
 		return nil, pgerr.New(pgerr.InvalidParameterValue, "COPY delimiter cannot be \"%c\"", o.delim)
 	}
-	if o.format != copyCSV {
+	if o.Format != CSV {
 		if quote != nil {
 			return nil, pgerr.New(pgerr.FeatureNotSupported, "COPY quote available only in CSV mode")
 		}

@@ -33,7 +33,7 @@ func main() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	write(conn, settings, filepath.Join(*out, "sql/settings.tsv"))
+	write(conn, settings, filepath.Join(*out, "sql/setting/settings.tsv"))
 	if err := conn.Close(context.Background()); err != nil {
 		log.Fatal(err)
 	}

@@ -1,18 +1,16 @@
-package sql
+package copyformat
 
 import (
 	"bytes"
 	"encoding/binary"
-	"strings"
 
-	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// copyOut writes rows as COPY data.
-type copyOut struct {
-	o      *copyOptions
+// Writer writes rows as COPY data. What its methods return is valid until the next call.
+type Writer struct {
+	o      *Options
 	fields []plan.Field
 	env    *types.TextEnv
 	force  []bool
@@ -22,8 +20,9 @@ type copyOut struct {
 	special [256]bool
 }
 
-func newCopyOut(o *copyOptions, fields []plan.Field, env *types.TextEnv, relation string) (*copyOut, error) {
-	c := &copyOut{o: o, fields: fields, env: env}
+// NewWriter returns a writer for rows of these fields. The relation is named in errors; it is empty for a query.
+func NewWriter(o *Options, fields []plan.Field, env *types.TextEnv, relation string) (*Writer, error) {
+	c := &Writer{o: o, fields: fields, env: env}
 	names := make([]string, len(fields))
 	for i := range fields {
 		names[i] = fields[i].Name
@@ -45,11 +44,11 @@ func newCopyOut(o *copyOptions, fields []plan.Field, env *types.TextEnv, relatio
 	return c, nil
 }
 
-// header returns what comes before the rows, or nil.
-func (c *copyOut) header() []byte {
+// Header returns what comes before the rows, or nil.
+func (c *Writer) Header() []byte {
 	c.buf = c.buf[:0]
-	if c.o.format == copyBinary {
-		c.buf = append(c.buf, copySignature...)
+	if c.o.Format == Binary {
+		c.buf = append(c.buf, signature...)
 		return append(c.buf, 0, 0, 0, 0, 0, 0, 0, 0)
 	}
 	if !c.o.header {
@@ -59,7 +58,7 @@ func (c *copyOut) header() []byte {
 		if i > 0 {
 			c.buf = append(c.buf, c.o.delim)
 		}
-		if c.o.format == copyCSV {
+		if c.o.Format == CSV {
 			c.csv([]byte(c.fields[i].Name), false)
 		} else {
 			c.text([]byte(c.fields[i].Name))
@@ -68,18 +67,18 @@ func (c *copyOut) header() []byte {
 	return append(c.buf, '\n')
 }
 
-// trailer returns what comes after the rows, or nil.
-func (c *copyOut) trailer() []byte {
-	if c.o.format == copyBinary {
+// Trailer returns what comes after the rows, or nil.
+func (c *Writer) Trailer() []byte {
+	if c.o.Format == Binary {
 		return []byte{0xff, 0xff}
 	}
 	return nil
 }
 
-// row encodes row i of b.
-func (c *copyOut) row(b *types.Batch, i int) ([]byte, error) {
+// Row encodes row i of b.
+func (c *Writer) Row(b *types.Batch, i int) ([]byte, error) {
 	c.buf = c.buf[:0]
-	if c.o.format == copyBinary {
+	if c.o.Format == Binary {
 		return c.binary(b, i)
 	}
 	for j := range c.fields {
@@ -92,7 +91,7 @@ func (c *copyOut) row(b *types.Batch, i int) ([]byte, error) {
 			continue
 		}
 		c.val = types.AppendText(c.val[:0], c.fields[j].Type, v, i, c.env)
-		if c.o.format == copyCSV {
+		if c.o.Format == CSV {
 			c.csv(c.val, c.force != nil && c.force[j])
 		} else {
 			c.text(c.val)
@@ -101,7 +100,7 @@ func (c *copyOut) row(b *types.Batch, i int) ([]byte, error) {
 	return append(c.buf, '\n'), nil
 }
 
-func (c *copyOut) binary(b *types.Batch, i int) ([]byte, error) {
+func (c *Writer) binary(b *types.Batch, i int) ([]byte, error) {
 	c.buf = binary.BigEndian.AppendUint16(c.buf, uint16(len(c.fields)))
 	for j := range c.fields {
 		v := b.Cols[j]
@@ -121,7 +120,7 @@ func (c *copyOut) binary(b *types.Batch, i int) ([]byte, error) {
 }
 
 // text appends a value in text format.
-func (c *copyOut) text(v []byte) {
+func (c *Writer) text(v []byte) {
 	for i, ch := range v {
 		if c.special[ch] {
 			c.escape(v, i)
@@ -131,7 +130,7 @@ func (c *copyOut) text(v []byte) {
 	c.buf = append(c.buf, v...)
 }
 
-func (c *copyOut) escape(v []byte, from int) {
+func (c *Writer) escape(v []byte, from int) {
 	c.buf = append(c.buf, v[:from]...)
 	for _, ch := range v[from:] {
 		if c.special[ch] {
@@ -156,7 +155,7 @@ func (c *copyOut) escape(v []byte, from int) {
 }
 
 // csv appends a value in CSV format.
-func (c *copyOut) csv(v []byte, force bool) {
+func (c *Writer) csv(v []byte, force bool) {
 	quote := force || string(v) == c.o.null || len(c.fields) == 1 && string(v) == `\.` ||
 		bytes.IndexByte(v, c.o.delim) >= 0 || bytes.IndexByte(v, c.o.quote) >= 0 || bytes.IndexByte(v, '\n') >= 0 || bytes.IndexByte(v, '\r') >= 0
 	if !quote {
@@ -171,34 +170,4 @@ func (c *copyOut) csv(v []byte, force bool) {
 		c.buf = append(c.buf, ch)
 	}
 	c.buf = append(c.buf, c.o.quote)
-}
-
-// copyTargets resolves COPY's column list over the table's columns.
-func copyTargets(names []string, have func(string) int, all []int, relation string) ([]int, error) {
-	if names == nil {
-		return all, nil
-	}
-	var out []int
-	for _, n := range names {
-		i := have(n)
-		if i < 0 {
-			return nil, pgerr.New(pgerr.UndefinedColumn, "column \"%s\" of relation \"%s\" does not exist", n, relation)
-		}
-		for _, o := range out {
-			if o == i {
-				return nil, pgerr.New(pgerr.DuplicateColumn, "column \"%s\" specified more than once", n)
-			}
-		}
-		out = append(out, i)
-	}
-	return out, nil
-}
-
-// selectOf is the query that reads columns of a table: COPY table TO.
-func selectOf(schema, table string, columns []string) string {
-	q := make([]string, len(columns))
-	for i, c := range columns {
-		q[i] = `"` + strings.ReplaceAll(c, `"`, `""`) + `"`
-	}
-	return "SELECT " + strings.Join(q, ", ") + ` FROM ONLY "` + strings.ReplaceAll(schema, `"`, `""`) + `"."` + strings.ReplaceAll(table, `"`, `""`) + `"`
 }

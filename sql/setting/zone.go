@@ -1,4 +1,4 @@
-package sql
+package setting
 
 import (
 	"fmt"
@@ -9,9 +9,9 @@ import (
 	"github.com/pamirdb/pamir/sql/pgerr"
 )
 
-// loadZone reads a time zone as SET TIME ZONE takes it: a name of the zone database (in any case), a number of hours
+// LoadZone reads a time zone as SET TIME ZONE takes it: a name of the zone database (in any case), a number of hours
 // east of Greenwich, or a POSIX specification such as UTC+3 or <+05>-05 (whose sign points west).
-func loadZone(v string) (*time.Location, error) {
+func LoadZone(v string) (*time.Location, error) {
 	if h, err := strconv.ParseFloat(v, 64); err == nil && h >= -168 && h <= 168 {
 		return time.FixedZone(numericZone(h), int(h*3600)), nil
 	}
@@ -31,7 +31,7 @@ func loadZone(v string) (*time.Location, error) {
 
 // zoneName is the canonical name of a zone.
 func zoneName(v string) (string, bool) {
-	loc, err := loadZone(v)
+	loc, err := LoadZone(v)
 	if err != nil {
 		return "", false
 	}

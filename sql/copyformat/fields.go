@@ -1,4 +1,4 @@
-package sql
+package copyformat
 
 import (
 	"bytes"
@@ -7,9 +7,9 @@ import (
 )
 
 // split cuts a line into fields; nil is NULL. b may be changed, line is the original.
-func (c *copyIn) split(b, line []byte) error {
+func (c *Reader) split(b, line []byte) error {
 	c.fields = c.fields[:0]
-	if c.o.format == copyCSV {
+	if c.o.Format == CSV {
 		return c.splitCSV(b, line)
 	}
 	null := c.o.null
@@ -127,7 +127,7 @@ func hexValue(c byte) (int, bool) {
 }
 
 // splitCSV cuts a CSV record. Fields are packed towards the front of b as quotes go.
-func (c *copyIn) splitCSV(b, line []byte) error {
+func (c *Reader) splitCSV(b, line []byte) error {
 	o := c.o
 	for {
 		w, r := 0, 0

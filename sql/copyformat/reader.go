@@ -1,4 +1,4 @@
-package sql
+package copyformat
 
 import (
 	"bytes"
@@ -6,27 +6,24 @@ import (
 	"io"
 	"strconv"
 
-	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// rowWriter takes the rows of a COPY FROM (exec.TableWriter; a fake in tests).
-type rowWriter interface {
+// RowWriter takes the rows that a Reader has read (exec.TableWriter; a fake in tests).
+type RowWriter interface {
 	Write(ctx context.Context, b *types.Batch) error
 	Close(ctx context.Context) (int64, error)
 }
 
-var _ rowWriter = (*exec.TableWriter)(nil)
-
-// copyIn reads COPY data and writes rows.
-type copyIn struct {
-	o        *copyOptions
+// Reader reads COPY data and hands its rows on, in batches.
+type Reader struct {
+	o        *Options
 	relation string
 	names    []string
 	types    []types.Type
 	env      *types.TextEnv
-	w        rowWriter
+	w        RowWriter
 
 	forceNotNull, forceNull []bool
 
@@ -54,11 +51,12 @@ const (
 	eolCRLF
 )
 
-// copyBatchBytes bounds the text of one batch.
-const copyBatchBytes = 1 << 20
+// batchBytes bounds the text of one batch.
+const batchBytes = 1 << 20
 
-func newCopyIn(o *copyOptions, relation string, names []string, ts []types.Type, env *types.TextEnv, w rowWriter) (*copyIn, error) {
-	c := &copyIn{o: o, relation: relation, names: names, types: ts, env: env, w: w}
+// NewReader returns a reader for columns of these names and types. The relation is named in errors.
+func NewReader(o *Options, relation string, names []string, ts []types.Type, env *types.TextEnv, w RowWriter) (*Reader, error) {
+	c := &Reader{o: o, relation: relation, names: names, types: ts, env: env, w: w}
 	var err error
 	if c.forceNotNull, err = columnFlags(o.forceNotNull, names, "FORCE_NOT_NULL", relation); err != nil {
 		return nil, err
@@ -71,8 +69,8 @@ func newCopyIn(o *copyOptions, relation string, names []string, ts []types.Type,
 	return c, nil
 }
 
-// run reads all data from next and returns the number of rows.
-func (c *copyIn) run(ctx context.Context, next func() ([]byte, error)) (int64, error) {
+// Run reads all data from next and returns the number of rows.
+func (c *Reader) Run(ctx context.Context, next func() ([]byte, error)) (int64, error) {
 	for {
 		b, err := next()
 		if err == io.EOF {
@@ -84,7 +82,7 @@ func (c *copyIn) run(ctx context.Context, next func() ([]byte, error)) (int64, e
 		if c.done {
 			continue
 		}
-		if c.o.format == copyBinary {
+		if c.o.Format == Binary {
 			err = c.feedBinary(ctx, b)
 		} else {
 			err = c.feed(ctx, b, false)
@@ -96,7 +94,7 @@ func (c *copyIn) run(ctx context.Context, next func() ([]byte, error)) (int64, e
 			return 0, err
 		}
 	}
-	if c.o.format == copyBinary {
+	if c.o.Format == Binary {
 		// The trailer may be missing, as in PostgreSQL; half a row may not.
 		if !c.done && len(c.carry) > 0 {
 			return 0, pgerr.New(pgerr.BadCopyFileFormat, "unexpected EOF in COPY data")
@@ -111,7 +109,7 @@ func (c *copyIn) run(ctx context.Context, next func() ([]byte, error)) (int64, e
 }
 
 // feed takes a piece of text. Lines that are complete are parsed, the rest is carried.
-func (c *copyIn) feed(ctx context.Context, b []byte, last bool) error {
+func (c *Reader) feed(ctx context.Context, b []byte, last bool) error {
 	if len(c.carry) > 0 {
 		c.carry = append(c.carry, b...)
 		b = c.carry
@@ -144,12 +142,12 @@ func (c *copyIn) feed(ctx context.Context, b []byte, last bool) error {
 
 // lineEnd finds the end of the first line in b: its length, and how many bytes the line's end has; -1 if it
 // is not there yet.
-func (c *copyIn) lineEnd(b []byte, last bool) (end, skip int, err error) {
+func (c *Reader) lineEnd(b []byte, last bool) (end, skip int, err error) {
 	if len(b) == 0 {
 		return -1, 0, nil
 	}
 	i := c.scan
-	csv := c.o.format == copyCSV
+	csv := c.o.Format == CSV
 	for i < len(b) {
 		if c.eol == eolLF && !csv {
 			// The usual case: look for the newline alone.
@@ -237,26 +235,26 @@ func escaped(b []byte, i int) bool {
 	return n%2 == 1
 }
 
-func (c *copyIn) badNewline() error {
+func (c *Reader) badNewline() error {
 	c.line++
 	what, hint := "literal newline found in data", `Use "\n" to represent newline.`
-	if c.o.format == copyCSV {
+	if c.o.Format == CSV {
 		what, hint = "unquoted newline found in data", "Use quoted CSV field to represent newline."
 	}
 	return c.lineError(pgerr.New(pgerr.BadCopyFileFormat, "%s", what).WithHint("%s", hint), nil)
 }
 
-func (c *copyIn) badReturn() error {
+func (c *Reader) badReturn() error {
 	c.line++
 	what, hint := "literal carriage return found in data", `Use "\r" to represent carriage return.`
-	if c.o.format == copyCSV {
+	if c.o.Format == CSV {
 		what, hint = "unquoted carriage return found in data", "Use quoted CSV field to represent carriage return."
 	}
 	return c.lineError(pgerr.New(pgerr.BadCopyFileFormat, "%s", what).WithHint("%s", hint), nil)
 }
 
 // takeLine parses a line into the batch.
-func (c *copyIn) takeLine(ctx context.Context, line []byte) error {
+func (c *Reader) takeLine(ctx context.Context, line []byte) error {
 	if len(line) == 2 && line[0] == '\\' && line[1] == '.' {
 		c.done = true
 		return nil
@@ -264,7 +262,7 @@ func (c *copyIn) takeLine(ctx context.Context, line []byte) error {
 	if c.line == 1 && c.o.header {
 		return c.checkHeader(line)
 	}
-	if c.batch.N == types.BatchSize || len(c.arena)+len(line) > copyBatchBytes && c.batch.N > 0 {
+	if c.batch.N == types.BatchSize || len(c.arena)+len(line) > batchBytes && c.batch.N > 0 {
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
@@ -273,7 +271,7 @@ func (c *copyIn) takeLine(ctx context.Context, line []byte) error {
 	at := len(c.arena)
 	c.arena = append(c.arena, line...)
 	own := c.arena[at:len(c.arena):len(c.arena)]
-	if err := checkText(own); err != nil {
+	if err := types.CheckText(own); err != nil {
 		e, _ := pgerr.As(err)
 		return c.lineError(e, nil)
 	}
@@ -347,7 +345,7 @@ func smallInt(b []byte) (int64, bool) {
 	return x, true
 }
 
-func (c *copyIn) checkHeader(line []byte) error {
+func (c *Reader) checkHeader(line []byte) error {
 	if !c.o.headerMatch {
 		return nil
 	}
@@ -370,7 +368,7 @@ func (c *copyIn) checkHeader(line []byte) error {
 }
 
 // flush writes the batch.
-func (c *copyIn) flush(ctx context.Context) error {
+func (c *Reader) flush(ctx context.Context) error {
 	if c.batch.N == 0 {
 		return nil
 	}
@@ -387,7 +385,7 @@ func (c *copyIn) flush(ctx context.Context) error {
 }
 
 // lineError adds the line to an error.
-func (c *copyIn) lineError(e *pgerr.Error, line []byte) error {
+func (c *Reader) lineError(e *pgerr.Error, line []byte) error {
 	e.Where = "COPY " + c.relation + ", line " + strconv.FormatInt(c.line, 10)
 	if line != nil {
 		e.Where += ": \"" + limited(line) + "\""
@@ -396,7 +394,7 @@ func (c *copyIn) lineError(e *pgerr.Error, line []byte) error {
 }
 
 // fieldError adds the field to an error.
-func (c *copyIn) fieldError(err error, i int, f []byte) error {
+func (c *Reader) fieldError(err error, i int, f []byte) error {
 	e, ok := pgerr.As(err)
 	if !ok {
 		return err

@@ -1,0 +1,188 @@
+package sql
+
+import (
+	"context"
+	"strings"
+
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/rowenc"
+	"github.com/pamirdb/pamir/sql/types"
+)
+
+// KeyNames says what keys are, in the words of a catalog version: tables, indexes, values of columns.
+type KeyNames struct {
+	snap catalog.Snapshot
+	env  *types.TextEnv
+}
+
+// KeyNames goes by the catalog as of now.
+func (srv *Server) KeyNames(ctx context.Context) (*KeyNames, error) {
+	snap, err := srv.catalogNow(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &KeyNames{snap, types.DefaultEnv}, nil
+}
+
+// Owner names what a key belongs to; empty if it is in no table that exists.
+func (n *KeyNames) Owner(k keys.Key) (schema, table, index string) {
+	t, ix := indexOfKey(n.snap, k)
+	if t == nil {
+		return "", "", ""
+	}
+	if sc, ok := n.snap.SchemaByID(t.Schema); ok {
+		schema = sc.Name
+	}
+	if ix != nil {
+		index = ix.Name
+	}
+	return schema, t.Name, index
+}
+
+// Pretty prints a key as table/index/values, where the catalog knows it.
+func (n *KeyNames) Pretty(k keys.Key) string {
+	t, ix := indexOfKey(n.snap, k)
+	if t == nil || ix == nil {
+		return keys.Pretty(k)
+	}
+	out := "/" + t.Name + "/" + ix.Name
+	enc, err := rowenc.ForIndex(t, ix)
+	if err != nil || len(k) <= len(enc.Prefix()) {
+		return out
+	}
+	values, err := enc.DecodeKeyColumns(k)
+	if err != nil { // a key that stops within the columns
+		return keys.Pretty(k)
+	}
+	for i, v := range values {
+		if v.Null {
+			out += "/NULL"
+		} else {
+			out += "/" + string(types.AppendDatumText(nil, enc.ColumnType(i), v, n.env))
+		}
+	}
+	return out
+}
+
+// Span is where the keys of a table are: name, or schema.name, as a person writes it.
+func (n *KeyNames) Span(table string) (keys.Span, error) {
+	t, err := relationNamed(n.snap, []string{"public", "pg_catalog"}, table)
+	if err != nil {
+		return keys.Span{}, err
+	}
+	if t.Virtual || t.DataID == 0 {
+		return keys.Span{}, notATable(t)
+	}
+	k := keys.Table(t.DataID)
+	return keys.Span{Start: k, End: k.PrefixEnd()}, nil
+}
+
+// Key is that of the row of a table whose primary key begins with these values.
+func (n *KeyNames) Key(table string, values []string) (keys.Key, error) {
+	t, err := relationNamed(n.snap, []string{"public", "pg_catalog"}, table)
+	if err != nil {
+		return nil, err
+	}
+	return rowKey(t, len(values), func(i int, of types.Type) (types.Datum, error) {
+		return types.ParseText(of, []byte(values[i]), n.env)
+	})
+}
+
+func notATable(t *catalog.Table) error {
+	return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a table", t.Name)
+}
+
+// rowKey makes the key of a table's row from the first columns of its primary key.
+func rowKey(t *catalog.Table, columns int, value func(i int, of types.Type) (types.Datum, error)) (keys.Key, error) {
+	if t.Virtual || t.Kind != 'r' || t.Primary() == nil {
+		return nil, notATable(t)
+	}
+	ix, err := rowenc.ForIndex(t, t.Primary())
+	if err != nil {
+		return nil, err
+	}
+	if columns > ix.KeyColumns() {
+		return nil, pgerr.New(pgerr.InvalidParameterValue, "%d values given, the primary key of \"%s\" has %d columns", columns, t.Name, ix.KeyColumns())
+	}
+	key := ix.Prefix().Clone()
+	for i := range columns {
+		d, err := value(i, ix.ColumnType(i))
+		if err != nil {
+			return nil, err
+		}
+		if key, err = ix.AppendColumn(key, i, d); err != nil {
+			return nil, err
+		}
+	}
+	return key, nil
+}
+
+// relationNamed looks a relation up by a name as a person writes it: name, schema.name, with quotes where needed.
+func relationNamed(snap catalog.Snapshot, path []string, name string) (*catalog.Table, error) {
+	parts := splitName(name)
+	schemas := path
+	if len(parts) == 2 {
+		schemas = parts[:1]
+	}
+	if len(parts) == 1 || len(parts) == 2 {
+		for _, sc := range schemas {
+			if t, ok := snap.Table(sc, parts[len(parts)-1]); ok {
+				return t, nil
+			}
+		}
+	}
+	return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s\" does not exist", name)
+}
+
+// ExecAs runs statements in the name of a user, with that user's privileges, and discards what they return.
+func (srv *Server) ExecAs(ctx context.Context, user, text string) error {
+	s, err := srv.NewSession(SessionArgs{User: user, Database: DefaultDatabase, PID: srv.NewPID()}, &nobody{})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	stop := context.AfterFunc(ctx, s.Cancel)
+	defer stop()
+	return s.Query(text)
+}
+
+// nobody is the client of a session that nobody is connected to: it takes everything, and keeps nothing.
+type nobody struct {
+	pos int64
+}
+
+var _ Client = (*nobody)(nil)
+
+func (c *nobody) wrote()                                       { c.pos++ }
+func (c *nobody) Describe(*RowShape)                           { c.wrote() }
+func (c *nobody) Rows(*RowShape, *types.Batch, int, int) error { c.wrote(); return nil }
+func (c *nobody) Complete([]byte)                              { c.wrote() }
+func (c *nobody) Empty()                                       { c.wrote() }
+func (c *nobody) Suspended()                                   { c.wrote() }
+func (c *nobody) Notice(*pgerr.Error)                          {}
+func (c *nobody) Parameter(string, string)                     {}
+func (c *nobody) CopyIn(bool, int)                             {}
+func (c *nobody) CopyData() ([]byte, error) {
+	return nil, pgerr.New(pgerr.FeatureNotSupported, "COPY FROM STDIN is not possible here")
+}
+func (c *nobody) CopyOut(bool, int)                     { c.wrote() }
+func (c *nobody) CopyRow([]byte)                        { c.wrote() }
+func (c *nobody) CopyDone()                             { c.wrote() }
+func (c *nobody) Position() int64                       { return c.pos }
+func (c *nobody) Cut(from int64) (data []byte, ok bool) { c.pos = from; return nil, true }
+func (c *nobody) Raw([]byte)                            {}
+func (c *nobody) Sum(int64) (sum uint64, ok bool)       { return 0, false } // nothing is kept to compare with: blocks are not replayed
+func (c *nobody) Hold(bool)                             {}
+func (c *nobody) Final() bool                           { return true }
+func (c *nobody) Err() error                            { return nil }
+
+// QuoteName writes a name that a person wrote (name, schema.name, with quotes where needed) as SQL.
+func QuoteName(name string) string {
+	parts := splitName(name)
+	for i, p := range parts {
+		parts[i] = `"` + strings.ReplaceAll(p, `"`, `""`) + `"`
+	}
+	return strings.Join(parts, ".")
+}

@@ -1,0 +1,78 @@
+package setting
+
+import "strings"
+
+// SplitIdentifiers splits a comma-separated list of identifiers, folding those without quotes.
+func SplitIdentifiers(v string) ([]string, bool) {
+	var out []string
+	s := strings.TrimSpace(v)
+	if s == "" {
+		return nil, true
+	}
+	for {
+		var name string
+		if s != "" && s[0] == '"' {
+			var b strings.Builder
+			i := 1
+			for {
+				j := strings.IndexByte(s[i:], '"')
+				if j < 0 {
+					return nil, false
+				}
+				b.WriteString(s[i : i+j])
+				i += j + 1
+				if i < len(s) && s[i] == '"' {
+					b.WriteByte('"')
+					i++
+					continue
+				}
+				break
+			}
+			name, s = b.String(), s[i:]
+		} else {
+			i := strings.IndexAny(s, ", \t\n")
+			if i < 0 {
+				i = len(s)
+			}
+			if i == 0 {
+				return nil, false
+			}
+			name, s = strings.ToLower(s[:i]), s[i:]
+		}
+		out = append(out, name)
+		s = strings.TrimSpace(s)
+		if s == "" {
+			return out, true
+		}
+		if s[0] != ',' {
+			return nil, false
+		}
+		s = strings.TrimSpace(s[1:])
+	}
+}
+
+// QuoteIdentifier quotes a name if it needs quotes.
+func QuoteIdentifier(s string) string {
+	plain := s != "" && (s[0] >= 'a' && s[0] <= 'z' || s[0] == '_')
+	for i := 0; plain && i < len(s); i++ {
+		c := s[i]
+		plain = c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '_'
+	}
+	if plain && !reservedWords[s] {
+		return s
+	}
+	return `"` + strings.ReplaceAll(s, `"`, `""`) + `"`
+}
+
+var reservedWords = func() map[string]bool {
+	m := map[string]bool{}
+	for _, w := range strings.Fields(`all analyse analyze and any array as asc asymmetric both case cast check collate column constraint
+		create current_catalog current_date current_role current_time current_timestamp current_user default deferrable desc distinct do
+		else end except false fetch for foreign from grant group having in initially intersect into lateral leading limit localtime
+		localtimestamp not null offset on only or order placing primary references returning select session_user some symmetric table then
+		to trailing true union unique user using variadic when where window with authorization binary collation concurrently cross
+		current_schema freeze full ilike inner is isnull join left like natural notnull outer overlaps right similar tablesample verbose`) {
+		m[w] = true
+	}
+	return m
+}()

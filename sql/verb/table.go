@@ -1,0 +1,217 @@
+package verb
+
+// parameters that several verbs have
+var (
+	rangeID = Param{Name: "range_id", Kind: Int, In: Path, Required: true, Min: 1, Max: 1 << 53, Help: "the range"}
+	nodeID  = Param{Name: "node_id", Kind: Int, In: Path, Required: true, Min: 1, Help: "the node"}
+	opID    = Param{Name: "operation_id", Kind: Int, In: Path, Required: true, Min: 1, Max: 1 << 53, Help: "the operation"}
+	limit   = Param{Name: "limit", Kind: Int, In: Query, Min: 1, Max: 10000, Default: "1000", Help: "how many at most"}
+	option  = Param{Name: "option", Kind: Text, In: Path, Required: true, Min: 1, Max: 100, Help: "the option of the rule: num_replicas, constraints, leader_preference, survive, ..."}
+	of      = Param{Name: "of", Kind: Text, Min: 1, Max: 200, Default: "cluster",
+		Help: "whose rule: cluster, \"table NAME\" or \"index NAME\"; those of tables and indexes are set in the name of the user, who must own them"}
+)
+
+// row names a row by the first columns of a table's primary key.
+func row(required bool) []Param {
+	return []Param{
+		{Name: "table", Kind: Text, In: Body, Required: required, Min: 1, Max: 200, Help: "the table, or schema.table"},
+		{Name: "values", Kind: Texts, In: Body, Required: required, Min: 1, Help: "values for the first columns of its primary key, as texts"},
+	}
+}
+
+func in(p Param, where Place) Param {
+	p.In = where
+	return p
+}
+
+// columns that several verbs have
+var operationColumns = []Column{
+	{Name: "id", Type: "int8"}, {Name: "verb", Type: "text"}, {Name: "state", Type: "text"}, {Name: "progress", Type: "float8", As: "percent"},
+	{Name: "left", Field: "left_seconds", Type: "float8", As: "seconds"}, {Name: "args", Type: "text"}, {Name: "why", Type: "text"}, {Name: "username", Field: "user", Type: "text"},
+	{Name: "node_id", Type: "int4"}, {Name: "started", Type: "timestamptz", As: "time"}, {Name: "finished", Type: "timestamptz", As: "time", Apart: true},
+	{Name: "error", Field: "error.detail", Type: "text"}, {Name: "result", Type: "text", Apart: true},
+}
+
+var rangeColumns = []Column{
+	{Name: "range", Field: "id"}, {Name: "table"}, {Name: "index"}, {Name: "start", Field: "start_key"}, {Name: "end", Field: "end_key"},
+	{Name: "replicas", Field: "replicas.node_id"}, {Name: "leader", Field: "leader_node"}, {Name: "state"}, {Name: "size", Field: "bytes", As: "bytes"},
+	{Name: "qps", Field: "rates.requests", As: "rate"},
+}
+
+// Table is all verbs: first those that look.
+var Table = []Verb{
+	{
+		Name: "cluster", Summary: "The cluster in a few figures", Method: "GET", Path: "/cluster", Command: "cluster",
+	},
+	{
+		Name: "status", Summary: "The node that answers", Method: "GET", Path: "/status",
+		Detail: "Answered from the node's own memory: also by one that reaches no other.",
+	},
+	{
+		Name: "nodes", Summary: "List the nodes", Method: "GET", Path: "/nodes", Command: "node list",
+		Detail: "Replicas, leaders and bytes are left out while the cluster cannot be asked; the rest is as the answering node sees it.",
+		List:   "nodes", Relation: "nodes", RelationOID: 15902,
+		Columns: []Column{
+			{Name: "node_id", Type: "int4"}, {Name: "alive", Type: "bool"}, {Name: "draining", Type: "bool", Apart: true}, {Name: "locality", Type: "text"},
+			{Name: "sql_addr", Type: "text"}, {Name: "rpc_addr", Type: "text", Apart: true}, {Name: "http_addr", Type: "text", Apart: true}, {Name: "build", Type: "text"},
+			{Name: "state", Type: "text"}, {Name: "replicas", Type: "int8"}, {Name: "leaders", Type: "int8"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
+		},
+	},
+	{
+		Name: "node", Summary: "Show a node: what it holds, how far its drain or decommission is", Method: "GET", Path: "/nodes/{node_id}",
+		Command: "node status", Positional: []string{"node_id"}, Params: []Param{nodeID},
+	},
+	{
+		Name: "stores", Summary: "List the stores with their load", Method: "GET", Path: "/stores", Command: "node stores", List: "stores", Relation: "stores", RelationOID: 15930,
+		Columns: []Column{
+			{Name: "store_id", Type: "int4"}, {Name: "node_id", Type: "int4"}, {Name: "state", Type: "text"}, {Name: "alive", Type: "bool"}, {Name: "locality", Type: "text"},
+			{Name: "replicas", Type: "int8"}, {Name: "leaders", Type: "int8"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
+			{Name: "qps", Field: "requests", Type: "float8", As: "rate"}, {Name: "writes", Type: "float8", As: "rate"}, {Name: "cpu", Type: "float8", As: "rate"},
+		},
+	},
+	{
+		Name: "ranges", Summary: "List ranges, in key order", Method: "GET", Path: "/ranges", Command: "range list", List: "ranges", Columns: rangeColumns,
+		Detail: "A page ends after limit ranges; next, if it is there, is what to give as after for the next page.",
+		Params: []Param{
+			{Name: "table", Kind: Text, In: Query, Min: 1, Max: 200, Help: "only ranges with keys of this table (name, or schema.name)"},
+			{Name: "key", Kind: Texts, In: Query, Min: 1, Help: "with table: only the range of the row whose primary key begins with these values"},
+			{Name: "node", Kind: Int, In: Query, Min: 1, Help: "only ranges with a replica on this node"},
+			{Name: "leader", Kind: Int, In: Query, Min: 1, Help: "only ranges that this node leads"},
+			{Name: "state", Kind: Text, In: Query, Enum: []string{"ok", "changing", "degraded", "leaderless"}, Help: "only ranges in this state"},
+			limit,
+			{Name: "after", Kind: Text, In: Query, Min: 2, Max: 8192, Help: "where the last page ended"},
+		},
+	},
+	{
+		Name: "range", Summary: "Show a range: replicas, load, what is done to it, and why nothing is", Method: "GET", Path: "/ranges/{range_id}",
+		Command: "range show", Positional: []string{"range_id"}, Params: []Param{rangeID},
+	},
+	{
+		Name: "hot_ranges", Summary: "List the ranges with most load, by processor time", Method: "GET", Path: "/hot-ranges", Command: "range hot",
+		List: "ranges", Relation: "hot_ranges", RelationOID: 15931,
+		Params: []Param{{Name: "limit", Kind: Int, In: Query, Min: 1, Max: 1000, Default: "20", Help: "how many at most"}},
+		Columns: []Column{
+			{Name: "range_id", Field: "id", Type: "int8"}, {Name: "table_name", Field: "table", Type: "text"}, {Name: "index_name", Field: "index", Type: "text"},
+			{Name: "start_key", Type: "text"}, {Name: "leader", Field: "leader_node", Type: "int4"}, {Name: "qps", Field: "rates.requests", Type: "float8", As: "rate"},
+			{Name: "writes", Field: "rates.writes", Type: "float8", As: "rate"}, {Name: "write_bytes", Field: "rates.write_bytes", Type: "float8", As: "bytes"},
+			{Name: "cpu", Field: "rates.cpu", Type: "float8", As: "rate"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
+		},
+	},
+	{
+		Name: "placement", Summary: "Show what the placement driver knows and does", Method: "GET", Path: "/placement", Command: "placement show",
+	},
+	{
+		Name: "operators", Summary: "List placement's operators: running, pending, done, and the ranges that nothing is done about", Method: "GET", Path: "/operators",
+		Command: "placement operators", List: "operators", Relation: "operators", RelationOID: 15932,
+		Detail: "Each says why. One that is blocked is a range that is not as its rule wants it, and why nothing is done about it now.",
+		Params: []Param{
+			{Name: "state", Kind: Text, In: Query, Enum: []string{"running", "pending", "done", "failed", "blocked"}, Help: "only those in this state"},
+			{Name: "range_id", Kind: Int, In: Query, Min: 1, Max: 1 << 53, Help: "only those of this range"},
+		},
+		Columns: []Column{
+			{Name: "state", Type: "text"}, {Name: "range_id", Type: "int8"}, {Name: "operator", Field: "text", Type: "text"}, {Name: "why", Type: "text"},
+			{Name: "refused", Type: "text", Apart: true}, {Name: "started", Type: "timestamptz", As: "time"}, {Name: "finished", Type: "timestamptz", As: "time"}, {Name: "error", Type: "text"},
+		},
+	},
+	{
+		Name: "plan", Summary: "Show what placement would do now, and why, without doing it", Method: "GET", Path: "/placement/plan", Command: "placement plan",
+		Detail: "A plan is made from what all nodes say now, as if rebalancing were not paused.", List: "operators", Function: &Function{OID: 0xffffff20, Returns: Rows},
+		Columns: []Column{{Name: "state", Type: "text"}, {Name: "range_id", Type: "int8"}, {Name: "operator", Field: "text", Type: "text"}, {Name: "why", Type: "text"}, {Name: "refused", Type: "text"}},
+	},
+	{
+		Name: "rules", Summary: "List the rules of placement", Method: "GET", Path: "/rules", Command: "placement rules", List: "rules",
+		Columns: []Column{
+			{Name: "of"}, {Name: "replicas", Field: "options.num_replicas"}, {Name: "constraints", Field: "options.constraints"},
+			{Name: "nonvoters", Field: "options.num_nonvoters"}, {Name: "leader_preference", Field: "options.leader_preference"}, {Name: "survive", Field: "options.survive"}, {Name: "gc_ttl", Field: "options.gc_ttl"},
+		},
+	},
+	{
+		Name: "operations", Summary: "List operations, the newest first", Method: "GET", Path: "/operations", Command: "operation list",
+		List: "operations", Relation: "operations", RelationOID: 15933, Columns: operationColumns,
+		Detail: "Those that are over are kept for a week, and the newest thousand.",
+		Params: []Param{
+			{Name: "state", Kind: Text, In: Query, Enum: []string{"running", "canceling", "succeeded", "failed", "canceled"}, Help: "only those in this state"},
+			{Name: "verb", Kind: Text, In: Query, Min: 1, Max: 100, Help: "only those of this verb"},
+			limit,
+		},
+	},
+	{
+		Name: "operation", Summary: "Show an operation", Method: "GET", Path: "/operations/{operation_id}", Command: "operation show", Positional: []string{"operation_id"},
+		Params: []Param{opID, {Name: "wait", Kind: Int, In: Query, Max: 60, Help: "wait so many seconds for its end"}},
+	},
+	{
+		Name: "locks", Summary: "Who holds and waits for locks in the ranges that the answering node leads", Method: "GET", Path: "/locks",
+	},
+	{
+		Name: "replicas", Summary: "What the answering node's store thinks of its replicas", Method: "GET", Path: "/replicas",
+	},
+	{
+		Name: "checksums", Summary: "Compute a checksum of every replica of every range, and compare", Method: "GET", Path: "/checksums",
+		Detail: "Each range at one position of its log. Reads everything.",
+	},
+	{
+		Name: "openapi", Summary: "This API, as an OpenAPI document", Method: "GET", Path: "/openapi.json",
+	},
+
+	// Those that change something.
+	{
+		Name: "split_at", Summary: "Cut the range that holds a row, before it", Method: "POST", Path: "/ranges/split", Command: "range split",
+		Detail:     "A range that begins there already stays as it is. The result's range_id is the range that begins there.",
+		Positional: []string{"table", "values"}, Params: row(true),
+		Function: &Function{OID: 0xffffff00, Returns: Number, Field: "range_id", AnyKey: true},
+	},
+	{
+		Name: "move_replica", Summary: "Move, add or remove a replica of a range", Method: "POST", Path: "/ranges/{range_id}/move", Command: "range move", Positional: []string{"range_id"},
+		Detail: "With from and to it is moved; with only to, added; with only from, removed. A leader hands over first. A rule may move it again: pause rebalancing, or change the rule.",
+		Params: []Param{rangeID, {Name: "from", Kind: Int, In: Body, Min: 0, Help: "the node that has it"}, {Name: "to", Kind: Int, In: Body, Min: 0, Help: "the node that is to have it"}},
+		// A change that is half done is undone, or finished: ranges see to that.
+		Cancelable: true, Function: &Function{OID: 0xffffff24, Returns: Done},
+	},
+	{
+		Name: "transfer_leader", Summary: "Hand the leadership of a range to its replica on a node", Method: "POST", Path: "/ranges/{range_id}/transfer", Command: "range transfer",
+		Detail:     "Placement may hand it on, to balance, or to follow the range's clients.",
+		Positional: []string{"range_id", "node"}, Params: []Param{rangeID, {Name: "node", Kind: Int, In: Body, Required: true, Min: 1, Help: "the node that is to lead"}},
+		Function: &Function{OID: 0xffffff01, Returns: Done},
+	},
+	{
+		Name: "drain_node", Summary: "Hand over a node's leaders and clients; it stays up", Method: "POST", Path: "/nodes/{node_id}/drain", Command: "node drain",
+		Positional: []string{"node_id"}, Params: []Param{nodeID}, Cancelable: true, Function: &Function{OID: 0xffffff26, Returns: Begun},
+		Detail: "Ended by undrain, or by a restart of the node. To cancel it is to undrain.",
+	},
+	{
+		Name: "undrain_node", Summary: "Make a drained node serve again", Method: "POST", Path: "/nodes/{node_id}/undrain", Command: "node undrain",
+		Positional: []string{"node_id"}, Params: []Param{nodeID}, Function: &Function{OID: 0xffffff27, Returns: Done},
+	},
+	{
+		Name: "decommission_node", Summary: "Move everything off a node, for good", Method: "POST", Path: "/nodes/{node_id}/decommission", Command: "node decommission",
+		Positional: []string{"node_id"},
+		Params:     []Param{nodeID, {Name: "force", Kind: Bool, In: Body, Help: "also if too few nodes would remain for all replicas; it then ends only once there are more"}},
+		Cancelable: true, Function: &Function{OID: 0xffffff28, Returns: Begun}, // and 0xffffff29
+		Detail: "Under load, without errors to clients. When it has succeeded, the node may be stopped. To cancel it is to recommission.",
+	},
+	{
+		Name: "recommission_node", Summary: "Take back that a node is to leave", Method: "POST", Path: "/nodes/{node_id}/recommission", Command: "node recommission",
+		Positional: []string{"node_id"}, Params: []Param{nodeID}, Function: &Function{OID: 0xffffff2a, Returns: Done},
+	},
+	{
+		Name: "set_rule", Summary: "Set an option of a placement rule", Method: "PUT", Path: "/rules/{option}", Command: "placement set-rule",
+		Positional: []string{"option", "value"},
+		Params:     []Param{option, {Name: "value", Kind: Text, In: Body, Required: true, Min: 1, Help: "what to set it to"}, in(of, Body)},
+	},
+	{
+		Name: "reset_rule", Summary: "Reset an option of a placement rule to its default", Method: "DELETE", Path: "/rules/{option}", Command: "placement reset-rule",
+		Positional: []string{"option"}, Params: []Param{option, in(of, Query)},
+	},
+	{
+		Name: "pause_rebalancing", Summary: "Stop moving replicas and leaders for balance", Method: "POST", Path: "/placement/pause", Command: "placement pause",
+		Detail: "What rules, dead and leaving nodes ask for goes on.", Function: &Function{OID: 0xffffff2b, Returns: Done},
+	},
+	{
+		Name: "resume_rebalancing", Summary: "Balance again", Method: "POST", Path: "/placement/resume", Command: "placement resume", Function: &Function{OID: 0xffffff2c, Returns: Done},
+	},
+	{
+		Name: "cancel_operation", Summary: "Cancel an operation that runs", Method: "POST", Path: "/operations/{operation_id}/cancel", Command: "operation cancel",
+		Detail:     "The answer is that operation; its state is canceling until what it began has been undone.",
+		Positional: []string{"operation_id"}, Params: []Param{opID}, Function: &Function{OID: 0xffffff2d, Returns: Done},
+	},
+}
