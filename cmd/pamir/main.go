@@ -13,11 +13,15 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/range/store"
 )
 
 func main() {
 	if err := command().Execute(); err != nil {
+		if errors.Is(err, errDetached) {
+			os.Exit(130) // as after an interrupt; what it means has been said
+		}
 		fmt.Fprintln(os.Stderr, "pamir:", explain(err))
 		os.Exit(1)
 	}
@@ -31,6 +35,7 @@ func command() *cobra.Command {
 		SilenceErrors: true,
 	}
 	root.AddCommand(startCommand(), demoCommand(), certCommand(), versionCommand())
+	root.AddCommand(operateCommands()...)
 	return root
 }
 
@@ -69,7 +74,10 @@ func build() string {
 // explain adds to an error what the operator can do about it.
 func explain(err error) string {
 	hint := ""
+	var problem *admin.Problem
 	switch {
+	case errors.As(err, &problem):
+		hint = problem.Hint
 	case errors.Is(err, store.ErrLocked):
 		hint = "Another pamir process has this directory open. Stop it, or give another --store."
 	case errors.Is(err, store.ErrNewerFormat):

@@ -329,7 +329,7 @@ func operatorRow(state string, o *OperatorView) OperatorRow {
 		ids, _ := json.Marshal(r.Stores) // of numbers: it cannot fail
 		refused = append(refused, "stores "+strings.Trim(string(ids), "[]")+": "+r.Why)
 	}
-	return OperatorRow{State: state, RangeID: o.RangeID, Text: o.Text, Why: o.Why, Refused: strings.Join(refused, "; ")}
+	return OperatorRow{State: state, RangeID: o.RangeID, Text: strings.TrimSuffix(o.Text, ": "+o.Why), Why: o.Why, Refused: strings.Join(refused, "; ")}
 }
 
 func (s *Server) operators(ctx context.Context, a verb.Args) (*OperatorList, error) {

@@ -165,6 +165,20 @@ func User(leaf *x509.Certificate) string {
 
 // Client is how an operator's command talks to a node: as user, with the certificate from dir.
 func Client(dir, user string) (*tls.Config, error) {
+	cfg, err := Authority(dir)
+	if err != nil {
+		return nil, err
+	}
+	cert, _, err := pair(filepath.Join(dir, ClientFile(user)), filepath.Join(dir, ClientKeyFile(user)))
+	if err != nil {
+		return nil, fmt.Errorf("%w (make it with pamir cert create-client %s)", err, user)
+	}
+	cfg.Certificates = []tls.Certificate{cert}
+	return cfg, nil
+}
+
+// Authority is how somebody talks to a node who has no certificate, but a password: it has to be a node of the authority in dir.
+func Authority(dir string) (*tls.Config, error) {
 	cas, err := readCertificates(filepath.Join(dir, CAFile))
 	if err != nil {
 		return nil, err
@@ -173,9 +187,5 @@ func Client(dir, user string) (*tls.Config, error) {
 	for _, c := range cas {
 		roots.AddCert(c)
 	}
-	cert, _, err := pair(filepath.Join(dir, ClientFile(user)), filepath.Join(dir, ClientKeyFile(user)))
-	if err != nil {
-		return nil, fmt.Errorf("%w (make it with pamir cert create-client %s)", err, user)
-	}
-	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots, Certificates: []tls.Certificate{cert}}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}, nil
 }

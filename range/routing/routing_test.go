@@ -121,7 +121,7 @@ func (w *world) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*kv
 	if !inside(b, d) {
 		e := kv.Errorf(kv.CodeRangeMismatch, "r%d", b.RangeID)
 		for _, x := range w.ranges {
-			if ok, _ := walk(b, func(s keys.Span) bool { return !s.Overlaps(x.Span()) }); !ok || x.RangeID == d.RangeID {
+			if !b.EachSpan(func(s keys.Span) bool { return !s.Overlaps(x.Span()) }) || x.RangeID == d.RangeID {
 				e.Descriptors = append(e.Descriptors, *x.Clone())
 			}
 		}

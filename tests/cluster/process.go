@@ -431,11 +431,20 @@ type RangeInfo struct {
 
 // Ranges lists all ranges of the cluster, as node i knows them.
 func (c *Cluster) Ranges(i int) ([]RangeInfo, error) {
-	var out struct {
-		Ranges []RangeInfo `json:"ranges"`
+	var all []RangeInfo
+	for after := ""; ; {
+		var page struct {
+			Ranges []RangeInfo `json:"ranges"`
+			Next   string      `json:"next"`
+		}
+		if err := c.API(i, "/api/v1/ranges?limit=10000"+after, &page); err != nil {
+			return nil, err
+		}
+		if all = append(all, page.Ranges...); page.Next == "" {
+			return all, nil
+		}
+		after = "&after=" + page.Next
 	}
-	err := c.API(i, "/api/v1/ranges", &out)
-	return out.Ranges, err
 }
 
 // WaitReplicated waits until every range has three voters and a leader, in no joint configuration.

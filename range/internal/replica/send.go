@@ -344,94 +344,17 @@ func writes(req *kv.BatchRequest) bool {
 
 // checkBounds refuses a batch with a key outside of the range.
 func checkBounds(d *kv.RangeDescriptor, req *kv.BatchRequest) error {
-	out := keys.Span{}
-	check := func(k keys.Key) bool {
-		if d.Contains(k) {
-			return true
-		}
-		out = keys.Span{Start: k}
-		return false
-	}
-	checkAll := func(ks []keys.Key) bool {
-		for _, k := range ks {
-			if !check(k) {
-				return false
-			}
-		}
-		return true
-	}
-	span := func(s keys.Span) bool {
-		if s.Valid() && d.ContainsSpan(s) {
-			return true
-		}
+	var out keys.Span
+	if req.EachSpan(func(s keys.Span) bool {
 		out = s
-		return false
+		return d.ContainsSpan(s) && (s.IsPoint() || s.Valid())
+	}) {
+		return nil
 	}
-	commit := func(ws []kv.Write, reads []kv.ReadSpan) bool {
-		for i := range ws {
-			if !check(ws[i].Key) {
-				return false
-			}
-		}
-		for i := range reads {
-			if !span(reads[i].Span) {
-				return false
-			}
-		}
-		return true
+	return &kv.Error{
+		Code: kv.CodeRangeMismatch, Key: out.Start, Message: "outside of the range",
+		Descriptors: []kv.RangeDescriptor{*d},
 	}
-	spans := func(ss []keys.Span) bool {
-		for _, s := range ss {
-			if !span(s) {
-				return false
-			}
-		}
-		return true
-	}
-	ok := true
-	for _, q := range req.Requests {
-		switch q := q.(type) {
-		case *kv.Get:
-			ok = check(q.Key)
-		case *kv.Scan:
-			ok = spans(q.Spans)
-		case *kv.Refresh:
-			ok = spans(q.Spans)
-		case *kv.Put:
-			ok = check(q.Key)
-		case *kv.Delete:
-			ok = check(q.Key)
-		case *kv.Increment:
-			ok = check(q.Key)
-		case *kv.BulkWrite:
-			ok = span(q.Span)
-		case *kv.CommitSingleRange:
-			ok = commit(q.Writes, q.Refreshes)
-		case *kv.Prepare:
-			ok = commit(q.Writes, q.Refreshes)
-		case *kv.ResolveLocks:
-			ok = checkAll(q.Keys)
-		case *kv.ResolveSpan:
-			ok = span(q.Span)
-		case *kv.UndoSpan:
-			ok = span(q.Span)
-		case *kv.QueryPrepared:
-			ok = checkAll(q.Keys)
-		case *kv.QueryCommit:
-			ok = check(q.Key)
-		case *kv.StageTxn, *kv.RecoverTxn:
-			ok = req.Txn == nil || check(req.Txn.Anchor)
-		case *kv.EndTxn:
-			ok = (req.Txn == nil || check(req.Txn.Anchor)) && checkAll(q.Local)
-		}
-		if !ok {
-			return &kv.Error{
-				Code: kv.CodeRangeMismatch, Key: out.Start, Message: "outside of the range",
-				Descriptors: []kv.RangeDescriptor{*d},
-			}
-		}
-	}
-	return nil
 }
 
 func (r *Replica) newBatch() *pebble.Batch { return r.deps.Engine.DB().NewBatch() }

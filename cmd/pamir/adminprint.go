@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/term"
+
+	"github.com/pamirdb/pamir/internal/admin"
+	"github.com/pamirdb/pamir/sql/verb"
+)
+
+func printJSON(w io.Writer, b []byte) error {
+	var out bytes.Buffer
+	if err := json.Indent(&out, bytes.TrimSpace(b), "", "  "); err != nil {
+		return fmt.Errorf("the answer is not JSON: %w", err)
+	}
+	out.WriteByte('\n')
+	_, err := w.Write(out.Bytes())
+	return err
+}
+
+// printTable prints rows by their columns; columns that nothing is in are left out.
+func printTable(w io.Writer, cols []verb.Column, items []any) error {
+	var shown []*verb.Column
+	texts := make([][]string, len(items))
+	for i := range cols {
+		c := &cols[i]
+		if c.Apart {
+			continue
+		}
+		column := make([]string, len(items))
+		some := false
+		for r, item := range items {
+			column[r] = forPeople(admin.At(item, c.Path()), c.As)
+			if column[r] == "0" && (strings.HasSuffix(c.Name, "_id") || c.Name == "leader") {
+				column[r] = "" // nobody
+			}
+			some = some || column[r] != ""
+		}
+		if !some {
+			continue
+		}
+		shown = append(shown, c)
+		for r := range items {
+			texts[r] = append(texts[r], column[r])
+		}
+	}
+	if len(items) == 0 {
+		_, err := fmt.Fprintln(w, "none")
+		return err
+	}
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	for i, c := range shown {
+		if i > 0 {
+			fmt.Fprint(tw, "\t")
+		}
+		fmt.Fprint(tw, strings.ToUpper(strings.ReplaceAll(strings.TrimSuffix(c.Name, "_bytes"), "_", " ")))
+	}
+	fmt.Fprintln(tw)
+	for _, row := range texts {
+		for i := range row {
+			if row[i] == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(tw, strings.Join(row, "\t"))
+	}
+	return tw.Flush()
+}
+
+// forPeople writes a JSON value.
+func forPeople(x any, as string) string {
+	switch y := x.(type) {
+	case nil:
+		return ""
+	case string:
+		if as == "time" {
+			if t, err := time.Parse(time.RFC3339Nano, y); err == nil {
+				return t.Local().Format("2006-01-02 15:04:05")
+			}
+		}
+		return y
+	case bool:
+		if y {
+			return "yes"
+		}
+		return "no"
+	case json.Number:
+		f, err := y.Float64()
+		if err != nil {
+			return y.String()
+		}
+		switch as {
+		case "bytes":
+			return bytesForPeople(f)
+		case "percent":
+			return strconv.Itoa(int(f*100)) + "%"
+		case "seconds":
+			return time.Duration(f * float64(time.Second)).String()
+		case "ns":
+			return time.Duration(f).Round(time.Microsecond).String()
+		case "rate":
+			return strings.TrimSuffix(strings.TrimRight(strconv.FormatFloat(f, 'f', 2, 64), "0"), ".")
+		}
+		return y.String()
+	case []any:
+		parts := make([]string, 0, len(y))
+		for _, e := range y {
+			parts = append(parts, forPeople(e, as))
+		}
+		return strings.Join(parts, ",")
+	case map[string]any:
+		parts := make([]string, 0, len(y))
+		for k, e := range y {
+			parts = append(parts, strings.ReplaceAll(k, "_", " ")+" "+forPeople(e, ""))
+		}
+		slices.Sort(parts)
+		return strings.Join(parts, "; ")
+	}
+	return fmt.Sprint(x)
+}
+
+func bytesForPeople(f float64) string {
+	for _, u := range []string{"B", "KiB", "MiB", "GiB", "TiB"} {
+		if f < 1024 || u == "TiB" {
+			if u == "B" || f >= 100 {
+				return strconv.FormatFloat(f, 'f', 0, 64) + " " + u
+			}
+			return strconv.FormatFloat(f, 'f', 1, 64) + " " + u
+		}
+		f /= 1024
+	}
+	return ""
+}
+
+// field is one of an object's, in the order in which they were written.
+type field struct {
+	name  string
+	value any // []field for an object
+}
+
+// ordered decodes JSON and keeps the order of fields.
+func ordered(dec *json.Decoder) (any, error) {
+	t, err := dec.Token()
+	if err != nil {
+		return nil, err
+	}
+	switch t {
+	case json.Delim('{'):
+		out := []field{}
+		for dec.More() {
+			name, err := dec.Token()
+			if err != nil {
+				return nil, err
+			}
+			v, err := ordered(dec)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, field{fmt.Sprint(name), v})
+		}
+		_, err := dec.Token()
+		return out, err
+	case json.Delim('['):
+		out := []any{}
+		for dec.More() {
+			v, err := ordered(dec)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, v)
+		}
+		_, err := dec.Token()
+		return out, err
+	}
+	return t, nil
+}
+
+// printObject prints one thing, a field a line.
+func printObject(w io.Writer, b []byte) error {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	v, err := ordered(dec)
+	if err != nil {
+		return err
+	}
+	fields, _ := v.([]field)
+	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	printFields(tw, "", fields)
+	return tw.Flush()
+}
+
+// mostListed is how many of a list are shown: the whole is in the JSON.
+const mostListed = 10
+
+func printFields(w io.Writer, indent string, fields []field) {
+	for _, f := range fields {
+		name := strings.TrimSuffix(strings.ReplaceAll(f.name, "_", " "), " ns")
+		switch v := f.value.(type) {
+		case []field:
+			fmt.Fprintf(w, "%s%s\n", indent, name)
+			printFields(w, indent+"  ", v)
+		case []any:
+			if len(v) == 0 {
+				fmt.Fprintf(w, "%s%s\t-\n", indent, name)
+				continue
+			}
+			if _, objects := v[0].([]field); !objects {
+				fmt.Fprintf(w, "%s%s\t%s\n", indent, name, forPeople(v, ""))
+				continue
+			}
+			fmt.Fprintf(w, "%s%s (%d)\n", indent, name, len(v))
+			if len(v) > mostListed { // the newest come last where there are many
+				fmt.Fprintf(w, "%s  ...\n", indent)
+				v = v[len(v)-mostListed:]
+			}
+			for _, e := range v {
+				fmt.Fprintf(w, "%s  %s\n", indent, line(e))
+			}
+		default:
+			fmt.Fprintf(w, "%s%s\t%s\n", indent, name, forPeople(v, styleOf(f.name)))
+		}
+	}
+}
+
+// line writes an object in one line.
+func line(v any) string {
+	fields, ok := v.([]field)
+	if !ok {
+		return forPeople(v, "")
+	}
+	var parts []string
+	for _, f := range fields {
+		switch x := f.value.(type) {
+		case []field:
+			parts = append(parts, line(x))
+		case []any:
+			// Too much for a line: the whole is in the JSON.
+		default:
+			if s := forPeople(x, styleOf(f.name)); s != "" {
+				parts = append(parts, strings.ReplaceAll(f.name, "_", " ")+" "+s)
+			}
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func styleOf(name string) string {
+	switch {
+	case strings.HasSuffix(name, "bytes"):
+		return "bytes"
+	case strings.HasSuffix(name, "_ns"):
+		return "ns"
+	case strings.HasSuffix(name, "_seconds"):
+		return "seconds"
+	case name == "progress":
+		return "percent"
+	case slices.Contains([]string{"at", "started", "finished", "since", "done", "last_plan"}, name):
+		return "time"
+	case slices.Contains([]string{"requests", "writes", "cpu"}, name):
+		return "rate"
+	}
+	return ""
+}
+
+// printOutcome says in a line how an operation stands.
+func printOutcome(w io.Writer, op *admin.Operation) error {
+	text := fmt.Sprintf("operation %d: %s %s", op.ID, op.Verb, op.State)
+	if len(op.Result) > 0 {
+		b, err := json.Marshal(op.Result)
+		if err != nil {
+			return err
+		}
+		dec := json.NewDecoder(bytes.NewReader(b))
+		dec.UseNumber()
+		var x any
+		if err := dec.Decode(&x); err != nil {
+			return err
+		}
+		text += ": " + forPeople(x, "")
+	}
+	_, err := fmt.Fprintln(w, text)
+	return err
+}
+
+// progress shows how far an operation is: in place on a terminal, else a line for every change.
+type progress struct {
+	w    io.Writer
+	live bool
+	last string
+	open bool // the line on the terminal has not ended
+}
+
+func newProgress(w io.Writer) *progress {
+	f, ok := w.(*os.File)
+	return &progress{w: w, live: ok && term.IsTerminal(int(f.Fd()))}
+}
+
+func (p *progress) operation(op *admin.Operation) {
+	text := fmt.Sprintf("operation %d: %s %3.0f%%", op.ID, op.Verb, op.Progress*100)
+	if op.State == admin.Canceling {
+		text = fmt.Sprintf("operation %d: %s is being cancelled", op.ID, op.Verb)
+	}
+	if op.LeftSeconds != nil {
+		text += fmt.Sprintf(", about %s left", time.Duration(*op.LeftSeconds*float64(time.Second)))
+	}
+	if op.Why != "" {
+		text += ": " + op.Why
+	}
+	switch {
+	case text == p.last:
+	case p.live:
+		// One line, however narrow the terminal is.
+		shown := text
+		if width, _, err := term.GetSize(int(p.w.(*os.File).Fd())); err == nil && len(shown) >= width && width > 4 {
+			shown = shown[:width-4] + "..."
+		}
+		fmt.Fprintf(p.w, "\r\x1b[K%s", shown)
+		p.open = true
+	default:
+		fmt.Fprintln(p.w, text)
+	}
+	p.last = text
+}
+
+func (p *progress) end() {
+	if p.open {
+		fmt.Fprint(p.w, "\r\x1b[K")
+		p.open = false
+	}
+}
