@@ -6,13 +6,11 @@ import (
 	"strings"
 
 	"github.com/pamirdb/pamir/sql/ast"
-	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/role"
-	"github.com/pamirdb/pamir/sql/types"
 )
 
 // from binds a FROM list and puts its items into q's scope. No FROM is one row without columns.
@@ -238,92 +236,6 @@ func (b *binder) itemFor(alias *ast.Alias, cols []outCol) *nsItem {
 		it.cols = append(it.cols, nsCol{name: name, id: c.id})
 	}
 	return it
-}
-
-// funcTable binds functions in FROM.
-func (b *binder) funcTable(q *query, t *ast.FuncTable) (rel, []*nsItem) {
-	if len(t.Funcs) != 1 {
-		b.unsupported(t.Pos, "ROWS FROM with several functions")
-	}
-	if len(t.Columns) > 0 || len(t.Funcs[0].Columns) > 0 {
-		b.unsupported(t.Pos, "a column definition list")
-	}
-	// Functions in FROM are implicitly lateral.
-	sub := &query{parent: q, ctesFrom: q, clause: clFrom}
-	var fn *builtin.Function
-	var args []expr.Expr
-	var rt types.Type
-	name := "?column?"
-	switch call := t.Funcs[0].Call.(type) {
-	case *ast.FuncCall:
-		if call.Over != nil || call.Filter != nil || call.Distinct || call.OrderBy != nil || call.Star {
-			b.fail(call.Pos, pgerr.SyntaxError, "functions in FROM can be plain calls only")
-		}
-		name = call.Name[len(call.Name)-1]
-		if name == "unnest" && len(call.Args) > 1 {
-			b.unsupported(call.Pos, "unnest with several arrays in FROM")
-		}
-		fn, args, rt = b.resolveCall(sub, call)
-		if fn.Kind == 'a' {
-			b.fail(call.Pos, pgerr.GroupingError, "aggregate functions are not allowed in functions in FROM")
-		}
-		if fn.Kind == 'w' {
-			b.fail(call.Pos, pgerr.WindowingError, "window functions are not allowed in functions in FROM")
-		}
-	default:
-		// CURRENT_DATE and the like: one row.
-		e := b.expr(sub, t.Funcs[0].Call)
-		name = figureName(t.Funcs[0].Call)
-		if t.Ordinality {
-			b.unsupported(t.Pos, "WITH ORDINALITY of this expression")
-		}
-		id := b.newCol(colMeta{name: name, typ: e.Type(), level: q})
-		it := b.itemFor(t.Alias, []outCol{{name: name, id: id}})
-		if it.name == "" {
-			it.name = name
-		}
-		return &projectRel{in: &oneRowRel{}, items: []projItem{{id, e}}}, []*nsItem{it}
-	}
-	names, ts := []string{name}, []types.Type{rt}
-	if fn.ReturnsSet {
-		argTypes := make([]types.Type, len(args))
-		for i, a := range args {
-			argTypes[i] = a.Type()
-		}
-		k, ns, cts := builtin.SetReturning(fn, argTypes, rt)
-		if k == nil {
-			b.unsupported(t.Pos, "function %s", name)
-		}
-		if len(cts) > 0 {
-			names, ts = append([]string(nil), ns...), cts
-		}
-		if len(ts) == 1 {
-			// A scalar function's column is named like the function, or like the alias.
-			if len(ns) == 0 || ns[0] == "" {
-				names = []string{name}
-			}
-			if t.Alias != nil && (len(ns) == 0 || ns[0] == "" || ns[0] == fn.Name) {
-				names = []string{t.Alias.Name}
-			}
-		}
-	} else if t.Alias != nil {
-		names = []string{t.Alias.Name}
-	}
-	r := &funcRel{fn: fn, args: args, ordinality: t.Ordinality}
-	if t.Ordinality {
-		names, ts = append(names, "ordinality"), append(append([]types.Type(nil), ts...), types.Of(types.Int8OID))
-	}
-	var cols []outCol
-	for i := range ts {
-		id := b.newCol(colMeta{name: names[i], typ: ts[i], level: q, alias: name})
-		r.cols = append(r.cols, id)
-		cols = append(cols, outCol{name: names[i], id: id})
-	}
-	it := b.itemFor(t.Alias, cols)
-	if it.name == "" {
-		it.name = name
-	}
-	return r, []*nsItem{it}
 }
 
 // join binds JOIN. The right side sees the left one if it is lateral.

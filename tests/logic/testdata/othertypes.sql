@@ -14,7 +14,6 @@ select array[1,2,3][2], (array[1,2,3])[2:3], array_length(array[1,2,3], 1), card
 select array[1,2] || 3, 0 || array[1,2], array[1,2] || array[3], array_append(array[1], 2), array_cat(array[1], array[2]), array_position(array['a','b'], 'b'), array_remove(array[1,2,1], 1), array_replace(array[1,2], 2, 9);
 select 1 = any(array[1,2]), 1 = all(array[1,1]), 3 <> all(array[1,2]), array[1,2] @> array[1], array[1] <@ array[1,2], array[1,2] && array[2,3], array[1,2] = array[1,2], array[1,2] < array[1,3];
 select unnest(array[1,2,3]);
--- known: not supported yet
 select * from unnest(array['a','b'], array[1,2,3]) as t(x, y);
 select array_agg(x order by x), array_agg(x) filter (where x > 1) from (values (1), (2), (3)) t(x);
 select '{1,2'::int[];
