@@ -302,15 +302,20 @@ type (
 		Stats   Stats
 	}
 
-	// AdminSplit cuts the range at Key; a range that starts at Key already is a success.
+	// AdminSplit cuts the range at Key; a range that starts at Key already is a success. Pinned goes into the descriptor of the range that
+	// begins there; 0 leaves what is there already, and -1 takes it off.
 	AdminSplit struct {
-		Key keys.Key
+		Key    keys.Key
+		Pinned int64
 	}
 	AdminSplitResponse struct{ Left, Right RangeDescriptor }
 
 	// AdminMerge merges the range that holds Key with its right neighbour, which begins at At. A range that holds At as well already is a
-	// success. Both must have replicas on the same stores.
-	AdminMerge         struct{ Key, At keys.Key }
+	// success. Both must have replicas on the same stores. If generations are given, the two ranges must be at them.
+	AdminMerge struct {
+		Key, At     keys.Key
+		Left, Right int64
+	}
 	AdminMergeResponse struct{ Descriptor RangeDescriptor }
 
 	// AdminEndMerge asks whether the merge ID has happened, and if not, sees to it that it never will. Key is where its left side begins or

@@ -127,7 +127,7 @@ func appendDescriptor(b []byte, d *RangeDescriptor) []byte {
 	b = appendBytes(appendBytes(b, d.StartKey), d.EndKey)
 	b = appendReplicas(b, d.Replicas)
 	b = binary.AppendVarint(b, int64(d.NextReplicaID))
-	return binary.AppendVarint(b, d.Generation)
+	return binary.AppendVarint(binary.AppendVarint(b, d.Generation), d.Pinned)
 }
 
 func appendDescriptors(b []byte, ds []RangeDescriptor) []byte {
@@ -396,11 +396,12 @@ func (d *decoder) descriptor() RangeDescriptor {
 		Replicas:      d.replicas(),
 		NextReplicaID: ReplicaID(d.varint32()),
 		Generation:    d.varint(),
+		Pinned:        d.varint(),
 	}
 }
 
 func (d *decoder) descriptors() []RangeDescriptor {
-	return decodeSlice(d, 6, (*decoder).descriptor)
+	return decodeSlice(d, 7, (*decoder).descriptor)
 }
 
 func (d *decoder) txnID() (id TxnID) {

@@ -132,9 +132,10 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 	case *Checksum:
 		return append(b, tagChecksum), nil
 	case *AdminSplit:
-		return appendBytes(append(b, tagAdminSplit), q.Key), nil
+		return binary.AppendVarint(appendBytes(append(b, tagAdminSplit), q.Key), q.Pinned), nil
 	case *AdminMerge:
-		return appendBytes(appendBytes(append(b, tagAdminMerge), q.Key), q.At), nil
+		b = appendBytes(appendBytes(append(b, tagAdminMerge), q.Key), q.At)
+		return binary.AppendVarint(binary.AppendVarint(b, q.Left), q.Right), nil
 	case *AdminEndMerge:
 		b = append(appendBytes(append(b, tagAdminEndMerge), q.Key), q.ID[:]...)
 		return binary.AppendVarint(binary.AppendVarint(b, int64(q.Left)), q.Base), nil
@@ -202,9 +203,9 @@ func (d *decoder) request() Request {
 	case tagChecksum:
 		return &Checksum{}
 	case tagAdminSplit:
-		return &AdminSplit{Key: d.bytes()}
+		return &AdminSplit{Key: d.bytes(), Pinned: d.varint()}
 	case tagAdminMerge:
-		return &AdminMerge{Key: d.bytes(), At: d.bytes()}
+		return &AdminMerge{Key: d.bytes(), At: d.bytes(), Left: d.varint(), Right: d.varint()}
 	case tagAdminEndMerge:
 		return &AdminEndMerge{Key: d.bytes(), ID: d.txnID(), Left: RangeID(d.varint()), Base: d.varint()}
 	case tagAdminTransferLeader:

@@ -66,6 +66,9 @@ type RangeDescriptor struct {
 	Replicas      []Replica
 	NextReplicaID ReplicaID
 	Generation    int64 // raised by every change of bounds or replicas
+	// Pinned is the wall time, in ns, until which nobody may merge the range into its left neighbour unless told to: somebody has
+	// asked for the cut. 0: the range may be merged.
+	Pinned int64
 }
 
 // Contains reports whether key k is inside the range.

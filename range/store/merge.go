@@ -35,10 +35,11 @@ func (s *Store) merge(ctx context.Context, left *replica.Replica, q *kv.AdminMer
 	if err := replica.Mergeable(d, right.Desc()); err != nil {
 		return nil, err
 	}
+	want := [2]int64{q.Left, q.Right}
 	if err := s.fetchLeader(ctx, right); err != nil {
 		return nil, err
 	}
-	next, err := left.Merge(ctx, right, s.confirmed, func() error { return s.keepsEnough(left, right) })
+	next, err := left.Merge(ctx, right, want, s.confirmed, func() error { return s.keepsEnough(left, right) })
 	if err != nil {
 		if right.Frozen() != nil {
 			s.work.push(job{kind: jobThaw, rng: right.ID()})

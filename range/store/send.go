@@ -70,7 +70,7 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	}
 	switch q := q.(type) {
 	case *kv.AdminSplit:
-		left, right, err := s.split(ctx, r, q.Key, sizing.Command)
+		left, right, err := s.split(ctx, r, q.Key, q.Pinned, sizing.Command)
 		if err != nil {
 			return nil, err, true
 		}

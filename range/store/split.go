@@ -122,7 +122,7 @@ func (s *Store) splitFor(ctx context.Context, w splitWanted) (done bool, err err
 		s.log.Debug("no split would help a range", "range", int64(w.r.ID()), "reason", w.reason.String())
 		return false, nil
 	}
-	_, _, err = s.split(ctx, w.r, at, w.reason)
+	_, _, err = s.split(ctx, w.r, at, 0, w.reason)
 	return err == nil, err
 }
 
@@ -136,8 +136,8 @@ func loadTrend(requests []keys.Span) sizing.Direction {
 }
 
 // split splits the range at key, and makes it known.
-func (s *Store) split(ctx context.Context, r *replica.Replica, key keys.Key, why sizing.Reason) (left, right *kv.RangeDescriptor, err error) {
-	left, right, err = r.Split(ctx, key, s.nextRangeID)
+func (s *Store) split(ctx context.Context, r *replica.Replica, key keys.Key, pinned int64, why sizing.Reason) (left, right *kv.RangeDescriptor, err error) {
+	left, right, err = r.Split(ctx, key, pinned, s.nextRangeID)
 	if err != nil {
 		return nil, nil, err
 	}

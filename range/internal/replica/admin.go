@@ -32,15 +32,23 @@ func (r *Replica) admin(ctx context.Context) (s state, release func(), err error
 	return s, func() { <-r.AdminMu }, nil
 }
 
-// Split cuts the range at key; newID allocates the id of the right side.
-func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Context) (kv.RangeID, error)) (left, right *kv.RangeDescriptor, err error) {
+// Split cuts the range at key; newID allocates the id of the right side. For pinned see kv.AdminSplit.
+func (r *Replica) Split(ctx context.Context, key keys.Key, pinned int64, newID func(context.Context) (kv.RangeID, error)) (left, right *kv.RangeDescriptor, err error) {
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer release()
 	if key.Equal(s.desc.StartKey) {
-		return s.desc, s.desc, nil
+		d := s.desc
+		if pinned != 0 && max(pinned, 0) != d.Pinned {
+			next := d.Clone()
+			next.Pinned = max(pinned, 0)
+			if d, err = r.changeDesc(ctx, s.term, next, nil); err != nil {
+				return nil, nil, err
+			}
+		}
+		return d, d, nil
 	}
 	if !s.desc.Contains(key) {
 		return nil, nil, &kv.Error{Code: kv.CodeRangeMismatch, Key: key, Descriptors: []kv.RangeDescriptor{*s.desc}}
@@ -60,6 +68,7 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, newID func(context.Co
 	cmd.right.RangeID = id
 	cmd.desc.Generation++
 	cmd.right.Generation++
+	cmd.right.Pinned = max(pinned, 0)
 	count, err := r.countRight(ctx, cmd.right)
 	if err != nil {
 		return nil, nil, err

@@ -108,9 +108,9 @@ const freezeTimeout = 3 * time.Second
 // (Owner.Confirm), and waits until all replicas have answered.
 type Confirmed func(ctx context.Context, r *Replica, propose func(announce func(id uint64)) error) error
 
-// Merge absorbs the right neighbour, which this store leads, too. agreed refuses it for reasons that are not the ranges' own; it is asked twice. If the merge
+// Merge absorbs the right neighbour, which this store leads, too. want are the generations that the two must be at, 0 for any. agreed refuses it for reasons that are not the ranges' own; it is asked twice. If the merge
 // fails, right may be left frozen.
-func (r *Replica) Merge(ctx context.Context, right *Replica, confirmed Confirmed, agreed func() error) (*kv.RangeDescriptor, error) {
+func (r *Replica) Merge(ctx context.Context, right *Replica, want [2]int64, confirmed Confirmed, agreed func() error) (*kv.RangeDescriptor, error) {
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -123,6 +123,12 @@ func (r *Replica) Merge(ctx context.Context, right *Replica, confirmed Confirmed
 	defer releaseRight()
 	if err := Mergeable(s.desc, rs.desc); err != nil {
 		return nil, err
+	}
+	if want[0] != 0 && want[0] != s.desc.Generation {
+		return nil, r.changed(s.desc, want[0])
+	}
+	if want[1] != 0 && want[1] != rs.desc.Generation {
+		return nil, right.changed(rs.desc, want[1])
 	}
 	if err := agreed(); err != nil {
 		return nil, err
