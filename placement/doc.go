@@ -9,6 +9,7 @@
 //	repair    voters on stores that are dead, leaving or not allowed; too few or too many voters; two voters
 //	          in one failure domain while another is free; non-voting replicas; learners left behind (repair.go)
 //	room      replicas move off disks that are nearly full (balance.go)
+//	merges    neighbours that are small and cold become one range; the smaller one's replicas are lined up first (merge.go)
 //	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go)
 //	leaders   off stores that drain, to where the rule prefers them, to where their clients are (leaders.go)
 //	load      leaders by number and by processor time, as far as the clients do not mind (leaders.go)
@@ -38,4 +39,5 @@
 //     refuses it if the range has changed, so a late or repeated operator does nothing.
 //  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive, and none more than
 //     Limits.Outgoing to send but those that one range needs at once.
+//  7. Merges come to an end, and no split follows from one: what is merged is at most two fifths of what is split for its size, a quarter for its load.
 package placement

@@ -46,6 +46,12 @@ type Range struct {
 	// Changing: a replica change is under way.
 	Changing bool
 
+	// Left is the range's left neighbour; 0 if it has none, or it is not known. Fixed says why the cut between the two has to stay; empty if it need not.
+	Left  RangeID
+	Fixed string
+	// SettledFor is for how long the range has not been cut, at least.
+	SettledFor time.Duration
+
 	Bytes int64
 	Load  Load
 	// From says where the requests come from: those that a gateway has sent, per second.
@@ -102,6 +108,12 @@ type Limits struct {
 	FollowAfter time.Duration
 	FollowRate  float64
 	FollowGain  float64
+	// Ranges that hold no more than MergeBytes together, are asked for no more than MergeRequests a second and take no more than MergeCPU cores, and were not
+	// cut for MergeAfter, are merged, Merges at a time. MergeBytes of 0: none are. See MergeBelow.
+	MergeBytes              int64
+	MergeRequests, MergeCPU float64
+	MergeAfter              time.Duration
+	Merges                  int
 	// Paused: only what rules and leaving stores ask for is done; nothing moves for balance or after clients.
 	Paused bool
 }
@@ -116,6 +128,7 @@ func DefaultRules() Rules {
 			Slack: 0.05, BytesSlack: 0.1, LoadSlack: 0.3,
 			Full: 0.95, NearlyFull: 0.9,
 			FollowAfter: 10 * time.Second, FollowRate: 5, FollowGain: 0.4,
+			Merges: 16,
 		},
 	}
 }
@@ -128,6 +141,8 @@ const (
 	ChangeReplicas Kind = iota
 	// TransferLeader hands leadership to To.
 	TransferLeader
+	// MergeRanges makes the range Right, the right neighbour, a part of Range.
+	MergeRanges
 )
 
 // Operator is one thing to do.
@@ -142,8 +157,11 @@ type Operator struct {
 	// NonVoting: the replicas to add have no vote.
 	NonVoting bool
 	To        StoreID
-	Why       string
-	Rejected  []Rejection
+	// Right and its generation, of MergeRanges.
+	Right           RangeID
+	RightGeneration int64
+	Why             string
+	Rejected        []Rejection
 }
 
 // Rejection is a reason and the candidates that were not chosen for it.
@@ -156,8 +174,11 @@ type Rejection struct {
 func (o Operator) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "r%d g%d:", o.Range, o.Generation)
-	if o.Kind == TransferLeader {
+	switch o.Kind {
+	case TransferLeader:
 		fmt.Fprintf(&b, " leader to s%d", o.To)
+	case MergeRanges:
+		fmt.Fprintf(&b, " merge with r%d g%d", o.Right, o.RightGeneration)
 	}
 	for _, s := range o.Add {
 		fmt.Fprintf(&b, " +s%d", s)
@@ -182,6 +203,8 @@ type Finding struct {
 type Result struct {
 	Operators []Operator
 	Findings  []Finding
+	// Unmerged are ranges that are small enough to be merged with their left neighbours, and why they are not, or not yet.
+	Unmerged []Finding
 }
 
 // why is the reason for which a candidate was not chosen.

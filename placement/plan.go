@@ -15,6 +15,7 @@ func Plan(snap Snapshot, rules Rules) Result {
 	if p.repairs == 0 {
 		p.makeRoom()
 		if !rules.Limits.Paused {
+			p.mergeRanges()
 			p.balanceReplicas()
 		}
 	}
@@ -61,6 +62,7 @@ type planner struct {
 	comp   []compiledRule
 
 	ranges    []Range
+	inFlight  []Operator
 	touched   []bool
 	repairs   int // operators for repair that were made or wait for a slot
 	transfers int
@@ -125,6 +127,7 @@ func newPlanner(snap Snapshot, rules *Rules) *planner {
 		slices.SortFunc(p.ranges, byID)
 	}
 	p.touched = make([]bool, len(p.ranges))
+	p.inFlight = snap.InFlight
 	p.count(snap.InFlight)
 	for i := range rules.Special {
 		if i == 0 {
@@ -278,8 +281,14 @@ func (p *planner) count(inFlight []Operator) {
 		}
 		r := &p.ranges[at]
 		p.touched[at] = true
-		if op.Kind == TransferLeader {
+		switch op.Kind {
+		case TransferLeader:
 			p.moveLeader(r, op.To)
+			continue
+		case MergeRanges:
+			if k, ok := p.rangeAt(op.Right); ok {
+				p.touched[k] = true
+			}
 			continue
 		}
 		// What has come or gone already is counted where it is.

@@ -22,6 +22,9 @@ func TestGolden(t *testing.T) {
 				res := Plan(st.snap, st.rules)
 				require.Equal(t, res, Plan(st.snap, st.rules))
 				return print(res, d.HasArg("why"))
+			case "step": // carry one plan out, and make the next
+				st.apply(Plan(st.snap, st.rules))
+				return print(Plan(st.snap, st.rules), false)
 			case "settle": // carry plans out until there is nothing left to do
 				rounds := 0
 				for ; ; rounds++ {
@@ -32,7 +35,7 @@ func TestGolden(t *testing.T) {
 						if d.HasArg("where") {
 							out += st.where()
 						}
-						if len(res.Findings) > 0 {
+						if len(res.Findings)+len(res.Unmerged) > 0 {
 							out += print(res, false)
 						}
 						return out
@@ -104,6 +107,11 @@ func TestPlansSettle(t *testing.T) {
 			for _, op := range res.Operators {
 				require.False(t, touched[op.Range], "two operators for r%d", op.Range)
 				touched[op.Range] = true
+				if op.Kind == MergeRanges {
+					require.False(t, touched[op.Right], "two operators for r%d", op.Right)
+					touched[op.Right] = true
+					mergesOnlyLikes(t, st, op)
+				}
 				require.NotEmpty(t, op.Why)
 				if op.Kind == ChangeReplicas {
 					require.NotContains(t, op.Remove, op.Leader, "the leader is to be removed: %s", op)
@@ -136,8 +144,30 @@ func TestPlansSettle(t *testing.T) {
 	})
 }
 
+// mergesOnlyLikes: what is merged has one rule and one set of stores, and is small and cold together.
+func mergesOnlyLikes(t *rapid.T, st *story, op Operator) {
+	var l, r Range
+	for _, x := range st.snap.Ranges {
+		switch x.ID {
+		case op.Range:
+			l = x
+		case op.Right:
+			r = x
+		}
+	}
+	set := func(ids []StoreID) []StoreID { return slices.Sorted(slices.Values(ids)) }
+	require.Equal(t, l.ID, r.Left)
+	require.Equal(t, l.Rule, r.Rule)
+	require.Equal(t, set(l.Voters), set(r.Voters))
+	require.Equal(t, set(l.NonVoters), set(r.NonVoters))
+	require.LessOrEqual(t, l.Bytes+r.Bytes, st.rules.Limits.MergeBytes)
+	require.LessOrEqual(t, l.Load.CPU+r.Load.CPU, st.rules.Limits.MergeCPU)
+	require.GreaterOrEqual(t, min(l.SettledFor, r.SettledFor), st.rules.Limits.MergeAfter)
+}
+
 func drawStory(t *rapid.T) *story {
 	st := &story{rules: DefaultRules()}
+	st.rules.Limits.MergeBelow(128<<20, 20000, 0.75, time.Minute)
 	n := rapid.IntRange(1, 8).Draw(t, "stores")
 	for i := range n {
 		s := Store{ID: StoreID(i + 1), Node: NodeID(i + 1)}
@@ -175,6 +205,10 @@ func drawStory(t *rapid.T) *story {
 	for i := range rapid.IntRange(1, 20).Draw(t, "ranges") {
 		perm := rapid.Permutation(st.snap.Stores).Draw(t, "on")
 		r := Range{ID: RangeID(i + 1), Generation: 1, Rule: rapid.IntRange(0, len(st.rules.Special)).Draw(t, "rule"), LedFor: time.Minute}
+		if i > 0 && rapid.Bool().Draw(t, "neighbours") {
+			r.Left = RangeID(i)
+		}
+		r.SettledFor = time.Duration(rapid.IntRange(0, 2).Draw(t, "settled")) * time.Minute
 		r.Bytes = int64(rapid.IntRange(0, 100).Draw(t, "size")) << 20
 		r.Load.CPU = rapid.Float64Range(0, 0.5).Draw(t, "cpu")
 		r.Load.WriteBytes = float64(rapid.IntRange(0, 1<<21).Draw(t, "writes"))

@@ -14,10 +14,12 @@ import (
 // story is a cluster as the golden files write it, one line each:
 //
 //	s1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%]
-//	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
+//	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [settled=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
 //	inflight r1 +4 -1
+//	inflight r1 r2
+//	merge 25 1m
 //
 // A disk is of 100 GiB, size and writes are in MiB, and a node has the number of its store.
 type story struct {
@@ -60,9 +62,17 @@ func parse(t testing.TB, in string) *story {
 			} else {
 				st.rules.Default = r
 			}
+		case f[0] == "merge":
+			d, err := time.ParseDuration(f[2])
+			require.NoError(t, err)
+			st.rules.Limits.MergeBelow(int64(num(f[1])*(1<<20)), 20000, 0.75, d)
 		case f[0] == "inflight":
 			op := Operator{Range: numbers[RangeID](t, f[1][1:])[0]}
 			for _, o := range f[2:] {
+				if o[0] == 'r' {
+					op.Kind, op.Right = MergeRanges, numbers[RangeID](t, o[1:])[0]
+					continue
+				}
 				id := numbers[StoreID](t, o[1:])[0]
 				if o[0] == '+' {
 					op.Add = append(op.Add, id)
@@ -96,7 +106,7 @@ func parse(t testing.TB, in string) *story {
 			}
 			st.snap.Stores = append(st.snap.Stores, s)
 		case f[0][0] == 'r':
-			r := Range{ID: numbers[RangeID](t, f[0][1:])[0], LedFor: time.Hour}
+			r := Range{ID: numbers[RangeID](t, f[0][1:])[0], LedFor: time.Hour, SettledFor: time.Hour}
 			r.Generation = numbers[int64](t, f[1][1:])[0]
 			require.Equal(t, "on", f[2])
 			r.Voters = numbers[StoreID](t, f[3])
@@ -113,6 +123,14 @@ func parse(t testing.TB, in string) *story {
 					r.NonVoters = numbers[StoreID](t, v)
 				case "learners":
 					r.Learners = numbers[StoreID](t, v)
+				case "left":
+					r.Left = numbers[RangeID](t, v)[0]
+				case "fixed":
+					r.Fixed = strings.ReplaceAll(v, "_", " ")
+				case "settled":
+					d, err := time.ParseDuration(v)
+					require.NoError(t, err)
+					r.SettledFor = d
 				case "changing":
 					r.Changing = true
 				case "size":
@@ -164,6 +182,9 @@ func print(res Result, verbose bool) string {
 	for _, f := range res.Findings {
 		fmt.Fprintf(&b, "r%d: not now: %s\n", f.Range, f.Why)
 	}
+	for _, f := range res.Unmerged {
+		fmt.Fprintf(&b, "r%d: %s\n", f.Range, f.Why)
+	}
 	if b.Len() == 0 {
 		return "nothing to do\n"
 	}
@@ -172,14 +193,24 @@ func print(res Result, verbose bool) string {
 
 // apply carries operators out as a cluster would.
 func (st *story) apply(res Result) {
+	var merges []Operator
+	defer func() {
+		for _, o := range merges {
+			st.merge(o.Range, o.Right)
+		}
+	}()
 	for _, o := range res.Operators {
 		for i := range st.snap.Ranges {
 			r := &st.snap.Ranges[i]
 			if r.ID != o.Range || r.Generation != o.Generation {
 				continue
 			}
-			if o.Kind == TransferLeader {
+			switch o.Kind {
+			case TransferLeader:
 				r.Leader, r.LedFor = o.To, 0
+				continue
+			case MergeRanges:
+				merges = append(merges, o)
 				continue
 			}
 			r.Generation += 2
@@ -195,6 +226,26 @@ func (st *story) apply(res Result) {
 	for i := range st.snap.Ranges {
 		st.snap.Ranges[i].LedFor += 2 * time.Second
 	}
+}
+
+// merge makes the range right a part of left.
+func (st *story) merge(left, right RangeID) {
+	var l, r *Range
+	for i := range st.snap.Ranges {
+		switch x := &st.snap.Ranges[i]; {
+		case x.ID == left:
+			l = x
+		case x.ID == right:
+			r = x
+		case x.Left == right:
+			x.Left = left
+		}
+	}
+	l.Generation = max(l.Generation, r.Generation+1) + 1
+	l.Bytes += r.Bytes
+	l.Load.Requests += r.Load.Requests
+	l.Load.CPU += r.Load.CPU
+	st.snap.Ranges = slices.DeleteFunc(st.snap.Ranges, func(x Range) bool { return x.ID == right })
 }
 
 // census says what is where.
