@@ -129,6 +129,9 @@ func (r *Replica) step(m *raftlog.Message) {
 	r.deps.Metrics.RaftReceived.Add(1)
 	if r.gate(m) {
 		r.deps.Metrics.GateDropped.Add(1)
+		if r.quiet.Load() {
+			r.wake() // somebody knows of no leader: to ask ours whether it is there
+		}
 		return
 	}
 	if r.quiet.Load() {
@@ -181,6 +184,7 @@ func (r *Replica) tick() {
 			// The follower of a leader that its store supports needs no election clock.
 			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
 				if r.idleTicks++; r.idleTicks > r.deps.Knobs.QuietTicks && len(r.pending) == 0 {
+					r.askLeader()
 					r.quiet.Store(true)
 					r.raftLog.DropCache()
 				}
