@@ -62,6 +62,10 @@ type Owner interface {
 	Leaderless(r *Replica)
 	// Need puts the replica on the lists of who gives it this care. It may be called with any lock held.
 	Need(r *Replica, c Care)
+	// Rest puts a range that is led here and quiet into the set of those at rest, if ok, called under the set's lock, says so. Stir takes
+	// it out, and calls Stirred under the lock.
+	Rest(r *Replica, index uint64, ok func() bool) bool
+	Stir(r *Replica)
 	// Checksum computes a checksum in the background.
 	Checksum(r *Replica, id uint64)
 }

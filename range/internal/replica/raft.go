@@ -78,6 +78,7 @@ func (r *Replica) Wake() {
 func (r *Replica) wake() {
 	r.idleTicks = 0
 	r.quiet.Store(false)
+	r.stir()
 	r.Need(CareTicks)
 }
 
@@ -173,7 +174,7 @@ func (r *Replica) tick() {
 			r.resign() // nobody is asked for support any more: let somebody lead who can serve
 			return
 		}
-		if r.maySleep() {
+		if r.maySleep() && r.rest() {
 			r.quiet.Store(true)
 			r.raftLog.DropCache()
 			return
@@ -406,6 +407,9 @@ func (r *Replica) finish() (more bool) {
 func (r *Replica) roleChanged(s *raft.SoftState) {
 	old := r.role
 	r.role, r.lead = s.RaftState, kv.ReplicaID(s.Lead)
+	if r.role != raft.StateLeader {
+		r.stir()
+	}
 	r.mu.Lock()
 	r.state.lead = r.lead
 	was := r.state.serving

@@ -113,7 +113,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		if err := r.deps.Engine.CheckSpace(); err != nil {
 			return nil, nil, nil, err
 		}
-		bucket = r.closed.begin(r.closedTarget(&s))
+		bucket = r.beginWrite(&s)
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
@@ -135,7 +135,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		return resp, eff, nil, err
 	}
 	if bucket == nil { // a request that we took for a read
-		bucket = r.closed.begin(r.closedTarget(&s))
+		bucket = r.beginWrite(&s)
 	}
 	cmd := command{
 		id: nextProposalID(), gc: eff.GCThreshold, maxWrite: eff.MaxWriteTS, stats: eff.Stats,
