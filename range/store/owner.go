@@ -27,6 +27,7 @@ func (o *owner) SendRaft(to kv.Replica, msgs []*raftlog.Message) {
 func (o *owner) Need(r *replica.Replica, c replica.Care) { o.lists.add(r, c) }
 
 func (o *owner) Signal(r *replica.Replica) { o.sched.Signal(r) }
+func (o *owner) Gather(r *replica.Replica) { o.sched.Gather(r) }
 
 func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
 

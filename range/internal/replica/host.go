@@ -37,6 +37,8 @@ type Owner interface {
 	SendRaft(to kv.Replica, msgs []*raftlog.Message)
 	// Signal puts the replica into the scheduler's queue.
 	Signal(r *Replica)
+	// Gather is Signal, for one that comes with others.
+	Gather(r *Replica)
 	// SnapshotWanted is told that Raft wants to send a snapshot to the replica.
 	SnapshotWanted(r *Replica, to kv.Replica)
 	// SplitRight prepares for the application of a split of left: it returns the
