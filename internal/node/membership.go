@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -29,32 +30,20 @@ type membership map[kv.NodeID]Membership
 
 func (n *Node) readMembership(ctx context.Context) (membership, error) {
 	out := membership{}
-	spans := []keys.Span{keys.MembershipSpan}
-	for len(spans) > 0 {
-		resp, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Scan{Spans: spans}}})
+	err := n.eachSystemRow(ctx, keys.MembershipSpan, hlc.Timestamp{}, func(k keys.Key, v []byte) error {
+		var m Membership
+		id, err := keys.DecodeMembership(k)
+		if err == nil {
+			err = json.Unmarshal(v, &m)
+		}
 		if err != nil {
-			return nil, err
+			return kv.Errorf(kv.CodeCorruption, "%s: %v", keys.Pretty(k), err)
 		}
-		scan := resp.Responses[0].(*kv.ScanResponse)
-		for rows := scan.Rows; ; {
-			k, v, ok, err := rows.Next()
-			if err != nil {
-				return nil, kv.AsError(err)
-			}
-			if !ok {
-				break
-			}
-			var m Membership
-			id, err := keys.DecodeMembership(k)
-			if err == nil {
-				err = json.Unmarshal(v, &m)
-			}
-			if err != nil {
-				return nil, kv.Errorf(kv.CodeCorruption, "%s: %v", keys.Pretty(k), err)
-			}
-			out[kv.NodeID(id)] = m
-		}
-		spans = scan.Resume
+		out[kv.NodeID(id)] = m
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

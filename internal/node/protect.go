@@ -49,29 +49,14 @@ func decodeProtection(key keys.Key, b []byte) (p Protection, err error) {
 }
 
 // readProtections reads the records as of a timestamp, expired ones too.
-func (n *Node) readProtections(ctx context.Context, at hlc.Timestamp) ([]Protection, error) {
-	var out []Protection
-	for spans := []keys.Span{keys.ProtectionSpan}; len(spans) > 0; {
-		resp, err := n.sender.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Scan{Spans: spans}}})
-		if err != nil {
-			return nil, err
-		}
-		scan := resp.Responses[0].(*kv.ScanResponse)
-		for rows := scan.Rows; ; {
-			k, v, ok, err := rows.Next()
-			if err != nil {
-				return nil, kv.AsError(err)
-			}
-			if !ok {
-				break
-			}
-			p, err := decodeProtection(k, v)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, p)
-		}
-		spans = scan.Resume
+func (n *Node) readProtections(ctx context.Context, at hlc.Timestamp) (out []Protection, err error) {
+	err = n.eachSystemRow(ctx, keys.ProtectionSpan, at, func(k keys.Key, v []byte) error {
+		p, err := decodeProtection(k, v)
+		out = append(out, p)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

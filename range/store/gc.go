@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/internal/replica"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -22,8 +23,9 @@ type gcState struct {
 }
 
 // gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, commit
-// ids whose gateways have long given up, aborted records. One range at a time. A range is left alone
-// once it was collected so long after its last write that nothing in it can become garbage any more.
+// ids whose gateways have long given up, aborted records. One range at a time. A range is left alone if there is nothing in it
+// that could be garbage, and once it was collected so long after its last write that nothing in it can become garbage any more; it is
+// not even looked at again before it is written to.
 func (s *Store) gcLoop() {
 	k := s.cfg.Knobs
 	known := make(map[kv.RangeID]gcState)
@@ -35,12 +37,11 @@ func (s *Store) gcLoop() {
 		case <-s.ctx.Done():
 			return
 		}
-		led := make(map[kv.RangeID]bool)
-		s.each(func(r *replica.Replica) bool {
+		s.visit(replica.CareGarbage, func(r *replica.Replica) (again bool) {
 			if _, ok := r.Serving(); !ok {
-				return true
+				delete(known, r.ID())
+				return false
 			}
-			led[r.ID()] = true
 			st, ok := known[r.ID()]
 			if w := r.Status().Writes; !ok || w != st.writes {
 				st.writes, st.changed = w, time.Now()
@@ -48,31 +49,41 @@ func (s *Store) gcLoop() {
 			keep := s.retention(r)
 			if keep.Unknown {
 				known[r.ID()] = st
-				return s.ctx.Err() == nil
+				return true
 			}
 			asOf := s.clock.Now()
 			lag := time.Duration(0) // of what is known about protection
 			if !keep.AsOf.IsEmpty() {
 				lag, asOf = time.Duration(max(0, asOf.WallTime-keep.AsOf.WallTime)), keep.AsOf
 			}
-			due := time.Since(st.ran) >= k.GCInterval && (st.held || !st.seen.After(st.changed.Add(keep.After)))
-			if due {
+			if time.Since(st.ran) >= k.GCInterval {
+				some, err := s.collectable(r)
+				if err == nil && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
+					delete(known, r.ID())
+					return false
+				}
 				st.seen = time.Now().Add(-lag)
-				var err error
-				if st.held, err = s.collect(r, keep, asOf); err != nil && s.ctx.Err() == nil {
+				if err == nil {
+					st.held, err = s.collect(r, keep, asOf)
+				}
+				if err != nil && s.ctx.Err() == nil {
 					s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
 				}
 				st.ran, st.writes = time.Now(), r.Status().Writes // collections are no writes that make garbage
 			}
 			known[r.ID()] = st
-			return s.ctx.Err() == nil
+			return true
 		})
-		for id := range known {
-			if !led[id] {
-				delete(known, id)
-			}
-		}
 	}
+}
+
+// collectable reports whether there is anything in the range that could be garbage one day.
+func (s *Store) collectable(r *replica.Replica) (bool, error) {
+	d := r.Desc()
+	if d == nil {
+		return false, nil
+	}
+	return mvcc.Collectable(s.eng.DB(), d, r.Applied().Stats)
 }
 
 // retention of what the range holds.

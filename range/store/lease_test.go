@@ -2,7 +2,9 @@ package store
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -325,4 +327,78 @@ func TestRemovedBeforeItsSnapshot(t *testing.T) {
 		_, ok := c.up(4).RangeDetail(kv.FirstUserRange)
 		return !ok
 	}, 30*time.Second, 10*time.Millisecond)
+}
+
+// A replica that is on its way out may be elected, commit its own removal, and be gone before anybody else has heard of that. Its
+// store lives, so the promises to it do not run out; the others must learn that nobody leads.
+func TestRemovedLeader(t *testing.T) {
+	for _, lost := range []string{"nothing", "its last words", "its last words and the answers"} {
+		t.Run(lost, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testRemovedLeader(t, lost) })
+		})
+	}
+}
+
+func testRemovedLeader(t *testing.T, lost string) {
+	const rng = kv.FirstUserRange
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(5 * time.Minute)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	c.checkReplicas(ctx)
+	s, st := c.waitLeader(rng)
+	require.Equal(t, kv.StoreID(1), s.id.StoreID)
+	desc := func(id kv.NodeID) *kv.RangeDescriptor {
+		if r := c.up(id).replica(rng); r != nil {
+			return r.Desc()
+		}
+		return nil
+	}
+	joint := func(id kv.NodeID) bool { d := desc(id); return d != nil && d.InJoint() }
+
+	// Store 3 does not hear of the end of the change, so that it cannot be committed; store 2, which is to go, has it in its log.
+	c.setFilter(func(m *RaftMessage) bool { return m.RangeID == rng && m.To.StoreID == 3 && joint(1) && m.Raft != nil })
+	change, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	two, _ := st.Descriptor.ReplicaOn(2)
+	_, err := s.Send(change, &kv.BatchRequest{RangeID: rng, Requests: []kv.Request{
+		&kv.AdminChangeReplicas{Generation: st.Descriptor.Generation, Remove: []kv.Replica{two}},
+	}})
+	require.Error(t, err)
+	require.True(t, joint(1) && joint(2))
+
+	// Store 1 crashes and comes back; nobody may win but store 2. What it says when it is gone may be lost, too.
+	var gone atomic.Bool
+	c.setFilter(func(m *RaftMessage) bool {
+		if m.RangeID != rng {
+			return false
+		}
+		if !gone.Load() {
+			vote := m.Raft != nil && (m.Raft.GetType() == pb.MsgVote || m.Raft.GetType() == pb.MsgPreVote)
+			if vote && m.From.StoreID != 2 {
+				return true
+			}
+		}
+		switch lost {
+		case "its last words":
+			return m.From.StoreID == 2 && m.Resigned != 0 && !gone.Load()
+		case "its last words and the answers":
+			return m.From.StoreID == 2 && m.Resigned != 0
+		}
+		return false
+	})
+	c.nodes[1].crash()
+	c.nodes[1].start()
+	require.Eventually(t, func() bool { return desc(2) == nil }, time.Minute, 100*time.Microsecond)
+	gone.Store(true)
+	if lost == "its last words and the answers" {
+		time.Sleep(10 * time.Second) // everybody is quiet by now
+		c.setFilter(nil)
+		_, err := readAt(ctx, c.up(1), 1)
+		require.True(t, kv.HasCode(err, kv.CodeNotLeader), "%v", err)
+	}
+	s, _ = c.waitLeader(rng)
+	require.NotEqual(t, kv.StoreID(2), s.id.StoreID)
+	require.NoError(t, c.put(ctx, 1, "y"))
+	require.False(t, joint(1) || joint(3))
 }

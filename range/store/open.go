@@ -47,6 +47,7 @@ type Store struct {
 	creating  sync.Mutex // serialises the creation and removal of replicas
 
 	support support
+	resting resting
 
 	ctx     context.Context // ends when Close begins
 	cancel  context.CancelFunc

@@ -27,6 +27,7 @@ func (o *owner) SendRaft(to kv.Replica, msgs []*raftlog.Message) {
 func (o *owner) Need(r *replica.Replica, c replica.Care) { o.lists.add(r, c) }
 
 func (o *owner) Signal(r *replica.Replica) { o.sched.Signal(r) }
+func (o *owner) Gather(r *replica.Replica) { o.sched.Gather(r) }
 
 func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
 
@@ -177,11 +178,13 @@ func (s *Store) handleRaft(m *RaftMessage, late bool) {
 // replicaFor returns the replica that m is for, and creates it if it may be created; nil if not. have
 // is another replica of the range that is here.
 func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Replica {
-	if have != nil && have.ReplicaID() > m.To.ReplicaID {
+	if have != nil && have.ReplicaID() > m.To.ReplicaID { // for a replica that was here before
 		if gone(have, m.From) {
 			s.sayRemoved(m)
+		} else {
+			s.sayGone(m)
 		}
-		return nil // for a replica that was here before
+		return nil
 	}
 	if have != nil {
 		// The replica here was removed, and the range has a new one for this store.
@@ -190,8 +193,15 @@ func (s *Store) replicaFor(m *RaftMessage, have *replica.Replica) *replica.Repli
 	}
 	switch m.Raft.GetType() {
 	case pb.MsgApp, pb.MsgHeartbeat, pb.MsgVote, pb.MsgPreVote, pb.MsgSnap:
+	case pb.MsgAppResp, pb.MsgHeartbeatResp: // an answer to somebody who has led
+		if below, err := raftlog.ReadTombstone(s.eng.DB(), m.RangeID); err != nil {
+			s.log.Error("cannot read a tombstone", "range", int64(m.RangeID), "err", err)
+		} else if m.To.ReplicaID < below {
+			s.sayGone(m)
+		}
+		return nil
 	default:
-		return nil // an answer to somebody who is gone
+		return nil
 	}
 	s.creating.Lock()
 	defer s.creating.Unlock()
@@ -257,6 +267,14 @@ func (s *Store) handleAsk(m *RaftMessage, r *replica.Replica) {
 func (s *Store) sayRemoved(m *RaftMessage) {
 	s.cfg.Transport.SendRaft(m.From.NodeID, []*RaftMessage{{
 		RangeID: m.RangeID, From: m.To, To: m.From, Now: s.clock.Now(), RemovedBelow: m.From.ReplicaID + 1,
+	}})
+}
+
+// sayGone tells the sender of m that the replica that it is for was here once and will not lead again. If the sender follows it, it has no
+// other way to learn that there is no leader: this store lives, and is supported.
+func (s *Store) sayGone(m *RaftMessage) {
+	s.cfg.Transport.SendRaft(m.From.NodeID, []*RaftMessage{{
+		RangeID: m.RangeID, From: m.To, To: m.From, Now: s.clock.Now(), Resigned: m.Raft.GetTerm(),
 	}})
 }
 

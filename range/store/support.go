@@ -171,6 +171,7 @@ func (s *Store) startSupport(ctx context.Context) error {
 		Support: s.cfg.Knobs.SupportDuration, Heartbeat: s.cfg.Knobs.HeartbeatInterval,
 		MaxOffset: s.clock.MaxOffset(), Horizon: c.horizon, IgnorePromises: s.cfg.Knobs.ignorePromises,
 	})
+	s.resting.init(c.incarnation)
 	return nil
 }
 
@@ -248,7 +249,7 @@ func (s *Store) beat() {
 		sp.machine.Persisted(c.horizon)
 		sp.mu.Unlock()
 	}
-	s.addClosed(eff.Send)
+	s.tellClosed(eff.Send)
 	s.carryOut(eff)
 	if fenced {
 		s.each(func(r *replica.Replica) bool {
@@ -319,11 +320,6 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 	if !s.observe(h.Now) && !h.Answer {
 		return
 	}
-	for _, c := range h.Closed {
-		if r := s.replica(c.RangeID); r != nil {
-			r.HeardClosed(c.Index, c.TS)
-		}
-	}
 	sp := &s.support
 	sp.mu.Lock()
 	physical := s.clock.Physical()
@@ -334,6 +330,7 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 		confirmed = !still
 	}
 	sp.mu.Unlock()
+	s.answerClosed(h, eff.Send)
 	s.carryOut(eff)
 	if confirmed {
 		select {
@@ -341,26 +338,6 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 		default:
 		}
 	}
-}
-
-// addClosed adds the closed timestamps of quiet groups led here to the heartbeats for those who have replicas.
-func (s *Store) addClosed(hs []*Heartbeat) {
-	if len(hs) == 0 {
-		return
-	}
-	s.each(func(r *replica.Replica) bool {
-		index, ts, ok := r.QuietClosed()
-		if !ok {
-			return true
-		}
-		d := r.Desc()
-		for _, h := range hs {
-			if _, ok := d.ReplicaOn(h.ToStore); ok {
-				h.Closed = append(h.Closed, liveness.ClosedRange{RangeID: d.RangeID, Index: index, TS: ts})
-			}
-		}
-		return true
-	})
 }
 
 // observe moves the clock past a remote reading, unless that is too far ahead to be believed.

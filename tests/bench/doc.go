@@ -16,7 +16,8 @@
 // With -what retries it runs transactions that meet each other instead, by clients that repeat what ends with 40001 or 40P01 and
 // count it: TPC-B, one hot row, an object mapper's read-modify-write, a bank. Pamir is SERIALIZABLE, with leaders moving and ranges splitting
 // every second; PostgreSQL is SERIALIZABLE and READ COMMITTED. What the tables hold in the end is compared with what was acknowledged.
-// Then COMMIT is timed by the number of ranges that it writes to.
+// Then COMMIT is timed by the number of ranges that it writes to, and what a transaction costs the servers is counted: processor time, fsyncs, messages
+// (-what commits: this alone).
 //
 // Nothing here asserts a time. "make bench" runs it and prints the table.
 package main

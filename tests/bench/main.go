@@ -36,7 +36,7 @@ func main() {
 	duration := flag.Duration("duration", 10*time.Second, "time of one pgbench run")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
 	binary := flag.String("binary", "", "pamir binary; empty builds ./cmd/pamir")
-	what := flag.String("what", "pgbench", "pgbench, or retries: what clients see of each other's transactions, and commits by number of ranges")
+	what := flag.String("what", "pgbench", "pgbench, or retries: what clients see of each other's transactions, and commits by number of ranges; or commits: these alone")
 	flag.Parse()
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -90,7 +90,7 @@ func run(ctx context.Context, what, systems, clients, scripts, mode string, scal
 			return err
 		}
 		fmt.Fprintf(os.Stderr, "%s is up on port %s\n", s.name, s.port)
-		if what == "retries" {
+		if what != "pgbench" {
 			continue
 		}
 		c := exec.CommandContext(ctx, "pgbench", "-i", "-q", "-s", strconv.Itoa(scale))
@@ -102,8 +102,11 @@ func run(ctx context.Context, what, systems, clients, scripts, mode string, scal
 		fmt.Fprintf(os.Stderr, "%s: pgbench -i -s %d took %.1f s\n", s.name, scale, time.Since(start).Seconds())
 	}
 
-	if what == "retries" {
-		err := retries(ctx, all, d, rounds)
+	if what != "pgbench" {
+		var err error
+		if what == "retries" {
+			err = retries(ctx, all, d, rounds)
+		}
 		for _, s := range all {
 			if s.http != "" && err == nil {
 				err = commitRanges(ctx, s, d)

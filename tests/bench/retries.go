@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -432,68 +431,4 @@ func retries(ctx context.Context, all []*system, d time.Duration, rounds int) er
 		}
 	}
 	return wrong
-}
-
-// commitRanges measures how long COMMIT takes by the number of ranges written to, and beside it with as many rows in one range.
-func commitRanges(ctx context.Context, s *system, d time.Duration) error {
-	const most, gap = 32, 1000
-	conn, err := s.connect(ctx, "serializable")
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	for _, q := range []string{"drop table if exists spread", "create table spread (id int primary key, n bigint not null)",
-		fmt.Sprintf("insert into spread select r * %d + i, 0 from generate_series(0, %d) r, generate_series(0, %d) i", gap, most-1, most-1)} {
-		if _, err := conn.Exec(ctx, q); err != nil {
-			return err
-		}
-	}
-	for r := 1; r < most; r++ {
-		if _, err := conn.Exec(ctx, "select pamir.split_at('spread', $1::int)", r*gap); err != nil {
-			return err
-		}
-	}
-	counts := []int{1, 2, 4, 8, 32}
-	took := map[[2]int][]float64{} // ranges or rows in one, how many
-	rng := rand.New(rand.NewPCG(1, 1))
-	for end := time.Now().Add(d); time.Now().Before(end); {
-		for _, n := range counts {
-			for kind := range 2 {
-				ids := make([]int32, n)
-				first := rng.IntN(most)
-				for i := range ids {
-					if kind == 0 {
-						ids[i] = int32((first + i) % most * gap)
-					} else {
-						ids[i] = int32(first*gap + i)
-					}
-				}
-				slices.Sort(ids)
-				if _, err := conn.Exec(ctx, "begin"); err != nil {
-					return err
-				}
-				if _, err := conn.Exec(ctx, "update spread set n = n + 1 where id = any($1)", ids); err != nil {
-					return err
-				}
-				start := time.Now()
-				if _, err := conn.Exec(ctx, "commit"); err != nil {
-					return err
-				}
-				k := [2]int{kind, n}
-				took[k] = append(took[k], float64(time.Since(start).Microseconds())/1000)
-			}
-		}
-	}
-	median := func(k [2]int) float64 {
-		s := took[k]
-		slices.Sort(s)
-		return s[len(s)/2]
-	}
-	fmt.Printf("\nCOMMIT on %s, one client, median of %d each\n\n", s.name, len(took[[2]int{0, 1}]))
-	tw := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "rows\teach in a range of its own, ms\tover one range\tall in one range, ms\t")
-	for _, n := range counts {
-		fmt.Fprintf(tw, "%d\t%.2f\t%.2f\t%.2f\t\n", n, median([2]int{0, n}), median([2]int{0, n})/median([2]int{0, 1}), median([2]int{1, n}))
-	}
-	return tw.Flush()
 }

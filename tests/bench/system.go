@@ -23,7 +23,9 @@ type system struct {
 	// addr and dbUser are what clients connect to.
 	host, port, dbUser, db string
 	// http is the address of the admin API, of Pamir only.
-	http  string
+	http string
+	// webs are those of all its nodes.
+	webs  []string
 	procs []*exec.Cmd
 	dir   string
 	// stopSignal ends a process cleanly.
@@ -159,6 +161,7 @@ func startPamir(ctx context.Context, binary string, n int) (*system, error) {
 		rpc, sql, web := freePort(), freePort(), "127.0.0.1:"+freePort()
 		args := []string{"start", "--store", filepath.Join(dir, fmt.Sprintf("n%d", i+1)),
 			"--rpc-addr", "127.0.0.1:" + rpc, "--sql-addr", "127.0.0.1:" + sql, "--http-addr", web, "--insecure"}
+		s.webs = append(s.webs, web)
 		if i == 0 {
 			first, s.port, s.http = rpc, sql, web
 		} else {

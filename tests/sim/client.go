@@ -66,6 +66,8 @@ type op struct {
 	span checkers.Span
 	err  error
 	at   hlc.Timestamp // committed
+	// committing: the outcome is open from here on.
+	committing bool
 
 	list  []checkers.ListOp
 	reg   *checkers.RegisterOp
@@ -93,45 +95,10 @@ func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Opt
 		opt = opts[0]
 	}
 	c.w.trace.count("transactions", 1)
-	o.tx = l.txns.Begin(ctx, opt)
-	for try := 0; ; try++ {
-		committing := false
-		err := body(o)
-		if err == nil {
-			committing = true
-			o.at, err = o.tx.Commit(ctx)
-		}
-		o.err = err
-		switch {
-		case l.dead.Load(): // nobody is there to hear the answer
-			o.span.Outcome = checkers.Failed
-			if committing {
-				o.span.Outcome = checkers.Unknown
-			}
-			o.err = kv.Errorf(kv.CodeUnknownOutcome, "the gateway died")
-			c.w.trace.count("gateway died", 1)
-		case err == nil:
-			o.span.Outcome = checkers.OK
-			c.w.trace.count("commits", 1)
-		case committing && kv.AsError(err).Code.Class() == kv.Unknown:
-			o.span.Outcome = checkers.Unknown
-			c.w.trace.count("unknown outcomes", 1)
-		case o.tx.Retryable(err) && try < 50 && ctx.Err() == nil:
-			c.w.trace.count("restarts of transactions", 1)
-			if rerr := o.tx.Restart(ctx, err); rerr == nil {
-				o.list, o.reg, o.bank, o.added, o.set, o.rows = nil, nil, nil, 0, nil, ""
-				continue
-			}
-			fallthrough
-		default:
-			o.span.Outcome = checkers.Failed
-			c.w.trace.count("failed: "+kv.AsError(err).Code.String(), 1)
-			if kv.HasCode(err, kv.CodeInternal) || kv.HasCode(err, kv.CodeCorruption) {
-				c.w.fail("client %d: %v", c.no, err)
-			}
-			o.tx.Rollback(ctx)
-		}
-		break
+	if !l.do(func() { o.attempts(l, opt, body) }) {
+		parked := *o
+		o = &parked
+		o.lost()
 	}
 	if o.span.Outcome == checkers.Unknown {
 		c.process += 1000
@@ -144,6 +111,55 @@ func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Opt
 		c.w.trace.say("client %d at node %d: %s %s, at %v: %s", c.no, l.n.id, id, o.span.Outcome, o.at, o)
 	}
 	return o
+}
+
+// attempts runs the transaction as often as it takes.
+func (o *op) attempts(l *life, opt txn.Options, body func(o *op) error) {
+	o.tx = l.txns.Begin(o.ctx, opt)
+	for try := 0; ; try++ {
+		o.committing = false
+		err := body(o)
+		if err == nil {
+			o.committing = true
+			o.at, err = o.tx.Commit(o.ctx)
+		}
+		o.err = err
+		switch {
+		case l.dead.Load(): // nobody is there to hear the answer
+			o.lost()
+		case err == nil:
+			o.span.Outcome = checkers.OK
+			o.c.w.trace.count("commits", 1)
+		case o.committing && kv.AsError(err).Code.Class() == kv.Unknown:
+			o.span.Outcome = checkers.Unknown
+			o.c.w.trace.count("unknown outcomes", 1)
+		case o.tx.Retryable(err) && try < 50 && o.ctx.Err() == nil:
+			o.c.w.trace.count("restarts of transactions", 1)
+			if rerr := o.tx.Restart(o.ctx, err); rerr == nil {
+				o.list, o.reg, o.bank, o.added, o.set, o.rows = nil, nil, nil, 0, nil, ""
+				continue
+			}
+			fallthrough
+		default:
+			o.span.Outcome = checkers.Failed
+			o.c.w.trace.count("failed: "+kv.AsError(err).Code.String(), 1)
+			if kv.HasCode(err, kv.CodeInternal) || kv.HasCode(err, kv.CodeCorruption) {
+				o.c.w.fail("client %d: %v", o.c.no, err)
+			}
+			o.tx.Rollback(o.ctx)
+		}
+		break
+	}
+}
+
+// lost notes that nobody is there any more to hear the answer.
+func (o *op) lost() {
+	o.span.Outcome = checkers.Failed
+	if o.committing {
+		o.span.Outcome = checkers.Unknown
+	}
+	o.err = kv.Errorf(kv.CodeUnknownOutcome, "the gateway died")
+	o.c.w.trace.count("gateway died", 1)
 }
 
 func (o *op) String() string {

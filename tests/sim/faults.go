@@ -282,11 +282,16 @@ func (f *nemesis) heal() {
 
 // What operators do. It may fail: nobody promised that it works now.
 
-func (f *nemesis) operate(what string, g func(ctx context.Context) error) {
+func (f *nemesis) operate(what string, at *life, g func(ctx context.Context) error) {
 	f.jobs.Go(func() {
 		ctx, cancel := context.WithTimeout(f.stop, 5*time.Second)
 		defer cancel()
-		if err := g(ctx); err != nil {
+		var err error = kv.Errorf(kv.CodeUnknownOutcome, "the disk of node %d has failed", at.n.id)
+		answer := make(chan error, 1)
+		if at.do(func() { answer <- g(ctx) }) {
+			err = <-answer
+		}
+		if err != nil {
 			f.w.trace.say("%s: %v", what, err)
 			return
 		}
@@ -305,7 +310,7 @@ func (f *nemesis) split(rng *rand.Rand) {
 		return
 	}
 	k := f.splitKey(rng)
-	f.operate("split at "+string(k[len(k)-13:]), func(ctx context.Context) error {
+	f.operate("split at "+string(k[len(k)-13:]), l, func(ctx context.Context) error {
 		resp, err := l.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: k}}})
 		if err != nil {
 			return err
@@ -344,7 +349,7 @@ func (f *nemesis) transfer(rng *rand.Rand) {
 		return
 	}
 	to := d.Replicas[rng.IntN(len(d.Replicas))]
-	f.operate("transfer", func(ctx context.Context) error {
+	f.operate("transfer", l, func(ctx context.Context) error {
 		f.w.trace.say("range %d shall be led by node %d", d.RangeID, to.NodeID)
 		_, err := l.store.Send(ctx, &kv.BatchRequest{RangeID: d.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: to.StoreID}}})
 		return err
@@ -379,7 +384,7 @@ func (f *nemesis) move(rng *rand.Rand) {
 		req.Add = append(req.Add, free[rng.IntN(len(free))])
 		req.Remove = append(req.Remove, here[rng.IntN(len(here))])
 	}
-	f.operate("replicas", func(ctx context.Context) error {
+	f.operate("replicas", l, func(ctx context.Context) error {
 		f.w.trace.say("range %d: add %v, remove %v", d.RangeID, req.Add, req.Remove)
 		_, err := l.store.Send(ctx, &kv.BatchRequest{RangeID: d.RangeID, Requests: []kv.Request{req}})
 		return err

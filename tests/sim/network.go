@@ -272,8 +272,13 @@ func (n *network) snapshot(ctx context.Context, from *life, to kv.NodeID, write 
 	} else {
 		close(frames)
 	}
-	if rerr := <-result; err == nil || rerr != nil {
-		return rerr
+	select {
+	case rerr := <-result:
+		if err == nil || rerr != nil {
+			return rerr
+		}
+		return err
+	case <-dst.failed:
+		return fmt.Errorf("the disk of node %d has failed", to)
 	}
-	return err
 }

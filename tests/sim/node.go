@@ -32,7 +32,8 @@ type life struct {
 	dead   atomic.Bool // whatever it does from then on, nobody hears of it
 	ctx    context.Context
 	cancel context.CancelFunc
-	broken chan error // the disk has failed
+	broken chan error    // the disk has failed
+	failed chan struct{} // closed then
 
 	clock  *hlc.Clock
 	store  *store.Store
@@ -46,7 +47,7 @@ type life struct {
 // start begins a life. It takes a while: a restarted store waits out its clock's ceiling.
 func (n *node) start() error {
 	n.lives++
-	l := &life{n: n, no: n.lives, broken: make(chan error, 1)}
+	l := &life{n: n, no: n.lives, broken: make(chan error, 1), failed: make(chan struct{})}
 	w := n.w
 	w.trace.say("node %d starts, life %d", n.id, l.no)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
@@ -88,6 +89,7 @@ func (l *life) begin() (err error) {
 			if !l.dead.Load() {
 				w.trace.say("node %d: the store cannot go on: %v", n.id, err)
 				w.parked.Store(true)
+				close(l.failed)
 				l.broken <- err
 			}
 		},
@@ -115,6 +117,58 @@ func (l *life) begin() (err error) {
 	return l.store.Start(l.ctx)
 }
 
+// do does something on the account of this process, and reports whether it came to its end. Once the disk has failed, a goroutine that
+// needs it waits for ever (engine.Config.OnFatal), as in production, where the process ends a moment later.
+func (l *life) do(f func()) bool {
+	done := make(chan struct{})
+	go func() {
+		f()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-l.failed:
+	}
+	select {
+	case <-done: // it did not need the disk
+		return true
+	case <-time.After(afterFailure):
+		return false
+	}
+}
+
+// afterFailure is how long whoever uses a process whose disk has failed waits for what may still come of it.
+const afterFailure = 2 * time.Second
+
+// detail and ranges ask the store how it stands; nothing is known of one whose disk has failed.
+
+func (l *life) detail(id kv.RangeID) (store.RangeStatus, bool) {
+	got := make(chan store.RangeStatus, 1)
+	l.do(func() {
+		if st, ok := l.store.RangeDetail(id); ok {
+			got <- st
+		}
+	})
+	select {
+	case st := <-got:
+		return st, true
+	default:
+		return store.RangeStatus{}, false
+	}
+}
+
+func (l *life) ranges() []store.RangeStatus {
+	got := make(chan []store.RangeStatus, 1)
+	l.do(func() { got <- l.store.Ranges() })
+	select {
+	case all := <-got:
+		return all
+	default:
+		return nil
+	}
+}
+
 // kill ends the node's life as a power failure does.
 func (n *node) kill(rng *rand.Rand) {
 	l := n.life.Swap(nil)
@@ -134,12 +188,18 @@ func (n *node) stop() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
-	l.store.Drain(ctx)
-	l.txns.Close(ctx)
-	if err := l.store.Close(); err != nil {
-		n.w.trace.say("node %d: close: %v", n.id, err)
-	}
+	ended := l.do(func() {
+		l.store.Drain(ctx)
+		l.txns.Close(ctx)
+		if err := l.store.Close(); err != nil {
+			n.w.trace.say("node %d: close: %v", n.id, err)
+		}
+	})
 	l.dead.Store(true)
+	if !ended {
+		n.w.trace.say("node %d: its disk has failed while it was shut down", n.id)
+		n.disk.crash(n.w.faults.rng)
+	}
 	l.cancel()
 }
 
@@ -157,7 +217,7 @@ func (l *life) end() {
 // gossip tells the others where the meta range is.
 func (l *life) gossip() {
 	for sleep(l.ctx, time.Second) {
-		if st, ok := l.store.RangeDetail(kv.MetaRangeID); ok && st.Descriptor != nil {
+		if st, ok := l.detail(kv.MetaRangeID); ok && st.Descriptor != nil {
 			(*hints)(l).SetMeta(st.Descriptor)
 		}
 		if d := (*hints)(l).Meta(); d != nil {

@@ -10,8 +10,10 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -19,8 +21,12 @@ import (
 const (
 	runVariable  = "PAMIR_SIM_RUN"
 	resultPrefix = "RESULT "
+	// What a run may take of the machine. Most take a second of processor time and some hundred megabytes; one that takes much more goes
+	// round in circles, and since virtual time may stand still while it does, it would not end.
+	maxProcessor = time.Minute
+	maxMemory    = 3 << 30
 	// runTimeout is in real time, on a machine that does much else.
-	runTimeout = 3 * time.Minute
+	runTimeout = 10 * time.Minute
 )
 
 // program is this test, built with the changed runtime.
@@ -81,13 +87,13 @@ func (p program) run(o Options) (*Result, string) {
 	if err != nil {
 		panic(err)
 	}
-	cmd := exec.Command(p.path, "-test.run", "^TestRun$", "-test.timeout", runTimeout.String())
+	cmd := exec.Command(p.path, "-test.run", "^TestRun$", "-test.timeout", "0")
 	// One processor, and no collection of garbage: neither may come between. (A run that needs more memory than most is collected
 	// nevertheless, and may then not repeat exactly.)
 	cmd.Env = append(os.Environ(), runVariable+"="+string(in), "GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=2GiB", "GOTRACEBACK=all")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	runErr := cmd.Run()
+	stopped, runErr := supervise(cmd)
 	var r *Result
 	for line := range strings.Lines(out.String()) {
 		if s, ok := strings.CutPrefix(line, resultPrefix); ok {
@@ -98,12 +104,68 @@ func (p program) run(o Options) (*Result, string) {
 		}
 	}
 	switch {
+	case stopped != "":
+		// The goroutine that runs is the first in the list.
+		at := max(0, strings.LastIndex(out.String(), "SIGQUIT: quit"))
+		r = &Result{Options: o, Failure: fmt.Sprintf("%s, and was stopped. It was doing this:\n%.6000s", stopped, out.String()[at:])}
 	case r == nil:
 		r = &Result{Options: o, Failure: fmt.Sprintf("the run has ended without a result: %v\n%s", runErr, tail(out.String(), 8000))}
 	case runErr != nil && r.Failure == "":
 		r.Failure = fmt.Sprintf("after the run: %v\n%s", runErr, tail(out.String(), 8000))
 	}
 	return r, out.String()
+}
+
+// supervise runs the program to its end, or until it has taken too much; then it returns of what.
+func supervise(cmd *exec.Cmd) (stopped string, err error) {
+	if err := cmd.Start(); err != nil {
+		return "", err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	begin := time.Now()
+	for {
+		select {
+		case err := <-ended:
+			return stopped, err
+		case <-tick.C:
+		}
+		cpu, memory := taken(cmd.Process.Pid)
+		switch {
+		case stopped != "":
+			continue
+		case memory > maxMemory:
+			stopped = fmt.Sprintf("the run took more than %d MiB of memory", maxMemory>>20)
+		case cpu > maxProcessor:
+			stopped = fmt.Sprintf("the run took more than %v of processor time", maxProcessor)
+		case time.Since(begin) > runTimeout:
+			stopped = fmt.Sprintf("the run has not ended in %v", runTimeout)
+		default:
+			continue
+		}
+		// It says what its goroutines do, and then ends. It may be in no state to.
+		_ = cmd.Process.Signal(syscall.SIGQUIT)
+		time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
+	}
+}
+
+// taken returns what a process has taken so far; zero if it has ended.
+func taken(pid int) (cpu time.Duration, memory int64) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:])) // the third field and on: proc(5)
+	if len(f) < 22 {
+		return 0, 0
+	}
+	var n [3]int64
+	for i, s := range []string{f[11], f[12], f[21]} { // ticks of user and system time, pages
+		n[i], _ = strconv.ParseInt(s, 10, 64)
+	}
+	return time.Duration(n[0]+n[1]) * time.Second / 100, n[2] * int64(os.Getpagesize())
 }
 
 func tail(s string, n int) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -59,6 +60,14 @@ func (t *trace) say(format string, args ...any) {
 	t.event("say", 0, 0, []byte(s))
 	if t.story {
 		emit(fmt.Sprintf("%12.6f %s\n", time.Since(t.start).Seconds(), s))
+	}
+}
+
+// stacks adds what all goroutines are doing to the story: who waits for something that does not come is among them.
+func (t *trace) stacks() {
+	if t.story {
+		b := make([]byte, 16<<20)
+		emit(string(b[:runtime.Stack(b, true)]) + "\n")
 	}
 }
 

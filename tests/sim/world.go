@@ -89,11 +89,15 @@ func (w *world) run() *Result {
 		}
 		w.faults.run(w.o.Length)
 		w.trace.say("faults end")
-		w.faults.heal()
+		if !within(2*time.Minute, w.faults.heal) {
+			w.fail("faults and operators are not done two minutes after the last of them began")
+			w.trace.stacks()
+		}
 		sleep(w.ctx, time.Second)
 		w.cancel()
 		if !within(2*time.Minute, clients.Wait) {
 			w.fail("clients are still waiting two minutes after all faults have ended")
+			w.trace.stacks()
 		} else if w.failed.Load() == nil {
 			w.end()
 		}
@@ -103,6 +107,7 @@ func (w *world) run() *Result {
 	}
 	if !within(time.Minute, w.wg.Wait) && !w.parked.Load() {
 		w.fail("the nodes do not end")
+		w.trace.stacks()
 		w.parked.Store(true)
 	}
 	r := &Result{Options: w.o, Hash: w.trace.hash, Events: w.trace.events, Virtual: time.Since(w.trace.start), Counts: w.trace.counts}
@@ -184,7 +189,7 @@ func (w *world) until(ctx context.Context, f func() error) error {
 func (w *world) leader(id kv.RangeID) (*life, store.RangeStatus) {
 	for _, n := range w.nodes {
 		if l := n.life.Load(); l != nil {
-			if st, ok := l.store.RangeDetail(id); ok && st.Serving {
+			if st, ok := l.detail(id); ok && st.Serving {
 				return l, st
 			}
 		}
@@ -225,7 +230,7 @@ func (w *world) ranges() []kv.RangeID {
 	var last kv.RangeID
 	for _, n := range w.nodes {
 		if l := n.life.Load(); l != nil {
-			for _, st := range l.store.Ranges() {
+			for _, st := range l.ranges() {
 				if st.Descriptor != nil {
 					seen[st.RangeID] = true
 					last = max(last, st.RangeID)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/rest"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -35,22 +36,17 @@ type Heartbeat struct {
 	// In a request, Until is the latest reading of the receiver's clock that the sender has.
 	Epoch uint64
 	Until hlc.Timestamp
-	// Closed, in a request, lists quiet ranges that the sender leads: any replica that has applied Index
-	// may answer reads at or below TS.
-	Closed []ClosedRange
+	// Rest, in a request, is about ranges at rest that the sender leads; Heard, in an answer, is what is answered to it.
+	Rest  rest.Update
+	Heard rest.Ack
 }
 
-// ClosedRange says that no write at or below TS will follow log position Index in the range.
-type ClosedRange struct {
-	RangeID kv.RangeID
-	Index   uint64
-	TS      hlc.Timestamp
-}
+const heartbeatVersion = 2
 
-const heartbeatVersion = 1
-
-// Append appends the wire form: 01 | answer | ids | incarnation | requester | now 12 | physical 8 | sent 8 | epoch | until 12
-// | count | (range id | index | ts 12)...; numbers without a width are uvarints.
+// Append appends the wire form: 02 | answer | ids | incarnation | requester | now 12 | physical 8 | sent 8 | epoch | until 12
+// | in an answer: session | number
+// | in a request: session | base | number | ts 12 | count | (range id | index)... | count | range id...;
+// numbers without a width are uvarints.
 func (h *Heartbeat) Append(dst []byte) []byte {
 	var a byte
 	if h.Answer {
@@ -67,11 +63,23 @@ func (h *Heartbeat) Append(dst []byte) []byte {
 	dst = binary.BigEndian.AppendUint64(dst, uint64(h.SentAt))
 	dst = binary.AppendUvarint(dst, h.Epoch)
 	dst = h.Until.Append(dst)
-	dst = binary.AppendUvarint(dst, uint64(len(h.Closed)))
-	for _, c := range h.Closed {
-		dst = binary.AppendUvarint(dst, uint64(c.RangeID))
-		dst = binary.AppendUvarint(dst, c.Index)
-		dst = c.TS.Append(dst)
+	if h.Answer {
+		dst = binary.AppendUvarint(dst, h.Heard.Session)
+		return binary.AppendUvarint(dst, h.Heard.Number)
+	}
+	u := &h.Rest
+	dst = binary.AppendUvarint(dst, u.Session)
+	dst = binary.AppendUvarint(dst, u.Base)
+	dst = binary.AppendUvarint(dst, u.Number)
+	dst = u.TS.Append(dst)
+	dst = binary.AppendUvarint(dst, uint64(len(u.Rested)))
+	for _, r := range u.Rested {
+		dst = binary.AppendUvarint(dst, uint64(r.ID))
+		dst = binary.AppendUvarint(dst, r.Index)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(u.Stirred)))
+	for _, id := range u.Stirred {
+		dst = binary.AppendUvarint(dst, uint64(id))
 	}
 	return dst
 }
@@ -127,15 +135,30 @@ func DecodeHeartbeat(b []byte) (*Heartbeat, error) {
 	h.Physical, h.SentAt = fixed(), fixed()
 	h.Epoch = num()
 	h.Until = ts()
-	n := num()
-	if bad || n > uint64(len(b)/(2+hlc.EncodedLen)) {
-		return nil, ErrCorrupt
-	}
-	if n > 0 {
-		h.Closed = make([]ClosedRange, n)
-	}
-	for i := range h.Closed {
-		h.Closed[i] = ClosedRange{RangeID: kv.RangeID(num()), Index: num(), TS: ts()}
+	if h.Answer {
+		h.Heard = rest.Ack{Session: num(), Number: num()}
+	} else {
+		u := &h.Rest
+		u.Session, u.Base, u.Number, u.TS = num(), num(), num(), ts()
+		n := num()
+		if bad || n > uint64(len(b)/2) {
+			return nil, ErrCorrupt
+		}
+		if n > 0 {
+			u.Rested = make([]rest.Range, n)
+		}
+		for i := range u.Rested {
+			u.Rested[i] = rest.Range{ID: kv.RangeID(num()), Index: num()}
+		}
+		if n = num(); bad || n > uint64(len(b)) {
+			return nil, ErrCorrupt
+		}
+		if n > 0 {
+			u.Stirred = make([]kv.RangeID, n)
+		}
+		for i := range u.Stirred {
+			u.Stirred[i] = kv.RangeID(num())
+		}
 	}
 	if bad || len(b) != 0 {
 		return nil, ErrCorrupt

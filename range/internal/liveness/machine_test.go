@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/rest"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -236,7 +237,8 @@ func TestPromisesAreKept(t *testing.T) {
 
 func FuzzHeartbeat(f *testing.F) {
 	f.Add((&Heartbeat{FromNode: 1, ToStore: 2, Answer: true, Epoch: 1 << 33, Until: hlc.Timestamp{WallTime: 5}}).Append(nil))
-	f.Add((&Heartbeat{Closed: []ClosedRange{{1, 2, hlc.Timestamp{WallTime: 3}}}}).Append(nil))
+	f.Add((&Heartbeat{Rest: rest.Update{Session: 4, Base: 1, Number: 3, TS: hlc.Timestamp{WallTime: 3}, Rested: []rest.Range{{ID: 1, Index: 2}}, Stirred: []kv.RangeID{7}}}).Append(nil))
+	f.Add((&Heartbeat{Answer: true, Heard: rest.Ack{Session: 4, Number: 3}}).Append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		h, err := DecodeHeartbeat(b)
 		if err != nil {

@@ -149,3 +149,25 @@ func PurgeTxnRecords(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.T
 	}
 	return removed, engine.Classify(it.Error())
 }
+
+// Collectable reports whether the range holds anything that may be garbage, or become it without being written to: versions that are not live,
+// outcomes of commits, transaction records. It looks at no more than a key of each kind.
+func Collectable(r pebble.Reader, d *kv.RangeDescriptor, st kv.Stats) (bool, error) {
+	if st.Versions != st.LiveRows {
+		return true, nil
+	}
+	for _, span := range [2]keys.Span{CommitIDSpan(d.RangeID), keys.TxnRecordSpan(d.StartKey, d.EndKey)} {
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
+		if err != nil {
+			return false, engine.Classify(err)
+		}
+		found := it.First()
+		if err := errors.Join(it.Error(), it.Close()); err != nil {
+			return false, engine.Classify(err)
+		}
+		if found {
+			return true, nil
+		}
+	}
+	return false, nil
+}

@@ -106,7 +106,7 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, pinned int64, newID f
 		done.tell(err)
 	}
 	p.giveUp = func() { done.tell(unknown("the split has made no progress")) }
-	r.submit(p)
+	r.submit(p, true)
 	select {
 	case e := <-done:
 		if e != nil {

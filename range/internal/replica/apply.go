@@ -425,6 +425,9 @@ func (r *Replica) Destroy(remove func(desc *kv.RangeDescriptor) error) error {
 	defer r.raftMu.Unlock()
 	desc := r.snapshotState().desc
 	r.markRemoved()
+	if r.raft != nil && r.following.term != r.term {
+		r.sayResigned() // it led, and committed its own removal: the others have not heard of that yet
+	}
 	r.shut(kv.Errorf(kv.CodeRangeNotFound, "replica %d of range %d was removed", r.rid, r.id))
 	r.hasReady = false
 	return remove(desc)

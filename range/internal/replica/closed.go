@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/rest"
 )
 
 // closedTracker finds the closed timestamp: one at or below which nothing that is
@@ -14,6 +15,7 @@ import (
 type closedTracker struct {
 	mu      sync.Mutex
 	buckets []*closedBucket
+	least   hlc.Timestamp // what floors are not below, whatever the target
 }
 
 type closedBucket struct {
@@ -29,7 +31,8 @@ const bucketStep = 100 * time.Millisecond
 func (t *closedTracker) begin(target hlc.Timestamp) *closedBucket {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n := len(t.buckets); n == 0 || t.buckets[n-1].floor.Add(bucketStep).Less(target) {
+	target = target.Forward(t.least)
+	if n := len(t.buckets); n == 0 || t.buckets[n-1].floor.Add(bucketStep).Less(target) || t.buckets[n-1].floor.Less(t.least) {
 		t.buckets = append(t.buckets, &closedBucket{floor: target})
 	}
 	b := t.buckets[len(t.buckets)-1]
@@ -56,37 +59,97 @@ func (t *closedTracker) closed() hlc.Timestamp {
 	return t.buckets[0].floor
 }
 
-// heardClosed is a closed timestamp that came with a store heartbeat: it holds for whoever has applied index.
+// raise makes floors from now on no lower than ts.
+func (t *closedTracker) raise(ts hlc.Timestamp) {
+	t.mu.Lock()
+	t.least = t.least.Forward(ts)
+	t.mu.Unlock()
+}
+
+// told returns the highest raise.
+func (t *closedTracker) told() hlc.Timestamp {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.least
+}
+
+// idle reports whether nothing is being evaluated.
+func (t *closedTracker) idle() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, b := range t.buckets {
+		if b.n > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// A leader whose range has come to rest lets its store say what is closed (package rest): until it is stirred, everything that may ever
+// be written lands above what the store says. Whoever is about to write stirs it first.
+
+// rest puts the range, which is led here and about to become quiet, into its store's set, and reports whether it did. raftMu is held.
+func (r *Replica) rest() bool {
+	s := r.snapshotState()
+	return r.deps.Owner.Rest(r, s.applied.AppliedIndex, func() bool {
+		// A write that began before it could see this looks again after it has registered (beginWrite).
+		r.resting.Store(true)
+		if r.closed.idle() && r.inflight.Load() == 0 {
+			return true
+		}
+		r.resting.Store(false)
+		return false
+	})
+}
+
+// stir takes the range out of the set.
+func (r *Replica) stir() {
+	if r.resting.Load() {
+		r.deps.Owner.Stir(r)
+	}
+}
+
+// Stirred is told, under the set's lock, that the range was taken out of it. What is written from now on lands above told, the latest
+// that was said of it.
+func (r *Replica) Stirred(told hlc.Timestamp) {
+	r.closed.raise(told)
+	r.resting.Store(false)
+}
+
+// beginWrite registers a write.
+func (r *Replica) beginWrite(s *state) *closedBucket {
+	for {
+		r.stir()
+		b := r.closed.begin(r.closedTarget(s))
+		if !r.resting.Load() {
+			return b
+		}
+		r.closed.end(b) // it came to rest meanwhile
+	}
+}
+
+// Outlasts reports whether the support of this leader's range reaches beyond ts. It is for ranges at rest.
+func (r *Replica) Outlasts(ts hlc.Timestamp) bool {
+	s := r.snapshotState()
+	return s.serving && !s.transferring && s.stopped == nil && s.desc != nil && ts.Less(r.computeLease(s.desc, s.term))
+}
+
+// heardClosed is what the leader's store has said: ts, or what cov says, holds for whoever has applied index.
 type heardClosed struct {
 	index uint64
 	ts    hlc.Timestamp
+	cov   *rest.Coverage // nil if the range has been stirred since
 }
 
-// QuietClosed returns a closed timestamp of a group that is led here and is quiet, and the log position that it
-// holds from; ok is false if there is none to tell.
-func (r *Replica) QuietClosed() (index uint64, ts hlc.Timestamp, ok bool) {
-	s := r.snapshotState()
-	if !r.quiet.Load() || !s.serving {
-		return 0, ts, false
-	}
-	if err := r.mayServe(&s, hlc.Timestamp{}); err != nil {
-		return 0, ts, false
-	}
-	r.closed.end(r.closed.begin(r.closedTarget(&s)))
-	ts = r.closed.closed()
-	// The order matters: a write at or below ts was proposed before closed looked; it is counted in flight
-	// until it has been applied, and then the index that is read below covers it.
-	if r.inflight.Load() != 0 {
-		return 0, ts, false
-	}
-	s = r.snapshotState()
-	return s.applied.AppliedIndex, ts, s.serving
+// Cover takes what the store of the range's leader says of the range: see rest.Covered.
+func (r *Replica) Cover(index uint64, c *rest.Coverage) {
+	r.heard.Store(&heardClosed{index: index, cov: c})
 }
 
-// HeardClosed takes what QuietClosed returned on the leader.
-func (r *Replica) HeardClosed(index uint64, ts hlc.Timestamp) {
-	if old := r.heard.Load(); old == nil || old.ts.Less(ts) {
-		r.heard.Store(&heardClosed{index: index, ts: ts})
+// Uncover: see Cover.
+func (r *Replica) Uncover(c *rest.Coverage) {
+	if old := r.heard.Load(); old != nil && old.cov == c {
+		r.heard.Store(&heardClosed{index: old.index, ts: c.TS()})
 	}
 }
 
@@ -95,6 +158,9 @@ func (r *Replica) closedHere(s *state) hlc.Timestamp {
 	ts := s.applied.ClosedTS
 	if h := r.heard.Load(); h != nil && h.index <= s.applied.AppliedIndex {
 		ts = ts.Forward(h.ts)
+		if h.cov != nil {
+			ts = ts.Forward(h.cov.TS())
+		}
 	}
 	return ts
 }

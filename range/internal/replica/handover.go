@@ -198,6 +198,8 @@ func (r *Replica) beginTransfer(ctx context.Context, s *state, to kv.Replica) er
 		if err := r.mayTransfer(s.term, to); err != nil {
 			return err
 		}
+		r.wake() // nobody says any more what is closed here
+		h.reads.Floor = h.reads.Floor.Forward(r.closed.told())
 		var left int
 		h.locks, left = r.locks.HandOver(r.notLeader(), maxHandOverLocks)
 		cmd := command{id: nextProposalID(), handOver: true, batch: h.append(nil)}

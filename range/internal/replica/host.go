@@ -37,6 +37,8 @@ type Owner interface {
 	SendRaft(to kv.Replica, msgs []*raftlog.Message)
 	// Signal puts the replica into the scheduler's queue.
 	Signal(r *Replica)
+	// Gather is Signal, for one that comes with others.
+	Gather(r *Replica)
 	// SnapshotWanted is told that Raft wants to send a snapshot to the replica.
 	SnapshotWanted(r *Replica, to kv.Replica)
 	// SplitRight prepares for the application of a split of left: it returns the
@@ -62,6 +64,10 @@ type Owner interface {
 	Leaderless(r *Replica)
 	// Need puts the replica on the lists of who gives it this care. It may be called with any lock held.
 	Need(r *Replica, c Care)
+	// Rest puts a range that is led here and quiet into the set of those at rest, if ok, called under the set's lock, says so. Stir takes
+	// it out, and calls Stirred under the lock.
+	Rest(r *Replica, index uint64, ok func() bool) bool
+	Stir(r *Replica)
 	// Checksum computes a checksum in the background.
 	Checksum(r *Replica, id uint64)
 }

@@ -86,7 +86,7 @@ func (r *Replica) acknowledged(m *raftlog.Message) {
 	r.acksMu.Unlock()
 }
 
-// sayResigned tells the others that this replica has stopped. Its store lives, so their promises to it would keep
+// sayResigned tells the others that this replica has stopped, or is gone. Its store lives, so their promises to it would keep
 // them from electing another leader. raftMu is held.
 func (r *Replica) sayResigned() {
 	if r.term == 0 {
@@ -101,6 +101,13 @@ func (r *Replica) sayResigned() {
 			}})
 		}
 	}
+}
+
+// askLeader lets the leader's store say if the leader is gone: if its last word was lost, nothing else would ever tell, since its
+// store lives and is supported. A leader that is there takes it for an answer to a heartbeat. raftMu is held.
+func (r *Replica) askLeader() {
+	r.send(&pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(uint64(r.rid)), To: new(uint64(r.lead)), Term: new(r.term)})
+	r.flush()
 }
 
 // forgetLeader makes Raft forget whom it follows, so that it does not wait before it votes. raftMu is held.
@@ -172,6 +179,9 @@ func (r *Replica) mayServe(s *state, ts hlc.Timestamp) *kv.Error {
 		return elsewhere(s.stopped)
 	}
 	if !s.serving || s.transferring {
+		if !s.serving && r.quiet.Load() {
+			r.Wake() // whom the sender took for the leader may be gone; before it is quiet again, the replica asks (askLeader)
+		}
 		return r.notLeaderIn(s)
 	}
 	clock := r.deps.Clock

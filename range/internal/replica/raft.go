@@ -78,6 +78,7 @@ func (r *Replica) Wake() {
 func (r *Replica) wake() {
 	r.idleTicks = 0
 	r.quiet.Store(false)
+	r.stir()
 	r.Need(CareTicks)
 }
 
@@ -129,6 +130,9 @@ func (r *Replica) step(m *raftlog.Message) {
 	r.deps.Metrics.RaftReceived.Add(1)
 	if r.gate(m) {
 		r.deps.Metrics.GateDropped.Add(1)
+		if r.quiet.Load() {
+			r.wake() // somebody knows of no leader: to ask ours whether it is there
+		}
 		return
 	}
 	if r.quiet.Load() {
@@ -170,7 +174,7 @@ func (r *Replica) tick() {
 			r.resign() // nobody is asked for support any more: let somebody lead who can serve
 			return
 		}
-		if r.maySleep() {
+		if r.maySleep() && r.rest() {
 			r.quiet.Store(true)
 			r.raftLog.DropCache()
 			return
@@ -181,6 +185,7 @@ func (r *Replica) tick() {
 			// The follower of a leader that its store supports needs no election clock.
 			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
 				if r.idleTicks++; r.idleTicks > r.deps.Knobs.QuietTicks && len(r.pending) == 0 {
+					r.askLeader()
 					r.quiet.Store(true)
 					r.raftLog.DropCache()
 				}
@@ -402,6 +407,9 @@ func (r *Replica) finish() (more bool) {
 func (r *Replica) roleChanged(s *raft.SoftState) {
 	old := r.role
 	r.role, r.lead = s.RaftState, kv.ReplicaID(s.Lead)
+	if r.role != raft.StateLeader {
+		r.stir()
+	}
 	r.mu.Lock()
 	r.state.lead = r.lead
 	was := r.state.serving

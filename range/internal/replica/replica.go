@@ -97,8 +97,9 @@ type Replica struct {
 	// AdminMu serialises splits, transfers and replica changes of this range.
 	AdminMu chan struct{}
 
-	closed closedTracker
-	heard  atomic.Pointer[heardClosed]
+	closed  closedTracker
+	resting atomic.Bool // in the set of package rest; written by the store
+	heard   atomic.Pointer[heardClosed]
 
 	requests, writes atomic.Int64
 	meter            loadMeter
@@ -392,6 +393,7 @@ func (r *Replica) stop(err error) {
 	if !first {
 		return
 	}
+	r.stir()
 	r.hasReady = false
 	r.deps.Metrics.Stopped.Add(1)
 	r.log.Error("replica stopped", "err", err)
@@ -434,6 +436,7 @@ func (r *Replica) shut(why *kv.Error) {
 	}
 	r.dataEpoch.Add(1)
 	r.quiet.Store(true) // for good
+	r.stir()
 	r.mu.Lock()
 	r.state.serving = false
 	if r.state.stopped == nil {

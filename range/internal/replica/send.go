@@ -65,7 +65,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 		if err == nil {
 			if p != nil {
 				r.meter.sampleWrite(req, p.size)
-				return r.replicate(ctx, g, p, eff, resp)
+				return r.replicate(ctx, req, g, p, eff, resp)
 			}
 			if eff != nil {
 				err = r.tellLocks(eff)
@@ -113,7 +113,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		if err := r.deps.Engine.CheckSpace(); err != nil {
 			return nil, nil, nil, err
 		}
-		bucket = r.closed.begin(r.closedTarget(&s))
+		bucket = r.beginWrite(&s)
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
@@ -135,7 +135,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		return resp, eff, nil, err
 	}
 	if bucket == nil { // a request that we took for a read
-		bucket = r.closed.begin(r.closedTarget(&s))
+		bucket = r.beginWrite(&s)
 	}
 	cmd := command{
 		id: nextProposalID(), gc: eff.GCThreshold, maxWrite: eff.MaxWriteTS, stats: eff.Stats,
@@ -182,7 +182,7 @@ func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*prop
 
 // replicate proposes effects and waits until they are applied, or ctx ends. The guard is finished by whoever
 // learns the outcome, so that a client that went away leaves no latch behind.
-func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
+func (r *Replica) replicate(ctx context.Context, req *kv.BatchRequest, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Writes.Add(1)
 	r.writes.Add(1)
 	r.Need(CareGarbage)
@@ -199,7 +199,7 @@ func (r *Replica) replicate(ctx context.Context, g *concurrency.Guard, p *propos
 		done.tell(err)
 	}
 	p.giveUp = func() { done.tell(unknown("the proposal has made no progress")) }
-	r.submit(p)
+	r.submit(p, !oneOfMany(req))
 	select {
 	case err := <-done:
 		if err != nil {
@@ -226,8 +226,17 @@ func (o outcome) tell(err *kv.Error) {
 
 func unknown(msg string) *kv.Error { return &kv.Error{Code: kv.CodeUnknownOutcome, Message: msg} }
 
-// submit puts a proposal into the inbox and, if nobody is at work on the range, processes it here and now.
-func (r *Replica) submit(p *proposal) {
+// oneOfMany reports whether the batch is likely to come with others, for other ranges: those of a transaction's commit.
+func oneOfMany(req *kv.BatchRequest) bool {
+	switch req.Requests[0].(type) {
+	case *kv.Prepare, *kv.ResolveLocks, *kv.EndTxn:
+		return true
+	}
+	return false
+}
+
+// submit puts a proposal into the inbox and, if it comes alone and nobody is at work on the range, processes it here and now.
+func (r *Replica) submit(p *proposal, alone bool) {
 	r.inboxMu.Lock()
 	if r.shutErr != nil {
 		r.inboxMu.Unlock()
@@ -239,7 +248,11 @@ func (r *Replica) submit(p *proposal) {
 	}
 	r.proposals = append(r.proposals, p)
 	r.inboxMu.Unlock()
-	r.deps.Run(r)
+	if alone {
+		r.deps.Run(r)
+	} else {
+		r.deps.Owner.Gather(r) // so that it shares the write, and the messages, with those that come with it
+	}
 }
 
 // proposeAndWait proposes a command of the range's own, at the given term, and waits for its application.
@@ -252,7 +265,7 @@ func (r *Replica) proposeAndWait(ctx context.Context, cmd *command, b *pebble.Ba
 	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) { done.tell(err) }
 	p.giveUp = func() { done.tell(unknown("the proposal has made no progress")) }
-	r.submit(p)
+	r.submit(p, true)
 	select {
 	case err := <-done:
 		if err != nil {

@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -28,8 +29,10 @@ type Scheduler[T Schedulable] struct {
 
 	mu      sync.Mutex
 	wake    sync.Cond
-	queue   []T // guarded by mu
-	waiting int // workers asleep; guarded by mu
+	queue   []T  // guarded by mu
+	waiting int  // workers asleep; guarded by mu
+	gather  bool // more is about to come: see Gather; guarded by mu
+	waking  bool // one of them has been woken and has not taken anything yet; guarded by mu
 	closed  bool
 	wg      sync.WaitGroup
 }
@@ -66,6 +69,15 @@ func (s *Scheduler[T]) Signal(x T) {
 	}
 }
 
+// Gather is Signal for an item that is likely to be signalled together with others: a worker gives them a moment before it takes what
+// is there, so that one batch has them all.
+func (s *Scheduler[T]) Gather(x T) {
+	s.mu.Lock()
+	s.gather = true
+	s.mu.Unlock()
+	s.Signal(x)
+}
+
 // Run is Signal, except that an idle item is processed by the caller before Run returns.
 func (s *Scheduler[T]) Run(x T) {
 	it := x.scheduled()
@@ -90,7 +102,8 @@ func (s *Scheduler[T]) Run(x T) {
 func (s *Scheduler[T]) push(x T) {
 	s.mu.Lock()
 	s.queue = append(s.queue, x)
-	wake := s.waiting > 0
+	wake := s.waiting > 0 && !s.waking
+	s.waking = s.waking || wake
 	s.mu.Unlock()
 	if wake {
 		s.wake.Signal()
@@ -116,10 +129,22 @@ func (s *Scheduler[T]) work() {
 			s.waiting++
 			s.wake.Wait()
 			s.waiting--
+			s.waking = false
 		}
 		if s.closed {
 			s.mu.Unlock()
 			return
+		}
+		if s.gather { // let those who are about to signal do so
+			s.gather, s.waking = false, true
+			s.mu.Unlock()
+			runtime.Gosched()
+			s.mu.Lock()
+			s.waking = false
+			if len(s.queue) == 0 || s.closed {
+				s.mu.Unlock()
+				continue
+			}
 		}
 		n := min(len(s.queue), s.max)
 		batch = append(batch[:0], s.queue[:n]...)
@@ -128,7 +153,12 @@ func (s *Scheduler[T]) work() {
 			s.queue[i] = zero
 		}
 		s.queue = s.queue[:rest]
+		wake := rest > 0 && s.waiting > 0 && !s.waking
+		s.waking = s.waking || wake
 		s.mu.Unlock()
+		if wake {
+			s.wake.Signal()
+		}
 		for _, x := range batch {
 			x.scheduled().state.Store(running)
 		}

@@ -58,3 +58,36 @@ func TestEverySignalIsSeenOnce(t *testing.T) {
 	}, 5e9, 1e6)
 	s.Close()
 }
+
+// What is gathered is processed together, and everything that is signalled is processed, whoever was woken for it.
+func TestGather(t *testing.T) {
+	const n = 8
+	var mu sync.Mutex
+	var batches, seen int
+	done := make(chan struct{})
+	s := New(4, 64, func(batch []*thing) {
+		mu.Lock()
+		defer mu.Unlock()
+		batches++
+		if seen += len(batch); seen%n == 0 {
+			done <- struct{}{}
+		}
+	})
+	defer s.Close()
+	items := make([]*thing, n)
+	for i := range items {
+		items[i] = &thing{}
+	}
+	const rounds = 500
+	for range rounds {
+		for _, it := range items {
+			s.Gather(it)
+		}
+		<-done
+	}
+	t.Logf("%d items in %d batches", seen, batches)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, rounds*n, seen)
+	require.Less(t, batches, rounds*n, "nothing was ever gathered")
+}
