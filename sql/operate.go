@@ -20,6 +20,8 @@ import (
 type Cluster interface {
 	// SplitAt cuts the range that holds key there and returns the range that begins at key.
 	SplitAt(ctx context.Context, key keys.Key) (kv.RangeID, error)
+	// MergeAt takes such a cut back, and returns the range that holds key then.
+	MergeAt(ctx context.Context, key keys.Key) (kv.RangeID, error)
 	// Ranges lists every range, in key order.
 	Ranges(ctx context.Context) ([]ClusterRange, error)
 	// Operate carries a verb out in the name of a user, and waits unless its function returns when it has begun. Look answers a verb as rows of
@@ -57,6 +59,16 @@ func (s *Session) cluster() (Cluster, error) {
 
 // SplitAt implements builtin.Operator.
 func (s *Session) SplitAt(relation string, values []types.Datum, of []types.Type) (int64, error) {
+	return s.atRow(Cluster.SplitAt, relation, values, of)
+}
+
+// MergeAt implements builtin.Operator.
+func (s *Session) MergeAt(relation string, values []types.Datum, of []types.Type) (int64, error) {
+	return s.atRow(Cluster.MergeAt, relation, values, of)
+}
+
+// atRow does something at the key of a row.
+func (s *Session) atRow(do func(Cluster, context.Context, keys.Key) (kv.RangeID, error), relation string, values []types.Datum, of []types.Type) (int64, error) {
 	c, err := s.cluster()
 	if err != nil {
 		return 0, err
@@ -80,7 +92,7 @@ func (s *Session) SplitAt(relation string, values []types.Datum, of []types.Type
 	if err != nil {
 		return 0, err
 	}
-	id, err := c.SplitAt(s.ctx, key)
+	id, err := do(c, s.ctx, key)
 	return int64(id), err
 }
 

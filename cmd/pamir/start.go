@@ -61,6 +61,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.DurationVar(&cfg.DrainWait, "drain-wait", 0, "how much of that time it goes on as before, but for /ready, for load balancers to notice")
 	f.StringVar(&cache, "cache", "", "memory for cached blocks: 512MiB, 4GiB, ... (default an eighth of the memory, 128MiB to 4GiB)")
 	f.StringVar(&buffer, "txn-buffer", "", "memory for the writes of one transaction: what is more is sent ahead of its commit (default 64MiB)")
+	f.DurationVar(&cfg.MergeAfter, "range-merge-after", 5*time.Minute, "ranges that are small and cold are merged if they were not cut for so long; negative for never; the same on all nodes")
 	f.StringVar(&rangeMax, "range-max-bytes", "", "a range that holds more is split (1MiB to 512MiB, default 64MiB); the same on all nodes")
 	f.StringVar(&cfg.CertsDir, "certs-dir", "", "directory with ca.crt, node.crt and node.key: TLS everywhere, and everybody shows who they are")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")

@@ -42,6 +42,7 @@ var actions map[string]*action
 func init() {
 	actions = map[string]*action{
 		"split_at":           {check: checkSplit, run: runSplit, result: "range_id: the range that begins there; left_range_id: the one before it"},
+		"merge_at":           {check: checkSplit, run: runMerge, result: "range_id: the range that holds the row now"},
 		"move_replica":       {check: checkMove, run: runMove, result: "range_id, replicas: the nodes that have it now"},
 		"transfer_leader":    {check: checkTransfer, run: runTransfer, result: "range_id, leader: the node that leads it now"},
 		"drain_node":         {check: checkNode, run: runDrain, undo: undrain, result: "node_id"},
@@ -171,6 +172,20 @@ func runSplit(ctx context.Context, c *call) (map[string]any, error) {
 		out["left_range_id"] = int64(left.RangeID)
 	}
 	return out, nil
+}
+
+// mergeTimeout bounds a merge by command, moves of replicas included.
+const mergeTimeout = 10 * time.Minute
+
+func runMerge(ctx context.Context, c *call) (map[string]any, error) {
+	b, err := hex.DecodeString(c.prepared)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
+	defer cancel()
+	id, err := c.Merge(ctx, keys.Key(b))
+	return map[string]any{"range_id": int64(id)}, err
 }
 
 func (c *call) move() (from, to kv.NodeID) {

@@ -42,7 +42,9 @@ type Cluster interface {
 	// A rule may move it again.
 	MoveReplica(ctx context.Context, id kv.RangeID, from, to kv.NodeID) error
 	TransferLeader(ctx context.Context, id kv.RangeID, to kv.NodeID) error
+	// Split cuts a range, for good: placement does not merge the two again. Merge takes a cut back, and returns the range that comes of it.
 	Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error)
+	Merge(ctx context.Context, key keys.Key) (kv.RangeID, error)
 
 	// Decommission asks that everything be moved off nodes, for good; Decommissions says how far that is. It refuses what
 	// could not come to an end, unless force is set; MayDecommission only refuses. Recommission takes it back.
@@ -100,12 +102,15 @@ type PlacementView struct {
 	Running  []RunningOperator `json:"running"`
 	Recent   []DoneOperator    `json:"recent"`
 	Findings []FindingView     `json:"findings"`
+	// Unmerged are ranges that are small enough to be merged with their left neighbours, and why they are not.
+	Unmerged []FindingView `json:"unmerged"`
 }
 
 // PlanView is a plan that is not carried out.
 type PlanView struct {
 	Operators []OperatorView `json:"operators"`
 	Findings  []FindingView  `json:"findings"`
+	Unmerged  []FindingView  `json:"unmerged"`
 }
 
 // RuleView is a rule of placement.

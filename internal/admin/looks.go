@@ -312,7 +312,7 @@ func (s *Server) rangeDetail(ctx context.Context, a verb.Args) (*RangeDetail, er
 
 // OperatorRow is an operator of placement, or a range that nothing is done about.
 type OperatorRow struct {
-	// State is running, pending, done, failed, blocked; or planned, in a dry run.
+	// State is running, pending, done, failed, blocked, unmerged; or planned, in a dry run.
 	State    string     `json:"state"`
 	RangeID  kv.RangeID `json:"range_id,omitempty"`
 	Text     string     `json:"text,omitempty"`
@@ -354,6 +354,9 @@ func (s *Server) operators(ctx context.Context, a verb.Args) (*OperatorList, err
 	for _, f := range p.Findings {
 		add(OperatorRow{State: "blocked", RangeID: f.RangeID, Why: f.Why})
 	}
+	for _, f := range p.Unmerged {
+		add(OperatorRow{State: "unmerged", RangeID: f.RangeID, Why: f.Why})
+	}
 	for i := range slices.Backward(p.Recent) {
 		d := &p.Recent[i]
 		r := operatorRow("done", &d.Operator)
@@ -376,6 +379,9 @@ func (s *Server) plan(ctx context.Context, _ verb.Args) (*OperatorList, error) {
 	}
 	for _, f := range p.Findings {
 		out.Operators = append(out.Operators, OperatorRow{State: "blocked", RangeID: f.RangeID, Why: f.Why})
+	}
+	for _, f := range p.Unmerged {
+		out.Operators = append(out.Operators, OperatorRow{State: "unmerged", RangeID: f.RangeID, Why: f.Why})
 	}
 	return out, nil
 }

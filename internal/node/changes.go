@@ -60,12 +60,13 @@ type toldRange struct {
 }
 
 // differs reports whether a range is so far from what was told that it should be told again.
-func (t *toldRange) differs(h *ledHere) bool {
+// of are bytes that make a difference; a size that is a sixth off does, if it is more than they.
+func (t *toldRange) differs(h *ledHere, of int64) bool {
 	if t.generation != h.desc.Generation || t.term != h.term {
 		return true
 	}
 	far := func(a, b, least float64) bool { return math.Abs(a-b) > max(0.15*max(a, b), least) }
-	if far(float64(t.bytes), float64(h.stats.Bytes), 1<<20) || far(t.rates.Requests, h.rates.Requests, 1) ||
+	if far(float64(t.bytes), float64(h.stats.Bytes), float64(of)) || far(t.rates.Requests, h.rates.Requests, 1) ||
 		far(t.rates.WriteBytes, h.rates.WriteBytes, 16<<10) || far(t.rates.CPU, h.rates.CPU, 0.01) {
 		return true
 	}
@@ -89,6 +90,10 @@ func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (
 	m := n.store.DiskMetrics()
 	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID, Capacity: m.CapacityBytes, Free: m.FreeBytes}
 	now := time.Now()
+	of := int64(1 << 20)
+	if split, _, _ := n.store.SplitLimits(); split > 0 {
+		of = min(of, split/64)
+	}
 	r := &n.reporting
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -103,7 +108,7 @@ func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (
 		}
 	}
 	for id, h := range led {
-		if t, ok := r.told[id]; ok && !t.differs(h) {
+		if t, ok := r.told[id]; ok && !t.differs(h, of) {
 			continue
 		}
 		r.told[id] = toldRange{h.desc.Generation, h.term, h.stats.Bytes, h.rates}
@@ -136,8 +141,10 @@ type knownRange struct {
 	leader kv.NodeID // 0 if nobody says that it leads
 	store  kv.StoreID
 	since  time.Time
-	bytes  int64
-	rates  RangeRates
+	// settled is when the range was first known, or found to be smaller than it was: nothing was cut from it since.
+	settled time.Time
+	bytes   int64
+	rates   RangeRates
 }
 
 func newCollected() *collected {
@@ -235,10 +242,26 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		if old != nil && (old.desc.Generation > d.Generation || old.leader != 0 && old.leader != rep.NodeID && old.term > x.Term) {
 			continue
 		}
-		c.ranges[d.RangeID] = &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
-			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}
+		k := &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
+			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), settled: now, bytes: x.Bytes, rates: x.RangeRates}
+		if old != nil && !old.desc.StartKey.Less(d.StartKey) && !d.EndKey.Less(old.desc.EndKey) {
+			k.settled = old.settled
+			if old.desc.EndKey.Less(d.EndKey) {
+				c.absorbed(&d)
+			}
+		}
+		c.ranges[d.RangeID] = k
 	}
 	return nil
+}
+
+// absorbed forgets the ranges that one has absorbed.
+func (c *collected) absorbed(by *kv.RangeDescriptor) {
+	for id, r := range c.ranges {
+		if id != by.RangeID && r.desc.Generation < by.Generation && by.ContainsSpan(r.desc.Span()) {
+			delete(c.ranges, id)
+		}
+	}
 }
 
 // list takes in what the meta range says: ranges that nobody has reported are leaderless, and
@@ -249,7 +272,7 @@ func (c *collected) list(descs []kv.RangeDescriptor) {
 		d := &descs[i]
 		there[d.RangeID] = true
 		if r := c.ranges[d.RangeID]; r == nil {
-			c.ranges[d.RangeID] = &knownRange{desc: *d}
+			c.ranges[d.RangeID] = &knownRange{desc: *d, settled: time.Now()}
 		} else if r.leader == 0 && r.desc.Generation < d.Generation {
 			r.desc = *d
 		}

@@ -47,6 +47,8 @@ type Config struct {
 	PlantedNoFirmReads bool
 	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.
 	RangeMaxBytes int64
+	// MergeAfter is for how long ranges must not have been cut before they are merged, 0 for the default, 5 min; negative: they never are.
+	MergeAfter time.Duration
 	// CertsDir is the directory of the node's certificates; empty for none.
 	CertsDir string
 	// Insecure allows listening beyond loopback without certificates.
@@ -113,6 +115,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 20 * time.Second
+	}
+	if c.MergeAfter == 0 {
+		c.MergeAfter = 5 * time.Minute
 	}
 	if c.FS == nil {
 		c.FS = vfs.Default

@@ -26,11 +26,14 @@ type placementState struct {
 	took     time.Duration
 	problem  string // why no plan could be made
 	findings []placement.Finding
+	unmerged []placement.Finding
 	planned  []placement.Operator // of the last plan that have not begun
 	running  map[kv.RangeID]*runningOperator
 	settling map[kv.RangeID]*runningOperator // ended, and perhaps not yet in the reports
 	recent   []DoneOperator                  // newest last
 	failures map[kv.RangeID]failure
+	// unmergeable are failures of merges, by the right side: they keep neither side from being repaired.
+	unmergeable map[kv.RangeID]failure
 }
 
 type runningOperator struct {
@@ -59,6 +62,7 @@ const (
 func (n *Node) startPlacement() {
 	p := &n.placement
 	p.running, p.settling, p.failures = map[kv.RangeID]*runningOperator{}, map[kv.RangeID]*runningOperator{}, map[kv.RangeID]failure{}
+	p.unmergeable = map[kv.RangeID]failure{}
 	n.background(n.keepRates)
 	if n.cfg.NoPlacement {
 		return
@@ -90,7 +94,7 @@ func (p *placementState) drive(yes bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.driving && !yes {
-		p.findings, p.planned, p.problem = nil, nil, ""
+		p.findings, p.unmerged, p.planned, p.problem = nil, nil, nil, ""
 	}
 	p.driving = yes
 }
@@ -145,7 +149,7 @@ func (d *driver) tick(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at, p.took, p.problem, p.paused = time.Now(), time.Since(began), "", paused
-	p.findings, p.planned = res.Findings, p.planned[:0]
+	p.findings, p.unmerged, p.planned = res.Findings, res.Unmerged, p.planned[:0]
 	for id, f := range p.failures {
 		if time.Now().Before(f.until) {
 			p.findings = append(p.findings, placement.Finding{Range: placement.RangeID(id),
@@ -160,7 +164,23 @@ func (d *driver) tick(ctx context.Context) {
 			continue
 		}
 		desc := known.desc
-		p.running[id] = &runningOperator{op: op, started: time.Now()}
+		run := &runningOperator{op: op, started: time.Now()}
+		p.running[id] = run
+		if op.Kind == placement.MergeRanges {
+			rightID := kv.RangeID(op.Right)
+			k := d.known.ranges[rightID]
+			if k == nil {
+				delete(p.running, id)
+				continue
+			}
+			right := k.desc
+			p.running[rightID] = run
+			n.background(func(ctx context.Context) {
+				err := n.carryOutMerge(ctx, &op, &desc, &right)
+				n.finished(ctx, op, err)
+			})
+			continue
+		}
 		n.background(func(ctx context.Context) {
 			err := n.carryOut(ctx, op, &desc)
 			n.finished(ctx, op, err)
@@ -200,7 +220,8 @@ func (d *driver) snapshot(collected time.Time) placement.Snapshot {
 	for id, k := range d.known.ranges {
 		r := placement.Range{ID: placement.RangeID(id), Generation: k.desc.Generation, Leader: placement.StoreID(k.store), Changing: k.desc.InJoint(),
 			Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
-			Load: placement.Load{Requests: k.rates.Requests, WriteBytes: k.rates.WriteBytes, CPU: k.rates.CPU}}
+			Load:       placement.Load{Requests: k.rates.Requests, WriteBytes: k.rates.WriteBytes, CPU: k.rates.CPU},
+			SettledFor: now.Sub(k.settled)}
 		if k.leader != 0 {
 			r.LedFor = now.Sub(k.since)
 		}
@@ -228,7 +249,9 @@ func (d *driver) snapshot(collected time.Time) placement.Snapshot {
 		}
 		if run != nil {
 			r.Changing = true
-			snap.InFlight = append(snap.InFlight, run.op)
+			if run.op.Range == r.ID { // a merge is known by both its ranges
+				snap.InFlight = append(snap.InFlight, run.op)
+			}
 		}
 		if f, ok := p.failures[id]; ok && now.Before(f.until) {
 			r.Changing = true
@@ -236,6 +259,7 @@ func (d *driver) snapshot(collected time.Time) placement.Snapshot {
 		snap.Ranges = append(snap.Ranges, r)
 	}
 	slices.SortFunc(snap.Ranges, func(a, b placement.Range) int { return cmp.Compare(a.ID, b.ID) })
+	d.neighbour(snap.Ranges, now)
 	slices.SortFunc(snap.InFlight, func(a, b placement.Operator) int { return cmp.Compare(a.Range, b.Range) })
 	return snap
 }
@@ -252,18 +276,26 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 		delete(p.running, id)
 		p.settling[id] = r
 	}
+	failures := p.failures
+	if op.Kind == placement.MergeRanges {
+		if r := p.running[kv.RangeID(op.Right)]; r != nil && r.op.Range == op.Range {
+			delete(p.running, kv.RangeID(op.Right))
+			p.settling[kv.RangeID(op.Right)] = r
+		}
+		failures, id = p.unmergeable, kv.RangeID(op.Right)
+	}
 	switch {
 	case err == nil:
-		delete(p.failures, id)
+		delete(failures, id)
 	case kv.HasCode(err, kv.CodeDescriptorChanged):
 		done.Error = err.Error() // somebody was faster: the next plan sees it
 	default:
 		done.Error = err.Error()
-		f := p.failures[id]
+		f := failures[id]
 		f.times = min(f.times+1, 10)
 		f.until = time.Now().Add(min(failedPause<<(f.times-1), maxFailedPause))
 		f.why = fmt.Sprintf("%s: %v", op, err)
-		p.failures[id] = f
+		failures[id] = f
 	}
 	p.remember(done)
 	switch {

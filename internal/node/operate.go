@@ -16,13 +16,13 @@ import (
 type operate struct{ n *Node }
 
 func (o operate) SplitAt(ctx context.Context, key keys.Key) (kv.RangeID, error) {
-	resp, err := o.n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key}}})
-	if err != nil {
-		return 0, err
-	}
-	r := resp.Responses[0].(*kv.AdminSplitResponse)
-	o.n.sender.Learn(r.Left, r.Right)
-	return r.Right.RangeID, nil
+	_, right, err := o.n.splitAt(ctx, key, 0)
+	return right.RangeID, err
+}
+
+func (o operate) MergeAt(ctx context.Context, key keys.Key) (kv.RangeID, error) {
+	id, err := o.n.mergeAt(ctx, key)
+	return id, forSQL(err)
 }
 
 func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {

@@ -87,14 +87,18 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	v := &PlacementView{Paused: p.paused, LastPlan: p.at, Took: p.took, Problem: p.problem, Recent: append([]DoneOperator{}, p.recent...),
-		Pending: []OperatorView{}, Running: []RunningOperator{}, Findings: findingViews(p.findings)}
+		Pending: []OperatorView{}, Running: []RunningOperator{}, Findings: findingViews(p.findings),
+		Unmerged: findingViews(p.unmerged)}
 	if p.driving {
 		v.Driver = n.id.NodeID
 	}
 	for _, op := range p.planned {
 		v.Pending = append(v.Pending, operatorView(op))
 	}
-	for _, r := range p.running {
+	for id, r := range p.running {
+		if id != kv.RangeID(r.op.Range) {
+			continue // a merge is known by both its ranges
+		}
 		v.Running = append(v.Running, RunningOperator{Operator: operatorView(r.op), Started: r.started})
 	}
 	slices.SortFunc(v.Running, func(a, b RunningOperator) int { return a.Started.Compare(b.Started) })
@@ -122,7 +126,7 @@ func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
 	}
 	for id, l := range led {
 		d.known.ranges[id] = &knownRange{desc: l.desc, leader: l.leader, store: l.leaderStore, bytes: l.Stats.Bytes, rates: l.Rates,
-			since: time.Now().Add(-time.Hour)}
+			since: time.Now().Add(-time.Hour), settled: time.Now().Add(-time.Hour)}
 	}
 	descs, err := n.sender.AllRanges(ctx)
 	if err != nil {
@@ -136,7 +140,7 @@ func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
 		return nil, err
 	}
 	res := placement.Plan(d.snapshot(time.Now()), d.rules.rules)
-	v := &PlanView{Operators: []OperatorView{}, Findings: findingViews(res.Findings)}
+	v := &PlanView{Operators: []OperatorView{}, Findings: findingViews(res.Findings), Unmerged: findingViews(res.Unmerged)}
 	for _, op := range res.Operators {
 		v.Operators = append(v.Operators, operatorView(op))
 	}
@@ -286,13 +290,11 @@ func (o operations) TransferLeader(ctx context.Context, id kv.RangeID, to kv.Nod
 }
 
 func (o operations) Split(ctx context.Context, key keys.Key) (left, right kv.RangeDescriptor, err error) {
-	resp, err := o.n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key}}})
-	if err != nil {
-		return left, right, err
-	}
-	r := resp.Responses[0].(*kv.AdminSplitResponse)
-	o.n.sender.Learn(r.Left, r.Right)
-	return r.Left, r.Right, nil
+	return o.n.splitAt(ctx, key, 0)
+}
+
+func (o operations) Merge(ctx context.Context, key keys.Key) (kv.RangeID, error) {
+	return o.n.mergeAt(ctx, key)
 }
 
 func (o operations) Decommission(ctx context.Context, nodes []kv.NodeID, force bool) error {

@@ -61,6 +61,12 @@ func (s *Store) splitLoop() {
 	}
 }
 
+// SplitLimits are what ranges are split for: bytes (negative for never), requests a second, cores.
+func (s *Store) SplitLimits() (bytes int64, requests, cpu float64) {
+	k := &s.cfg.Knobs
+	return k.SplitBytes, k.SplitRequests, k.SplitCPU
+}
+
 // splitWanted is a range to be split.
 type splitWanted struct {
 	r      *replica.Replica

@@ -14,6 +14,8 @@ type Operator interface {
 	// SplitAt cuts the range of a relation at the row with these values in the first columns of its primary key, and
 	// returns the id of the range that begins there.
 	SplitAt(relation string, values []types.Datum, of []types.Type) (rangeID int64, err error)
+	// MergeAt takes such a cut back, and returns the id of the range that holds the row then.
+	MergeAt(relation string, values []types.Datum, of []types.Type) (rangeID int64, err error)
 	// Operate carries a verb out, and waits unless its function returns when it has begun. Look answers a verb as rows of texts, by its columns.
 	Operate(v *verb.Verb, a verb.Args) (verb.Outcome, error)
 	Look(v *verb.Verb, a verb.Args) ([][]*string, error)
@@ -31,6 +33,10 @@ type Operator interface {
 var operatorFunctions = []*Function{
 	{OID: 0xffffff00, Name: "split_at", Schema: "pamir", Source: "pamir_split_at", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
+	{OID: 0xffffff05, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
+	{OID: 0xffffff06, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at_nothing", Strict: true, Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"relation"}},
 	{OID: 0xffffff10, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.TextOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
 	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
@@ -63,8 +69,9 @@ func operatorOf(ctx *Context) (Operator, error) {
 	return nil, pgerr.New(pgerr.FeatureNotSupported, "there is no cluster here to operate on")
 }
 
-func init() {
-	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
+// atRow is a function that does something at a row of a relation, given by values for the first columns of its primary key.
+func atRow(do func(o Operator, relation string, values []types.Datum, of []types.Type) (int64, error)) Kernel {
+	return datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
 		o, err := operatorOf(ctx)
 		if err != nil {
 			return types.NullDatum, err
@@ -74,9 +81,18 @@ func init() {
 		for _, a := range args[1:] {
 			values, of = append(values, a.Get(i)), append(of, a.Type)
 		}
-		id, err := o.SplitAt(string(args[0].Bytes[i]), values, of)
+		id, err := do(o, string(args[0].Bytes[i]), values, of)
 		return types.NewInt(id), err
-	}), "pamir_split_at")
+	})
+}
+
+func init() {
+	reg(atRow(Operator.SplitAt), "pamir_split_at")
+	reg(atRow(Operator.MergeAt), "pamir_merge_at")
+	reg(datumKernel(func(*Context, []*types.Vec, int) (types.Datum, error) {
+		return types.NullDatum, pgerr.New(pgerr.InvalidParameterValue, "merge_at needs a key to merge at").
+			WithHint("Give values for the first columns of the table's primary key: SELECT pamir.merge_at('accounts', 500).")
+	}), "pamir_merge_at_nothing")
 	reg(datumKernel(func(ctx *Context, args []*types.Vec, i int) (types.Datum, error) {
 		o, err := operatorOf(ctx)
 		if err != nil {

@@ -103,9 +103,9 @@ var Table = []Verb{
 	{
 		Name: "operators", Summary: "List placement's operators: running, pending, done, and the ranges that nothing is done about", Method: "GET", Path: "/operators",
 		Command: "placement operators", List: "operators", Relation: "operators", RelationOID: 15932,
-		Detail: "Each says why. One that is blocked is a range that is not as its rule wants it, and why nothing is done about it now.",
+		Detail: "Each says why. One that is blocked is a range that is not as its rule wants it, and why nothing is done about it now; one that is unmerged, a range that is small enough to be merged with its left neighbour, and why it is not.",
 		Params: []Param{
-			{Name: "state", Kind: Text, In: Query, Enum: []string{"running", "pending", "done", "failed", "blocked"}, Help: "only those in this state"},
+			{Name: "state", Kind: Text, In: Query, Enum: []string{"running", "pending", "done", "failed", "blocked", "unmerged"}, Help: "only those in this state"},
 			{Name: "range_id", Kind: Int, In: Query, Min: 1, Max: 1 << 53, Help: "only those of this range"},
 		},
 		Columns: []Column{
@@ -156,9 +156,15 @@ var Table = []Verb{
 	// Those that change something.
 	{
 		Name: "split_at", Summary: "Cut the range that holds a row, before it", Method: "POST", Path: "/ranges/split", Command: "range split",
-		Detail:     "A range that begins there already stays as it is. The result's range_id is the range that begins there.",
+		Detail:     "A range that begins there already stays as it is. The result's range_id is the range that begins there. Placement does not merge the two again: merge_at does.",
 		Positional: []string{"table", "values"}, Params: row(true),
 		Function: &Function{OID: 0xffffff00, Returns: Number, Field: "range_id", AnyKey: true},
+	},
+	{
+		Name: "merge_at", Summary: "Take a cut back: merge the range that begins at a row with its left neighbour", Method: "POST", Path: "/ranges/merge", Command: "range merge",
+		Detail:     "Its replicas are moved to where the neighbour's are first. Refused if the two are so large that they would be split again, or if another placement rule begins there.",
+		Positional: []string{"table", "values"}, Params: row(true),
+		Function: &Function{OID: 0xffffff05, Returns: Number, Field: "range_id", AnyKey: true},
 	},
 	{
 		Name: "move_replica", Summary: "Move, add or remove a replica of a range", Method: "POST", Path: "/ranges/{range_id}/move", Command: "range move", Positional: []string{"range_id"},

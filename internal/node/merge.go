@@ -1,0 +1,224 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/placement"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Merges of ranges: what the planner has to know of neighbours, and merges by command.
+
+// mergeTimeout bounds a merge that the driver has asked for; a store gives one up sooner.
+const mergeTimeout = 20 * time.Second
+
+// pinnedForEver is for cuts that somebody has asked for without saying for how long.
+const pinnedForEver = 1<<63 - 1
+
+// neighbour tells the planner which range is to the left of each, and which cuts have to stay. rs are in the order of their ids.
+// p.mu is held.
+func (d *driver) neighbour(rs []placement.Range, now time.Time) {
+	order := make([]*knownRange, 0, len(d.known.ranges))
+	for _, k := range d.known.ranges {
+		order = append(order, k)
+	}
+	slices.SortFunc(order, func(a, b *knownRange) int { return bytes.Compare(a.desc.StartKey, b.desc.StartKey) })
+	p := &d.n.placement
+	for i := 1; i < len(order); i++ {
+		l, r := order[i-1], order[i]
+		if !l.desc.EndKey.Equal(r.desc.StartKey) {
+			continue // one of the two is not known as it is now
+		}
+		at, ok := slices.BinarySearchFunc(rs, placement.RangeID(r.desc.RangeID), func(x placement.Range, id placement.RangeID) int { return int(x.ID - id) })
+		if !ok {
+			continue
+		}
+		rs[at].Left = placement.RangeID(l.desc.RangeID)
+		rs[at].Fixed = fixed(&r.desc, now)
+		if f, ok := p.unmergeable[r.desc.RangeID]; ok && rs[at].Fixed == "" && now.Before(f.until) {
+			rs[at].Fixed = fmt.Sprintf("%s; to be tried again in %s", f.why, f.until.Sub(now).Round(time.Second))
+		}
+	}
+}
+
+// fixed says why a range has to begin where it does; "" if it need not. Rules are the planner's business.
+func fixed(d *kv.RangeDescriptor, now time.Time) string {
+	switch {
+	case d.StartKey.Equal(keys.TableMin):
+		return "the meta range is never merged"
+	case d.StartKey.Equal(keys.Table(keys.FirstUserTable)):
+		return "the catalog's ranges are not merged with those of tables"
+	case d.Pinned == pinnedForEver:
+		return "somebody asked for the cut (pamir.split_at), and nobody has taken that back (pamir.merge_at)"
+	case d.Pinned > now.UnixNano():
+		return fmt.Sprintf("somebody asked for the cut (pamir.split_at) until %s", time.Unix(0, d.Pinned).UTC().Format(time.DateTime))
+	}
+	return ""
+}
+
+// mergeRequest is that of an operator.
+func mergeRequest(op *placement.Operator, left, right *kv.RangeDescriptor) kv.Request {
+	return &kv.AdminMerge{Key: left.StartKey, At: right.StartKey, Left: op.Generation, Right: op.RightGeneration}
+}
+
+// splitAt cuts a range because somebody has asked for it: the cut stays until pinned (0: for ever), or until it is taken back.
+func (n *Node) splitAt(ctx context.Context, key keys.Key, pinned int64) (left, right kv.RangeDescriptor, err error) {
+	if pinned == 0 {
+		pinned = pinnedForEver
+	}
+	resp, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key, Pinned: pinned}}})
+	if err != nil {
+		return left, right, err
+	}
+	r := resp.Responses[0].(*kv.AdminSplitResponse)
+	n.sender.Learn(r.Left, r.Right)
+	return r.Left, r.Right, nil
+}
+
+// mergeAt takes a cut back: it merges the range that begins at key with its left neighbour, having moved its replicas there. It returns the range that
+// comes of it.
+func (n *Node) mergeAt(ctx context.Context, key keys.Key) (kv.RangeID, error) {
+	unpinned := false
+	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+		left, right, led, err := n.around(ctx, key)
+		if err != nil {
+			return 0, err
+		}
+		if right == nil {
+			if unpinned {
+				return left.RangeID, nil // placement was faster
+			}
+			return 0, kv.Errorf(kv.CodeBadRequest, "no range begins there: the row is inside of range %d", left.RangeID)
+		}
+		if !unpinned {
+			if err := n.mayMergeAt(ctx, left, right, led); err != nil {
+				return 0, err
+			}
+			if _, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key, Pinned: -1}}}); err != nil {
+				return 0, err
+			}
+			unpinned = true
+			continue
+		}
+		done := false
+		if done, err = n.mergeStep(ctx, left, right, led); err == nil && !done {
+			pause = 10 * time.Millisecond // there was progress
+			continue
+		} else if err == nil {
+			return left.RangeID, nil
+		}
+		if e := kv.AsError(err); e.Code.Class() == kv.Deterministic && e.Code != kv.CodeNotNow && e.Code != kv.CodeDescriptorChanged {
+			return 0, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return 0, kv.Errorf(kv.CodeUnavailable, "the cut may be merged away now, and was not yet: %v", err)
+		}
+	}
+}
+
+// around returns the ranges on both sides of key; right is nil if no range begins there, and left then holds key.
+func (n *Node) around(ctx context.Context, key keys.Key) (left, right *kv.RangeDescriptor, led map[kv.RangeID]*ledRange, err error) {
+	descs, led, err := n.allRanges(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	for i := range descs {
+		d := &descs[i]
+		switch {
+		case d.EndKey.Equal(key):
+			left = d
+		case d.StartKey.Equal(key):
+			right = d
+		case d.Contains(key):
+			return d, nil, led, nil
+		}
+	}
+	if left == nil || right == nil {
+		return nil, nil, nil, kv.Errorf(kv.CodeUnavailable, "the ranges around %s are not known", pretty(key))
+	}
+	return left, right, led, nil
+}
+
+// mayMergeAt refuses what would be undone at once, or is never done.
+func (n *Node) mayMergeAt(ctx context.Context, left, right *kv.RangeDescriptor, led map[kv.RangeID]*ledRange) error {
+	d := right.Clone()
+	d.Pinned = 0
+	if why := fixed(d, time.Now()); why != "" {
+		return kv.Errorf(kv.CodeBadRequest, "%s", why)
+	}
+	var b ruleBook
+	if err := b.refresh(ctx, n, false); err != nil {
+		return err
+	}
+	if b.ruleAt(left.StartKey) != b.ruleAt(right.StartKey) {
+		return kv.Errorf(kv.CodeBadRequest, "another placement rule begins there")
+	}
+	var sum int64
+	for _, d := range [2]*kv.RangeDescriptor{left, right} {
+		if l := led[d.RangeID]; l != nil {
+			sum += l.Stats.Bytes
+		}
+	}
+	if most, _, _ := n.store.SplitLimits(); most > 0 && sum >= most {
+		return kv.Errorf(kv.CodeBadRequest, "ranges %d and %d hold %d bytes together: one that holds %d is split", left.RangeID, right.RangeID, sum, most)
+	}
+	return nil
+}
+
+// mergeStep does the next thing towards a merge; done when that was the merge itself.
+func (n *Node) mergeStep(ctx context.Context, left, right *kv.RangeDescriptor, led map[kv.RangeID]*ledRange) (done bool, err error) {
+	op := placement.Operator{Kind: placement.ChangeReplicas, Range: placement.RangeID(right.RangeID), Generation: right.Generation}
+	var heir kv.Replica
+	leader := kv.StoreID(0)
+	if l := led[right.RangeID]; l != nil {
+		leader = l.leaderStore
+	}
+	for _, r := range left.Replicas {
+		if have, ok := right.ReplicaOn(r.StoreID); !ok {
+			op.Add, op.NonVoting = []placement.StoreID{placement.StoreID(r.StoreID)}, r.Type == kv.NonVoter
+			break
+		} else if have.Type != r.Type {
+			return false, kv.Errorf(kv.CodeNotNow, "store %d has replicas of two kinds of the ranges %d and %d", r.StoreID, left.RangeID, right.RangeID)
+		} else if have.Type == kv.Voter {
+			heir = have
+		}
+	}
+	for _, r := range right.Replicas {
+		if _, ok := left.ReplicaOn(r.StoreID); ok || len(op.Remove) > 0 && kv.StoreID(op.Remove[0]) != leader {
+			continue
+		}
+		op.Remove = []placement.StoreID{placement.StoreID(r.StoreID)}
+	}
+	switch {
+	case len(op.Add) == 0 && len(op.Remove) == 0:
+		op.Generation = left.Generation
+		op.RightGeneration = right.Generation
+		return true, n.carryOutMerge(ctx, &op, left, right)
+	case len(op.Remove) > 0 && kv.StoreID(op.Remove[0]) == leader && heir.StoreID != 0:
+		_, err = n.sender.Send(ctx, &kv.BatchRequest{RangeID: right.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: heir.StoreID}}})
+		return false, err
+	case len(op.Remove) > 0 && kv.StoreID(op.Remove[0]) == leader:
+		op.Remove = nil // the new one can then lead
+	}
+	return false, n.carryOut(ctx, op, right)
+}
+
+// carryOutMerge merges two ranges.
+func (n *Node) carryOutMerge(ctx context.Context, op *placement.Operator, left, right *kv.RangeDescriptor) error {
+	n.sender.Learn(*left, *right)
+	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
+	defer cancel()
+	resp, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{mergeRequest(op, left, right)}})
+	if err != nil {
+		return err
+	}
+	n.sender.Learn(resp.Responses[0].(*kv.AdminMergeResponse).Descriptor)
+	return nil
+}
