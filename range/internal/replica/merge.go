@@ -210,7 +210,7 @@ func (r *Replica) standing(ctx context.Context, s *state, build func() (*command
 		done.tell(err)
 	}
 	p.giveUp = func() { done.tell(unknown("the merge has made no progress")) }
-	r.submit(p)
+	r.submit(p, true)
 	select {
 	case e := <-done:
 		if e != nil {
