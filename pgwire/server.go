@@ -29,6 +29,9 @@ type Config struct {
 	MaxMessage int
 	// NewPID gives connections their process ids; nil counts.
 	NewPID func() int32
+	// CancelElsewhere passes a cancel request on that names no connection of this server: a load balancer may have sent it to any node.
+	// The receiver checks the key (Server.Cancel). nil: such a request is dropped.
+	CancelElsewhere func(pid int32, key []byte)
 	// AuthTimeout bounds everything before ReadyForQuery (default 1 min).
 	AuthTimeout time.Duration
 	Log         *slog.Logger
@@ -186,13 +189,24 @@ func (s *Server) cancel(body []byte) {
 	if len(body) < 4+keyLength30 || len(body) > 4+256 {
 		return
 	}
-	s.mu.Lock()
-	c := s.pids[int32(binary.BigEndian.Uint32(body))]
-	s.mu.Unlock()
-	if c == nil || subtle.ConstantTimeCompare(c.key, body[4:]) != 1 {
-		return
+	pid, key := int32(binary.BigEndian.Uint32(body)), body[4:]
+	if !s.Cancel(pid, key) && s.cfg.CancelElsewhere != nil {
+		s.cfg.CancelElsewhere(pid, key)
 	}
-	c.session().Cancel()
+}
+
+// Cancel interrupts what a connection runs, if the key is its own. It reports whether the connection is one of this server's.
+func (s *Server) Cancel(pid int32, key []byte) (here bool) {
+	s.mu.Lock()
+	c := s.pids[pid]
+	s.mu.Unlock()
+	if c == nil {
+		return false
+	}
+	if subtle.ConstantTimeCompare(c.key, key) == 1 {
+		c.session().Cancel()
+	}
+	return true
 }
 
 // Drain stops accepting, ends idle connections, and lets transactions that are open finish until

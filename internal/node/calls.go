@@ -26,6 +26,7 @@ func init() { // some of them ask others
 		"drain":        call((*Node).serveDrain, false),
 		"activity":     call((*Node).serveActivity, false),
 		"signal":       call((*Node).serveSignal, false),
+		"cancel":       call((*Node).serveCancel, false),
 	}
 }
 

@@ -93,8 +93,9 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 			}
 			return s, nil
 		},
-		NewPID: srv.NewPID,
-		Log:    n.log,
+		NewPID:          srv.NewPID,
+		CancelElsewhere: n.cancelElsewhere,
+		Log:             n.log,
 	}
 	n.secureWire(&wire, srv)
 	f.wire = pgwire.New(wire)

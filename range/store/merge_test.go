@@ -410,6 +410,7 @@ func TestMergeKeepsVersions(t *testing.T) {
 	c.waitLeader(right)
 	require.NoError(t, c.put(ctx, 1, "new"))
 	require.NoError(t, c.put(ctx, 5, "a"))
+	require.NoError(t, c.put(ctx, 5, "b")) // or there would be nothing to collect
 	require.Eventually(t, func() bool { return protected.Load() < s.replica(right).Applied().GCThreshold.WallTime }, 20*time.Second, 5*time.Millisecond)
 	err := c.merge(ctx, 3)
 	require.ErrorContains(t, err, "protected")

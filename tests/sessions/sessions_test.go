@@ -109,6 +109,7 @@ func TestSessions(t *testing.T) {
 		{"read committed statements", readCommittedStatements},
 		{"views", views},
 		{"signals", signals},
+		{"cancel requests", cancelRequests},
 		{"advisory", advisory},
 		{"outcomes", outcomes},
 		{"two-phase commit", twoPhase},
