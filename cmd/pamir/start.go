@@ -42,6 +42,9 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			if cfg.RangeMaxBytes, err = parseSize(rangeMax); err != nil {
 				return fmt.Errorf("--range-max-bytes: %w", err)
 			}
+			if cfg.StoreKnob.GCInterval = cfg.StoreKnob.GCAfter; cfg.StoreKnob.GCAfter != 0 && os.Getenv(testEnv) == "" {
+				return fmt.Errorf("--%s is for tests only", testGCFlag)
+			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
 			return runStart(cfg, clockFile)
@@ -66,8 +69,11 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.StringVar(&cfg.CertsDir, "certs-dir", "", "directory with ca.crt, node.crt and node.key: TLS everywhere, and everybody shows who they are")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")
-	if err := f.MarkHidden(testClockFlag); err != nil {
-		panic(err) // the flag is not there
+	f.DurationVar(&cfg.StoreKnob.GCAfter, testGCFlag, 0, "for tests: how long old versions are kept where no rule says otherwise; they are collected as often")
+	for _, hidden := range []string{testClockFlag, testGCFlag} {
+		if err := f.MarkHidden(hidden); err != nil {
+			panic(err) // the flag is not there
+		}
 	}
 	return cmd
 }

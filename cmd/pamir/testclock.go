@@ -21,6 +21,9 @@ const (
 	testClockPoll = 100 * time.Millisecond
 )
 
+// testGCFlag makes a node collect old versions while a test watches, sooner than any rule may say. It is hidden and refused in the same way.
+const testGCFlag = "test-gc-after"
+
 // testClock is a physical clock that is off by what a file says: a duration such as "-3s" or "250ms".
 // A file that is not there is no offset; one that cannot be understood changes nothing (it may be half written).
 type testClock struct {

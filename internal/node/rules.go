@@ -108,6 +108,8 @@ func (b *ruleBook) refresh(ctx context.Context, n *Node, keep bool) error {
 	}
 	rules := base
 	rules.Special = nil
+	splitBytes, splitRequests, splitCPU := n.store.SplitLimits()
+	rules.Limits.MergeBelow(splitBytes, splitRequests, splitCPU, max(n.cfg.MergeAfter, 0))
 	for _, err := range applyOptions(&rules.Default, cluster) {
 		n.log.Warn("placement: the cluster's rule", "err", err)
 	}
