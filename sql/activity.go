@@ -77,6 +77,8 @@ type Metrics struct {
 	Rollbacks  atomic.Int64
 	PlanHits   atomic.Int64
 	PlanMisses atomic.Int64
+	// ReadsLocked counts reads that took locks unasked (pamir.lock_reads).
+	ReadsLocked atomic.Int64
 	// Retries the client did not see, and those it did (40001), by reason (kv code).
 	Retries atomic.Int64
 	Aborts  [32]atomic.Int64

@@ -316,6 +316,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 		if err == nil {
 			break
 		}
+		s.learn(err, p.stmt.plan)
 		if resumed {
 			s.whyNot = resultsSent
 			return err
@@ -488,6 +489,12 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 			return err
 		}
 		p.stmt.allowed = pl
+	}
+	if pl.KeyRead != nil {
+		var err error
+		if pl, err = s.lockedRead(p.stmt, pl); err != nil {
+			return err
+		}
 	}
 	switch {
 	case p.shape == nil:

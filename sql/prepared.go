@@ -151,15 +151,7 @@ func (s *Session) revalidate(ctx context.Context, p *prepared) error {
 	if p.plan != nil && p.plan.CatalogVersion == s.snap.Version() && p.pathKey == s.effects.pathKey && p.epoch == s.epoch {
 		return nil
 	}
-	hints := p.hints
-	if p.params != nil {
-		// Once told, parameter types stay.
-		hints = make([]types.OID, len(p.params))
-		for i, t := range p.params {
-			hints[i] = t.OID
-		}
-	}
-	pl, err := s.plan(p, hints)
+	pl, err := s.plan(p, p.typesToPlan())
 	if err != nil {
 		return err
 	}
@@ -169,6 +161,18 @@ func (s *Session) revalidate(ctx context.Context, p *prepared) error {
 	p.plan, p.pathKey, p.epoch = pl, s.effects.pathKey, s.epoch
 	p.shape = nil
 	return nil
+}
+
+// typesToPlan are the types of the parameters, 0 where they are to be inferred. Once told, they stay.
+func (p *prepared) typesToPlan() []types.OID {
+	if p.params == nil {
+		return p.hints
+	}
+	out := make([]types.OID, len(p.params))
+	for i, t := range p.params {
+		out[i] = t.OID
+	}
+	return out
 }
 
 func sameFields(a, b []plan.Field) bool {

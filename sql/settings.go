@@ -90,6 +90,7 @@ type effects struct {
 	idleInTxn        time.Duration
 	memory           int64
 	maxRetries       int
+	lockReads        bool
 	minMessages      int
 	reportXact       bool
 	txnTimeout       time.Duration
@@ -146,6 +147,7 @@ func (s *Session) refreshSettings() {
 	e.idleInTxn = ms("idle_in_transaction_session_timeout")
 	e.memory = num("pamir.statement_memory") << 10
 	e.maxRetries = int(num("pamir.max_retries"))
+	e.lockReads = get("pamir.lock_reads") == "auto"
 	e.txnTimeout = ms("transaction_timeout")
 	e.reportXact = get("pamir.report_xact_id") == "on"
 	e.minMessages = messageLevel(get("client_min_messages"))

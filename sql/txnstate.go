@@ -321,6 +321,7 @@ func (s *Session) commitBlock(ctx context.Context, t *ast.Transaction) (string, 
 		return "ROLLBACK", nil
 	}
 	err := s.commitTx(ctx)
+	s.learn(err, nil)
 	for attempt := 1; err != nil && s.retryable(err, attempt); attempt++ {
 		if err = s.restart(ctx, err, attempt); err == nil {
 			err = s.replay(ctx, false)

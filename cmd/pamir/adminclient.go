@@ -110,8 +110,7 @@ func (c *adminClient) ask(ctx context.Context, method, path string, query url.Va
 		var last error
 		for _, h := range c.hosts {
 			answer, err := c.askHost(ctx, h, method, path, query, body)
-			var p *admin.Problem
-			if err == nil || errors.As(err, &p) && p.Code != admin.CodeUnavailable && p.Code != admin.CodeTooMany {
+			if err == nil || !passing(err) {
 				return answer, err
 			}
 			last = err
@@ -129,6 +128,19 @@ func (c *adminClient) ask(ctx context.Context, method, path string, query url.Va
 			return nil, last
 		}
 	}
+}
+
+// errAnswered marks an answer that is not the API's.
+var errAnswered = errors.New("that is not the admin API of a node")
+
+// passing reports whether an error may be gone at the next attempt, or at the next host.
+func passing(err error) bool {
+	var p *admin.Problem
+	if errors.As(err, &p) {
+		return p.Code == admin.CodeUnavailable || p.Code == admin.CodeTooMany
+	}
+	var cert *tls.CertificateVerificationError
+	return !errors.Is(err, errAnswered) && !errors.As(err, &cert)
 }
 
 func (c *adminClient) askHost(ctx context.Context, host, method, path string, query url.Values, body []byte) ([]byte, error) {
@@ -166,7 +178,10 @@ func (c *adminClient) askHost(ctx context.Context, host, method, path string, qu
 	}
 	var p admin.Problem
 	if json.Unmarshal(answer, &p) != nil || p.Code == "" {
-		return nil, fmt.Errorf("%s answers %s: %.300s", host, resp.Status, bytes.TrimSpace(answer))
+		if strings.Contains(string(answer), "HTTP request to an HTTPS server") {
+			return nil, fmt.Errorf("%s speaks TLS only: the cluster has certificates, so --certs-dir is needed (%w)", host, errAnswered)
+		}
+		return nil, fmt.Errorf("%s answers %s: %.300s (%w)", host, resp.Status, bytes.TrimSpace(answer), errAnswered)
 	}
 	return nil, &p
 }
@@ -176,11 +191,8 @@ func (c *adminClient) explain(host string, err error) error {
 	switch s := err.Error(); {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no node listens at %s: give --host, or set PAMIR_HOST, to a node's --http-addr (%w)", host, err)
-	case strings.Contains(s, "malformed HTTP response") || strings.Contains(s, "HTTP response to HTTPS") || strings.Contains(s, "first record does not look like"):
-		if c.scheme == "http" {
-			return fmt.Errorf("%s does not speak plain HTTP: the cluster has certificates, then --certs-dir is needed (%w)", host, err)
-		}
-		return fmt.Errorf("%s does not speak TLS: the cluster has no certificates, then --certs-dir is not to be given (%w)", host, err)
+	case strings.Contains(s, "HTTP response to HTTPS") || strings.Contains(s, "first record does not look like"):
+		return fmt.Errorf("%s does not speak TLS: the cluster has no certificates, so --certs-dir is not to be given (%w)", host, errAnswered)
 	}
 	return fmt.Errorf("%s: %w", host, err)
 }

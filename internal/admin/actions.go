@@ -268,7 +268,13 @@ func runMove(ctx context.Context, c *call) (map[string]any, error) {
 			case add != 0 && r.on(to) != nil, add == 0 && remove == 0:
 				err = kv.Errorf(kv.CodeUnavailable, "range %d is changing its replicas", id) // somebody's, perhaps ours of before
 			case remove != 0 && r.LeaderNode == remove:
-				err = handOn(ctx, c, r, remove)
+				if heir := heirOf(c, r, remove); heir != 0 {
+					err = c.TransferLeader(ctx, id, heir)
+				} else if add != 0 {
+					err = c.MoveReplica(ctx, id, 0, add) // that one can then lead
+				} else {
+					err = NewProblem(CodeConflict, "node %d leads range %d, and no other node could", remove, id)
+				}
 			default:
 				err = c.MoveReplica(ctx, id, remove, add)
 			}
@@ -284,14 +290,14 @@ func runMove(ctx context.Context, c *call) (map[string]any, error) {
 	}
 }
 
-// handOn makes another replica lead than the one that is to go.
-func handOn(ctx context.Context, c Cluster, r *RangeView, not kv.NodeID) error {
+// heirOf picks a node that could lead a range instead of one; 0 if there is none.
+func heirOf(c Cluster, r *RangeView, of kv.NodeID) kv.NodeID {
 	for _, n := range r.voters() {
-		if v, err := theNode(c, n); n != not && err == nil && v.Alive && !v.Draining {
-			return c.TransferLeader(ctx, r.ID, n)
+		if v, err := theNode(c, n); n != of && err == nil && v.Alive && !v.Draining {
+			return n
 		}
 	}
-	return NewProblem(CodeConflict, "node %d leads range %d, and no other node could", not, r.ID)
+	return 0
 }
 
 // watchMove reports what a move is at.

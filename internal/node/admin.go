@@ -155,3 +155,11 @@ func (o operations) SetRuleOf(ctx context.Context, user, of, option, value strin
 func (c *Config) adoptEvery() time.Duration {
 	return max(5*c.PlacementInterval/2, 200*time.Millisecond)
 }
+
+// SQL is the node's SQL server; for tests. It is nil without --sql-addr.
+func (n *Node) SQL() *sql.Server {
+	if f := n.serving.Load(); f != nil {
+		return f.sql
+	}
+	return nil
+}

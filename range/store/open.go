@@ -129,6 +129,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		sending: make(map[snapshotKey]struct{}), sumSlot: make(chan struct{}, 1),
 	}
 	s.work.init()
+	s.rangeIDs.turn = make(chan struct{}, 1)
 	s.support.beatNow = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Sender != nil {

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -118,10 +117,10 @@ func (s *Store) sendRouted(ctx context.Context, req *kv.BatchRequest) (*kv.Batch
 // rangeIDs are ids that were allocated and not used. Who splits a range again and again need not ask the meta range each time;
 // those that are left when the store stops are never used.
 type rangeIDs struct {
-	mu    sync.Mutex
-	next  kv.RangeID
-	end   kv.RangeID // exclusive
-	block int64      // how many were asked for last
+	turn  chan struct{} // one at a time: it holds a token
+	next  kv.RangeID    // guarded by the token, as what follows
+	end   kv.RangeID    // exclusive
+	block int64         // how many were asked for last
 	asked time.Time
 }
 
@@ -133,28 +132,27 @@ const (
 
 func (s *Store) nextRangeID(ctx context.Context) (kv.RangeID, error) {
 	ids := &s.rangeIDs
-	ids.mu.Lock()
+	select {
+	case ids.turn <- struct{}{}:
+		defer func() { <-ids.turn }()
+	case <-ctx.Done():
+		return 0, kv.Errorf(kv.CodeCanceled, "canceled while range ids are allocated: %v", ctx.Err())
+	}
 	if ids.next < ids.end {
 		id := ids.next
 		ids.next++
-		ids.mu.Unlock()
 		return id, nil
 	}
 	block := int64(1)
 	if time.Since(ids.asked) < idHaste {
 		block = min(2*ids.block, maxIDBlock)
 	}
-	ids.block, ids.asked = block, time.Now()
-	ids.mu.Unlock()
 	id, err := s.allocateRangeIDs(ctx, block)
-	if err != nil || block == 1 {
-		return id, err
+	if err != nil {
+		return 0, err
 	}
-	ids.mu.Lock()
-	if ids.next >= ids.end { // else another has filled it meanwhile, and these are lost
-		ids.next, ids.end = id+1, id+kv.RangeID(block)
-	}
-	ids.mu.Unlock()
+	ids.next, ids.end = id+1, id+kv.RangeID(block)
+	ids.block, ids.asked = block, time.Now()
 	return id, nil
 }
 

@@ -20,6 +20,9 @@ type Env struct {
 	Params     int
 	// Schema refuses a schema that the user may not use when a statement names it; nil allows all.
 	Schema func(*catalog.Schema) error
+
+	// locksUnasked: the locking clause is not the user's, who needs no privilege for it.
+	locksUnasked bool
 }
 
 // Build plans SELECT, INSERT, UPDATE and DELETE. Errors are *pgerr.Error.
@@ -32,6 +35,9 @@ func Build(cat catalog.Snapshot, env *Env, stmt ast.Statement) (out *Statement, 
 	case *ast.Select:
 		r, cols := b.topSelect(stmt)
 		s.Root, s.Tag = p.query(r, cols), "SELECT"
+		if len(s.Subplans) == 0 {
+			s.KeyRead = keyRead(s.Root)
+		}
 	case *ast.Insert:
 		s.Root, s.Tag = p.dml(b.insert(stmt, nil)), "INSERT 0"
 	case *ast.Update:

@@ -427,7 +427,7 @@ func (b *binder) locking(q *query, s *ast.Select, r rel) rel {
 		strength, wait := lockStrength(l.Strength), lockWait(l.Wait)
 		if len(l.Of) == 0 {
 			for _, sc := range scans {
-				out.add(sc, strength, wait)
+				out.add(sc, strength, wait, b.env.locksUnasked)
 			}
 			continue
 		}
@@ -447,7 +447,7 @@ func (b *binder) locking(q *query, s *ast.Select, r rel) rel {
 			if it.scan == nil {
 				b.unsupported(of.Pos, "%s of \"%s\", which is not a table,", lockName(l.Strength), of.Name)
 			}
-			out.add(it.scan, strength, wait)
+			out.add(it.scan, strength, wait, b.env.locksUnasked)
 		}
 	}
 	if len(out.scans) == 0 {
@@ -457,7 +457,7 @@ func (b *binder) locking(q *query, s *ast.Select, r rel) rel {
 	return out
 }
 
-func (l *lockRel) add(s *scanRel, strength kv.LockStrength, wait kv.WaitPolicy) {
+func (l *lockRel) add(s *scanRel, strength kv.LockStrength, wait kv.WaitPolicy, unasked bool) {
 	if s.table.Virtual {
 		return
 	}
@@ -468,7 +468,7 @@ func (l *lockRel) add(s *scanRel, strength kv.LockStrength, wait kv.WaitPolicy) 
 			return
 		}
 	}
-	if s.need != nil {
+	if s.need != nil && !unasked {
 		s.need.Privs |= role.Update
 	}
 	l.scans, l.strength, l.wait = append(l.scans, s), append(l.strength, strength), append(l.wait, wait)

@@ -103,6 +103,8 @@ var pamirSettings = []Def{
 		Short: "Sets the memory a statement may use before it spills to disk or fails."},
 	{Name: "pamir.max_retries", Kind: Int, Context: "user", Boot: "50", Min: "0", Max: "100000",
 		Short: "Sets how often the server runs a transaction again before it reports a serialization failure."},
+	{Name: "pamir.lock_reads", Kind: Enum, Context: "user", Boot: "auto", Enum: []string{"auto", "off"},
+		Short: "Lets reads by key lock their rows for a while after transactions that read so, and wrote what they had read, have collided."},
 	{Name: "transaction_timeout", Kind: Int, Unit: "ms", Context: "user", Boot: "0", Min: "0", Max: "2147483647",
 		Short: "Sets the maximum allowed duration of any transaction within a session (as PostgreSQL 17)."},
 	{Name: "pamir.report_xact_id", Kind: Bool, Context: "user", Boot: "off",

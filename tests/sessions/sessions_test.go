@@ -106,6 +106,7 @@ func TestSessions(t *testing.T) {
 	}{
 		{"deadlock that nobody sees", deadlockUnseen},
 		{"deadlock that a client sees", deadlockSeen},
+		{"reads that lock", lockedReads},
 		{"read committed statements", readCommittedStatements},
 		{"views", views},
 		{"signals", signals},

@@ -1,0 +1,67 @@
+package sql
+
+import (
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/plan"
+)
+
+// Reads that lock, because those of other transactions have collided (plan.KeyRead). An object mapper reads a row, shows it to its program, and
+// writes it back; two that do so at once cannot both be right, and by the time that comes out, the second has shown its program a row that is not
+// true any more: the server cannot run it again, and the client gets 40001. Once that has happened, the same read takes a lock, for a while, and the
+// second transaction waits before it has seen anything.
+
+// lockedRead returns the plan to read by: pl, or its like that locks.
+func (s *Session) lockedRead(p *prepared, pl *plan.Statement) (*plan.Statement, error) {
+	if s.block != blockOpen || !s.effects.lockReads || !s.validatesReads() || s.epoch != 0 || !pl.KeyRead.Locks(time.Now()) {
+		return pl, nil
+	}
+	sel, ok := p.stmt.Statement.(*ast.Select)
+	if !ok {
+		return pl, nil
+	}
+	locking, err := pl.KeyRead.Locking(func() (*plan.Statement, error) {
+		return plan.BuildLocking(s.snap, s.planEnv(p.typesToPlan(), p.stmt.Params), sel)
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.srv.metrics.ReadsLocked.Add(1)
+	return locking, nil
+}
+
+// validatesReads reports whether the transaction fails if what it has read has changed when it writes.
+func (s *Session) validatesReads() bool {
+	return !s.readOnly() && s.opts.Isolation != kv.ReadCommitted && s.opts.ReadAsOf.IsEmpty()
+}
+
+// learn takes note of why a transaction block has failed: of reads by key from tables that it writes to. last is the statement at hand, if there is one.
+func (s *Session) learn(err error, last *plan.Statement) {
+	if err == nil || s.block != blockOpen || !s.effects.lockReads || !s.validatesReads() || !staleRead(err) {
+		return
+	}
+	writes := func(k *plan.KeyRead) bool {
+		if last != nil && last.Target() == k.Table {
+			return true
+		}
+		for i := range s.log.entries {
+			if pl := s.log.entries[i].portal.stmt.plan; pl != nil && pl.Target() == k.Table {
+				return true
+			}
+		}
+		return false
+	}
+	now := time.Now()
+	for i := range s.log.entries {
+		if pl := s.log.entries[i].portal.stmt.plan; pl != nil && pl.KeyRead != nil && writes(pl.KeyRead) {
+			pl.KeyRead.Collided(now)
+		}
+	}
+}
+
+// staleRead reports whether a transaction fails because something that it has read has changed.
+func staleRead(err error) bool {
+	return kv.HasCode(err, kv.CodeWriteTooOld) || kv.HasCode(err, kv.CodeRefreshFailed) || kv.HasCode(err, kv.CodeUncertain)
+}

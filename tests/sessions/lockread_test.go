@@ -1,0 +1,88 @@
+package sessions
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// Two transactions that read a row and write it back collide once; from then on the same read locks, and the second waits for the first.
+func lockedReads(t *testing.T, s *suite) {
+	a, b, c := s.connect(t, 0), s.connect(t, 0), s.connect(t, 1)
+	a.do("create table lr (id int primary key, v int)")
+	a.do("insert into lr values (1, 0), (2, 0)")
+	const read = "select v from lr where id = 1"
+
+	// The first time nobody knows. a and b take turns, so that neither asks the other's connection for anything.
+	a.do("begin")
+	b.do("begin")
+	require.Equal(t, 0, one[int](a, read))
+	require.Equal(t, 0, one[int](b, read))
+	a.do("update lr set v = 1 where id = 1")
+	a.do("commit")
+	b.fails("40001", "update lr set v = 1 where id = 1")
+	b.do("rollback")
+
+	d := s.connect(t, 0)
+	for i := range 3 {
+		a.do("begin")
+		require.Equal(t, 1+2*i, one[int](a, read))
+		b.do("begin")
+		got := make(chan int, 1)
+		go func() {
+			var v int
+			if b.QueryRow(bg, read).Scan(&v) != nil {
+				v = -1
+			}
+			got <- v
+		}()
+		d.eventually("select pg_blocking_pids($1) = array[$2::int]", b.pid(), a.pid())
+		a.do("update lr set v = v + 1 where id = 1")
+		a.do("commit")
+		require.Equal(t, 2+2*i, <-got, "the second sees what the first has written")
+		b.do("update lr set v = v + 1 where id = 1")
+		b.do("commit")
+	}
+
+	// Nothing else waits: other rows, reads outside of blocks, read-only blocks, other levels, sessions that do not want it.
+	a.do("begin")
+	require.Equal(t, 7, one[int](a, read))
+	require.Equal(t, 7, one[int](b, read))
+	for _, begin := range []string{"begin read only", "begin isolation level read committed"} {
+		b.do(begin)
+		require.Equal(t, 7, one[int](b, read), begin)
+		b.do("commit")
+	}
+	b.do("begin")
+	require.Equal(t, 0, one[int](b, "select v from lr where id = 2"))
+	b.do("commit")
+	b.do("set pamir.lock_reads = off")
+	b.do("begin")
+	require.Equal(t, 7, one[int](b, read))
+	b.do("commit")
+	b.do("reset pamir.lock_reads")
+	require.Equal(t, 7, one[int](c, read))
+	a.do("commit")
+
+	// Nobody needs the privilege that FOR NO KEY UPDATE asks for, which is UPDATE.
+	a.do("create role mover")
+	a.do("grant select, insert, delete on lr to mover")
+	a.do("set role mover")
+	b.do("set role mover")
+	for i := range 2 {
+		a.do("begin")
+		require.Equal(t, 7+i, one[int](a, read))
+		if i == 0 {
+			b.do("begin")
+			require.Equal(t, 7, one[int](b, read))
+		}
+		a.do("delete from lr where id = 1")
+		a.do("insert into lr values (1, $1)", 8+i)
+		a.do("commit")
+		if i == 0 {
+			b.fails("40001", "delete from lr where id = 1")
+			b.do("rollback")
+		}
+	}
+	a.fails("42501", read+" for no key update")
+}
