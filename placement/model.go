@@ -40,9 +40,9 @@ type Range struct {
 	NonVoters []StoreID
 	// Learners are replicas being brought up or left behind.
 	Learners []StoreID
-	// Leader is 0 if nobody leads. LedFor is how long it has been the same.
-	Leader StoreID
-	LedFor time.Duration
+	// Leader is 0 if nobody leads. LedSince is since when it has been the same, on the clock of Moment.Now.
+	Leader   StoreID
+	LedSince time.Duration
 	// Changing: a replica change is under way.
 	Changing bool
 
@@ -66,13 +66,19 @@ type Source struct {
 	Requests float64 // per second
 }
 
-// Snapshot of the cluster.
-type Snapshot struct {
+// Moment is what there is beside the ranges.
+type Moment struct {
+	// Now, on any clock that does not go back.
+	Now    time.Duration
 	Stores []Store
-	// Ranges; in the order of their ids it saves a copy.
-	Ranges []Range
 	// InFlight are operators that are being carried out. Their ranges are left alone.
 	InFlight []Operator
+}
+
+// Snapshot of the cluster.
+type Snapshot struct {
+	Moment
+	Ranges []Range // in the order of their ids it is quickest
 }
 
 // Rules of a cluster. Use DefaultRules and change what differs.

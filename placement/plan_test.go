@@ -85,7 +85,7 @@ func TestPlansSettle(t *testing.T) {
 				for _, f := range res.Findings {
 					explained[f.Range] = true
 				}
-				p := newPlanner(st.snap, &st.rules)
+				p := newPlanner(ranges(st.snap), st.snap.Moment, &st.rules)
 				for _, r := range st.snap.Ranges {
 					// The ideal spread is a bound that not every range can reach by one move.
 					c := *p.rule(&r)
@@ -174,7 +174,7 @@ func drawStory(t *rapid.T) *story {
 	}
 	for i := range rapid.IntRange(1, 20).Draw(t, "ranges") {
 		perm := rapid.Permutation(st.snap.Stores).Draw(t, "on")
-		r := Range{ID: RangeID(i + 1), Generation: 1, Rule: rapid.IntRange(0, len(st.rules.Special)).Draw(t, "rule"), LedFor: time.Minute}
+		r := Range{ID: RangeID(i + 1), Generation: 1, Rule: rapid.IntRange(0, len(st.rules.Special)).Draw(t, "rule"), LedSince: -time.Minute}
 		r.Bytes = int64(rapid.IntRange(0, 100).Draw(t, "size")) << 20
 		r.Load.CPU = rapid.Float64Range(0, 0.5).Draw(t, "cpu")
 		r.Load.WriteBytes = float64(rapid.IntRange(0, 1<<21).Draw(t, "writes"))

@@ -96,7 +96,7 @@ func parse(t testing.TB, in string) *story {
 			}
 			st.snap.Stores = append(st.snap.Stores, s)
 		case f[0][0] == 'r':
-			r := Range{ID: numbers[RangeID](t, f[0][1:])[0], LedFor: time.Hour}
+			r := Range{ID: numbers[RangeID](t, f[0][1:])[0], LedSince: -time.Hour}
 			r.Generation = numbers[int64](t, f[1][1:])[0]
 			require.Equal(t, "on", f[2])
 			r.Voters = numbers[StoreID](t, f[3])
@@ -108,7 +108,7 @@ func parse(t testing.TB, in string) *story {
 				case "ledfor":
 					d, err := time.ParseDuration(v)
 					require.NoError(t, err)
-					r.LedFor = d
+					r.LedSince = -d
 				case "nonvoters":
 					r.NonVoters = numbers[StoreID](t, v)
 				case "learners":
@@ -179,7 +179,7 @@ func (st *story) apply(res Result) {
 				continue
 			}
 			if o.Kind == TransferLeader {
-				r.Leader, r.LedFor = o.To, 0
+				r.Leader, r.LedSince = o.To, st.snap.Now
 				continue
 			}
 			r.Generation += 2
@@ -192,9 +192,7 @@ func (st *story) apply(res Result) {
 			}
 		}
 	}
-	for i := range st.snap.Ranges {
-		st.snap.Ranges[i].LedFor += 2 * time.Second
-	}
+	st.snap.Now += 2 * time.Second
 }
 
 // census says what is where.

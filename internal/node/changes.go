@@ -121,11 +121,13 @@ type collected struct {
 	session int64
 	nodes   map[kv.NodeID]*reporter
 	ranges  map[kv.RangeID]*knownRange
-	listed  time.Time // when the meta range was last read
+	changed map[kv.RangeID]bool // ranges that the planner has not been told of as they are
+	listed  time.Time           // when the meta range was last read
 }
 
 type reporter struct {
 	ack            uint64
+	lost           bool // it does not answer: nothing is known to be led there
 	store          kv.StoreID
 	capacity, free int64
 }
@@ -141,7 +143,8 @@ type knownRange struct {
 }
 
 func newCollected() *collected {
-	return &collected{session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{}}
+	return &collected{session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{},
+		changed: map[kv.RangeID]bool{}}
 }
 
 // listEvery is how often the driver reads the meta range, to learn of ranges that nobody leads.
@@ -197,10 +200,15 @@ func (n *Node) collect(ctx context.Context, c *collected) {
 
 // lost notes that a node does not answer: nobody is known to lead what it led.
 func (c *collected) lost(id kv.NodeID) {
-	c.nodes[id].ack = 0
-	for _, r := range c.ranges {
+	n := c.nodes[id]
+	if n.ack = 0; n.lost {
+		return
+	}
+	n.lost = true
+	for rid, r := range c.ranges {
 		if r.leader == id {
 			r.leader, r.store, r.rates = 0, 0, RangeRates{}
+			c.changed[rid] = true
 		}
 	}
 }
@@ -211,17 +219,19 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 	if from == nil {
 		return nil
 	}
-	from.store, from.capacity, from.free, from.ack = rep.StoreID, rep.Capacity, rep.Free, rep.Number
+	from.store, from.capacity, from.free, from.ack, from.lost = rep.StoreID, rep.Capacity, rep.Free, rep.Number, false
 	if rep.Full {
-		for _, r := range c.ranges {
+		for id, r := range c.ranges {
 			if r.leader == rep.NodeID {
 				r.leader, r.store = 0, 0
+				c.changed[id] = true
 			}
 		}
 	}
 	for _, id := range rep.Gone {
 		if r := c.ranges[id]; r != nil && r.leader == rep.NodeID {
 			r.leader, r.store = 0, 0
+			c.changed[id] = true
 		}
 	}
 	for i := range rep.Ranges {
@@ -235,6 +245,7 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		if old != nil && (old.desc.Generation > d.Generation || old.leader != 0 && old.leader != rep.NodeID && old.term > x.Term) {
 			continue
 		}
+		c.changed[d.RangeID] = true
 		c.ranges[d.RangeID] = &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
 			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}
 	}
@@ -250,13 +261,16 @@ func (c *collected) list(descs []kv.RangeDescriptor) {
 		there[d.RangeID] = true
 		if r := c.ranges[d.RangeID]; r == nil {
 			c.ranges[d.RangeID] = &knownRange{desc: *d}
+			c.changed[d.RangeID] = true
 		} else if r.leader == 0 && r.desc.Generation < d.Generation {
 			r.desc = *d
+			c.changed[d.RangeID] = true
 		}
 	}
 	for id, r := range c.ranges {
 		if !there[id] && r.leader == 0 {
 			delete(c.ranges, id)
+			c.changed[id] = true
 		}
 	}
 }
