@@ -6,6 +6,7 @@
 # make quiet  what ranges cost that nobody asks anything: three processes, 1,000 and 10,000 ranges on each
 # make sim    thousands of seeded simulations of whole clusters, some of them twice, and the bugs planted to be found
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
+# make tending  ranges that look after themselves, shown with real processes: splits, merges, moves, faults (TENDINGFLAGS="-steps hot")
 # make simulate  the planner of placement against models of clusters, up to 1,000 nodes and 1,000,000 ranges: tables and plots
 # make demo   a three-node cluster in one process
 
@@ -13,7 +14,7 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
 
-.PHONY: build test check race bench retries quiet sim chaos simulate demo
+.PHONY: build test check race bench retries quiet sim chaos tending simulate demo
 
 build:
 	$(GO) build -o bin/pamir ./cmd/pamir
@@ -43,6 +44,9 @@ sim:
 
 chaos:
 	$(GO) test ./tests/chaos -count=1 -v -timeout 0 -duration 1h $(CHAOSFLAGS)
+
+tending:
+	$(GO) test ./tests/tending -count=1 -v -timeout 0 -run TestTending -steps all $(TENDINGFLAGS)
 
 simulate:
 	$(GO) run ./placement/simulate/plot -out bin/simulate

@@ -72,49 +72,17 @@ func disturbs(loads []load, k int, from, to *store, r *Range) bool {
 	return false
 }
 
-// replicasOf lists, for each store, the positions of the ranges with a voter there that could move.
-func (p *planner) replicasOf() [][]int32 {
-	out := make([][]int32, len(p.stores))
-	n := make([]int, len(p.stores))
-	total := 0
-	visit := func(f func(store, at int32)) {
-		for i := range p.ranges {
-			r := &p.ranges[i]
-			if p.touched[i] || r.Changing || r.Leader == 0 || len(r.Learners) > 0 {
-				continue
-			}
-			for _, v := range r.Voters {
-				if k := p.index(v); k >= 0 {
-					f(k, int32(i))
-				}
-			}
-		}
-	}
-	visit(func(s, _ int32) { n[s]++; total++ })
-	all := make([]int32, total)
-	for i := range out {
-		out[i], all = all[:0:n[i]], all[n[i]:]
-	}
-	visit(func(s, at int32) { out[s] = append(out[s], at) })
-	return out
-}
-
 // movable reports whether a voter of the range at position i may move, for balance.
 func (p *planner) movable(i int32, from, to *store, toAt int32) bool {
 	r := &p.ranges[i]
 	c := p.rule(r)
-	if p.touched[i] || len(r.Voters) != c.Replicas || slices.Contains(r.Voters, to.ID) || slices.Contains(r.NonVoters, to.ID) || !c.allowed[toAt] {
-		return false
-	}
-	// Moving a leader's replica costs a transfer first: leave those to others.
-	l := p.find(r.Leader)
-	if r.Leader == from.ID || l == nil || l.out >= p.limits.Outgoing || p.alive(r.Voters) < len(r.Voters) {
+	if slices.Contains(r.Voters, to.ID) || slices.Contains(r.NonVoters, to.ID) || !c.allowed[toAt] {
 		return false
 	}
 	if to.fill(to.planned+float64(r.Bytes)) > p.limits.NearlyFull {
 		return false
 	}
-	if p.tiers > 0 {
+	if p.tiers > 0 && from.class != to.class {
 		var a, b spread
 		for _, v := range r.Voters {
 			if v != from.ID {
@@ -128,13 +96,24 @@ func (p *planner) movable(i int32, from, to *store, toAt int32) bool {
 			return false
 		}
 	}
-	if len(c.needs) > 0 {
+	if len(c.needs) > 0 && from.class != to.class {
 		set := append(without(r.Voters, from.ID), to.ID)
 		if p.missing(c.needs, set) > p.missing(c.needs, r.Voters) {
 			return false
 		}
 	}
 	return true
+}
+
+// mayGive reports whether a store may give the range at position i away, for balance. Moving a leader's replica would cost a transfer
+// first: those are left to others.
+func (p *planner) mayGive(i int32, from *store) bool {
+	r := &p.ranges[i]
+	if p.touched(i) || r.Changing || r.Leader == 0 || r.Leader == from.ID || len(r.Learners) > 0 || len(r.Voters) != p.rule(r).Replicas {
+		return false
+	}
+	l := p.find(r.Leader)
+	return l != nil && l.out < p.limits.Outgoing && p.alive(r.Voters) == len(r.Voters)
 }
 
 // balanceReplicas moves replicas from stores that have much to stores that have little.
@@ -149,73 +128,85 @@ func (p *planner) balanceReplicas() {
 		return
 	}
 	loads := p.replicaLoads()
-	var of [][]int32
 	for k := range loads {
 		l := &loads[k]
 		order := slices.Clone(usable)
 		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(l.amount(&p.stores[a]), l.amount(&p.stores[b])) })
-		for i := len(order) - 1; i > 0; i-- {
+		most := l.amount(&p.stores[order[len(order)-1]])
+		takers := slices.DeleteFunc(slices.Clone(order), func(i int32) bool {
+			s := &p.stores[i]
+			return s.in >= p.limits.Incoming || most-l.amount(s) < l.bound
+		})
+		for i := len(order) - 1; i > 0 && len(takers) > 0; i-- {
 			from := &p.stores[order[i]]
 			if l.amount(from)-l.amount(&p.stores[order[0]]) < l.bound {
 				break
 			}
-			if of == nil {
-				of = p.replicasOf()
-			}
 			for range p.limits.Outgoing { // a store does not lose everything at once
-				if !p.moveOne(loads, k, order[i], order[:i], of[order[i]]) {
+				if !p.moveOne(loads, k, order[i], takers) {
 					break
 				}
+				takers = slices.DeleteFunc(takers, func(i int32) bool { return p.stores[i].in >= p.limits.Incoming })
 			}
 		}
 	}
 }
 
-// maxReceivers are tried for a store that has too much, those with the least first; maxLooked ranges are compared for each.
+// For a store that has too much: of each class so many receivers are tried, those with the least, and so many moves are compared.
 const (
-	maxReceivers = 16
-	maxLooked    = 2048
+	maxReceivers = 4
+	maxCompared  = 2048
 )
 
-// moveOne moves the range that lowers the imbalance most, from one store to one of those in order.
-func (p *planner) moveOne(loads []load, k int, fromAt int32, order []int32, ranges []int32) bool {
+// moveOne makes the move that lowers the imbalance most, of a range on one store to one of the takers.
+func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
-	small := l.trifle(from, from.replicas)
-	tried := 0
-	for _, toAt := range order {
-		to := &p.stores[toAt]
-		if l.amount(from)-l.amount(to) < l.bound {
-			continue // others may have become fuller meanwhile
+	var to []int32
+	of := make([]int, len(p.classes))
+	for _, i := range takers {
+		s := &p.stores[i]
+		if of[s.class] < maxReceivers && l.amount(from)-l.amount(s) >= l.bound {
+			of[s.class]++
+			to = append(to, i)
 		}
-		if to.in >= p.limits.Incoming {
+	}
+	if len(to) == 0 {
+		return false
+	}
+	small := l.trifle(from, from.replicas)
+	best, bestTo, most := int32(-1), int32(-1), 0.0
+	compared := 0
+	for _, i := range from.held.on {
+		r := &p.ranges[i]
+		x := l.ofOne(r)
+		if x < small || !p.mayGive(i, from) {
 			continue
 		}
-		if tried++; tried > maxReceivers {
-			return false
-		}
-		best, most := int32(-1), 0.0
-		looked := 0
-		for _, i := range ranges {
-			r := &p.ranges[i]
-			x := l.ofOne(r)
-			if x < small || x >= l.amount(from)-l.amount(to) || p.touched[i] {
+		fits := false
+		for _, j := range to {
+			s := &p.stores[j]
+			if x >= l.amount(from)-l.amount(s) || disturbs(loads, k, from, s, r) {
 				continue
 			}
-			if g := gain(loads, from, to, r); g > most && !disturbs(loads, k, from, to, r) && p.movable(i, from, to, toAt) {
-				best, most = i, g
+			if g := gain(loads, from, s, r); g > most && p.movable(i, from, s, j) {
+				best, bestTo, most = i, j, g
+				fits = true
 			}
-			if looked++; looked >= maxLooked {
+		}
+		if fits || best >= 0 {
+			if compared++; compared >= maxCompared {
 				break
 			}
 		}
-		if best >= 0 {
-			why := fmt.Sprintf("balance: s%d has %s, s%d has %s", from.ID, amountText(l, from), to.ID, amountText(l, to))
-			p.change(int(best), Operator{Add: []StoreID{to.ID}, Remove: []StoreID{from.ID}}, why, p.refused())
-			return true
-		}
 	}
-	return false
+	if best < 0 {
+		return false
+	}
+	s := &p.stores[bestTo]
+	why := fmt.Sprintf("balance: s%d has %s, s%d has %s", from.ID, amountText(l, from), s.ID, amountText(l, s))
+	p.change(best, Operator{Add: []StoreID{s.ID}, Remove: []StoreID{from.ID}}, why, p.refused())
+	return true
 }
 
 func amountText(l *load, s *store) string {
@@ -259,9 +250,9 @@ func (p *planner) makeRoom() {
 			continue
 		}
 		var on []int32
-		for i := range p.ranges {
-			if r := &p.ranges[i]; !p.touched[i] && r.Bytes > 0 && r.Leader != 0 && slices.Contains(r.Voters, from.ID) {
-				on = append(on, int32(i))
+		for _, i := range from.held.on {
+			if r := &p.ranges[i]; !p.touched(i) && !r.Changing && r.Bytes > 0 && r.Leader != 0 {
+				on = append(on, i)
 			}
 		}
 		slices.SortStableFunc(on, func(a, b int32) int { return cmp.Compare(p.ranges[b].Bytes, p.ranges[a].Bytes) })
@@ -284,14 +275,14 @@ func (p *planner) makeRoom() {
 			why := fmt.Sprintf("the disk of s%d is %.0f%% full", from.ID, 100*from.fill(from.planned))
 			if r.Leader == from.ID {
 				if to := p.successor(r, c, []StoreID{from.ID}); to != 0 && p.mayTransfer() {
-					p.transfer(int(i), to, why+": the leader moves first", nil)
+					p.transfer(i, to, why+": the leader moves first", nil)
 				}
 				continue
 			}
 			if l := p.find(r.Leader); l == nil || l.out >= p.limits.Outgoing {
 				continue
 			}
-			p.change(int(i), Operator{Add: []StoreID{id}, Remove: []StoreID{from.ID}}, why, &rejected)
+			p.change(i, Operator{Add: []StoreID{id}, Remove: []StoreID{from.ID}}, why, &rejected)
 			moved++
 		}
 	}

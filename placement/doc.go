@@ -1,6 +1,7 @@
 // Package placement decides where replicas and leaders should be.
 //
-// [Plan] is a pure function: a snapshot of the cluster and rules in, operators out. Every operator
+// [Plan] is a pure function: a snapshot of the cluster and rules in, operators out. [Ranges] is the same function for a caller that
+// tells what has changed since the last plan, so that a cluster at rest costs nothing (ranges.go). Every operator
 // says why, and which stores were considered and refused; every range that is not as its rule wants it and
 // cannot be brought there now has a finding that says why not.
 //
@@ -23,13 +24,13 @@
 //
 // # What it is not
 //
-// It talks to nobody and remembers nothing: internal/node collects snapshots, calls Plan on the node
+// It talks to nobody and does not remember what it decided: internal/node collects reports, tells Ranges on the node
 // that leads the meta range, and carries the operators out. It imports nothing of Pamir. placement/simulate
 // runs it against a model of a cluster.
 //
 // # Invariants
 //
-//  1. Determinism: the same snapshot and rules give the same operators.
+//  1. Determinism: the same snapshot and rules give the same operators, whether its ranges were kept from earlier plans or not.
 //  2. Quiescence: a snapshot in which everything is in place and within the
 //     bounds of hysteresis gives none, and carrying out a plan leads there.
 //  3. No operator takes a range below a quorum of live replicas.

@@ -10,10 +10,10 @@ import (
 // placeLeaders moves leaders off stores that they must leave, to where the rules prefer them, and to where
 // their clients are.
 func (p *planner) placeLeaders() {
-	for i := range p.ranges {
+	for _, i := range p.toPlace() {
 		r := &p.ranges[i]
 		at := p.index(r.Leader)
-		if p.touched[i] || r.Changing || at < 0 {
+		if p.touched(i) || r.Changing || at < 0 {
 			continue
 		}
 		from := &p.stores[at]
@@ -34,7 +34,25 @@ func (p *planner) placeLeaders() {
 	}
 }
 
-func (p *planner) placeLeader(i int, at int32, c *compiledRule) {
+// toPlace lists, in the order of ids, the ranges with leaders that a rule or clients may want elsewhere or that must leave their stores.
+func (p *planner) toPlace() []int32 {
+	out, all := p.watched, false
+	for k := range p.stores {
+		if s := &p.stores[k]; s.mayLead != fine && s.alive && len(s.held.led) > 0 {
+			if !all {
+				out, all = slices.Clone(out), true
+			}
+			out = append(out, s.held.led...)
+		}
+	}
+	if all {
+		slices.SortFunc(out, p.m.byID)
+		out = slices.Compact(out)
+	}
+	return out
+}
+
+func (p *planner) placeLeader(i int32, at int32, c *compiledRule) {
 	r, from := &p.ranges[i], &p.stores[at]
 	var rejected rejections
 	best, rank := int32(-1), uint8(math.MaxUint8)
@@ -100,7 +118,7 @@ func (p *planner) placeLeader(i int, at int32, c *compiledRule) {
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("s%d %s", from.ID, from.mayLead), &rejected)
 	case rank < c.rank[at]:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Name, c.Get(OptLeaderPreference)), &rejected)
-	case rank == c.rank[at] && follow && r.LedFor >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain):
+	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain):
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to s%d than to s%d: %s", p.stores[best].ID, from.ID, p.sources(r)), &rejected)
 	case rank > c.rank[at] || rank == c.rank[at]:
 		if len(c.LeaderPreference) > 0 && c.rank[at] > 0 && int(c.rank[at]) == len(c.LeaderPreference) {
@@ -114,11 +132,7 @@ func (p *planner) worthFollowing(r *Range) bool {
 	if p.limits.Paused {
 		return false
 	}
-	sum := 0.0
-	for i := range r.From {
-		sum += r.From[i].Requests
-	}
-	return sum >= p.limits.FollowRate
+	return r.rate() >= p.limits.FollowRate
 }
 
 // The lengths of ways between two nodes, by the narrowest tier that they share. What a way across regions costs beside one
@@ -202,7 +216,6 @@ func (p *planner) leaderLoads() []load {
 // balanceLeaders moves leadership from stores that lead much to stores that lead little, of ranges whose clients do not mind.
 func (p *planner) balanceLeaders() {
 	loads := p.leaderLoads()
-	var led [][]int32
 	for k := range loads {
 		l := &loads[k]
 		var order []int32
@@ -219,46 +232,31 @@ func (p *planner) balanceLeaders() {
 			if l.amount(from)-least < l.bound {
 				break
 			}
-			if led == nil {
-				led = p.ledBy()
-			}
 			// Processor time is measured: one move at a time, then look again.
-			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at, led[at]); n++ {
+			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at); n++ {
 			}
 		}
 	}
 }
 
-// ledBy lists, for each store, the positions of the ranges that it leads and that could be led elsewhere.
-func (p *planner) ledBy() [][]int32 {
-	out := make([][]int32, len(p.stores))
-	for i := range p.ranges {
-		r := &p.ranges[i]
-		if p.touched[i] || r.Changing || len(r.Voters) < 2 {
-			continue
-		}
-		if at := p.index(r.Leader); at >= 0 {
-			out[at] = append(out[at], int32(i))
-		}
-	}
-	return out
-}
+// maxLooked leaderships of a store are compared.
+const maxLooked = 2048
 
 // moveLeaders makes the transfer from one store that lowers the imbalance most.
-func (p *planner) moveLeaders(loads []load, k int, fromAt int32, ranges []int32) bool {
+func (p *planner) moveLeaders(loads []load, k int, fromAt int32) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
 	best, bestTo, most := int32(-1), int32(-1), 0.0
 	small := l.trifle(from, from.leaders)
 	looked := 0
-	for _, i := range ranges {
-		if p.touched[i] {
+	for _, i := range from.held.led {
+		r := &p.ranges[i]
+		if p.touched(i) || r.Changing || len(r.Voters) < 2 {
 			continue
 		}
-		r := &p.ranges[i]
 		c := p.rule(r)
 		x := l.ofOne(r)
-		if x < small || k > 0 && r.LedFor < p.limits.FollowAfter {
+		if x < small || k > 0 && p.now-r.LedSince < p.limits.FollowAfter {
 			continue
 		}
 		if looked++; looked > maxLooked {
@@ -305,6 +303,6 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, ranges []int32)
 			}
 		}
 	}
-	p.transfer(int(best), to.ID, why, &rejected)
+	p.transfer(best, to.ID, why, &rejected)
 	return true
 }

@@ -10,35 +10,29 @@ import (
 // at a time.
 //
 // A merge is never undone by a split, nor a split by a merge: what is merged is well below what is split, by size and by load, and it was not cut lately.
-func (p *planner) mergeRanges() {
+func (p *planner) mergeRanges(inFlight []Operator) {
 	l := p.limits
 	if l.MergeBytes <= 0 {
 		return
 	}
 	slots := l.Merges
-	for i := range p.inFlight {
-		if p.inFlight[i].Kind == MergeRanges {
+	for i := range inFlight {
+		if inFlight[i].Kind == MergeRanges {
 			slots--
 		}
 	}
-	for i := range p.ranges {
+	for _, i := range p.small {
 		r := &p.ranges[i]
-		if r.Left == 0 || r.Bytes > l.MergeBytes {
-			continue
-		}
-		at, ok := p.rangeAt(r.Left)
-		if !ok || p.ranges[at].Bytes+r.Bytes > l.MergeBytes {
-			continue
-		}
-		if p.touched[i] || p.touched[at] {
-			continue // the next plan sees
+		at, ok := p.m.at[r.Left]
+		if !ok || p.ranges[at].Bytes+r.Bytes > l.MergeBytes || p.touched(i) || p.touched(at) {
+			continue // what is touched the next plan sees
 		}
 		if why := p.unmergeable(at, i); why != "" {
-			p.out.Unmerged = append(p.out.Unmerged, Finding{r.ID, fmt.Sprintf("not merged with r%d: %s", r.Left, why)})
+			p.unmerged(r, "not merged with r%d: %s", r.Left, why)
 			continue
 		}
 		if slots <= 0 {
-			p.out.Unmerged = append(p.out.Unmerged, Finding{r.ID, fmt.Sprintf("to be merged with r%d; waits for other merges", r.Left)})
+			p.unmerged(r, "to be merged with r%d; waits for other merges", r.Left)
 			continue
 		}
 		if p.lineUp(at, i) {
@@ -46,23 +40,24 @@ func (p *planner) mergeRanges() {
 		}
 		slots--
 		left := &p.ranges[at]
-		p.touched[at], p.touched[i] = true, true
+		p.touch(at)
+		p.touch(i)
 		p.out.Operators = append(p.out.Operators, Operator{Kind: MergeRanges, Range: left.ID, Generation: left.Generation, Leader: left.Leader, Right: r.ID,
 			RightGeneration: r.Generation, Why: fmt.Sprintf("they hold %s together, and little is asked of them", bytesText(float64(left.Bytes+r.Bytes)))})
 	}
 }
 
-// rangeAt returns the position of a range.
-func (p *planner) rangeAt(id RangeID) (int, bool) {
-	return slices.BinarySearchFunc(p.ranges, id, func(r Range, id RangeID) int { return int(r.ID - id) })
+// unmerged says why a range is not merged with its left neighbour now.
+func (p *planner) unmerged(r *Range, format string, args ...any) {
+	p.out.Unmerged = append(p.out.Unmerged, Finding{r.ID, fmt.Sprintf(format, args...)})
 }
 
 // unmergeable says why two small neighbours stay apart for now; "" if they need not.
-func (p *planner) unmergeable(left, right int) string {
+func (p *planner) unmergeable(left, right int32) string {
 	a, b := &p.ranges[left], &p.ranges[right]
 	l := p.limits
 	switch {
-	case b.Fixed != "":
+	case b.Fixed != "" && (b.FixedUntil == 0 || p.now < b.FixedUntil):
 		return b.Fixed
 	case a.Rule != b.Rule:
 		return "another rule begins there"
@@ -73,7 +68,7 @@ func (p *planner) unmergeable(left, right int) string {
 	if c := a.Load.CPU + b.Load.CPU; c > l.MergeCPU {
 		return fmt.Sprintf("%.2f cores are more than %.2f", c, l.MergeCPU)
 	}
-	if d := min(a.SettledFor, b.SettledFor); d < l.MergeAfter {
+	if p.now-max(a.CutAt, b.CutAt) < l.MergeAfter {
 		return fmt.Sprintf("one of them was cut less than %s ago", l.MergeAfter)
 	}
 	for _, r := range [2]*Range{a, b} {
@@ -92,14 +87,14 @@ func (p *planner) unmergeable(left, right int) string {
 }
 
 // lineUp does the next thing to bring the replicas of the smaller of two ranges to the stores of the larger one; false if they are there.
-func (p *planner) lineUp(left, right int) bool {
+func (p *planner) lineUp(left, right int32) bool {
 	at, to := right, &p.ranges[left]
 	if p.ranges[left].Bytes < p.ranges[right].Bytes {
 		at, to = left, &p.ranges[right]
 	}
 	r := &p.ranges[at]
 	wait := func(why string) bool {
-		p.out.Unmerged = append(p.out.Unmerged, Finding{p.ranges[right].ID, fmt.Sprintf("to be merged with r%d: %s", p.ranges[left].ID, why)})
+		p.unmerged(&p.ranges[right], "to be merged with r%d: %s", p.ranges[left].ID, why)
 		return true
 	}
 	missing, extra := without(to.Voters, r.Voters...), without(r.Voters, to.Voters...)
@@ -131,11 +126,13 @@ func (p *planner) lineUp(left, right int) bool {
 			return wait("there is no way to there that keeps to its rule at every step")
 		}
 		p.transfer(at, heir, why+": the leader moves first", nil)
-		p.touched[left], p.touched[right] = true, true
+		p.touch(left)
+		p.touch(right)
 		return true
 	}
 	p.change(at, op, why, nil)
-	p.touched[left], p.touched[right] = true, true
+	p.touch(left)
+	p.touch(right)
 	return true
 }
 

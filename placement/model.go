@@ -40,17 +40,17 @@ type Range struct {
 	NonVoters []StoreID
 	// Learners are replicas being brought up or left behind.
 	Learners []StoreID
-	// Leader is 0 if nobody leads. LedFor is how long it has been the same.
-	Leader StoreID
-	LedFor time.Duration
+	// Leader is 0 if nobody leads. LedSince is since when it has been the same, on the clock of Moment.Now.
+	Leader   StoreID
+	LedSince time.Duration
 	// Changing: a replica change is under way.
 	Changing bool
 
 	// Left is the range's left neighbour; 0 if it has none, or it is not known. Fixed says why the cut between the two has to stay; empty if it need not.
 	Left  RangeID
 	Fixed string
-	// SettledFor is for how long the range has not been cut, at least.
-	SettledFor time.Duration
+	// FixedUntil, if not 0, is when Fixed ends, and CutAt when the range was last cut, or first known, on the clock of Moment.Now.
+	FixedUntil, CutAt time.Duration
 
 	Bytes int64
 	Load  Load
@@ -72,13 +72,19 @@ type Source struct {
 	Requests float64 // per second
 }
 
-// Snapshot of the cluster.
-type Snapshot struct {
+// Moment is what there is beside the ranges.
+type Moment struct {
+	// Now, on any clock that does not go back.
+	Now    time.Duration
 	Stores []Store
-	// Ranges; in the order of their ids it saves a copy.
-	Ranges []Range
 	// InFlight are operators that are being carried out. Their ranges are left alone.
 	InFlight []Operator
+}
+
+// Snapshot of the cluster.
+type Snapshot struct {
+	Moment
+	Ranges []Range // in the order of their ids it is quickest
 }
 
 // Rules of a cluster. Use DefaultRules and change what differs.

@@ -10,12 +10,26 @@ import (
 
 // Plan decides what to do next: see the package comment. A range gets at most one operator.
 func Plan(snap Snapshot, rules Rules) Result {
-	p := newPlanner(snap, &rules)
+	return ranges(snap).Plan(snap.Moment, rules)
+}
+
+// ranges takes the ranges of a snapshot in.
+func ranges(snap Snapshot) *Ranges {
+	m := NewRanges()
+	for i := range snap.Ranges {
+		m.Set(snap.Ranges[i])
+	}
+	return m
+}
+
+// Plan decides what to do next with the ranges as they are now.
+func (m *Ranges) Plan(now Moment, rules Rules) Result {
+	p := newPlanner(m, now, &rules)
 	p.repair()
 	if p.repairs == 0 {
 		p.makeRoom()
 		if !rules.Limits.Paused {
-			p.mergeRanges()
+			p.mergeRanges(now.InFlight)
 			p.balanceReplicas()
 		}
 	}
@@ -44,6 +58,8 @@ type store struct {
 	mayLead     why    // why it is given no leaders; fine if it takes some
 	gone        string // why its replicas must leave; empty if they need not
 	domain      [maxTiers]int32
+	class       int32
+	held        *held
 
 	replicas, leaders  int
 	bytes, writes, cpu float64
@@ -51,19 +67,30 @@ type store struct {
 	in, out            int
 }
 
-type planner struct {
-	rules  *Rules
-	limits *Limits
-	stores []store
-	byID   map[StoreID]int32
-	dense  []int32 // the same as byID for small ids; -1 for none
-	byNode map[NodeID]int32
-	tiers  int
-	comp   []compiledRule
+// class is the stores of one locality. To rules and to the spread of replicas they are the same.
+type class struct {
+	stores []int32
+	open   int // those that may receive another replica now
+}
 
-	ranges    []Range
-	inFlight  []Operator
-	touched   []bool
+type planner struct {
+	m       *Ranges
+	ranges  []Range // the slots of m
+	wrong   []int32 // slots of the ranges that are not as their rules want them, by id
+	watched []int32 // those with leaders that a rule or clients may want elsewhere, by id
+	small   []int32 // those that might be merged with their left neighbours, by id
+
+	now     time.Duration
+	rules   *Rules
+	limits  *Limits
+	stores  []store
+	byID    map[StoreID]int32
+	dense   []int32 // the same as byID for small ids; -1 for none
+	byNode  map[NodeID]int32
+	tiers   int
+	classes []class
+	comp    []compiledRule
+
 	repairs   int // operators for repair that were made or wait for a slot
 	transfers int
 	mean      struct{ replicas, bytes, writes, leaders, cpu float64 }
@@ -96,16 +123,21 @@ func (n *need) String() string {
 	return n.Constraint.String()
 }
 
-func newPlanner(snap Snapshot, rules *Rules) *planner {
-	p := &planner{rules: rules, limits: &rules.Limits, byID: make(map[StoreID]int32, len(snap.Stores)), byNode: make(map[NodeID]int32, len(snap.Stores))}
-	order := slices.Clone(snap.Stores)
+func newPlanner(m *Ranges, now Moment, rules *Rules) *planner {
+	p := &planner{m: m, now: now.Now, rules: rules, limits: &rules.Limits, byID: make(map[StoreID]int32, len(now.Stores)),
+		byNode: make(map[NodeID]int32, len(now.Stores))}
+	m.plans++
+	order := slices.Clone(now.Stores)
 	slices.SortFunc(order, func(a, b Store) int { return cmp.Compare(a.ID, b.ID) })
 	p.stores = make([]store, len(order))
-	for i, s := range order {
-		p.stores[i].Store = s
-		p.stores[i].judge(p.limits)
-		p.byID[s.ID] = int32(i)
-		p.byNode[s.Node] = int32(i)
+	for i := range order {
+		s := &p.stores[i]
+		s.Store = order[i]
+		s.judge(p.limits)
+		p.byID[s.ID], p.byNode[s.Node] = int32(i), int32(i)
+		s.held = m.holdings(s.ID)
+		s.replicas, s.leaders, s.bytes = s.held.replicas, s.held.leaders, float64(s.held.bytes)
+		s.writes, s.cpu = float64(s.held.writes), float64(s.held.nanocpus)/1e9
 	}
 	const maxDense = 1 << 16
 	if n := len(order); n > 0 && order[n-1].ID < maxDense {
@@ -113,33 +145,21 @@ func newPlanner(snap Snapshot, rules *Rules) *planner {
 		for i := range p.dense {
 			p.dense[i] = -1
 		}
-		for i, s := range order {
-			if s.ID >= 0 {
-				p.dense[s.ID] = int32(i)
+		for i := range order {
+			if order[i].ID >= 0 {
+				p.dense[order[i].ID] = int32(i)
 			}
 		}
 	}
 	p.findDomains()
-	p.ranges = snap.Ranges
-	byID := func(a, b Range) int { return cmp.Compare(a.ID, b.ID) }
-	if !slices.IsSortedFunc(p.ranges, byID) {
-		p.ranges = slices.Clone(p.ranges)
-		slices.SortFunc(p.ranges, byID)
-	}
-	p.touched = make([]bool, len(p.ranges))
-	p.inFlight = snap.InFlight
-	p.count(snap.InFlight)
-	for i := range rules.Special {
-		if i == 0 {
-			p.comp = append(p.comp, p.compile(&rules.Default))
-		}
-		p.comp = append(p.comp, p.compile(&rules.Special[i]))
-	}
-	if len(p.comp) == 0 {
-		p.comp = append(p.comp, p.compile(&rules.Default))
-	}
+	p.refresh()
+	p.ranges = m.slots
+	p.count(now.InFlight)
 	return p
 }
+
+func (p *planner) touched(i int32) bool { return p.m.touched[i] == p.m.plans }
+func (p *planner) touch(i int32)        { p.m.touched[i] = p.m.plans }
 
 // judge says what may be done with the store.
 func (s *store) judge(l *Limits) {
@@ -195,7 +215,8 @@ func (p *planner) find(id StoreID) *store {
 	return nil
 }
 
-// findDomains numbers the failure domains: a domain is a prefix of a locality. A store without a tier shares it with nobody.
+// findDomains numbers the failure domains: a domain is a prefix of a locality. A store without a tier shares it with nobody. Then it sorts the
+// stores into classes.
 func (p *planner) findDomains() {
 	ids := map[string]int32{}
 	for i := range p.stores {
@@ -216,6 +237,23 @@ func (p *planner) findDomains() {
 				ids[key] = id
 			}
 			s.domain[t] = id
+		}
+	}
+	classes := map[string]int32{}
+	for i := range p.stores {
+		s := &p.stores[i]
+		key, own := strings.Join(s.Locality, "\x00"), len(s.Locality) < p.tiers
+		at, ok := classes[key]
+		if !ok || own {
+			at = int32(len(p.classes))
+			classes[key] = at
+			p.classes = append(p.classes, class{})
+		}
+		s.class = at
+		c := &p.classes[at]
+		c.stores = append(c.stores, int32(i))
+		if s.refuses == fine && s.in < p.limits.Incoming {
+			c.open++
 		}
 	}
 }
@@ -255,39 +293,23 @@ func (p *planner) spreadWith(s *store, set []StoreID) (sum spread) {
 	return sum
 }
 
-// count takes in what the ranges and the operators under way put on the stores.
+// count takes in what the operators under way put on the stores.
 func (p *planner) count(inFlight []Operator) {
-	for i := range p.ranges {
-		r := &p.ranges[i]
-		for _, set := range [2][]StoreID{r.Voters, r.NonVoters} {
-			for _, v := range set {
-				if s := p.find(v); s != nil {
-					s.replicas++
-					s.bytes += float64(r.Bytes)
-					s.writes += r.Load.WriteBytes
-				}
-			}
-		}
-		if s := p.find(r.Leader); s != nil && r.Leader != 0 {
-			s.leaders++
-			s.cpu += r.Load.CPU
-		}
-	}
 	for i := range inFlight {
 		op := &inFlight[i]
-		at, ok := slices.BinarySearchFunc(p.ranges, op.Range, func(r Range, id RangeID) int { return cmp.Compare(r.ID, id) })
+		at, ok := p.m.at[op.Range]
 		if !ok {
 			continue
 		}
 		r := &p.ranges[at]
-		p.touched[at] = true
+		p.touch(at)
 		switch op.Kind {
 		case TransferLeader:
 			p.moveLeader(r, op.To)
 			continue
 		case MergeRanges:
-			if k, ok := p.rangeAt(op.Right); ok {
-				p.touched[k] = true
+			if k, ok := p.m.at[op.Right]; ok {
+				p.touch(k)
 			}
 			continue
 		}
@@ -326,7 +348,9 @@ func (p *planner) place(r *Range, op *Operator) {
 			s.bytes += float64(r.Bytes)
 			s.writes += r.Load.WriteBytes
 			s.planned += float64(r.Bytes)
-			s.in++
+			if s.in++; s.in == p.limits.Incoming && s.refuses == fine {
+				p.classes[s.class].open--
+			}
 		}
 		if s := p.find(op.Leader); s != nil {
 			s.out++
@@ -354,19 +378,19 @@ func (p *planner) moveLeader(r *Range, to StoreID) {
 }
 
 // change emits a replica change of the range at position i.
-func (p *planner) change(i int, op Operator, why string, rejected *rejections) {
+func (p *planner) change(i int32, op Operator, why string, rejected *rejections) {
 	r := &p.ranges[i]
 	op.Kind, op.Range, op.Generation, op.Leader = ChangeReplicas, r.ID, r.Generation, r.Leader
 	op.Why, op.Rejected = why, rejected.list()
-	p.touched[i] = true
+	p.touch(i)
 	p.place(r, &op)
 	p.out.Operators = append(p.out.Operators, op)
 }
 
 // transfer emits a transfer of leadership.
-func (p *planner) transfer(i int, to StoreID, why string, rejected *rejections) {
+func (p *planner) transfer(i int32, to StoreID, why string, rejected *rejections) {
 	r := &p.ranges[i]
-	p.touched[i] = true
+	p.touch(i)
 	p.transfers++
 	p.moveLeader(r, to)
 	p.out.Operators = append(p.out.Operators, Operator{Kind: TransferLeader, Range: r.ID, Generation: r.Generation, Leader: r.Leader,

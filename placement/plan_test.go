@@ -88,7 +88,7 @@ func TestPlansSettle(t *testing.T) {
 				for _, f := range res.Findings {
 					explained[f.Range] = true
 				}
-				p := newPlanner(st.snap, &st.rules)
+				p := newPlanner(ranges(st.snap), st.snap.Moment, &st.rules)
 				for _, r := range st.snap.Ranges {
 					// The ideal spread is a bound that not every range can reach by one move.
 					c := *p.rule(&r)
@@ -162,7 +162,7 @@ func mergesOnlyLikes(t *rapid.T, st *story, op Operator) {
 	require.Equal(t, set(l.NonVoters), set(r.NonVoters))
 	require.LessOrEqual(t, l.Bytes+r.Bytes, st.rules.Limits.MergeBytes)
 	require.LessOrEqual(t, l.Load.CPU+r.Load.CPU, st.rules.Limits.MergeCPU)
-	require.GreaterOrEqual(t, min(l.SettledFor, r.SettledFor), st.rules.Limits.MergeAfter)
+	require.GreaterOrEqual(t, st.snap.Now-max(l.CutAt, r.CutAt), st.rules.Limits.MergeAfter)
 }
 
 func drawStory(t *rapid.T) *story {
@@ -204,11 +204,11 @@ func drawStory(t *rapid.T) *story {
 	}
 	for i := range rapid.IntRange(1, 20).Draw(t, "ranges") {
 		perm := rapid.Permutation(st.snap.Stores).Draw(t, "on")
-		r := Range{ID: RangeID(i + 1), Generation: 1, Rule: rapid.IntRange(0, len(st.rules.Special)).Draw(t, "rule"), LedFor: time.Minute}
+		r := Range{ID: RangeID(i + 1), Generation: 1, Rule: rapid.IntRange(0, len(st.rules.Special)).Draw(t, "rule"), LedSince: -time.Minute}
 		if i > 0 && rapid.Bool().Draw(t, "neighbours") {
 			r.Left = RangeID(i)
 		}
-		r.SettledFor = time.Duration(rapid.IntRange(0, 2).Draw(t, "settled")) * time.Minute
+		r.CutAt = -time.Duration(rapid.IntRange(0, 2).Draw(t, "cut")) * time.Minute
 		r.Bytes = int64(rapid.IntRange(0, 100).Draw(t, "size")) << 20
 		r.Load.CPU = rapid.Float64Range(0, 0.5).Draw(t, "cpu")
 		r.Load.WriteBytes = float64(rapid.IntRange(0, 1<<21).Draw(t, "writes"))

@@ -17,7 +17,7 @@ func (p *planner) alive(voters []StoreID) int {
 	return n
 }
 
-// asWanted reports whether nothing is to be repaired in a range. It is called for every range of every plan.
+// asWanted reports whether nothing is to be repaired in a range. Whoever asks again must know that neither the range nor the stores nor the rules have changed: see refresh.
 func (p *planner) asWanted(r *Range, c *compiledRule) bool {
 	if len(r.Voters) != c.Replicas || len(r.NonVoters) != c.NonVoters || len(r.Learners) > 0 || r.Leader == 0 {
 		return false
@@ -73,16 +73,14 @@ func (p *planner) losesToRegion(voters []StoreID, c *compiledRule) bool {
 // repair brings ranges to what their rules want. The ranges that can lose the fewest further replicas come first.
 func (p *planner) repair() {
 	type item struct {
-		at     int
+		at     int32
 		margin int
 	}
 	var work []item
-	for i := range p.ranges {
-		r := &p.ranges[i]
-		if p.touched[i] || p.asWanted(r, p.rule(r)) {
-			continue
+	for _, i := range p.wrong {
+		if r := &p.ranges[i]; !p.touched(i) {
+			work = append(work, item{i, p.alive(r.Voters) - (len(r.Voters)/2 + 1)})
 		}
-		work = append(work, item{i, p.alive(r.Voters) - (len(r.Voters)/2 + 1)})
 	}
 	slices.SortStableFunc(work, func(a, b item) int { return cmp.Compare(a.margin, b.margin) })
 	slots := 0
@@ -116,7 +114,7 @@ func (p *planner) repair() {
 const waitsForSlots = "to be repaired; waits until stores that send and receive other replicas are free"
 
 // repairRange decides what is to be done first with a range that is not as its rule wants it.
-func (p *planner) repairRange(at int) {
+func (p *planner) repairRange(at int32) {
 	r := &p.ranges[at]
 	c := p.rule(r)
 	if len(r.Learners) > 0 {
@@ -160,12 +158,12 @@ func (p *planner) mustLeave(id StoreID, c *compiledRule, allowed []bool) string 
 }
 
 // fixVoters adds voters that are missing and removes those that must leave or are too many.
-func (p *planner) fixVoters(at int, c *compiledRule, stay, gone []StoreID, reason string) {
+func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, reason string) {
 	r := &p.ranges[at]
-	usable := len(stay)
-	for i := range p.stores {
-		if p.stores[i].refuses == fine && c.allowed[i] && !slices.Contains(r.Voters, p.stores[i].ID) {
-			usable++
+	usable := len(stay) + c.taking
+	for _, v := range r.Voters {
+		if i := p.index(v); i >= 0 && p.stores[i].refuses == fine && c.allowed[i] {
+			usable--
 		}
 	}
 	// An even number of voters tolerates no more failures than one less, and two
@@ -282,7 +280,7 @@ func (p *planner) roomOfNonVoter(r *Range, c *compiledRule) StoreID {
 }
 
 // evict removes a non-voting replica from a store that is to get a voter.
-func (p *planner) evict(at int, c *compiledRule, add []StoreID) bool {
+func (p *planner) evict(at int32, c *compiledRule, add []StoreID) bool {
 	r := &p.ranges[at]
 	for _, id := range add {
 		if slices.Contains(r.NonVoters, id) {
@@ -314,70 +312,6 @@ func (p *planner) successor(r *Range, c *compiledRule, leaving []StoreID) StoreI
 	return best.ID
 }
 
-// choose picks the store for another replica beside have, none of those in taken, and says why not the others. busy means that the
-// right one exists but is receiving as many replicas as it may.
-func (p *planner) choose(r *Range, needs []need, allowed []bool, have, taken []StoreID, rejected *rejections) (id StoreID, busy bool) {
-	unmet := p.unmet(needs, have)
-	type grade struct {
-		needed bool
-		member bool
-		shares spread
-		full   bool
-		fuller float64
-	}
-	var best *store
-	var top grade
-	for i := range p.stores {
-		s := &p.stores[i]
-		switch {
-		case slices.Contains(have, s.ID) || slices.Contains(taken, s.ID):
-			continue
-		case s.refuses != fine:
-			rejected.add(s.refuses, s.ID)
-			continue
-		case s.fill(s.planned+float64(r.Bytes)) > p.limits.NearlyFull:
-			rejected.add(whyFull, s.ID)
-			continue
-		case !allowed[i]:
-			rejected.add(whyNotAllowed, s.ID)
-			continue
-		}
-		g := grade{needed: unmet == nil || unmet.member[i], member: slices.Contains(r.NonVoters, s.ID), shares: p.spreadWith(s, have),
-			full: s.in >= p.limits.Incoming, fuller: p.fuller(s)}
-		if best == nil {
-			best, top = s, g
-			continue
-		}
-		loser, reason := s, fine
-		better := func(is bool, w why) {
-			if is {
-				loser = best
-				best, top = s, g
-			}
-			reason = w
-		}
-		switch {
-		case g.needed != top.needed:
-			better(g.needed, whyNotNeeded)
-		case g.shares != top.shares:
-			better(g.shares < top.shares, whyShares)
-		case g.member != top.member:
-			better(!g.member, whyFuller)
-		case g.full != top.full:
-			better(!g.full, whyBusy)
-		case g.fuller != top.fuller:
-			better(g.fuller < top.fuller, whyFuller)
-		default:
-			reason = whyEqual
-		}
-		rejected.add(reason, loser.ID)
-	}
-	if best == nil {
-		return 0, false
-	}
-	return best.ID, top.full
-}
-
 // surplus picks the voter to remove: one that is not heard of, or the one that shares most with the
 // others, or that sits on the fullest store; not one that a constraint asks for, and not the leader if it can be helped.
 func (p *planner) surplus(r *Range, voters []StoreID) StoreID {
@@ -402,7 +336,7 @@ func (p *planner) surplus(r *Range, voters []StoreID) StoreID {
 
 // respread replaces one voter if that brings the voters further apart, or meets a constraint. It reports whether
 // there is something to do.
-func (p *planner) respread(at int, c *compiledRule) bool {
+func (p *planner) respread(at int32, c *compiledRule) bool {
 	r := &p.ranges[at]
 	short := p.missing(c.needs, r.Voters)
 	now := p.spreadOf(r.Voters)
@@ -414,18 +348,16 @@ func (p *planner) respread(at int, c *compiledRule) bool {
 	}
 	var from, to StoreID
 	bestShort, bestSpread, busy := short, now, false
-	var rejected *rejections
 	for _, v := range r.Voters {
 		rest := without(r.Voters, v)
-		var rej rejections
-		id, full := p.choose(r, c.needs, c.allowed, rest, append(without(r.NonVoters), v), &rej)
+		id, full := p.choose(r, c.needs, c.allowed, rest, append(without(r.NonVoters), v), nil)
 		if id == 0 {
 			continue
 		}
 		set := append(rest, id)
 		sh, sp := p.missing(c.needs, set), p.spreadOf(set)
 		if sh < bestShort || sh == bestShort && (sp < bestSpread || sp == bestSpread && from == r.Leader && from != 0) {
-			from, to, bestShort, bestSpread, busy, rejected = v, id, sh, sp, full, &rej
+			from, to, bestShort, bestSpread, busy = v, id, sh, sp, full
 		}
 	}
 	if from == 0 || bestShort == short && bestSpread >= now {
@@ -451,13 +383,15 @@ func (p *planner) respread(at int, c *compiledRule) bool {
 			p.note(r, why+", and nobody else can lead")
 		}
 	default:
-		p.change(at, Operator{Add: []StoreID{to}, Remove: []StoreID{from}}, why, rejected)
+		var rejected rejections
+		p.choose(r, c.needs, c.allowed, without(r.Voters, from), append(without(r.NonVoters), from), &rejected)
+		p.change(at, Operator{Add: []StoreID{to}, Remove: []StoreID{from}}, why, &rejected)
 	}
 	return true
 }
 
 // fixNonVoters brings the replicas without a vote to the wanted number and places. It reports whether there is something to do.
-func (p *planner) fixNonVoters(at int, c *compiledRule) bool {
+func (p *planner) fixNonVoters(at int32, c *compiledRule) bool {
 	r := &p.ranges[at]
 	var stay []StoreID
 	for _, v := range r.NonVoters {

@@ -14,7 +14,7 @@ import (
 // story is a cluster as the golden files write it, one line each:
 //
 //	s1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%]
-//	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [settled=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
+//	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [cut=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
 //	inflight r1 +4 -1
@@ -106,7 +106,7 @@ func parse(t testing.TB, in string) *story {
 			}
 			st.snap.Stores = append(st.snap.Stores, s)
 		case f[0][0] == 'r':
-			r := Range{ID: numbers[RangeID](t, f[0][1:])[0], LedFor: time.Hour, SettledFor: time.Hour}
+			r := Range{ID: numbers[RangeID](t, f[0][1:])[0], LedSince: -time.Hour, CutAt: -time.Hour}
 			r.Generation = numbers[int64](t, f[1][1:])[0]
 			require.Equal(t, "on", f[2])
 			r.Voters = numbers[StoreID](t, f[3])
@@ -118,7 +118,7 @@ func parse(t testing.TB, in string) *story {
 				case "ledfor":
 					d, err := time.ParseDuration(v)
 					require.NoError(t, err)
-					r.LedFor = d
+					r.LedSince = -d
 				case "nonvoters":
 					r.NonVoters = numbers[StoreID](t, v)
 				case "learners":
@@ -127,10 +127,10 @@ func parse(t testing.TB, in string) *story {
 					r.Left = numbers[RangeID](t, v)[0]
 				case "fixed":
 					r.Fixed = strings.ReplaceAll(v, "_", " ")
-				case "settled":
+				case "cut":
 					d, err := time.ParseDuration(v)
 					require.NoError(t, err)
-					r.SettledFor = d
+					r.CutAt = -d
 				case "changing":
 					r.Changing = true
 				case "size":
@@ -207,7 +207,7 @@ func (st *story) apply(res Result) {
 			}
 			switch o.Kind {
 			case TransferLeader:
-				r.Leader, r.LedFor = o.To, 0
+				r.Leader, r.LedSince = o.To, st.snap.Now
 				continue
 			case MergeRanges:
 				merges = append(merges, o)
@@ -223,9 +223,7 @@ func (st *story) apply(res Result) {
 			}
 		}
 	}
-	for i := range st.snap.Ranges {
-		st.snap.Ranges[i].LedFor += 2 * time.Second
-	}
+	st.snap.Now += 2 * time.Second
 }
 
 // merge makes the range right a part of left.

@@ -19,7 +19,7 @@ import (
 
 func startCommand() *cobra.Command {
 	var cfg node.Config
-	var join, cache, buffer, rangeMax, locality, clockFile string
+	var join, cache, buffer, rangeMax, locality, clockFile, diskFile string
 	cmd := &cobra.Command{
 		Use:   "start --store DIR",
 		Short: "Run a node",
@@ -47,7 +47,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
-			return runStart(cfg, clockFile)
+			return runStart(cfg, clockFile, diskFile)
 		},
 	}
 	f := cmd.Flags()
@@ -69,16 +69,17 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.StringVar(&cfg.CertsDir, "certs-dir", "", "directory with ca.crt, node.crt and node.key: TLS everywhere, and everybody shows who they are")
 	f.BoolVar(&cfg.Insecure, "insecure", false, "listen beyond loopback without certificates: anybody who can connect can read and write everything")
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")
+	f.StringVar(&diskFile, testDiskFlag, "", "for tests: a file with how much longer a sync of this node's disk is to take")
 	f.DurationVar(&cfg.StoreKnob.GCAfter, testGCFlag, 0, "for tests: how long old versions are kept where no rule says otherwise; they are collected as often")
-	for _, hidden := range []string{testClockFlag, testGCFlag} {
-		if err := f.MarkHidden(hidden); err != nil {
+	for _, name := range []string{testClockFlag, testDiskFlag, testGCFlag} {
+		if err := f.MarkHidden(name); err != nil {
 			panic(err) // the flag is not there
 		}
 	}
 	return cmd
 }
 
-func runStart(cfg node.Config, clockFile string) error {
+func runStart(cfg node.Config, clockFile, diskFile string) error {
 	if clockFile != "" {
 		clock, err := newTestClock(clockFile, logger(slog.LevelInfo))
 		if err != nil {
@@ -86,6 +87,13 @@ func runStart(cfg node.Config, clockFile string) error {
 		}
 		defer clock.stop()
 		cfg.Physical = clock.physical
+	}
+	if diskFile != "" {
+		disk, err := newTestDisk(diskFile)
+		if err != nil {
+			return err
+		}
+		cfg.FS = disk
 	}
 	if err := os.MkdirAll(cfg.StoreDir, 0o755); cfg.StoreDir != "" && err != nil {
 		return fmt.Errorf("store: %w", err)

@@ -126,11 +126,14 @@ type collected struct {
 	session int64
 	nodes   map[kv.NodeID]*reporter
 	ranges  map[kv.RangeID]*knownRange
-	listed  time.Time // when the meta range was last read
+	changed map[kv.RangeID]bool // ranges that the planner has not been told of as they are
+	listed  time.Time           // when the meta range was last read
+	bounds  bool                // some range has other bounds, or came or went
 }
 
 type reporter struct {
 	ack            uint64
+	lost           bool // it does not answer: nothing is known to be led there
 	store          kv.StoreID
 	capacity, free int64
 }
@@ -141,14 +144,15 @@ type knownRange struct {
 	leader kv.NodeID // 0 if nobody says that it leads
 	store  kv.StoreID
 	since  time.Time
-	// settled is when the range was first known, or found to be smaller than it was: nothing was cut from it since.
-	settled time.Time
-	bytes   int64
-	rates   RangeRates
+	// cut is when the range was first known, or found to be smaller than it was: nothing was cut from it since.
+	cut   time.Time
+	bytes int64
+	rates RangeRates
 }
 
 func newCollected() *collected {
-	return &collected{session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{}}
+	return &collected{session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{},
+		changed: map[kv.RangeID]bool{}}
 }
 
 // listEvery is how often the driver reads the meta range, to learn of ranges that nobody leads.
@@ -204,10 +208,15 @@ func (n *Node) collect(ctx context.Context, c *collected) {
 
 // lost notes that a node does not answer: nobody is known to lead what it led.
 func (c *collected) lost(id kv.NodeID) {
-	c.nodes[id].ack = 0
-	for _, r := range c.ranges {
+	n := c.nodes[id]
+	if n.ack = 0; n.lost {
+		return
+	}
+	n.lost = true
+	for rid, r := range c.ranges {
 		if r.leader == id {
 			r.leader, r.store, r.rates = 0, 0, RangeRates{}
+			c.changed[rid] = true
 		}
 	}
 }
@@ -218,17 +227,19 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 	if from == nil {
 		return nil
 	}
-	from.store, from.capacity, from.free, from.ack = rep.StoreID, rep.Capacity, rep.Free, rep.Number
+	from.store, from.capacity, from.free, from.ack, from.lost = rep.StoreID, rep.Capacity, rep.Free, rep.Number, false
 	if rep.Full {
-		for _, r := range c.ranges {
+		for id, r := range c.ranges {
 			if r.leader == rep.NodeID {
 				r.leader, r.store = 0, 0
+				c.changed[id] = true
 			}
 		}
 	}
 	for _, id := range rep.Gone {
 		if r := c.ranges[id]; r != nil && r.leader == rep.NodeID {
 			r.leader, r.store = 0, 0
+			c.changed[id] = true
 		}
 	}
 	for i := range rep.Ranges {
@@ -242,24 +253,32 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		if old != nil && (old.desc.Generation > d.Generation || old.leader != 0 && old.leader != rep.NodeID && old.term > x.Term) {
 			continue
 		}
-		k := &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
-			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), settled: now, bytes: x.Bytes, rates: x.RangeRates}
-		if old != nil && !old.desc.StartKey.Less(d.StartKey) && !d.EndKey.Less(old.desc.EndKey) {
-			k.settled = old.settled
-			if old.desc.EndKey.Less(d.EndKey) {
-				c.absorbed(&d)
-			}
-		}
-		c.ranges[d.RangeID] = k
+		c.set(&knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
+			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}, old, now)
 	}
 	return nil
 }
 
-// absorbed forgets the ranges that one has absorbed.
-func (c *collected) absorbed(by *kv.RangeDescriptor) {
-	for id, r := range c.ranges {
-		if id != by.RangeID && r.desc.Generation < by.Generation && by.ContainsSpan(r.desc.Span()) {
+// set takes in what is now known of a range.
+func (c *collected) set(k, old *knownRange, now time.Time) {
+	d := &k.desc
+	c.changed[d.RangeID] = true
+	c.ranges[d.RangeID] = k
+	k.cut = now
+	if old == nil || !old.desc.StartKey.Equal(d.StartKey) || !old.desc.EndKey.Equal(d.EndKey) {
+		c.bounds = true
+	}
+	if old == nil || old.desc.StartKey.Less(d.StartKey) || d.EndKey.Less(old.desc.EndKey) {
+		return
+	}
+	k.cut = old.cut
+	if !old.desc.EndKey.Less(d.EndKey) {
+		return
+	}
+	for id, r := range c.ranges { // what it has absorbed is no more
+		if id != d.RangeID && r.desc.Generation < d.Generation && d.ContainsSpan(r.desc.Span()) {
 			delete(c.ranges, id)
+			c.changed[id] = true
 		}
 	}
 }
@@ -272,14 +291,17 @@ func (c *collected) list(descs []kv.RangeDescriptor) {
 		d := &descs[i]
 		there[d.RangeID] = true
 		if r := c.ranges[d.RangeID]; r == nil {
-			c.ranges[d.RangeID] = &knownRange{desc: *d, settled: time.Now()}
+			c.set(&knownRange{desc: *d}, nil, time.Now())
 		} else if r.leader == 0 && r.desc.Generation < d.Generation {
-			r.desc = *d
+			now := *r
+			now.desc = *d
+			c.set(&now, r, time.Now())
 		}
 	}
 	for id, r := range c.ranges {
 		if !there[id] && r.leader == 0 {
 			delete(c.ranges, id)
+			c.changed[id], c.bounds = true, true
 		}
 	}
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -80,7 +79,7 @@ func (n *Node) startPlacement() {
 			case !drive:
 				d = nil
 			case d == nil:
-				d = &driver{n: n, known: newCollected(), silent: map[kv.NodeID]time.Time{}}
+				d = newDriver(n)
 				fallthrough
 			default:
 				d.tick(ctx)
@@ -105,8 +104,21 @@ type driver struct {
 	known *collected
 	rules ruleBook
 	left  membership
+	began time.Time // the planner's clock starts here
 	// silent is when a node was last seen to be silent.
 	silent map[kv.NodeID]time.Time
+	// ranges is what the planner has been told; held are those of them that something was under way with, and told the rules of their spans.
+	ranges *placement.Ranges
+	held   map[kv.RangeID]bool
+	told   []ruleSpan
+	// leftOf has the left neighbours that the planner knows of.
+	leftOf map[kv.RangeID]kv.RangeID
+	// dry: it is not the driver of the cluster, and leaves what that remembers alone.
+	dry bool
+}
+
+func newDriver(n *Node) *driver {
+	return &driver{n: n, known: newCollected(), began: time.Now(), silent: map[kv.NodeID]time.Time{}, ranges: placement.NewRanges()}
 }
 
 // unsteadyFor is how long a node that was silent is given nothing that can wait: one that comes and goes would cost its clients a stall
@@ -140,10 +152,11 @@ func (d *driver) tick(ctx context.Context) {
 		return
 	}
 	n.cutForRules(readCtx, &d.rules, d.known)
-	snap := d.snapshot(began)
+	now := d.moment(time.Now())
+	d.tell(&now, time.Now(), began)
 	rules := d.rules.rules
 	rules.Limits.Paused = paused
-	res := placement.Plan(snap, rules)
+	res := d.ranges.Plan(now, rules)
 	d.finishDecommissions(readCtx)
 
 	p.mu.Lock()
@@ -165,103 +178,25 @@ func (d *driver) tick(ctx context.Context) {
 		}
 		desc := known.desc
 		run := &runningOperator{op: op, started: time.Now()}
-		p.running[id] = run
 		if op.Kind == placement.MergeRanges {
-			rightID := kv.RangeID(op.Right)
-			k := d.known.ranges[rightID]
+			k := d.known.ranges[kv.RangeID(op.Right)]
 			if k == nil {
-				delete(p.running, id)
 				continue
 			}
 			right := k.desc
-			p.running[rightID] = run
+			p.running[id], p.running[right.RangeID] = run, run
 			n.background(func(ctx context.Context) {
 				err := n.carryOutMerge(ctx, &op, &desc, &right)
 				n.finished(ctx, op, err)
 			})
 			continue
 		}
+		p.running[id] = run
 		n.background(func(ctx context.Context) {
 			err := n.carryOut(ctx, op, &desc)
 			n.finished(ctx, op, err)
 		})
 	}
-}
-
-// snapshot translates what is known into the planner's terms. What ended after the reports began to be collected counts
-// as if it were under way still: they may tell of before or after.
-func (d *driver) snapshot(collected time.Time) placement.Snapshot {
-	n, p := d.n, &d.n.placement
-	now := time.Now()
-	var snap placement.Snapshot
-	silence := map[kv.NodeID]time.Duration{}
-	for _, x := range n.transport.Peers() {
-		silence[x.NodeID] = x.Silence
-	}
-	for _, e := range n.book.Entries() {
-		m, leaves := d.left[e.NodeID]
-		if m.Gone() {
-			continue
-		}
-		s := placement.Store{ID: placement.StoreID(e.StoreID), Node: placement.NodeID(e.NodeID), Locality: e.Locality,
-			Draining: e.Draining, Decommissioning: leaves, Silence: silence[e.NodeID]}
-		if s.Silence > n.cfg.Rules.Limits.AliveWithin {
-			d.silent[e.NodeID] = now
-		}
-		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor()
-		if r := d.known.nodes[e.NodeID]; r != nil {
-			s.Capacity, s.Free = r.capacity, r.free
-		}
-		snap.Stores = append(snap.Stores, s)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	snap.Ranges = make([]placement.Range, 0, len(d.known.ranges))
-	for id, k := range d.known.ranges {
-		r := placement.Range{ID: placement.RangeID(id), Generation: k.desc.Generation, Leader: placement.StoreID(k.store), Changing: k.desc.InJoint(),
-			Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
-			Load:       placement.Load{Requests: k.rates.Requests, WriteBytes: k.rates.WriteBytes, CPU: k.rates.CPU},
-			SettledFor: now.Sub(k.settled)}
-		if k.leader != 0 {
-			r.LedFor = now.Sub(k.since)
-		}
-		for _, g := range k.rates.From {
-			r.From = append(r.From, placement.Source{Node: placement.NodeID(g.Node), Requests: g.Requests})
-		}
-		slices.SortFunc(r.From, func(a, b placement.Source) int { return cmp.Compare(a.Node, b.Node) })
-		for _, rep := range k.desc.Replicas {
-			s := placement.StoreID(rep.StoreID)
-			switch {
-			case rep.VotesOld() || rep.VotesNew():
-				r.Voters = append(r.Voters, s)
-			case rep.Type == kv.NonVoter:
-				r.NonVoters = append(r.NonVoters, s)
-			default:
-				r.Learners = append(r.Learners, s)
-			}
-		}
-		run := p.running[id]
-		if was := p.settling[id]; run == nil && was != nil {
-			if run = was; was.ended.Before(collected) {
-				run = nil
-				delete(p.settling, id)
-			}
-		}
-		if run != nil {
-			r.Changing = true
-			if run.op.Range == r.ID { // a merge is known by both its ranges
-				snap.InFlight = append(snap.InFlight, run.op)
-			}
-		}
-		if f, ok := p.failures[id]; ok && now.Before(f.until) {
-			r.Changing = true
-		}
-		snap.Ranges = append(snap.Ranges, r)
-	}
-	slices.SortFunc(snap.Ranges, func(a, b placement.Range) int { return cmp.Compare(a.ID, b.ID) })
-	d.neighbour(snap.Ranges, now)
-	slices.SortFunc(snap.InFlight, func(a, b placement.Operator) int { return cmp.Compare(a.Range, b.Range) })
-	return snap
 }
 
 // finished notes the outcome of an operator.
@@ -278,11 +213,11 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 	}
 	failures := p.failures
 	if op.Kind == placement.MergeRanges {
-		if r := p.running[kv.RangeID(op.Right)]; r != nil && r.op.Range == op.Range {
-			delete(p.running, kv.RangeID(op.Right))
-			p.settling[kv.RangeID(op.Right)] = r
-		}
 		failures, id = p.unmergeable, kv.RangeID(op.Right)
+		if r := p.running[id]; r != nil {
+			delete(p.running, id)
+			p.settling[id] = r
+		}
 	}
 	switch {
 	case err == nil:

@@ -20,45 +20,60 @@ const mergeTimeout = 20 * time.Second
 // pinnedForEver is for cuts that somebody has asked for without saying for how long.
 const pinnedForEver = 1<<63 - 1
 
-// neighbour tells the planner which range is to the left of each, and which cuts have to stay. rs are in the order of their ids.
-// p.mu is held.
-func (d *driver) neighbour(rs []placement.Range, now time.Time) {
+// neighbours finds out which range is to the left of each, if that may have changed.
+func (d *driver) neighbours() {
+	if !d.known.bounds {
+		return
+	}
+	d.known.bounds = false
 	order := make([]*knownRange, 0, len(d.known.ranges))
 	for _, k := range d.known.ranges {
 		order = append(order, k)
 	}
 	slices.SortFunc(order, func(a, b *knownRange) int { return bytes.Compare(a.desc.StartKey, b.desc.StartKey) })
-	p := &d.n.placement
+	leftOf := make(map[kv.RangeID]kv.RangeID, len(order))
 	for i := 1; i < len(order); i++ {
-		l, r := order[i-1], order[i]
-		if !l.desc.EndKey.Equal(r.desc.StartKey) {
-			continue // one of the two is not known as it is now
+		l, r := &order[i-1].desc, &order[i].desc
+		if l.EndKey.Equal(r.StartKey) { // else one of the two is not known as it is now
+			leftOf[r.RangeID] = l.RangeID
 		}
-		at, ok := slices.BinarySearchFunc(rs, placement.RangeID(r.desc.RangeID), func(x placement.Range, id placement.RangeID) int { return int(x.ID - id) })
-		if !ok {
-			continue
+	}
+	for id := range d.known.ranges {
+		if leftOf[id] != d.leftOf[id] {
+			d.known.changed[id] = true
 		}
-		rs[at].Left = placement.RangeID(l.desc.RangeID)
-		rs[at].Fixed = fixed(&r.desc, now)
-		if f, ok := p.unmergeable[r.desc.RangeID]; ok && rs[at].Fixed == "" && now.Before(f.until) {
-			rs[at].Fixed = fmt.Sprintf("%s; to be tried again in %s", f.why, f.until.Sub(now).Round(time.Second))
+	}
+	d.leftOf = leftOf
+}
+
+// border tells the planner of a range's left neighbour, and why the cut between the two has to stay. p.mu is held.
+func (d *driver) border(r *placement.Range, k *knownRange, now time.Time) {
+	r.Left, r.CutAt = placement.RangeID(d.leftOf[k.desc.RangeID]), k.cut.Sub(d.began)
+	until := time.Time{}
+	if r.Fixed, until = fixed(&k.desc, now); r.Fixed == "" {
+		if f, ok := d.n.placement.unmergeable[k.desc.RangeID]; ok && now.Before(f.until) {
+			r.Fixed, until = f.why, f.until
 		}
+	}
+	if !until.IsZero() {
+		r.FixedUntil = until.Sub(d.began)
 	}
 }
 
-// fixed says why a range has to begin where it does; "" if it need not. Rules are the planner's business.
-func fixed(d *kv.RangeDescriptor, now time.Time) string {
+// fixed says why a range has to begin where it does, and until when (zero: for ever); "" if it need not. Rules are the planner's business.
+func fixed(d *kv.RangeDescriptor, now time.Time) (why string, until time.Time) {
 	switch {
 	case d.StartKey.Equal(keys.TableMin):
-		return "the meta range is never merged"
+		return "the meta range is never merged", until
 	case d.StartKey.Equal(keys.Table(keys.FirstUserTable)):
-		return "the catalog's ranges are not merged with those of tables"
+		return "the catalog's ranges are not merged with those of tables", until
 	case d.Pinned == pinnedForEver:
-		return "somebody asked for the cut (pamir.split_at), and nobody has taken that back (pamir.merge_at)"
+		return "somebody asked for the cut (pamir.split_at), and nobody has taken that back (pamir.merge_at)", until
 	case d.Pinned > now.UnixNano():
-		return fmt.Sprintf("somebody asked for the cut (pamir.split_at) until %s", time.Unix(0, d.Pinned).UTC().Format(time.DateTime))
+		until = time.Unix(0, d.Pinned)
+		return fmt.Sprintf("somebody asked for the cut (pamir.split_at) until %s", until.UTC().Format(time.DateTime)), until
 	}
-	return ""
+	return "", until
 }
 
 // mergeRequest is that of an operator.
@@ -150,7 +165,7 @@ func (n *Node) around(ctx context.Context, key keys.Key) (left, right *kv.RangeD
 func (n *Node) mayMergeAt(ctx context.Context, left, right *kv.RangeDescriptor, led map[kv.RangeID]*ledRange) error {
 	d := right.Clone()
 	d.Pinned = 0
-	if why := fixed(d, time.Now()); why != "" {
+	if why, _ := fixed(d, time.Now()); why != "" {
 		return kv.Errorf(kv.CodeBadRequest, "%s", why)
 	}
 	var b ruleBook

@@ -118,15 +118,17 @@ func findingViews(fs []placement.Finding) []FindingView {
 
 // dryRun makes a plan from what the nodes say now. It asks for everything, under a session of its own.
 func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
-	d := &driver{n: n, known: newCollected(), silent: map[kv.NodeID]time.Time{}}
+	d, began := newDriver(n), time.Now()
+	d.dry = true
 	// Not by the driver's question: the nodes remember what they have told the driver, and nobody else.
 	led, _ := n.reports(ctx)
 	for _, e := range n.book.Entries() {
 		d.known.nodes[e.NodeID] = &reporter{store: e.StoreID}
 	}
 	for id, l := range led {
+		d.known.changed[id] = true
 		d.known.ranges[id] = &knownRange{desc: l.desc, leader: l.leader, store: l.leaderStore, bytes: l.Stats.Bytes, rates: l.Rates,
-			since: time.Now().Add(-time.Hour), settled: time.Now().Add(-time.Hour)}
+			since: time.Now().Add(-time.Hour), cut: time.Now().Add(-time.Hour)}
 	}
 	descs, err := n.sender.AllRanges(ctx)
 	if err != nil {
@@ -139,7 +141,9 @@ func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
 	if d.left, err = n.readMembership(ctx); err != nil {
 		return nil, err
 	}
-	res := placement.Plan(d.snapshot(time.Now()), d.rules.rules)
+	now := d.moment(time.Now())
+	d.tell(&now, time.Now(), began)
+	res := d.ranges.Plan(now, d.rules.rules)
 	v := &PlanView{Operators: []OperatorView{}, Findings: findingViews(res.Findings), Unmerged: findingViews(res.Unmerged)}
 	for _, op := range res.Operators {
 		v.Operators = append(v.Operators, operatorView(op))

@@ -74,6 +74,10 @@ type ruleSpan struct {
 	rule       int
 }
 
+func (s ruleSpan) equal(o ruleSpan) bool {
+	return s.rule == o.rule && s.start.Equal(o.start) && s.end.Equal(o.end)
+}
+
 // refresh reads the rules, and brings the copy in the system keys up to date if keep is set: the driver's part. An error means
 // that nothing may be planned: the rules are not known.
 func (b *ruleBook) refresh(ctx context.Context, n *Node, keep bool) error {

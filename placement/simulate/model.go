@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/pamirdb/pamir/placement"
@@ -35,23 +37,27 @@ type Store struct {
 
 // Cluster is the model.
 type Cluster struct {
-	Now     time.Duration
-	Rules   placement.Rules
-	Stores  []*Store
-	Ranges  []placement.Range // by id
+	Now    time.Duration
+	Rules  placement.Rules
+	Stores []*Store
+	Ranges []placement.Range // by id
+	// Twin: every plan is also made from scratch, and it is an error if the two differ.
+	Twin    bool
 	flights map[placement.RangeID]*flight
-	byID    map[placement.StoreID]*Store
 	rnd     *rand.Rand
+	kept    *placement.Ranges
+	changed []int // ranges that kept does not know as they are
+	used    []int64
 
 	// What has happened so far.
 	Moves, Transfers, Failed int
 	MovedBytes               int64
-	PlanTime                 time.Duration // of the machine that runs the model
+	PlanTime                 time.Duration // processor time, of the machine that runs the model
 	SlowestPlan              time.Duration
 	Plans                    int
 	Last                     placement.Result
 	idle                     time.Duration
-	ledSince                 []time.Duration
+	leaderless               int
 }
 
 type flight struct {
@@ -72,7 +78,7 @@ type Spec struct {
 
 // New makes a cluster.
 func New(s Spec) *Cluster {
-	c := &Cluster{Rules: placement.DefaultRules(), flights: map[placement.RangeID]*flight{}, byID: map[placement.StoreID]*Store{},
+	c := &Cluster{Rules: placement.DefaultRules(), flights: map[placement.RangeID]*flight{}, kept: placement.NewRanges(),
 		rnd: rand.New(rand.NewPCG(s.Seed, 1))}
 	for i := range s.Nodes {
 		r := i % s.Regions
@@ -100,15 +106,25 @@ func New(s Spec) *Cluster {
 			next = (next + 1) % len(c.Stores)
 		}
 		r.Leader = r.Voters[i%len(r.Voters)]
+		r.LedSince = -time.Hour
 		c.Ranges = append(c.Ranges, r)
-		c.ledSince = append(c.ledSince, -time.Hour)
+		for _, v := range r.Voters {
+			c.used[v-1] += r.Bytes
+		}
+		c.Changed(i)
 	}
 	return c
 }
 
+// Changed notes that the range at position i of Ranges is not what it was. Its size must not have changed.
+func (c *Cluster) Changed(i int) { c.changed = append(c.changed, i) }
+
+// store returns a store by its id: they are numbered from 1.
+func (c *Cluster) store(id placement.StoreID) *Store { return c.Stores[id-1] }
+
 func (c *Cluster) shares(s *Store, set []placement.StoreID) (n int) {
 	for _, id := range set {
-		for t, l := range c.byID[id].Locality {
+		for t, l := range c.store(id).Locality {
 			if s.Locality[t] != l {
 				break
 			}
@@ -123,8 +139,7 @@ func (c *Cluster) AddStore(region, zone string, capacity int64) *Store {
 	id := len(c.Stores) + 1
 	s := &Store{Bandwidth: 64 << 20}
 	s.ID, s.Node, s.Locality, s.Capacity, s.Free = placement.StoreID(id), placement.NodeID(id), []string{region, zone}, capacity, capacity
-	c.Stores = append(c.Stores, s)
-	c.byID[s.ID] = s
+	c.Stores, c.used = append(c.Stores, s), append(c.used, 0)
 	return s
 }
 
@@ -145,10 +160,19 @@ func (c *Cluster) Tick() error {
 		return err
 	}
 	c.elect()
-	snap := c.snapshot()
-	began := time.Now()
-	c.Last = placement.Plan(snap, c.Rules)
-	took := time.Since(began)
+	now := c.moment()
+	began := processorTime()
+	for _, i := range c.changed { // telling is part of the cost
+		c.kept.Set(c.Ranges[i])
+	}
+	c.changed = c.changed[:0]
+	c.Last = c.kept.Plan(now, c.Rules)
+	took := processorTime() - began
+	if c.Twin {
+		if twin := placement.Plan(placement.Snapshot{Moment: now, Ranges: c.Ranges}, c.Rules); !reflect.DeepEqual(twin, c.Last) {
+			return fmt.Errorf("at %s the plan was %v, and from scratch it is %v", c.Now, c.Last, twin)
+		}
+	}
 	c.PlanTime += took
 	c.SlowestPlan = max(c.SlowestPlan, took)
 	c.Plans++
@@ -174,18 +198,19 @@ func (c *Cluster) at(id placement.RangeID) int {
 func (c *Cluster) begin(op placement.Operator) {
 	i := c.at(op.Range)
 	r := &c.Ranges[i]
+	c.Changed(i)
 	if op.Kind == placement.TransferLeader {
 		c.Transfers++
-		if c.byID[op.To].Down || c.byID[r.Leader].Down {
+		if c.store(op.To).Down || c.store(r.Leader).Down {
 			c.Failed++
 			return
 		}
-		r.Leader, c.ledSince[i] = op.To, c.Now
+		r.Leader, r.LedSince = op.To, c.Now
 		return
 	}
 	f := &flight{op: op, ends: c.Now + changeTime}
 	for _, s := range op.Add {
-		to, from := c.byID[s], c.byID[r.Leader]
+		to, from := c.store(s), c.store(r.Leader)
 		f.ends += time.Duration(float64(r.Bytes) / min(to.Bandwidth, from.Bandwidth) * float64(time.Second))
 		f.fail = f.fail || to.Down
 	}
@@ -193,14 +218,16 @@ func (c *Cluster) begin(op placement.Operator) {
 		f.ends = c.Now + giveUpTime
 	}
 	c.flights[op.Range] = f
+	r.Changing = true
 }
 
 // land ends the changes whose time has come.
 func (c *Cluster) land() error {
 	for id, f := range c.flights {
-		r := &c.Ranges[c.at(id)]
+		at := c.at(id)
+		r := &c.Ranges[at]
 		for _, s := range f.op.Add {
-			if c.byID[s].Down && !f.fail {
+			if c.store(s).Down && !f.fail {
 				f.fail, f.ends = true, max(f.ends, c.Now+giveUpTime)
 			}
 		}
@@ -209,6 +236,8 @@ func (c *Cluster) land() error {
 			continue
 		}
 		delete(c.flights, id)
+		r.Changing = false
+		c.Changed(at)
 		if f.fail || r.Generation != f.op.Generation {
 			c.Failed++
 			continue
@@ -224,6 +253,12 @@ func (c *Cluster) land() error {
 			r.Voters = append(r.Voters, f.op.Add...)
 		}
 		r.Generation += 4
+		for _, v := range f.op.Add {
+			c.used[v-1] += r.Bytes
+		}
+		for _, v := range f.op.Remove {
+			c.used[v-1] -= r.Bytes
+		}
 		c.Moves++
 		c.MovedBytes += r.Bytes * int64(len(f.op.Add))
 		all := append(slices.Clone(r.Voters), r.NonVoters...)
@@ -240,7 +275,7 @@ func (c *Cluster) land() error {
 
 func (c *Cluster) live(r *placement.Range) (n int) {
 	for _, v := range r.Voters {
-		if !c.byID[v].Down {
+		if !c.store(v).Down {
 			n++
 		}
 	}
@@ -249,42 +284,37 @@ func (c *Cluster) live(r *placement.Range) (n int) {
 
 // elect finds leaders for ranges whose leader is gone.
 func (c *Cluster) elect() {
+	if c.leaderless == 0 && !slices.ContainsFunc(c.Stores, func(s *Store) bool { return s.Down }) {
+		return
+	}
+	c.leaderless = 0
 	for i := range c.Ranges {
 		r := &c.Ranges[i]
 		if r.Leader != 0 {
-			if s := c.byID[r.Leader]; !s.Down || c.Now-s.downSince < electionTime {
+			if s := c.store(r.Leader); !s.Down || c.Now-s.downSince < electionTime {
 				continue
 			}
 			r.Leader = 0
+			c.Changed(i)
 		}
 		if c.live(r) <= len(r.Voters)/2 {
+			c.leaderless++
 			continue
 		}
 		var up []placement.StoreID
 		for _, v := range r.Voters {
-			if !c.byID[v].Down {
+			if !c.store(v).Down {
 				up = append(up, v)
 			}
 		}
-		r.Leader, c.ledSince[i] = up[int(r.ID)%len(up)], c.Now
+		r.Leader, r.LedSince = up[int(r.ID)%len(up)], c.Now
+		c.Changed(i)
 	}
 }
 
-// snapshot is what the driver would know.
-func (c *Cluster) snapshot() placement.Snapshot {
-	var snap placement.Snapshot
-	used := map[placement.StoreID]int64{}
-	for i := range c.Ranges {
-		r := &c.Ranges[i]
-		r.LedFor = c.Now - c.ledSince[i]
-		r.Changing = c.flights[r.ID] != nil
-		for _, v := range r.Voters {
-			used[v] += r.Bytes
-		}
-		for _, v := range r.NonVoters {
-			used[v] += r.Bytes
-		}
-	}
+// moment is what the driver would know beside the ranges.
+func (c *Cluster) moment() placement.Moment {
+	now := placement.Moment{Now: c.Now}
 	for _, s := range c.Stores {
 		s.Silence = 0
 		if s.Down {
@@ -295,16 +325,24 @@ func (c *Cluster) snapshot() placement.Snapshot {
 		}
 		s.Unsteady = s.silentAt > 0 && c.Now-s.silentAt < unsteadyFor
 		if s.Capacity > 0 {
-			s.Free = s.Capacity - used[s.ID] - s.otherUse
+			s.Free = s.Capacity - c.used[s.ID-1] - s.otherUse
 		}
-		snap.Stores = append(snap.Stores, s.Store)
+		now.Stores = append(now.Stores, s.Store)
 	}
 	for _, f := range c.flights {
-		snap.InFlight = append(snap.InFlight, f.op)
+		now.InFlight = append(now.InFlight, f.op)
 	}
-	slices.SortFunc(snap.InFlight, func(a, b placement.Operator) int { return cmp.Compare(a.Range, b.Range) })
-	snap.Ranges = c.Ranges
-	return snap
+	slices.SortFunc(now.InFlight, func(a, b placement.Operator) int { return cmp.Compare(a.Range, b.Range) })
+	return now
+}
+
+// processorTime is what this process has used so far.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // Census is the state of the cluster in figures.
@@ -318,10 +356,7 @@ type Census struct {
 // Census takes one.
 func (c *Cluster) Census() Census {
 	out := Census{InFlight: len(c.flights), Waiting: len(c.Last.Findings)}
-	per := map[placement.StoreID]*[4]float64{}
-	for _, s := range c.Stores {
-		per[s.ID] = &[4]float64{}
-	}
+	per := make([][4]float64, len(c.Stores)+1)
 	for i := range c.Ranges {
 		r := &c.Ranges[i]
 		live := c.live(r)

@@ -74,6 +74,7 @@ func TestStories(t *testing.T) {
 			case "cluster":
 				c = New(Spec{Seed: uint64(num("seed", 1)), Nodes: num("nodes", 3), Ranges: num("ranges", 100), Regions: num("regions", 1), Zones: num("zones", 1),
 					Bytes: int64(num("size", 64)) << 20, Skew: float("skew"), Capacity: int64(num("disk", 0)) << 30})
+				c.Twin = true
 			case "add":
 				for range num("nodes", 1) {
 					c.AddStore("region="+text("region"), "zone="+text("zone"), int64(num("disk", 0))<<30)
@@ -170,6 +171,7 @@ func TestSteady(t *testing.T) {
 	noise := func() {
 		for i := range c.Ranges {
 			r := &c.Ranges[i]
+			c.Changed(i)
 			smooth(&r.Load.CPU, 0.02)
 			smooth(&r.Load.WriteBytes, 50e3)
 			for n := range r.From {

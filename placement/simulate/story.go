@@ -125,6 +125,7 @@ func (c *Cluster) Rule(r placement.Rule, first, last int) {
 	c.Rules.Special = append(c.Rules.Special, r)
 	for i := first - 1; i < last; i++ {
 		c.Ranges[i].Rule = len(c.Rules.Special)
+		c.Changed(i)
 	}
 }
 
@@ -133,6 +134,7 @@ func (c *Cluster) Hot(first, last int, cpu, writes, rate float64, from ...placem
 	for i := first - 1; i < last; i++ {
 		r := &c.Ranges[i]
 		r.Load = placement.Load{Requests: rate, WriteBytes: writes, CPU: cpu}
+		c.Changed(i)
 		r.From = nil
 		for _, n := range from {
 			r.From = append(r.From, placement.Source{Node: n, Requests: rate / float64(len(from))})

@@ -40,6 +40,7 @@ type process struct {
 	rpc, sql, http string
 	dial           string // what other nodes dial for rpc
 	clock          string // file of SetClock
+	disk           string // file of SlowDisk
 	args           []string
 
 	mu      sync.Mutex
@@ -56,6 +57,7 @@ type options struct {
 	replicated bool
 	network    bool
 	clocks     bool
+	disks      bool
 	timeout    time.Duration
 }
 
@@ -164,6 +166,10 @@ func (c *Cluster) Add() int {
 		nd.clock = nd.dir + ".clock"
 		nd.args = append(nd.args, "--test-clock-offset-file", nd.clock)
 	}
+	if c.opts.disks {
+		nd.disk = nd.dir + ".disk"
+		nd.args = append(nd.args, "--test-disk-delay-file", nd.disk)
+	}
 	dial := nd.rpc
 	if c.Net != nil {
 		if dial, err = c.Net.proxy(nd); err != nil {
@@ -194,7 +200,7 @@ func (c *Cluster) launch(i int, extra ...string) {
 	fmt.Fprintf(nd.logs, "---- start %d of node %d\n", nd.started, i)
 	cmd := exec.Command(Binary(c.t), append(nd.args, extra...)...)
 	cmd.Stdout, cmd.Stderr = nd.logs, nd.logs
-	if c.opts.clocks {
+	if c.opts.clocks || c.opts.disks {
 		cmd.Env = append(os.Environ(), "PAMIR_TEST=1")
 	}
 	dieWithParent(cmd)

@@ -127,7 +127,7 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 		e.ownCache = pebble.NewCache(size + 2*int64(o.MemTableSize))
 		o.Cache = e.ownCache
 	}
-	if o.FS = cfg.FS; o.FS == nil {
+	if o.FS = cfg.FS; o.FS == nil || o.FS == vfs.Default {
 		o.FS, e.fsCloser = vfs.WithDiskHealthChecks(vfs.Default, slowDiskThreshold, nil, e.onDiskSlow)
 	}
 	o.EventListener = e.listener()

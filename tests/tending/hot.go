@@ -1,0 +1,67 @@
+package tending
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+)
+
+// showHot has 32 clients ask one range for more than a core can do.
+func showHot(t *testing.T) {
+	s := startShow(t, 3)
+	const rows = 100_000
+	s.exec("create table hot (id bigint primary key, v bigint not null)", "select pamir.split_at('hot', 0)",
+		fmt.Sprintf("insert into hot select g, 0 from generate_series(0, %d) g", rows-1))
+	s.rest(3 * time.Second)
+	before, err := s.ranges("hot")
+	require.NoError(t, err)
+	say("hot: 32 clients, half of them at each of two nodes, add up 2,000 rows anywhere in one range, and one in ten updates a row")
+	w := startTraffic(32, s.dsns()[:2], 0, 30*time.Second, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
+		at := rng.Int64N(rows)
+		if rng.IntN(10) == 0 {
+			_, err := conn.Exec(ctx, "update hot set v = v + 1 where id = $1", at)
+			return err
+		}
+		var sum int64
+		return conn.QueryRow(ctx, "select coalesce(sum(v), 0)::bigint from hot where id >= $1 and id < $2", at, at+2000).Scan(&sum)
+	})
+	defer w.stop()
+	began := time.Now()
+	var split time.Duration
+	var rs []rng
+	s.eventually("split by load, and led by different nodes", func() error {
+		var err error
+		if rs, err = s.ranges("hot"); err != nil {
+			return err
+		}
+		if len(rs) > len(before) && split == 0 {
+			split = time.Since(began)
+			say("split by load after %s", seconds(split))
+		}
+		leaders := map[int32]bool{}
+		for _, r := range rs {
+			leaders[r.Leader] = r.Leader != 0
+		}
+		if split == 0 || len(leaders) < 2 {
+			return fmt.Errorf("%d ranges, led by %d nodes", len(rs), len(leaders))
+		}
+		return nil
+	})
+	apart := time.Since(began)
+	w.stop()
+	var lines [][]string
+	for _, r := range rs {
+		lines = append(lines, []string{strconv.FormatInt(r.ID, 10), r.Start, strconv.Itoa(int(r.Leader)), fmt.Sprintf("%.0f", r.Rates.Requests), fmt.Sprintf("%.2f", r.Rates.CPU)})
+	}
+	table("The hot table", "range|from|leader|requests/s|cores", lines)
+	d := w.durations(began, time.Now())
+	say("one range became %d after %s, led by different nodes %s after the clients had begun; %d operations, p50 %s, p99 %s", len(rs), seconds(split), seconds(apart), len(d),
+		ms(quantile(d, 0.5)), ms(quantile(d, 0.99)))
+	require.Empty(t, w.errorsSeen(), "errors of clients")
+}
