@@ -22,6 +22,9 @@ type call struct {
 	prepared string
 	// report says how far it is, what is left (0: not known), and what it is at or waits for.
 	report func(progress float64, left time.Duration, why string)
+	// begun: mark has been called, perhaps by another node. What was begun and is not so any more was taken back, and is not to be begun again.
+	begun bool
+	mark  func(ctx context.Context) error
 }
 
 // action is what a verb does that changes something.
@@ -433,11 +436,22 @@ func (c *call) decommission(ctx context.Context) (*DecommissionView, error) {
 
 func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 	id := c.nodeID()
-	start, cancel := context.WithTimeout(ctx, patience)
-	err := patiently(start, func() error { return c.Decommission(ctx, []kv.NodeID{id}, c.args.Bool("force")) })
-	cancel()
-	if err != nil {
-		return nil, err
+	if !c.begun {
+		start, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		err := patiently(start, func() error {
+			// A node that leaves already was accepted: there may be fewer others now.
+			if v, err := c.decommission(start); err != nil || v != nil {
+				return err
+			}
+			return c.Decommission(start, []kv.NodeID{id}, c.args.Bool("force"))
+		})
+		if err == nil {
+			err = patiently(start, func() error { return c.mark(start) })
+		}
+		if err != nil {
+			return nil, err
+		}
 	}
 	progress := 0.0
 	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {

@@ -57,6 +57,8 @@ type record struct {
 	Op      Operation `json:"op"`
 	// Incarnation of the node that runs it.
 	Incarnation int64 `json:"incarnation"`
+	// Begun: see call.begun.
+	Begun bool `json:"begun,omitempty"`
 	// Prepared is what the verb found out before it began, and goes by.
 	Prepared string `json:"prepared,omitempty"`
 }

@@ -46,6 +46,12 @@ func (s *Server) launch(rec *record) {
 	}()
 }
 
+// call makes a call of a record; what it reports goes nowhere yet.
+func (s *Server) call(r *record) *call {
+	return &call{Cluster: s.cfg.Cluster, args: r.Op.Args, user: r.Op.User, prepared: r.Prepared,
+		report: func(float64, time.Duration, string) {}, mark: func(context.Context) error { return nil }}
+}
+
 // report is what an action calls.
 func (r *run) report(progress float64, left time.Duration, why string) {
 	r.mu.Lock()
@@ -61,7 +67,15 @@ func (s *Server) carryOut(ctx context.Context, r *run) {
 		<-ctx.Done()
 		return
 	}
-	c := &call{Cluster: s.cfg.Cluster, args: r.rec.Op.Args, user: r.rec.Op.User, prepared: r.rec.Prepared, report: r.report}
+	c := s.call(r.rec)
+	c.report, c.begun = r.report, r.rec.Begun
+	c.mark = func(ctx context.Context) error {
+		_, err := s.records.update(ctx, r.rec.Op.ID, func(rec *record) (bool, error) {
+			rec.Begun = true
+			return true, nil
+		})
+		return err
+	}
 	if r.rec.Op.State == Canceling {
 		r.cancel(errCanceled)
 	}

@@ -169,15 +169,16 @@ func (s *Server) Begin(ctx context.Context, q Request) (op *Operation, began boo
 			return again(r)
 		}
 	}
-	c := call{Cluster: s.cfg.Cluster, args: q.Args, user: q.User, report: func(float64, time.Duration, string) {}}
-	if err := act.check(ctx, &c); err != nil {
+	r := &record{Version: recordVersion, Incarnation: s.cfg.Incarnation, Op: Operation{Verb: q.Verb.Name, Args: q.Args, User: q.User, Key: q.Key,
+		State: Running, NodeID: s.cfg.Node, Started: time.Now().UTC()}}
+	c := s.call(r)
+	if err := act.check(ctx, c); err != nil {
 		return nil, false, err
 	}
+	r.Prepared = c.prepared
 	if err := s.room(ctx); err != nil {
 		return nil, false, err
 	}
-	r := &record{Version: recordVersion, Incarnation: s.cfg.Incarnation, Prepared: c.prepared, Op: Operation{Verb: q.Verb.Name, Args: q.Args, User: q.User, Key: q.Key,
-		State: Running, NodeID: s.cfg.Node, Started: time.Now().UTC()}}
 	taken, err := s.records.create(ctx, r)
 	switch {
 	case err != nil:
@@ -320,7 +321,7 @@ func (s *Server) Do(ctx context.Context, q Request) (verb.Outcome, error) {
 		if err := q.Verb.Check(q.Args); err != nil {
 			return verb.Outcome{}, err
 		}
-		c := &call{Cluster: s.cfg.Cluster, args: q.Args, user: q.User, report: func(float64, time.Duration, string) {}}
+		c := s.call(&record{Op: Operation{Args: q.Args, User: q.User}})
 		if err := act.check(ctx, c); err != nil {
 			return verb.Outcome{}, err
 		}

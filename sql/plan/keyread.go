@@ -7,6 +7,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/expr"
 )
 
 // KeyRead is kept for a SELECT that does nothing but read rows of one table by a unique key, without locking them. Transactions that read so
@@ -57,6 +58,9 @@ func (k *KeyRead) Locking(build func() (*Statement, error)) (*Statement, error) 
 	return l, err
 }
 
+// maxKeys bounds the rows that a read may lock unasked.
+const maxKeys = 16
+
 // keyRead returns the KeyRead of a plan; nil if it is none.
 func keyRead(root Node) *KeyRead {
 	for {
@@ -68,20 +72,47 @@ func keyRead(root Node) *KeyRead {
 				}
 			}
 			root = n.Input
+		case *Limit: // as object mappers write where they mean one row
+			root = n.Input
+		case *Sort:
+			root = n.Input
 		case *Scan:
 			if n.Lock != kv.LockNone || n.Agg != nil || !n.Index.Unique || len(n.Spans) == 0 {
 				return nil
 			}
-			for _, s := range n.Spans {
+			keys := 0
+			for i := range n.Spans {
+				s := &n.Spans[i]
 				if len(s.Eq) < len(n.Index.Columns) || s.IsNull != nil {
 					return nil
 				}
+				keys += s.keys()
+			}
+			if keys > maxKeys {
+				return nil
 			}
 			return &KeyRead{Table: n.Table.ID}
 		default:
 			return nil
 		}
 	}
+}
+
+// keys is how many keys a span of equalities stands for, more than maxKeys if that is not known.
+func (s *ScanSpan) keys() int {
+	if !s.InArray {
+		return 1
+	}
+	switch a := s.Eq[len(s.Eq)-1].(type) {
+	case *expr.ArrayCtor:
+		return len(a.Elems)
+	case *expr.Const:
+		if a.Value.Null {
+			return 0
+		}
+		return len(a.Value.Array().Elems)
+	}
+	return maxKeys + 1
 }
 
 // Target is the table that a plan writes to; 0 if it writes to none.

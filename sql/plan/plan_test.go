@@ -33,6 +33,8 @@ func TestPlans(t *testing.T) {
 					cat.stats[cat.tables[a.Key].ID] = catalog.TableStats{Rows: n}
 				}
 				return ""
+			case "keyread":
+				return keyReads(t, cat, d.Input)
 			case "plan", "columns":
 				var out []string
 				stmts, err := parse.Parse(d.Input)
@@ -57,6 +59,37 @@ func TestPlans(t *testing.T) {
 			return ""
 		})
 	})
+}
+
+// keyReads tells which statements read by key, and shows the plans that lock what they read.
+func keyReads(t *testing.T, cat *testCatalog, input string) string {
+	var out []string
+	stmts, err := parse.Parse(input)
+	if err != nil {
+		return errorText(err)
+	}
+	for _, s := range stmts {
+		st, err := Build(cat, testEnv(nil), s.Statement)
+		if err != nil {
+			return errorText(err)
+		}
+		if st.KeyRead == nil {
+			out = append(out, "no")
+			continue
+		}
+		l, err := BuildLocking(cat, testEnv(nil), s.Statement.(*ast.Select))
+		if err != nil {
+			return errorText(err)
+		}
+		if l.KeyRead != nil || l.ReadOnly {
+			t.Fatalf("the plan that locks does not know it")
+		}
+		if len(l.Needs) != len(st.Needs) || l.Needs[0].Privs != st.Needs[0].Privs {
+			t.Fatalf("the plan that locks needs other privileges")
+		}
+		out = append(out, Explain(l, ExplainOptions{})...)
+	}
+	return strings.Join(out, "\n")
 }
 
 func errorText(err error) string {

@@ -99,7 +99,7 @@ func TestOpenAPI(t *testing.T) {
 
 	// What is asked of each, in order; what is missing is asked without anything.
 	args := map[string]verb.Args{
-		"split_at": {"table": "t", "values": []string{"50"}}, "transfer_leader": {"range_id": int64(2), "node": int64(2)}, "move_replica": {"range_id": int64(2), "from": int64(3), "to": int64(0)},
+		"split_at": {"table": "t", "values": []string{"50"}}, "merge_at": {"table": "t", "values": []string{"50"}}, "transfer_leader": {"range_id": int64(2), "node": int64(2)}, "move_replica": {"range_id": int64(2), "from": int64(3), "to": int64(0)},
 		"drain_node": {"node_id": int64(3)}, "undrain_node": {"node_id": int64(3)}, "decommission_node": {"node_id": int64(3), "force": true},
 		"recommission_node": {"node_id": int64(3)}, "set_rule": {"option": "gc_ttl", "value": "2h"}, "reset_rule": {"option": "gc_ttl", "of": "cluster"},
 		"cancel_operation": {"operation_id": int64(1)}, "node": {"node_id": int64(1)}, "range": {"range_id": int64(1)}, "operation": {"operation_id": int64(1), "wait": int64(1)},

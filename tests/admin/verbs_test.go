@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/internal/admin"
+	"github.com/pamirdb/pamir/internal/node"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/verb"
 	"github.com/pamirdb/pamir/tests/cluster"
@@ -155,6 +156,11 @@ func TestEveryVerb(t *testing.T) {
 		}
 		require.NoError(t, ask(w, "recommission_node", verb.Args{"node_id": int64(3)}))
 		require.Equal(t, "member", state(3))
+
+		if verb.ByName("merge_at") != nil {
+			require.NoError(t, ask(w, "merge_at", verb.Args{"table": "t", "values": []string{key}}))
+			require.False(t, slices.ContainsFunc(ranges(), func(r admin.RangeView) bool { return r.StartKey == "/t/t_pkey/"+key }))
+		}
 	}
 	var n int
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM t").Scan(&n))
@@ -184,20 +190,38 @@ func cancelDecommission(t *testing.T, h *api, w way, ask func(way, string, verb.
 
 // An operation whose node is stopped goes on at another, which also says that it is the same if it is asked again.
 func TestOperationOutlivesItsNode(t *testing.T) {
-	l := cluster.StartLocal(t, 3, nil)
+	l := cluster.StartLocal(t, 4, func(i int, c *node.Config) { c.Locality = []string{fmt.Sprintf("zone=z%d", i)} })
 	first, other := apiOf(t, l.Nodes[2]), apiOf(t, l.Nodes[0])
-	const path, body = "/nodes/2/decommission", `{"force": true}` // there is nowhere to go: it lasts
+	// It lasts, because there is nowhere to go.
+	require.NoError(t, l.Nodes[0].Operations().SetRule(t.Context(), "constraints", "zone=z1:1"))
+	l.Eventually(30*time.Second, "everything there", func() error {
+		rs, err := l.Nodes[0].Operations().Ranges(t.Context())
+		for _, r := range rs {
+			if !slices.ContainsFunc(r.Replicas, func(p admin.ReplicaView) bool { return p.NodeID == l.Nodes[1].Identity().NodeID }) {
+				err = fmt.Errorf("r%d is not there", r.ID)
+			}
+		}
+		return err
+	})
+	path, body := fmt.Sprintf("/nodes/%d/decommission", l.Nodes[1].Identity().NodeID), ""
 	r := first.send("POST", path, body, admin.KeyHeader, "once")
 	require.Equal(t, 202, r.status, "%s", r.body)
 	op := get[admin.OperationList](other, "/operations").Operations[0]
 	require.Equal(t, admin.Running, op.State)
 	require.Equal(t, l.Nodes[2].Identity().NodeID, op.NodeID)
+	l.Eventually(10*time.Second, "begun", func() error {
+		ds, err := l.Nodes[0].Operations().Decommissions(t.Context())
+		if err == nil && len(ds) == 0 {
+			err = errors.New("nobody leaves yet")
+		}
+		return err
+	})
 
 	l.Stop(2, false)
 	l.Eventually(30*time.Second, "taken over", func() error {
 		switch o := get[admin.Operation](other, fmt.Sprintf("/operations/%d", op.ID)); {
 		case o.State.Over():
-			return fmt.Errorf("it is over: %s", o.State)
+			return fmt.Errorf("it is over: %s %v", o.State, o.Error)
 		case o.NodeID == op.NodeID:
 			return errors.New("it has not moved")
 		}
@@ -208,9 +232,9 @@ func TestOperationOutlivesItsNode(t *testing.T) {
 	require.Equal(t, "true", r.header.Get("Idempotent-Replayed"))
 	require.Len(t, get[admin.OperationList](other, "/operations").Operations, 1)
 
-	// Now it can end: the node that was stopped returns, and everything needs one replica only.
+	// Now it can end: the node that was stopped returns, and the rule goes.
 	l.Restart(2)
-	require.NoError(t, l.Nodes[0].Operations().SetRule(t.Context(), "num_replicas", "1"))
+	require.NoError(t, l.Nodes[0].Operations().SetRule(t.Context(), "constraints", ""))
 	l.Eventually(60*time.Second, "over", func() error {
 		if o := get[admin.Operation](other, fmt.Sprintf("/operations/%d", op.ID)); o.State != admin.Succeeded {
 			return fmt.Errorf("%s: %s", o.State, o.Why)
