@@ -37,6 +37,10 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if s.frozen != nil {
 		return nil, r.frozenErr()
 	}
+	if req.AnyReplica && req.Generation != 0 && req.Generation < s.desc.Generation {
+		// Whoever asks does not know of changes since, and perhaps not of a replica that is nearer. As long as the leader answers it learns of none.
+		return nil, &kv.Error{Code: kv.CodeRangeMismatch, Message: "the range has changed", Descriptors: []kv.RangeDescriptor{*s.desc}}
+	}
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, err
 	}
