@@ -8,13 +8,14 @@
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
 # make tending  ranges that look after themselves, shown with real processes: splits, merges, moves, faults (TENDINGFLAGS="-steps hot")
 # make simulate  the planner of placement against models of clusters, up to 1,000 nodes and 1,000,000 ranges: tables and plots
+# make regions  nine processes in three regions: what statements cost over distance, the loss of a region
 # make demo   a three-node cluster in one process
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 RACE = ./hlc/... ./range/... ./txn/... ./pgwire/... ./internal/...
 
-.PHONY: build test check race bench retries quiet sim chaos tending simulate demo
+.PHONY: build test check race bench retries quiet sim chaos tending simulate regions demo
 
 build:
 	$(GO) build -o bin/pamir ./cmd/pamir
@@ -50,6 +51,9 @@ tending:
 
 simulate:
 	$(GO) run ./placement/simulate/plot -out bin/simulate
+
+regions:
+	$(GO) test ./tests/regions -count=1 -v -timeout 5m -run TestNineProcesses -processes $(REGIONSFLAGS)
 
 demo:
 	$(GO) run ./cmd/pamir demo

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -27,21 +28,47 @@ type demoOptions struct {
 	sqlAddr string
 	http    string
 	noShell bool
+
+	regions  []string // empty for one place
+	each     int      // nodes in a region
+	distance *distances
 }
 
 func demoCommand() *cobra.Command {
 	var o demoOptions
+	var regions, rtt string
 	cmd := &cobra.Command{
 		Use:   "demo",
 		Short: "Run a cluster in this process, with sample data, and open a shell",
 		Long: `Run a cluster of several nodes inside this process, on a temporary directory, fill it with a
-small sample data set across several ranges, and open psql if there is one. Ctrl-C stops it.`,
+small sample data set across several ranges, and open psql if there is one. Ctrl-C stops it.
+
+With --regions the nodes are in several regions, and what they send each other takes as long as it would over land and sea.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd.OutOrStdout(), o) },
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if o.regions = splitList(regions); len(o.regions) > 0 {
+				if cmd.Flags().Changed("nodes") {
+					return errors.New("--nodes and --regions contradict each other: give --nodes-per-region")
+				}
+				if err := checkRegions(o.regions); err != nil {
+					return err
+				}
+				o.nodes = len(o.regions) * o.each
+			} else if rtt != "" || cmd.Flags().Changed("nodes-per-region") {
+				return errors.New("--rtt and --nodes-per-region need --regions")
+			}
+			if o.distance, err = newDistances(rtt); err != nil {
+				return err
+			}
+			return runDemo(cmd.OutOrStdout(), o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.store, "store", "", "directory to keep the data in (default: a temporary one, removed at the end)")
 	f.IntVar(&o.nodes, "nodes", 3, "number of nodes")
+	f.StringVar(&regions, "regions", "", "regions to have nodes in: eu,us,ap")
+	f.IntVar(&o.each, "nodes-per-region", 3, "number of nodes in each region")
+	f.StringVar(&rtt, "rtt", "", "round-trip times between regions, other than usual: eu-us=90ms,eu-eu=2ms")
 	f.StringVar(&o.sqlAddr, "sql-addr", node.DefaultSQLAddr, "SQL address of the first node; the others take free ports")
 	f.StringVar(&o.http, "http-addr", node.DefaultHTTPAddr, "HTTP address of the first node; the others take free ports")
 	f.BoolVar(&o.noShell, "no-shell", false, "do not open psql")
@@ -75,6 +102,11 @@ func runDemo(out io.Writer, o demoOptions) (err error) {
 		return demoError(ctx, fmt.Errorf("sample data: %w", err))
 	}
 	d.greet(out, dsn, fresh)
+	if len(o.regions) > 0 {
+		d.greetRegions(ctx, out)
+	} else {
+		fmt.Fprint(out, whatToTry)
+	}
 	if psql, err := exec.LookPath("psql"); err == nil && !o.noShell && isTerminal(os.Stdin) {
 		return d.shell(psql, dsn)
 	}
@@ -109,6 +141,7 @@ func (d *demo) start(ctx context.Context) error {
 		return err
 	}
 	d.nodes = append(d.nodes, first)
+	d.place(0, first)
 	rpc, _, _ := first.Addresses()
 	others := make([]*node.Node, d.opts.nodes)
 	errs := make([]error, d.opts.nodes)
@@ -117,7 +150,9 @@ func (d *demo) start(ctx context.Context) error {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			others[i], errs[i] = node.Start(ctx, d.config(i, rpc))
+			if others[i], errs[i] = node.Start(ctx, d.config(i, rpc)); errs[i] == nil {
+				d.place(i, others[i])
+			}
 		}()
 	}
 	wg.Wait()
@@ -137,6 +172,11 @@ func (d *demo) config(i int, join string) node.Config {
 		Log:      d.log.With("demo", fmt.Sprintf("node%d", i+1)), Build: build(),
 		CacheBytes:        32 << 20,
 		PlacementInterval: 300 * time.Millisecond, // a demo shows what happens while one watches
+	}
+	if len(d.opts.regions) > 0 {
+		cfg.Locality = []string{"region=" + d.region(i), fmt.Sprintf("zone=%s-%c", d.region(i), 'a'+i/len(d.opts.regions))}
+		cfg.Faults = d.opts.distance
+		cfg.CacheBytes = 16 << 20
 	}
 	if i == 0 {
 		cfg.SQLAddr, cfg.HTTPAddr = d.opts.sqlAddr, d.opts.http
@@ -183,7 +223,11 @@ func (d *demo) sampleData(ctx context.Context, dsn string) (fresh bool, err erro
 	if n > 0 {
 		return false, nil
 	}
-	for _, stmt := range sampleStatements {
+	stmts := sampleStatements
+	if len(d.opts.regions) > 0 {
+		stmts = append(slices.Clone(stmts), regionStatements(d.opts.regions, d.opts.each)...)
+	}
+	for _, stmt := range stmts {
 		if _, err := conn.Exec(ctx, stmt); err != nil {
 			return false, fmt.Errorf("%w\n%s", err, stmt)
 		}
@@ -202,21 +246,13 @@ A cluster of %d nodes is running in this process.
   SQL    psql %s
   HTTP   http://%s/api/v1/ranges  (also /api/v1/nodes, /api/v1/placement, /metrics, /health, /ready)
 `, len(d.nodes), dsn, http)
+	if len(d.opts.regions) > 0 {
+		return // they are listed by region
+	}
 	for i, n := range d.nodes[1:] {
 		_, sql, _ := n.Addresses()
 		fmt.Fprintf(out, "         node %d: psql postgresql://root@%s/defaultdb\n", i+2, sql)
 	}
-	fmt.Fprint(out, `
-What to try:
-
-  \dt
-  SELECT * FROM peaks ORDER BY height_m DESC LIMIT 5;
-  SELECT sum(balance) FROM accounts;
-  BEGIN; UPDATE accounts SET balance = balance - 10 WHERE id = 1;
-         UPDATE accounts SET balance = balance + 10 WHERE id = 900; COMMIT;   -- two ranges, one transaction
-  EXPLAIN SELECT * FROM accounts WHERE id = 42;
-
-`)
 }
 
 // shell runs psql until it ends. Ctrl-C is psql's meanwhile.
@@ -244,6 +280,18 @@ func sampleAccounts(n int) string {
 	}
 	return b.String()
 }
+
+const whatToTry = `
+What to try:
+
+  \dt
+  SELECT * FROM peaks ORDER BY height_m DESC LIMIT 5;
+  SELECT sum(balance) FROM accounts;
+  BEGIN; UPDATE accounts SET balance = balance - 10 WHERE id = 1;
+         UPDATE accounts SET balance = balance + 10 WHERE id = 900; COMMIT;   -- two ranges, one transaction
+  EXPLAIN SELECT * FROM accounts WHERE id = 42;
+
+`
 
 var sampleStatements = []string{
 	`CREATE TABLE peaks (name text PRIMARY KEY, mountains text NOT NULL, height_m int4 NOT NULL, first_ascent date)`,

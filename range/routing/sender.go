@@ -101,6 +101,9 @@ func (s *Sender) Learn(descs ...kv.RangeDescriptor) {
 // Cached returns the cached descriptors in key order, for people.
 func (s *Sender) Cached() []*kv.RangeDescriptor { return s.cache.all() }
 
+// CachedRanges is how many descriptors are cached.
+func (s *Sender) CachedRanges() int { return s.cache.len() }
+
 // Send delivers a batch to the leader of the range that holds its keys and returns the
 // answer. It fills in RangeID, Generation and Now; for batches without keys the
 // caller names the range by RangeID.

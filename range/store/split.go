@@ -87,14 +87,12 @@ func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
 		bytes := r.Applied().Stats.Bytes
 		reason := m.Observe(now, sizing.Reading{ID: r.ID(), Bytes: bytes, Requests: load.Requests, CPU: load.CPU})
 		rate, cpu := m.Rates(r.ID())
-		if rate < idleRate {
-			r.DropKeySamples()
-		}
+		idle := rate < idleRate && r.Idle()
 		// Where no other store is, a split by load would only make transactions of several ranges out of those of one.
 		if reason == sizing.Size || reason == sizing.Load && len(r.Desc().Replicas) > 1 {
 			want = append(want, splitWanted{r, reason, bytes})
 		}
-		return rate >= idleRate || cpu >= idleCPU || s.cfg.Knobs.SplitBytes > 0 && bytes >= s.cfg.Knobs.SplitBytes
+		return !idle || cpu >= idleCPU || s.cfg.Knobs.SplitBytes > 0 && bytes >= s.cfg.Knobs.SplitBytes
 	})
 	m.End()
 	slices.SortStableFunc(want, func(a, b splitWanted) int {

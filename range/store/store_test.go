@@ -504,4 +504,18 @@ func TestFollowerReads(t *testing.T) {
 		require.Equal(t, fmt.Sprint(i), v)
 	}
 	require.Positive(t, follower.metrics.FollowerReads.Load())
+
+	// Who asks the leader for the past with an old descriptor is told the new one: it may not know of a replica that is nearer.
+	s, d := c.waitLeader(kv.FirstUserRange)
+	past := &kv.BatchRequest{RangeID: kv.FirstUserRange, AnyReplica: true, Timestamp: s.clock.Now(), Generation: d.Descriptor.Generation - 1,
+		Requests: []kv.Request{&kv.Get{Key: key(1)}}}
+	_, err = s.Send(ctx, past)
+	require.True(t, kv.HasCode(err, kv.CodeRangeMismatch), "%v", err)
+	require.Equal(t, d.Descriptor.Generation, kv.AsError(err).Descriptors[0].Generation)
+	past.Generation = d.Descriptor.Generation
+	_, err = s.Send(ctx, past)
+	require.NoError(t, err)
+	past.Generation, past.AnyReplica = d.Descriptor.Generation-1, false
+	_, err = s.Send(ctx, past)
+	require.NoError(t, err, "who asks for the present is at the right place")
 }

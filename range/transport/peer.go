@@ -42,6 +42,7 @@ type peer struct {
 	lastPong   atomic.Int64 // monotonic; 0 before the first
 	sentGossip atomic.Uint64
 	rtt        atomic.Int64
+	distance   atomic.Int64 // what rtt is without waiting for processors: the least of it, forgotten slowly
 	offset     atomic.Int64
 	lastErr    atomic.Pointer[string]
 	badClock   rateLimit
@@ -232,6 +233,11 @@ func (p *peer) recvControl(b []byte) {
 			return
 		}
 		p.rtt.Store(rtt)
+		if d := p.distance.Load(); d == 0 || rtt < d {
+			p.distance.Store(rtt)
+		} else {
+			p.distance.Store(d + (rtt-d)/16)
+		}
 		p.offset.Store(remote - (p.t.cfg.Clock.Physical() - rtt/2))
 		p.lastPong.Store(now)
 	}

@@ -189,10 +189,10 @@ func (t *Transport) Alive(id kv.NodeID) bool {
 	return p != nil && p.alive()
 }
 
-// RTT is the last measured time to the node and back; 0 if there is none.
+// RTT is how long the way to the node and back takes when nobody is busy; 0 if that is not known yet.
 func (t *Transport) RTT(id kv.NodeID) time.Duration {
 	if p := t.peer(id); p != nil {
-		return time.Duration(p.rtt.Load())
+		return time.Duration(p.distance.Load())
 	}
 	return 0
 }

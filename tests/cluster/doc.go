@@ -15,5 +15,7 @@
 //	c.Net.Isolate(1); c.Net.CutBoth(0, 2); c.Net.Cut(0, 1) // whole, partial, one way
 //	c.Net.Heal()
 //
+// and, with WithDelay, keep it on the way for as long as a cable between continents would;
+//
 // and with WithClocks a node's physical clock can be moved: c.SetClock(1, -time.Second).
 package cluster

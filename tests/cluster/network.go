@@ -23,8 +23,9 @@ import (
 type Network struct {
 	mu      sync.Mutex
 	nodes   []*process
-	cut     map[[2]int]bool // from, to
-	changed chan struct{}   // closed and replaced at every change
+	cut     map[[2]int]bool                  // from, to
+	delay   func(from, to int) time.Duration // nil for none; set before the first node
+	changed chan struct{}                    // closed and replaced at every change
 	closed  bool
 	conns   map[net.Conn]bool
 	lns     []net.Listener
@@ -33,6 +34,12 @@ type Network struct {
 
 // WithNetwork puts a Network between the nodes.
 func WithNetwork() Option { return func(o *options) { o.network = true } }
+
+// WithDelay puts a Network between the nodes in which what from sends to to is under way for a while. It is a distance and not a
+// narrow line: any amount can be under way.
+func WithDelay(f func(from, to int) time.Duration) Option {
+	return func(o *options) { o.network, o.delay = true, f }
+}
 
 func newNetwork() *Network {
 	return &Network{cut: map[[2]int]bool{}, changed: make(chan struct{}), conns: map[net.Conn]bool{}}
@@ -100,6 +107,10 @@ func (n *Network) serve(in net.Conn, to int, rpc string) {
 
 // pass copies one direction until it ends, and then ends both.
 func (n *Network) pass(dst, src net.Conn, from, to int) {
+	if n.delay != nil && n.delay(from, to) > 0 {
+		n.passLate(dst, src, from, to, n.delay(from, to))
+		return
+	}
 	buf := make([]byte, 64<<10)
 	for {
 		k, err := src.Read(buf)
@@ -117,6 +128,49 @@ func (n *Network) pass(dst, src net.Conn, from, to int) {
 		}
 	}
 	_, _ = src.Close(), dst.Close()
+}
+
+// late is a piece that is under way.
+type late struct {
+	b   []byte
+	due time.Time
+}
+
+// passLate is pass with a delay. When one end closes, what is under way still arrives.
+func (n *Network) passLate(dst, src net.Conn, from, to int, delay time.Duration) {
+	line := make(chan late, 4096)
+	gone := make(chan struct{})
+	n.wg.Add(1)
+	go func() {
+		defer n.wg.Done()
+		defer close(gone)
+		for p := range line {
+			time.Sleep(time.Until(p.due))
+			if !n.wait(from, to) {
+				break
+			}
+			if _, err := dst.Write(p.b); err != nil {
+				break
+			}
+		}
+		_, _ = src.Close(), dst.Close()
+	}()
+	for {
+		buf := make([]byte, 16<<10)
+		k, err := src.Read(buf)
+		if k > 0 {
+			select {
+			case line <- late{buf[:k], time.Now().Add(delay)}:
+			case <-gone:
+				return
+			}
+		}
+		if err != nil {
+			break
+		}
+	}
+	close(line)
+	<-gone
 }
 
 // wait returns when from can send to to, and false when the network is gone.

@@ -56,6 +56,7 @@ type options struct {
 	locality   func(i int) string
 	replicated bool
 	network    bool
+	delay      func(from, to int) time.Duration
 	clocks     bool
 	disks      bool
 	timeout    time.Duration
@@ -137,6 +138,7 @@ func Start(t testing.TB, n int, opts ...Option) *Cluster {
 	t.Cleanup(c.close)
 	if o.network {
 		c.Net = newNetwork()
+		c.Net.delay = o.delay
 	}
 	for range n {
 		c.Add()

@@ -17,7 +17,7 @@ import (
 type latches struct {
 	mu     sync.Mutex
 	seq    uint64
-	points *btree.BTreeG[*latch] // by key, then seq and index
+	points *btree.BTreeG[*latch] // by key, then seq and index; nil before the first
 	spans  []*latch              // few: in-flight requests over intervals
 
 	contended *atomic.Int64
@@ -38,8 +38,11 @@ type latchSet struct {
 	done     chan struct{} // made by the first that waits for the set; guarded by latches.mu
 }
 
-func newLatches(contended *atomic.Int64) *latches {
-	l := &latches{contended: contended, points: btree.NewBTreeGOptions(func(a, b *latch) bool {
+func newLatches(contended *atomic.Int64) *latches { return &latches{contended: contended} }
+
+// newPoints makes the tree, when the first point is latched.
+func newPoints() *btree.BTreeG[*latch] {
+	t := btree.NewBTreeGOptions(func(a, b *latch) bool {
 		if c := a.Span.Start.Compare(b.Span.Start); c != 0 {
 			return c < 0
 		}
@@ -47,10 +50,22 @@ func newLatches(contended *atomic.Int64) *latches {
 			return a.set.seq < b.set.seq
 		}
 		return a.index < b.index
-	}, btree.Options{NoLocks: true, Degree: 16})}
+	}, btree.Options{NoLocks: true, Degree: 16})
 	// One entry beyond every key, so that the tree keeps its root node when nothing is held.
-	l.points.Set(&latch{Latch: eval.Latch{Span: keys.Span{Start: keys.Key{0xff, 0xff, 0xff, 0xff}}}, set: &zeroSet})
-	return l
+	t.Set(&latch{Latch: eval.Latch{Span: keys.Span{Start: keys.Key{0xff, 0xff, 0xff, 0xff}}}, set: &zeroSet})
+	return t
+}
+
+// rest gives back the memory of latches that nobody holds.
+func (l *latches) rest() {
+	l.mu.Lock()
+	if l.points != nil && l.points.Len() == 1 {
+		l.points = nil
+	}
+	if len(l.spans) == 0 {
+		l.spans = nil
+	}
+	l.mu.Unlock()
 }
 
 // conflicts: two reads never; two writes always; a read and a write unless the write is later.
@@ -88,6 +103,9 @@ func (l *latches) acquire(ctx context.Context, set *latchSet, want []eval.Latch)
 	for i := range set.items {
 		it := &set.items[i]
 		if it.Span.IsPoint() {
+			if l.points == nil {
+				l.points = newPoints()
+			}
 			l.points.Set(it)
 		} else {
 			it.index = len(l.spans)
@@ -128,7 +146,7 @@ func (l *latches) collect(it *latch, ahead []*latchSet) []*latchSet {
 			ahead = append(ahead, o.set)
 		}
 	}
-	if l.points.Len() > 1 {
+	if l.points != nil && l.points.Len() > 1 {
 		pivot := latch{Latch: eval.Latch{Span: keys.Span{Start: it.Span.Start}}, set: &zeroSet}
 		point := it.Span.IsPoint()
 		l.points.Ascend(&pivot, func(o *latch) bool {

@@ -87,7 +87,7 @@ var _ eval.Locks = (*Table)(nil)
 // New returns an empty, open table.
 func New(cfg Config) *Table {
 	cfg = cfg.orDefaults()
-	return &Table{cfg: cfg, latches: newLatches(&cfg.Metrics.LatchContended), locks: map[string]*keyLock{}, txns: map[kv.TxnID]*txnLocks{}}
+	return &Table{cfg: cfg, latches: newLatches(&cfg.Metrics.LatchContended)}
 }
 
 // blocker is somebody whom a request must wait for.
@@ -224,6 +224,9 @@ func (t *Table) Holds(id kv.TxnID, key keys.Key) bool {
 func (t *Table) addKey(key string) *keyLock {
 	kl := &keyLock{key: key}
 	kl.holders = kl.one[:0]
+	if t.locks == nil {
+		t.locks = map[string]*keyLock{}
+	}
 	t.locks[key] = kl
 	t.most = max(t.most, len(t.locks))
 	return kl
@@ -238,6 +241,9 @@ func (t *Table) txnOf(txn *kv.TxnMeta) *txnLocks {
 		m := *txn
 		tl = &txnLocks{meta: &m}
 		tl.all = tl.one[:0]
+		if t.txns == nil {
+			t.txns = map[kv.TxnID]*txnLocks{}
+		}
 		t.txns[txn.ID] = tl
 	}
 	return tl
@@ -376,7 +382,7 @@ func (t *Table) grant(kl *keyLock) {
 	if len(kl.holders) == 0 && len(kl.queue) == 0 && len(kl.readers) == 0 && t.locks[kl.key] == kl {
 		delete(t.locks, kl.key)
 		if t.most > shrinkFrom && len(t.locks) == 0 {
-			t.locks, t.most = map[string]*keyLock{}, 0 // a map keeps the room of all that it ever held
+			t.locks, t.most = nil, 0 // a map keeps the room of all that it ever held
 		}
 	}
 }
@@ -417,7 +423,24 @@ func (t *Table) clear(err error) {
 	for _, kl := range t.locks {
 		kl.fail(err)
 	}
-	t.locks, t.txns, t.shared = map[string]*keyLock{}, map[kv.TxnID]*txnLocks{}, 0
+	t.locks, t.txns, t.shared = nil, nil, 0
+}
+
+// Rest gives back the memory of a table that nobody uses. A table that is closed for another reason than for is closed for that: its errors
+// may hold much.
+func (t *Table) Rest(why error) {
+	t.latches.rest()
+	t.mu.Lock()
+	if t.closed != nil && why != nil {
+		t.closed = why
+	}
+	if len(t.locks) == 0 {
+		t.locks, t.most = nil, 0
+	}
+	if len(t.txns) == 0 {
+		t.txns = nil
+	}
+	t.mu.Unlock()
 }
 
 // Open lets requests in again after Clear (a new leadership begins, with no lock known).
@@ -500,7 +523,7 @@ func (t *Table) Absorb(right *Table) {
 	}
 	t.shared += right.shared
 	right.closed = moved
-	right.locks, right.txns, right.shared = map[string]*keyLock{}, map[kv.TxnID]*txnLocks{}, 0
+	right.locks, right.txns, right.shared = nil, nil, 0
 }
 
 // Locks lists locks and waiters, at most limit of them (0 = all), in no order.

@@ -49,51 +49,26 @@ func splitFromStart(ctx context.Context, r pebble.Reader, span keys.Span, total 
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	aim := int64(float64(total) * at)
-	rows, seams := splitter{aim: aim}, splitter{aim: aim}
-	several, err := severalIndexes(it)
-	if err != nil {
-		return nil, err
-	}
-	lo, hi := total/4, total*3/4
-	if at != 0.5 {
-		several = false
-	}
-	var last keys.Key
-	var c counter
-	n := 0
-	for it.First(); it.Valid(); it.Next() {
-		if n++; n%4096 == 0 && ctx.Err() != nil {
-			return nil, &kv.Error{Code: kv.CodeCanceled, Message: ctx.Err().Error()}
-		}
-		key, _, ok := engine.DecodeVersion(it.Key())
-		if !ok {
-			return nil, corrupt("version key", it.Key())
-		}
-		if !bytes.Equal(key, last) {
-			if last != nil {
-				rows.offer(key, c.Bytes)
-				if several && c.Bytes >= lo && c.Bytes <= hi {
-					if p := indexPrefix(key); p != nil && !bytes.HasPrefix(last, p) {
-						seams.offer(p, c.Bytes)
-					}
-				}
-			}
-			if c.Bytes >= aim && rows.best != nil && (!several || c.Bytes > hi) {
-				break
-			}
-			last = append(last[:0], key...)
-		}
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return nil, engine.Classify(err)
-		}
-		if err := c.version(it.Key(), v); err != nil {
+	several := false
+	if at == 0.5 {
+		if several, err = severalIndexes(it); err != nil {
 			return nil, err
 		}
 	}
-	if err := it.Error(); err != nil {
-		return nil, engine.Classify(err)
+	aim := int64(float64(total) * at)
+	rows, seams := splitter{aim: aim}, splitter{aim: aim}
+	lo, hi := total/4, total*3/4
+	err = boundaries(ctx, it, it.First, it.Next, func(last, key keys.Key, passed int64) (done bool) {
+		rows.offer(key, passed)
+		if several && passed >= lo && passed <= hi {
+			if p := indexPrefix(key); p != nil && !bytes.HasPrefix(last, p) {
+				seams.offer(p, passed)
+			}
+		}
+		return passed >= aim && (!several || passed > hi)
+	})
+	if err != nil {
+		return nil, err
 	}
 	if seams.best != nil && !span.Start.Equal(seams.best) {
 		return seams.best, nil
@@ -108,35 +83,42 @@ func splitFromEnd(ctx context.Context, r pebble.Reader, span keys.Span, aim int6
 	}
 	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
 	s := splitter{aim: aim}
+	err = boundaries(ctx, it, it.Last, it.Prev, func(last, _ keys.Key, passed int64) (done bool) {
+		s.offer(last, passed) // a key lies to the left of last
+		return passed >= aim
+	})
+	return s.best, err
+}
+
+// boundaries walks over all versions and calls f between two keys, with the bytes that it has passed, until f says that it is done. The keys are
+// f's until it returns.
+func boundaries(ctx context.Context, it *pebble.Iterator, begin, next func() bool, f func(last, key keys.Key, passed int64) (done bool)) error {
 	var last keys.Key
 	var c counter
 	n := 0
-	for it.Last(); it.Valid(); it.Prev() {
+	for ok := begin(); ok; ok = next() {
 		if n++; n%4096 == 0 && ctx.Err() != nil {
-			return nil, &kv.Error{Code: kv.CodeCanceled, Message: ctx.Err().Error()}
+			return &kv.Error{Code: kv.CodeCanceled, Message: ctx.Err().Error()}
 		}
 		key, _, ok := engine.DecodeVersion(it.Key())
 		if !ok {
-			return nil, corrupt("version key", it.Key())
+			return corrupt("version key", it.Key())
 		}
 		if !bytes.Equal(key, last) {
-			if last != nil { // a key lies to the left of last
-				s.offer(last, c.Bytes)
-				if c.Bytes >= aim {
-					break
-				}
+			if last != nil && f(last, key, c.Bytes) {
+				return nil
 			}
 			last = append(last[:0], key...)
 		}
 		v, err := it.ValueAndErr()
 		if err != nil {
-			return nil, engine.Classify(err)
+			return engine.Classify(err)
 		}
 		if err := c.version(it.Key(), v); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s.best, engine.Classify(it.Error())
+	return engine.Classify(it.Error())
 }
 
 func dataIter(r pebble.Reader, span keys.Span) (*pebble.Iterator, error) {

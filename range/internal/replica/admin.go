@@ -114,7 +114,7 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, pinned int64, newID f
 		}
 		d := time.Since(stood)
 		r.deps.Metrics.SplitStallNanos.Add(int64(d))
-		r.log.Info("split done", "at", keys.Pretty(key), "stood_still", d)
+		r.logger().Info("split done", "at", keys.Pretty(key), "stood_still", d)
 		return left, right, nil
 	case <-r.deps.Fatal:
 		return nil, nil, unknown("the store has failed")
@@ -172,7 +172,7 @@ func (r *Replica) resign() {
 	// Any answer of a later term makes Raft follow nobody; this one is from ourselves.
 	m := &pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(uint64(r.rid)), To: new(uint64(r.rid)), Term: new(r.term + 1)}
 	if err := r.raft.Step(m); err != nil {
-		r.log.Warn("resign", "err", err)
+		r.logger().Warn("resign", "err", err)
 		return
 	}
 	r.candidacy = candidacy{wait: 1}
@@ -240,7 +240,7 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if _, err := r.dropLearners(ctx, s.term, r.Desc()); err != nil {
-			r.log.Warn("cannot remove learners", "err", err)
+			r.logger().Warn("cannot remove learners", "err", err)
 		}
 		return cause
 	}

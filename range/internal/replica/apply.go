@@ -229,7 +229,7 @@ func (r *Replica) applyReplicaChange(b *pebble.Batch, desc *kv.RangeDescriptor, 
 		return err
 	}
 	r.deps.Metrics.ReplicaMoves.Add(1)
-	r.log.Info("replicas changed", "desc", desc.String())
+	r.logger().Info("replicas changed", "desc", desc.String())
 	r.deps.Owner.DescriptorChanged(r, desc)
 	if _, ok := desc.ReplicaByID(r.rid); !ok {
 		r.markRemoved()
@@ -381,7 +381,7 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 		r.sendLate(nil) // before the right side says a word, so that others have it when they hear of it
 	}
 	r.deps.Metrics.Splits.Add(1)
-	r.log.Info("split", "left", left.String(), "right", right.String())
+	r.logger().Info("split", "left", left.String(), "right", right.String())
 	r.deps.Owner.DescriptorChanged(r, left)
 	return nil
 }

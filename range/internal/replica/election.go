@@ -161,6 +161,6 @@ func (r *Replica) stand() {
 	r.deps.Metrics.Campaigns.Add(1)
 	r.forgetLeader()
 	if err := r.raft.Campaign(); err != nil {
-		r.log.Debug("campaign", "err", err)
+		r.logger().Debug("campaign", "err", err)
 	}
 }

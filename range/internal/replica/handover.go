@@ -253,7 +253,7 @@ func (r *Replica) takeOver(index uint64) (exact bool) {
 	}
 	var h handOver
 	if err := h.decode(last.data); err != nil {
-		r.log.Error("what the last leader handed over cannot be read", "err", err)
+		r.logger().Error("what the last leader handed over cannot be read", "err", err)
 		return false
 	}
 	r.locks.Install(h.locks)

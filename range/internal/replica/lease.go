@@ -81,6 +81,9 @@ func (r *Replica) acknowledged(m *raftlog.Message) {
 	a := ack{term: m.Raft.GetTerm(), epoch: m.Epoch}
 	r.acksMu.Lock()
 	if old := r.acks[m.From.ReplicaID]; old.term < a.term || (old.term == a.term && old.epoch < a.epoch) {
+		if r.acks == nil {
+			r.acks = make(map[kv.ReplicaID]ack, len(r.peers)) // leaders have them only
+		}
 		r.acks[m.From.ReplicaID] = a
 	}
 	r.acksMu.Unlock()
@@ -114,7 +117,7 @@ func (r *Replica) askLeader() {
 func (r *Replica) forgetLeader() {
 	if r.role == raft.StateFollower {
 		if err := r.raft.ForgetLeader(); err != nil {
-			r.log.Warn("cannot forget the leader", "err", err)
+			r.logger().Warn("cannot forget the leader", "err", err)
 		}
 	}
 }

@@ -181,7 +181,7 @@ func (r *Replica) Merge(ctx context.Context, right *Replica, want [2]int64, conf
 	if err != nil {
 		return nil, err
 	}
-	r.log.Info("merge done", "right", int64(right.id), "stood_still", time.Since(stood))
+	r.logger().Info("merge done", "right", int64(right.id), "stood_still", time.Since(stood))
 	return next, nil
 }
 
@@ -354,7 +354,7 @@ func (r *Replica) applyMerge(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	right.shut(&kv.Error{Code: kv.CodeRangeMismatch, Message: "the range was merged into its left neighbour", Descriptors: []kv.RangeDescriptor{*left}})
 	right.hasReady = false
 	r.deps.Metrics.Merges.Add(1)
-	r.log.Info("merged", "desc", left.String(), "right", int64(right.id))
+	r.logger().Info("merged", "desc", left.String(), "right", int64(right.id))
 	r.deps.Owner.MergeDone(r, right)
 	r.deps.Owner.DescriptorChanged(r, left)
 	return nil

@@ -69,7 +69,7 @@ func (r *Replica) Wake() {
 			// A beat at once: the follower that it is for may not know that there is a leader. (MsgBeat is
 			// local; RawNode takes it if it seems to come from a local thread.)
 			if err := r.raft.Step(&pb.Message{Type: pb.MsgBeat.Enum(), From: new(uint64(raft.LocalAppendThread))}); err != nil {
-				r.log.Debug("beat", "err", err)
+				r.logger().Debug("beat", "err", err)
 			}
 		}
 	})
@@ -103,6 +103,12 @@ func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
 		}
 		return false, false
 	}
+	if r.raft == nil {
+		if err := r.takeOut(); err != nil {
+			r.stop(err)
+			return false, false
+		}
+	}
 	for _, m := range msgs {
 		r.step(m)
 	}
@@ -118,6 +124,7 @@ func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
 	}
 	if !r.raft.HasReady() {
 		r.settleSnapshot()
+		r.putAway()
 		return false, false
 	}
 	r.rd, r.hasReady = r.raft.Ready(), true
@@ -150,7 +157,7 @@ func (r *Replica) step(m *raftlog.Message) {
 	}
 	if err := r.raft.Step(m.Raft); err != nil {
 		if err != raft.ErrProposalDropped && err != raft.ErrStepPeerNotFound {
-			r.log.Debug("step", "type", m.Raft.GetType().String(), "err", err)
+			r.logger().Debug("step", "type", m.Raft.GetType().String(), "err", err)
 		}
 		return
 	}
@@ -288,6 +295,9 @@ func (r *Replica) propose(p *proposal) {
 		return
 	}
 	r.deps.Metrics.Proposals.Add(1)
+	if r.pending == nil {
+		r.pending = make(map[uint64]*proposal)
+	}
 	r.pending[p.id] = p
 }
 
@@ -401,7 +411,11 @@ func (r *Replica) finish() (more bool) {
 	rd := r.rd
 	r.rd = raft.Ready{}
 	r.raft.Advance(rd)
-	return r.raft.HasReady()
+	if r.raft.HasReady() {
+		return true
+	}
+	r.putAway()
+	return false
 }
 
 func (r *Replica) roleChanged(s *raft.SoftState) {
@@ -421,7 +435,7 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	}
 	r.mu.Unlock()
 	if was && s.RaftState != raft.StateLeader || old == raft.StateLeader && s.RaftState != raft.StateLeader {
-		r.log.Info("leadership ended", "term", r.term)
+		r.logger().Info("leadership ended", "term", r.term)
 		r.locks.Clear(r.notLeader())
 		r.pendingAt = 0
 	} else if r.lead != 0 && s.RaftState != raft.StateLeader {
@@ -451,7 +465,7 @@ func (r *Replica) startServing(term, index uint64) {
 	r.state.serving, r.state.term, r.state.since, r.state.transferring = true, term, now, false
 	r.mu.Unlock()
 	r.deps.Metrics.Leaderships.Add(1)
-	r.log.Info("leadership began", "term", term, "applied", r.snapshotState().applied.AppliedIndex)
+	r.logger().Info("leadership began", "term", term, "applied", r.snapshotState().applied.AppliedIndex)
 	r.deps.Owner.LeadershipBegan(r)
 }
 

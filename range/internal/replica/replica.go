@@ -39,7 +39,6 @@ type Replica struct {
 	deps *Deps
 	id   kv.RangeID
 	rid  kv.ReplicaID
-	log  *slog.Logger
 
 	locks   *concurrency.Table
 	tscache *tscache.Cache
@@ -55,11 +54,11 @@ type Replica struct {
 
 	// raftMu is held by whoever processes the replica. It guards the fields down to mu.
 	raftMu     sync.Mutex
-	raft       *raft.RawNode // nil until the first message or initialisation
+	raft       *raft.RawNode // nil while a follower is put away: begin makes it anew
 	raftLog    *raftlog.Log
 	rd         raft.Ready
 	hasReady   bool
-	pending    map[uint64]*proposal
+	pending    map[uint64]*proposal // nil if there is none
 	role       raft.StateType
 	term       uint64
 	lead       kv.ReplicaID
@@ -185,9 +184,6 @@ func newReplica(deps *Deps, id kv.RangeID, rid kv.ReplicaID, locks *concurrency.
 		locks: locks,
 
 		deps: deps, id: id, rid: rid,
-		log:     deps.Log.With("range", int64(id), "replica", int(rid)),
-		pending: make(map[uint64]*proposal),
-		acks:    make(map[kv.ReplicaID]ack),
 		peers:   make(map[kv.ReplicaID]kv.Replica),
 		AdminMu: make(chan struct{}, 1),
 	}
@@ -240,7 +236,22 @@ func (r *Replica) load() error {
 	return r.startRaft(applied.AppliedIndex)
 }
 
+// startRaft begins the replica's part in Raft, after a start or when its state has been replaced.
 func (r *Replica) startRaft(applied uint64) error {
+	rn, err := r.newRaft(applied)
+	if err != nil {
+		return err
+	}
+	r.raft, r.term, r.role, r.lead = rn, r.raftLog.HardState().GetTerm(), raft.StateFollower, 0
+	r.hasReady = false
+	r.fresh = true
+	r.wake()
+	r.needForLog()
+	return nil
+}
+
+// newRaft makes a member of the group from what is on disk.
+func (r *Replica) newRaft(applied uint64) (*raft.RawNode, error) {
 	hs := r.raftLog.HardState()
 	// The commit index on disk may be behind: it is written only along with something else.
 	commit := min(max(hs.GetCommit(), applied), r.raftLog.Last().Index)
@@ -263,18 +274,9 @@ func (r *Replica) startRaft(applied uint64) error {
 		// Configuration changes are guarded by the descriptor's generation, when they are
 		// proposed and when they are applied; Raft's own check would turn them into empty entries.
 		DisableConfChangeValidation: true,
-		Logger:                      raftLogger{r.log},
+		Logger:                      raftLogger{r},
 	}
-	rn, err := raft.NewRawNode(cfg)
-	if err != nil {
-		return err
-	}
-	r.raft, r.term, r.role, r.lead = rn, hs.GetTerm(), raft.StateFollower, 0
-	r.hasReady = false
-	r.fresh = true
-	r.wake()
-	r.needForLog()
-	return nil
+	return raft.NewRawNode(cfg)
 }
 
 func confState(d *kv.RangeDescriptor) *pb.ConfState {
@@ -309,6 +311,11 @@ func (r *Replica) setPeers(desc *kv.RangeDescriptor) {
 	for _, p := range desc.Replicas {
 		r.peers[p.ReplicaID] = p
 	}
+}
+
+// logger is made when something is to be said: few replicas say anything.
+func (r *Replica) logger() *slog.Logger {
+	return r.deps.Log.With("range", int64(r.id), "replica", int(r.rid))
 }
 
 // ID returns the range's id, ReplicaID the replica's.
@@ -396,7 +403,7 @@ func (r *Replica) stop(err error) {
 	r.stir()
 	r.hasReady = false
 	r.deps.Metrics.Stopped.Add(1)
-	r.log.Error("replica stopped", "err", err)
+	r.logger().Error("replica stopped", "err", err)
 	r.sayResigned()
 	r.locks.Clear(elsewhere(ke))
 	r.failAll(kv.Errorf(kv.CodeUnknownOutcome, "the replica stopped: %v", err))
@@ -498,16 +505,16 @@ func (r *Replica) post(f func(err error)) {
 }
 
 // raftLogger lets Raft's warnings and errors through; its notes go to the debug level.
-type raftLogger struct{ l *slog.Logger }
+type raftLogger struct{ r *Replica }
 
 func (l raftLogger) Debug(v ...any)              {}
 func (l raftLogger) Debugf(f string, v ...any)   {}
 func (l raftLogger) Info(v ...any)               {}
 func (l raftLogger) Infof(f string, v ...any)    {}
-func (l raftLogger) Warning(v ...any)            { l.l.Debug(fmt.Sprint(v...)) }
-func (l raftLogger) Warningf(f string, v ...any) { l.l.Debug(fmt.Sprintf(f, v...)) }
-func (l raftLogger) Error(v ...any)              { l.l.Error(fmt.Sprint(v...)) }
-func (l raftLogger) Errorf(f string, v ...any)   { l.l.Error(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Warning(v ...any)            { l.r.logger().Debug(fmt.Sprint(v...)) }
+func (l raftLogger) Warningf(f string, v ...any) { l.r.logger().Debug(fmt.Sprintf(f, v...)) }
+func (l raftLogger) Error(v ...any)              { l.r.logger().Error(fmt.Sprint(v...)) }
+func (l raftLogger) Errorf(f string, v ...any)   { l.r.logger().Error(fmt.Sprintf(f, v...)) }
 func (l raftLogger) Fatal(v ...any)              { panic(fmt.Sprint(v...)) }
 func (l raftLogger) Fatalf(f string, v ...any)   { panic(fmt.Sprintf(f, v...)) }
 func (l raftLogger) Panic(v ...any)              { panic(fmt.Sprint(v...)) }

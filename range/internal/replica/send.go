@@ -37,6 +37,10 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if s.frozen != nil {
 		return nil, r.frozenErr()
 	}
+	if req.AnyReplica && req.Generation != 0 && req.Generation < s.desc.Generation {
+		// Whoever asks does not know of changes since, and perhaps not of a replica that is nearer. As long as the leader answers it learns of none.
+		return nil, &kv.Error{Code: kv.CodeRangeMismatch, Message: "the range has changed", Descriptors: []kv.RangeDescriptor{*s.desc}}
+	}
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, err
 	}
@@ -158,7 +162,7 @@ func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*prop
 		if int64(len(repr)) > r.deps.Knobs.MaxProposalBytes {
 			err := kv.Errorf(kv.CodeTooLarge, "a write of %d bytes to one range is more than %d", len(repr), r.deps.Knobs.MaxProposalBytes)
 			if cerr := b.Close(); cerr != nil {
-				r.log.Warn("close batch", "err", cerr)
+				r.logger().Warn("close batch", "err", cerr)
 			}
 			return nil, err
 		}
@@ -192,7 +196,7 @@ func (r *Replica) replicate(ctx context.Context, req *kv.BatchRequest, g *concur
 		if err == nil {
 			// A table that is closed knows of no locks any more, and what is written releases its own wherever they are.
 			if err := r.tellLocks(eff); err != nil {
-				r.log.Debug("locks of a write that was applied late", "err", err)
+				r.logger().Debug("locks of a write that was applied late", "err", err)
 			}
 		}
 		g.Finish()

@@ -373,7 +373,7 @@ func (r *Replica) applySnapshot(meta *pb.Snapshot) error {
 	s.Done <- err
 	if err == nil {
 		r.deps.Metrics.SnapshotsIn.Add(1)
-		r.log.Info("snapshot applied", "index", index, "bytes", s.bytes, "desc", s.Desc.String())
+		r.logger().Info("snapshot applied", "index", index, "bytes", s.bytes, "desc", s.Desc.String())
 		r.deps.Owner.DescriptorChanged(r, r.Desc())
 	}
 	return err

@@ -156,7 +156,7 @@ func (c *splitCount) close() {
 		return
 	}
 	if err := c.snap.Close(); err != nil {
-		c.r.log.Warn("close snapshot", "err", err)
+		c.r.logger().Warn("close snapshot", "err", err)
 	}
 	c.snap = nil
 }

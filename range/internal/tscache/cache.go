@@ -2,6 +2,7 @@ package tscache
 
 import (
 	"bytes"
+	"maps"
 	"sync"
 
 	"github.com/cespare/xxhash/v2"
@@ -75,20 +76,13 @@ type page struct {
 	max      hlc.Timestamp // of everything in the page
 }
 
-func newPage() *page {
-	return &page{points: make(map[uint64]read)}
-}
-
 func (p *page) full(l Limits) bool {
 	return len(p.points) >= l.Points || (p.spans != nil && (p.spans.Len() >= l.Segments || p.bytes >= l.SpanBytes))
 }
 
 func (p *page) clone() *page {
 	c := *p
-	c.points = make(map[uint64]read, len(p.points))
-	for k, v := range p.points {
-		c.points[k] = v
-	}
+	c.points = maps.Clone(p.points)
 	if p.spans != nil {
 		c.spans = newTree()
 		p.spans.Scan(func(s *segment) bool {
@@ -115,7 +109,7 @@ type Cache struct {
 
 	mu    sync.Mutex
 	floor hlc.Timestamp
-	cur   *page
+	cur   *page // nil before the first read
 	old   *page // nil until the first rotation
 }
 
@@ -124,7 +118,7 @@ func New(floor hlc.Timestamp) *Cache { return NewWithLimits(floor, Limits{}) }
 
 // NewWithLimits is New with other bounds.
 func NewWithLimits(floor hlc.Timestamp, l Limits) *Cache {
-	return &Cache{limits: l.orDefaults(), floor: floor, cur: newPage()}
+	return &Cache{limits: l.orDefaults(), floor: floor}
 }
 
 // SetFloor declares that anything may have been read up to ts. A floor below the present one changes nothing.
@@ -145,11 +139,31 @@ func (c *Cache) Floor() hlc.Timestamp {
 func (c *Cache) High() hlc.Timestamp {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h := c.floor.Forward(c.cur.max)
-	if c.old != nil {
-		h = h.Forward(c.old.max)
+	return c.high()
+}
+
+// high is High; c.mu is held.
+func (c *Cache) high() hlc.Timestamp {
+	h := c.floor
+	for _, p := range [2]*page{c.cur, c.old} {
+		if p != nil {
+			h = h.Forward(p.max)
+		}
 	}
 	return h
+}
+
+// Rest gives the memory of a cache back in which nothing was read later than before: everything counts as read then. It
+// reports whether it did.
+func (c *Cache) Rest(before hlc.Timestamp) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h := c.high()
+	if before.Less(h) {
+		return false
+	}
+	c.floor, c.cur, c.old = h, nil, nil
+	return true
 }
 
 // Absorb makes c know at least what o knows (a merge of ranges): it raises the floor.
@@ -160,7 +174,10 @@ func (c *Cache) Absorb(o *Cache) { c.SetFloor(o.High()) }
 func (c *Cache) Copy() *Cache {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := &Cache{limits: c.limits, floor: c.floor, cur: c.cur.clone()}
+	n := &Cache{limits: c.limits, floor: c.floor}
+	if c.cur != nil {
+		n.cur = c.cur.clone()
+	}
 	if c.old != nil {
 		n.old = c.old.clone()
 	}
@@ -193,10 +210,16 @@ func (c *Cache) Add(span keys.Span, ts hlc.Timestamp, txn kv.TxnID) {
 // addPoint records a read of the key with that hash; c.mu is held.
 func (c *Cache) addPoint(h uint64, r read) {
 	p := c.cur
+	if p == nil {
+		p = c.pageWithRoom()
+	}
 	if known, ok := p.points[h]; ok {
 		r = merge(known, r)
 	} else {
 		p = c.pageWithRoom()
+	}
+	if p.points == nil {
+		p.points = make(map[uint64]read)
 	}
 	p.points[h] = r
 	p.maxPoint = merge(p.maxPoint, r)
@@ -212,11 +235,14 @@ func (c *Cache) addSpan(span keys.Span, r read) {
 
 // pageWithRoom rotates the pages if the current one is full; c.mu is held.
 func (c *Cache) pageWithRoom() *page {
-	if c.cur.full(c.limits) {
+	switch {
+	case c.cur == nil:
+		c.cur = &page{}
+	case c.cur.full(c.limits):
 		if c.old != nil {
 			c.floor = c.floor.Forward(c.old.max)
 		}
-		c.old, c.cur = c.cur, newPage()
+		c.old, c.cur = c.cur, &page{}
 	}
 	return c.cur
 }
