@@ -53,6 +53,8 @@ type ScanOptions struct {
 	// Firm: what is read, and what is not there, must still be so at commit under every isolation level, as everything must
 	// under SERIALIZABLE. Foreign keys rest on it.
 	Firm bool
+	// Existence, of a locking GetMany: only that the keys are there must still be so at commit. Their values may change.
+	Existence bool
 }
 
 // Page is one step of a scan: raw rows, or the result of the pushdown on one piece of the spans.

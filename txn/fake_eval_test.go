@@ -188,7 +188,7 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 		return s.scan(req, q, ts, left)
 	case *kv.Refresh:
 		for _, sp := range q.Spans {
-			if c, err := s.unchanged(sp, q.From, q.To, id); c != nil || err != nil {
+			if c, err := s.unchanged(sp, q.From, q.To, id, q.Existence); c != nil || err != nil {
 				return nil, c, err
 			}
 		}
@@ -368,12 +368,21 @@ spans:
 	return out, nil, nil
 }
 
-func (s *fakeStore) unchanged(sp keys.Span, from, to hlc.Timestamp, id kv.TxnID) (*fakeConflict, error) {
+func (s *fakeStore) unchanged(sp keys.Span, from, to hlc.Timestamp, id kv.TxnID, existence bool) (*fakeConflict, error) {
 	if !from.Less(to) {
 		return nil, nil
 	}
 	for k, vs := range s.versions {
 		if !sp.Contains(keys.Key(k)) {
+			continue
+		}
+		var last fakeVersion
+		for _, v := range vs {
+			if v.ts.LessEq(to) && last.ts.Less(v.ts) {
+				last = v
+			}
+		}
+		if existence && !last.deleted && !last.ts.IsEmpty() {
 			continue
 		}
 		for _, v := range vs {
@@ -383,7 +392,7 @@ func (s *fakeStore) unchanged(sp keys.Span, from, to hlc.Timestamp, id kv.TxnID)
 		}
 	}
 	for k, l := range s.prepared {
-		if sp.Contains(keys.Key(k)) && l.meta.ID != id && l.ts.LessEq(to) {
+		if sp.Contains(keys.Key(k)) && l.meta.ID != id && l.ts.LessEq(to) && !(existence && l.open == nil && !l.deleted) {
 			return &fakeConflict{keys.Key(k), l.meta, true}, nil
 		}
 	}
@@ -427,7 +436,7 @@ func (s *fakeStore) place(req *kv.BatchRequest, writes []kv.Write, refreshes []k
 
 func (s *fakeStore) validate(refreshes []kv.ReadSpan, ts hlc.Timestamp, id kv.TxnID) (*fakeConflict, error) {
 	for _, r := range refreshes {
-		if c, err := s.unchanged(r.Span, r.At, ts, id); c != nil || err != nil {
+		if c, err := s.unchanged(r.Span, r.At, ts, id, r.Existence); c != nil || err != nil {
 			return c, err
 		}
 	}

@@ -127,6 +127,8 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 			switch {
 			case opts.Lock == kv.LockNone:
 				r.spans = append(r.spans, keys.Span{Start: ks[i]})
+			case got.Exists && opts.Existence:
+				r.existing = append(r.existing, ks[i])
 			case got.Exists || opts.Wait != kv.WaitSkip:
 				r.lockedKeys = append(r.lockedKeys, ks[i])
 			default:

@@ -69,6 +69,7 @@ type lockedRead struct {
 	at       hlc.Timestamp
 	strength kv.LockStrength
 	read     bool
+	exists   bool // what was read is that the key is there, and not its value
 	held     bool // the lock was granted, in this attempt or an earlier one: if it is not there any more, it was lost
 }
 
@@ -168,14 +169,20 @@ func (r *readSet) coalesce() {
 }
 
 func (r *readSet) addLocked(key keys.Key, at hlc.Timestamp, s kv.LockStrength, read bool) {
+	r.addLockedAs(key, at, s, read, false)
+}
+
+// addLockedAs is addLocked; exists: the key was there, and that is all that was read.
+func (r *readSet) addLockedAs(key keys.Key, at hlc.Timestamp, s kv.LockStrength, read, exists bool) {
 	if r.locked == nil {
 		r.locked = make(map[string]lockedRead, 4)
 	}
 	l := r.locked[string(key)]
 	l.strength = max(l.strength, s)
 	l.held = l.held || read
-	if read && !l.read { // otherwise the earlier reading is the one that must still hold
-		l.at, l.read = at, true
+	// The earlier reading is the one that must still hold; but that of a value says more than that the key is there.
+	if read && (!l.read || l.exists && !exists) {
+		l.at, l.read, l.exists = at, true, exists
 	}
 	r.locked[string(key)] = l
 }
@@ -196,7 +203,7 @@ func (r *readSet) pending(readTS, ts hlc.Timestamp, spans, all bool) []kv.ReadSp
 	}
 	for k, l := range r.locked {
 		if l.read && (all || l.at.Less(ts)) {
-			out = append(out, kv.ReadSpan{Span: keys.Span{Start: keys.Key(k)}, At: l.at})
+			out = append(out, kv.ReadSpan{Span: keys.Span{Start: keys.Key(k)}, At: l.at, Existence: l.exists})
 		}
 	}
 	return out

@@ -16,6 +16,7 @@ type readDone struct {
 	spans      []keys.Span // and these
 	lockedKey  keys.Key    // if set: locked and read
 	lockedKeys []keys.Key
+	existing   []keys.Key // locked, and read to be there
 	perhaps    []keys.Key // asked for with SKIP LOCKED and not there: to be released only
 	strength   kv.LockStrength
 	firm       bool // see ScanOptions.Firm
@@ -69,6 +70,9 @@ func (t *txn) add(r readDone) {
 	}
 	for _, k := range r.lockedKeys {
 		t.reads.addLocked(k, r.at, r.strength, true)
+	}
+	for _, k := range r.existing {
+		t.reads.addLockedAs(k, r.at, r.strength, true, true)
 	}
 	for _, k := range r.perhaps {
 		t.reads.addLocked(k, r.at, r.strength, false)
@@ -192,20 +196,27 @@ func (t *txn) refreshAt(ctx context.Context, meta kv.TxnMeta, reads []kv.ReadSpa
 // refreshRequests groups the reads by the timestamp at which they were done.
 func refreshRequests(reads []kv.ReadSpan, to hlc.Timestamp) []kv.Request {
 	var out []kv.Request
-	byAt := map[hlc.Timestamp]*kv.Refresh{}
+	byAt := map[readKind]*kv.Refresh{}
 	for _, r := range reads {
 		if !r.At.Less(to) {
 			continue
 		}
-		q := byAt[r.At]
+		kind := readKind{r.At, r.Existence}
+		q := byAt[kind]
 		if q == nil {
-			q = &kv.Refresh{From: r.At, To: to}
-			byAt[r.At] = q
+			q = &kv.Refresh{From: r.At, To: to, Existence: r.Existence}
+			byAt[kind] = q
 			out = append(out, q)
 		}
 		q.Spans = append(q.Spans, r.Span)
 	}
 	return out
+}
+
+// readKind is what reads have in common that are looked at together.
+type readKind struct {
+	at        hlc.Timestamp
+	existence bool
 }
 
 // rangeReads is the share of a read set that lies in one range.
@@ -216,12 +227,13 @@ type rangeReads struct {
 
 // cutReads sorts reads by range.
 func (c *Coordinator) cutReads(ctx context.Context, reads []kv.ReadSpan) ([]rangeReads, error) {
-	byAt := map[hlc.Timestamp][]keys.Span{}
+	byAt := map[readKind][]keys.Span{}
 	for _, r := range reads {
-		byAt[r.At] = append(byAt[r.At], r.Span)
+		kind := readKind{r.At, r.Existence}
+		byAt[kind] = append(byAt[kind], r.Span)
 	}
 	var out []rangeReads
-	for at, spans := range byAt {
+	for kind, spans := range byAt {
 		parts, err := c.cfg.Sender.Ranges(ctx, spans, false)
 		if err != nil {
 			return nil, asError(ctx, err)
@@ -233,7 +245,7 @@ func (c *Coordinator) cutReads(ctx context.Context, reads []kv.ReadSpan) ([]rang
 				out = append(out, rangeReads{id: p.RangeID})
 			}
 			for _, s := range p.Spans {
-				out[i].reads = append(out[i].reads, kv.ReadSpan{Span: s, At: at})
+				out[i].reads = append(out[i].reads, kv.ReadSpan{Span: s, At: kind.at, Existence: kind.existence})
 			}
 		}
 	}

@@ -296,6 +296,8 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		switch {
 		case opts.Lock == kv.LockNone:
 			r.span = keys.Span{Start: key}
+		case got.Exists && opts.Existence:
+			r.existing = []keys.Key{key}
 		case got.Exists || opts.Wait != kv.WaitSkip:
 			r.lockedKey = key
 		default:

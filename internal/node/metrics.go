@@ -115,12 +115,13 @@ var (
 	descPrepared  = gaugeDesc("pamir_store_prepared_locks", "Prepared locks on disk, in ranges led here.")
 	descDisk      = gaugeDesc("pamir_disk_bytes", "Bytes of the disk.", "what")
 	descDiskCount = gaugeDesc("pamir_disk_events_total", "Events of the storage engine.", "what")
+	descSnapRate  = gaugeDesc("pamir_store_snapshot_rate_bytes", "Bytes of snapshots a second that the store sends, and receives, at most just now.")
 	descL0        = gaugeDesc("pamir_disk_l0_sublevels", "Sublevels of L0: a read may have to look into all of them.")
 )
 
 func (c storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descReplicas, descLeaders, descServing, descQuiet, descStopped, descLogBytes, descLiveBytes,
-		descRows, descPrepared, descDisk, descDiskCount, descL0} {
+		descRows, descPrepared, descDisk, descDiskCount, descL0, descSnapRate} {
 		ch <- d
 	}
 }
@@ -158,6 +159,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descDisk, float64(m.UsedBytes), "used")
 	gauge(descDisk, float64(m.CacheBytes), "cache")
 	gauge(descL0, float64(m.L0Sublevels))
+	gauge(descSnapRate, float64(c.s.SnapshotRate()))
 	for what, v := range map[string]int64{
 		"write_stalls": m.WriteStalls, "slow_writes": m.SlowWrites, "cache_hits": m.CacheHits, "cache_misses": m.CacheMisses,
 		"compactions": m.Compactions, "flushes": m.Flushes, "wal_bytes": m.WALBytes,

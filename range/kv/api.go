@@ -124,9 +124,11 @@ type (
 
 	// Refresh succeeds if no key of the spans has a version or a prepared lock of
 	// another transaction in (From, To]. It moves the timestamp cache to To.
+	// With Existence (ReadSpan.Existence) versions and locks that leave a row there are none.
 	Refresh struct {
-		Spans    []keys.Span
-		From, To hlc.Timestamp
+		Spans     []keys.Span
+		From, To  hlc.Timestamp
+		Existence bool
 	}
 	RefreshResponse struct{}
 
@@ -376,6 +378,8 @@ type Write struct {
 type ReadSpan struct {
 	Span keys.Span
 	At   hlc.Timestamp
+	// Existence, of a single key that was there: all that must still be so is that it is there. Its value may have changed.
+	Existence bool
 }
 
 // Stats of a range, exact at every applied index.

@@ -79,6 +79,9 @@ func appendSpans(b []byte, ss []keys.Span) []byte {
 func appendReadSpans(b []byte, ss []ReadSpan) []byte {
 	b = binary.AppendUvarint(b, uint64(len(ss)))
 	for _, s := range ss {
+		if s.Existence {
+			s.Span.End = s.Span.Start // no other span ends where it starts
+		}
 		b = appendTS(appendSpan(b, s.Span), s.At)
 	}
 	return b
@@ -361,7 +364,13 @@ func (d *decoder) rows() Rows {
 	return Rows{Count: int(n), Data: d.bytes()}
 }
 
-func (d *decoder) readSpan() ReadSpan { return ReadSpan{Span: d.span(), At: d.ts()} }
+func (d *decoder) readSpan() ReadSpan {
+	s := ReadSpan{Span: d.span(), At: d.ts()}
+	if len(s.Span.End) > 0 && s.Span.End.Equal(s.Span.Start) {
+		s.Span.End, s.Existence = nil, true
+	}
+	return s
+}
 
 func (d *decoder) readSpans() []ReadSpan { return decodeSlice(d, 3, (*decoder).readSpan) }
 

@@ -37,6 +37,8 @@ const (
 	tagPrepareOpen = 200 // a Prepare with Seqs
 	tagEndTxnSpans = 201 // an EndTxn with Spans
 	tagEndTxnHold  = 202 // an EndTxn with Hold
+
+	tagRefreshExistence = 203 // a Refresh with Existence
 )
 
 func appendRequest(b []byte, q Request) ([]byte, error) {
@@ -52,7 +54,11 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = append(b, byte(q.Lock))
 		return appendProgram(b, q.Pushdown != nil, q.Pushdown)
 	case *Refresh:
-		b = append(b, tagRefresh)
+		tag := byte(tagRefresh)
+		if q.Existence {
+			tag = tagRefreshExistence
+		}
+		b = append(b, tag)
 		b = appendSpans(b, q.Spans)
 		return appendTS(appendTS(b, q.From), q.To), nil
 	case *Put:
@@ -156,8 +162,8 @@ func (d *decoder) request() Request {
 		return &Get{Key: d.bytes(), Lock: d.lockStrength()}
 	case tagScan:
 		return &Scan{Spans: d.spans(), Reverse: d.bool(), Lock: d.lockStrength(), Pushdown: d.pushdown()}
-	case tagRefresh:
-		return &Refresh{Spans: d.spans(), From: d.ts(), To: d.ts()}
+	case tagRefresh, tagRefreshExistence:
+		return &Refresh{Spans: d.spans(), From: d.ts(), To: d.ts(), Existence: tag == tagRefreshExistence}
 	case tagPut:
 		return &Put{Key: d.bytes(), Value: d.bytes()}
 	case tagDelete:

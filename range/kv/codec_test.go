@@ -66,6 +66,18 @@ func fill(t testing.TB, r *rand.Rand, v reflect.Value) {
 	case hlc.Timestamp:
 		v.Set(reflect.ValueOf(hlc.Timestamp{WallTime: r.Int64N(1 << 62), Logical: r.Uint32() >> r.IntN(32)}))
 		return
+	case ReadSpan:
+		var s ReadSpan
+		fill(t, r, reflect.ValueOf(&s.Span).Elem())
+		fill(t, r, reflect.ValueOf(&s.At).Elem())
+		if r.IntN(2) == 0 { // a single key
+			s.Existence = true
+			s.Span = keys.Span{Start: append(keys.Key{1}, s.Span.Start...)}
+		} else if s.Span.End.Equal(s.Span.Start) {
+			s.Span.End = append(s.Span.End, 1)
+		}
+		v.Set(reflect.ValueOf(s))
+		return
 	case Rows:
 		var rows Rows
 		for range r.IntN(4) {

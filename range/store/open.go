@@ -47,6 +47,7 @@ type Store struct {
 	creating  sync.Mutex // serialises the creation and removal of replicas
 
 	support support
+	pacing  *pace
 	resting resting
 
 	ctx     context.Context // ends when Close begins
@@ -98,7 +99,7 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	num(&k.LogTruncateBytes, 1<<20)
 	num(&k.MaxProposalBytes, 32<<20)
 	num(&k.InflightBytes, 64<<20)
-	num(&k.SnapshotBytesPerSecond, 64<<20)
+	num(&k.SnapshotBytesPerSecond, 128<<20)
 	if k.SplitBytes == 0 {
 		k.SplitBytes = 64 << 20
 	}
@@ -126,7 +127,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),
 		budget: raftlog.NewBudget(64 << 20), snapSlots: make(chan struct{}, 2), recvSlots: make(chan struct{}, 2),
-		sending: make(map[snapshotKey]struct{}), sumSlot: make(chan struct{}, 1),
+		sending: make(map[snapshotKey]struct{}), sumSlot: make(chan struct{}, 1), pacing: newPace(cfg.Knobs.SnapshotBytesPerSecond),
 	}
 	s.work.init()
 	s.rangeIDs.turn = make(chan struct{}, 1)
@@ -275,6 +276,7 @@ func (s *Store) Start(ctx context.Context) error {
 	s.goLoop(s.holdersLoop)
 	s.goLoop(s.sweepLoop)
 	s.goLoop(s.splitLoop)
+	s.goLoop(s.paceLoop)
 	// Groups that nobody else can lead need not wait for an election timeout.
 	s.each(func(r *replica.Replica) bool {
 		d := r.Desc()

@@ -60,34 +60,10 @@ func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Repli
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	p := &pacer{rate: s.cfg.Knobs.SnapshotBytesPerSecond}
+	defer s.pacing.begin()()
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
-		return r.WriteSnapshot(ctx, to, p.wait, send)
+		return r.WriteSnapshot(ctx, to, s.pacing.out.Wait, send)
 	})
-}
-
-// pacer spreads bytes over time.
-type pacer struct {
-	rate int64
-	next time.Time
-}
-
-func (p *pacer) wait(ctx context.Context, n int) error {
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
-	}
-	d := p.next.Sub(now)
-	p.next = p.next.Add(time.Duration(int64(n) * int64(time.Second) / p.rate))
-	if d < time.Millisecond {
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // HandleSnapshot receives a snapshot stream: recv returns its frames, then io.EOF. It returns when the snapshot
@@ -130,11 +106,16 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	}
 	defer s.unreserve(h.Desc.RangeID)
 	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
+	defer s.pacing.begin()()
 	staged, err := replica.ReceiveSnapshot(s.eng, h, prefix, func() ([]byte, error) {
 		if err := s.ctx.Err(); err != nil {
 			return nil, err
 		}
-		return recv()
+		f, err := recv()
+		if err == nil {
+			err = s.pacing.in.Wait(ctx, len(f)) // meanwhile the sender waits
+		}
+		return f, err
 	})
 	if err != nil {
 		return err

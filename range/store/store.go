@@ -102,7 +102,8 @@ type Knobs struct {
 	LogMaxBytes, LogTruncateBytes int64
 	// MaxProposalBytes bounds one write, 32 MiB; InflightBytes those in flight in one range, 64 MiB.
 	MaxProposalBytes, InflightBytes int64
-	// SnapshotBytesPerSecond limits outgoing snapshots, 64 MiB/s.
+	// SnapshotBytesPerSecond is the most that all outgoing snapshots take together, 128 MiB/s, and all incoming ones. How much it is at a time
+	// goes by what clients notice: see package pacing.
 	SnapshotBytesPerSecond int64
 	// SnapshotTimeout bounds the sending of one snapshot, 5 min.
 	SnapshotTimeout time.Duration

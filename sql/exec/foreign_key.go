@@ -198,7 +198,7 @@ func present(ctx context.Context, rt *Runtime, parent *catalog.Table, fk *catalo
 			return nil, err
 		}
 	}
-	vals, err := rt.Txn.GetMany(ctx, look, txn.ScanOptions{Latest: true, Lock: kv.LockKeyShare})
+	vals, err := rt.Txn.GetMany(ctx, look, txn.ScanOptions{Latest: true, Lock: kv.LockKeyShare, Existence: true})
 	if err != nil {
 		return nil, err
 	}

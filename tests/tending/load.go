@@ -65,7 +65,7 @@ func showLoad(t *testing.T) {
 }
 
 // uneven is by how much, at most, a node's replicas and bytes differ from the mean, as shares of it. A replica more or less is none.
-func uneven(ss []stored) (replicas, bytes float64) {
+func uneven(ss []stored) (replicas, bytes, mean float64) {
 	var n, sum, size float64
 	for _, x := range ss {
 		if x.State == "member" {
@@ -80,8 +80,11 @@ func uneven(ss []stored) (replicas, bytes float64) {
 			bytes = max(bytes, d/(size/n))
 		}
 	}
-	return replicas, bytes
+	return replicas, bytes, size / n
 }
+
+// evenBytes is from which mean on placement evens bytes out.
+const evenBytes = 256 << 20
 
 // balance waits until replicas and bytes are even within a tenth, and returns since when they were.
 func (s *show) balance(joined time.Time) time.Time {
@@ -92,7 +95,7 @@ func (s *show) balance(joined time.Time) time.Time {
 		if err != nil {
 			return err
 		}
-		replicas, bytes := uneven(ss)
+		replicas, bytes, mean := uneven(ss)
 		if time.Since(told) > 5*time.Second {
 			told = time.Now()
 			line := ""
@@ -101,7 +104,7 @@ func (s *show) balance(joined time.Time) time.Time {
 			}
 			say("%7s: replicas/leaders, bytes:%s", seconds(time.Since(joined)), line)
 		}
-		if replicas > 0.1 || bytes > 0.1 {
+		if replicas > 0.1 || bytes > 0.1 && mean >= evenBytes {
 			since = time.Time{}
 			return fmt.Errorf("replicas differ by %.0f %% of the mean, bytes by %.0f %%", 100*replicas, 100*bytes)
 		}

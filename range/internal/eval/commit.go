@@ -267,7 +267,7 @@ func (e *evaluation) checkRefreshes(refreshes []kv.ReadSpan, writes []kv.Write, 
 		if r.Span.IsPoint() && r.At.Less(ts) && !r.At.Less(e.env.GCThreshold) && isWritten(r.Span.Start) {
 			continue
 		}
-		if err := e.unchanged(r.Span, r.At, ts); err != nil {
+		if err := e.unchanged(r.Span, r.At, ts, r.Existence); err != nil {
 			return err
 		}
 	}

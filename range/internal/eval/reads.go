@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -417,7 +418,7 @@ func pushdownError(err error) error {
 // refresh checks that nothing in the spans has changed in (From, To], and keeps it so.
 func (e *evaluation) refresh(r *kv.Refresh) (kv.Response, error) {
 	for _, span := range r.Spans {
-		if err := e.unchanged(span, r.From, r.To); err != nil {
+		if err := e.unchanged(span, r.From, r.To, r.Existence); err != nil {
 			return nil, err
 		}
 	}
@@ -426,9 +427,13 @@ func (e *evaluation) refresh(r *kv.Refresh) (kv.Response, error) {
 
 // unchanged fails unless span has no version of anybody in (from, to], nor a prepared write of another
 // transaction that may become one, and makes sure that there never will be one.
-func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp) error {
+// With existence the value of a single key that was there may have changed, if only it is there.
+func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp, existence bool) error {
 	if !span.Valid() {
 		return kv.Errorf(kv.CodeBadRequest, "empty span")
+	}
+	if existence && !span.IsPoint() {
+		return kv.Errorf(kv.CodeBadRequest, "only a single key is said to exist")
 	}
 	if to.LessEq(from) {
 		return nil // the read itself left its mark in the timestamp cache
@@ -441,11 +446,18 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp) error {
 	if err != nil {
 		return err
 	}
+	if found && existence { // is what it was changed to a row?
+		_, there, err := e.r.Get(span.Start, to, mvcc.Window{})
+		if err != nil {
+			return err
+		}
+		found = !there
+	}
 	if found {
 		return &kv.Error{Code: kv.CodeRefreshFailed, Key: key.Clone(), TS: ts}
 	}
 	if e.env.Stats.Locks > 0 {
-		if err := e.unlockedTo(span, to); err != nil {
+		if err := e.unlockedTo(span, to, existence); err != nil {
 			return err
 		}
 	}
@@ -454,7 +466,8 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp) error {
 }
 
 // unlockedTo fails if a prepared write of another transaction in span may become, or has become, a version at or below to.
-func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp) error {
+// With existence one that leaves a row there is let pass, whatever becomes of it.
+func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp, existence bool) error {
 	cur, err := e.r.LockCursor(span, false)
 	if err != nil {
 		return err
@@ -477,6 +490,7 @@ func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp) error {
 		}
 		switch {
 		case to.Less(l.TS) || l.Void():
+		case existence && !l.Open() && !l.Deleted:
 		case status == kv.TxnCommitted && (to.Less(ts) || ts.Less(l.TS)):
 		case status == kv.TxnCommitted:
 			return &kv.Error{Code: kv.CodeRefreshFailed, Key: cur.Key().Clone(), TS: ts}

@@ -185,6 +185,10 @@ func parseRequest(t *testing.T, line string) kv.Request {
 		sp, at, _ := strings.Cut(s, "@")
 		refreshes = append(refreshes, kv.ReadSpan{Span: span(sp), At: stamp(t, at)})
 	}
+	for _, s := range opt["there"] {
+		k, at, _ := strings.Cut(s, "@")
+		refreshes = append(refreshes, kv.ReadSpan{Span: span(k), At: stamp(t, at), Existence: true})
+	}
 	switch f[0] {
 	case "get":
 		return &kv.Get{Key: name(plain[0]), Lock: lock}
@@ -203,7 +207,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 		}
 		return r
 	case "refresh":
-		return &kv.Refresh{Spans: []keys.Span{span(plain[0])}, From: ts("from"), To: ts("to")}
+		return &kv.Refresh{Spans: []keys.Span{span(plain[0])}, From: ts("from"), To: ts("to"), Existence: slices.Contains(plain, "there")}
 	case "put":
 		return &kv.Put{Key: writes[0].Key, Value: writes[0].Value}
 	case "delete":

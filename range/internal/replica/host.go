@@ -116,6 +116,7 @@ type Hooks struct {
 // Metrics counts, for all replicas of a store.
 type Metrics struct {
 	Fsyncs        atomic.Int64 // synced commits of the Raft log
+	FsyncNanos    atomic.Int64 // how long they took together
 	Rounds        atomic.Int64 // passes of the processor
 	SharedRounds  atomic.Int64 // fsyncs that served more than one range
 	Appended      atomic.Int64 // entries

@@ -2,6 +2,7 @@ package replica
 
 import (
 	"slices"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -69,7 +70,12 @@ func (p *Processor) Process(batch []*Replica) {
 				}
 				m.AppendedBytes.Add(int64(b.Len()))
 			}
-			if err := p.commit(b, opts); err != nil {
+			began := time.Now()
+			err := p.commit(b, opts)
+			if sync {
+				m.FsyncNanos.Add(int64(time.Since(began)))
+			}
+			if err != nil {
 				for _, r := range set {
 					r.hasReady = false
 					r.stop(engine.Classify(err))

@@ -1,0 +1,112 @@
+package pacing
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/datadriven"
+	"github.com/stretchr/testify/require"
+)
+
+// A store's day: what it has left for snapshots, what its clients notice, and the rate.
+func TestStory(t *testing.T) {
+	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
+		var m machine
+		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
+			switch d.Cmd {
+			case "machine": // how many bytes of snapshots a second it has room for, and the delays of its clients without any
+				m = machine{c: NewController(Settings{Least: 4 << 20, Most: 64 << 20})}
+				fallthrough
+			case "now":
+				m.read(t, d)
+				return ""
+			case "run": // for some seconds
+				var secs int
+				d.ScanArgs(t, "secs", &secs)
+				return m.run(secs)
+			}
+			return "unknown command " + d.Cmd
+		})
+	})
+}
+
+// machine has room for so many bytes a second; whatever is beyond makes clients wait, the more the fuller it is.
+type machine struct {
+	c          *Controller
+	room       float64 // MiB/s
+	late, sync time.Duration
+	noise      float64
+	offered    float64 // MiB/s that there is to send
+	rng        *rand.Rand
+}
+
+func (m *machine) read(t *testing.T, d *datadriven.TestData) {
+	if m.rng == nil {
+		m.rng, m.offered = rand.New(rand.NewPCG(1, 1)), 1000
+	}
+	var s string
+	if d.MaybeScanArgs(t, "late", &s) {
+		m.late, _ = time.ParseDuration(s)
+	}
+	if d.MaybeScanArgs(t, "sync", &s) {
+		m.sync, _ = time.ParseDuration(s)
+	}
+	for name, v := range map[string]*float64{"room": &m.room, "noise": &m.noise, "offered": &m.offered} {
+		if d.HasArg(name) {
+			d.ScanArgs(t, name, &s)
+			_, err := fmt.Sscan(s, v)
+			require.NoError(t, err)
+		}
+	}
+}
+
+func (m *machine) run(secs int) string {
+	var out strings.Builder
+	const tick = 100 * time.Millisecond
+	for s := range secs {
+		var rate, pressure float64
+		for range 10 {
+			r := min(float64(m.c.Rate())/(1<<20), m.offered)
+			full := r / m.room
+			wait := 1.0
+			if full < 0.95 {
+				wait = 1 / (1 - full)
+			} else {
+				wait = 20 * (1 + full)
+			}
+			noise := 1 + m.noise*m.rng.Float64()
+			late := time.Duration(float64(m.late) * wait * noise)
+			sync := time.Duration(float64(m.sync) * wait * noise)
+			m.c.Step(Reading{Took: tick, Late: late, Sync: sync, Sent: int64(r * (1 << 20) * tick.Seconds())})
+			rate += float64(m.c.Rate()) / (1 << 20) / 10
+			pressure += m.c.Pressure() / 10
+		}
+		if s < 5 || s%5 == 4 {
+			fmt.Fprintf(&out, "%2d s: %2.0f MiB/s, clients wait %.1f of what they may\n", s+1, rate, pressure)
+		}
+	}
+	return out.String()
+}
+
+// Streams share the rate, and none waits for ever.
+func TestPacerShares(t *testing.T) {
+	p := NewPacer(8 << 20)
+	began := time.Now()
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 4 {
+				if err := p.Wait(t.Context(), 64<<10); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	require.EqualValues(t, 1<<20, p.Sent())
+	require.GreaterOrEqual(t, time.Since(began), 110*time.Millisecond, "a mebibyte at 8 a second, but for the last piece") // it may take longer
+}
