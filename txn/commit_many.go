@@ -12,13 +12,14 @@ import (
 
 // manyCommit is one commit over several ranges (or of more than fits one batch).
 type manyCommit struct {
-	t       *txn
-	c       *Coordinator
-	meta    kv.TxnMeta
-	plan    *plan
-	stageTS hlc.Timestamp
-	staged  bool // the record is written as STAGING with the prepares
-	all     []keys.Key
+	t        *txn
+	c        *Coordinator
+	meta     kv.TxnMeta
+	deadline hlc.Timestamp
+	plan     *plan
+	stageTS  hlc.Timestamp
+	staged   bool // the record is written as STAGING with the prepares
+	all      []keys.Key
 
 	localDone []keys.Key // resolved with the record
 
@@ -39,22 +40,46 @@ type preparedPiece struct {
 // commitMany is the protocol of the package documentation: prepare everywhere and stage the record in one
 // round; if everything is locked at the staged timestamp, that was it.
 func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
+	mc, err := t.prepareMany(ctx, p, true)
+	if err != nil {
+		return hlc.Timestamp{}, err
+	}
+	v, ts := afterPrepare(mc.stageTS, mc.staged, mc.results)
+	switch v {
+	case verdictCommitted:
+		mc.c.metrics.CommitsOneRound.Add(1)
+		mc.finish(ts, false)
+		t.committedMany(ts, mc.all)
+		return ts, nil
+	case verdictPushed:
+		if late(ts, mc.deadline) {
+			return mc.abort(ctx, errLate(ts, mc.deadline))
+		}
+		return mc.explicit(ctx, ts)
+	case verdictWait:
+		return hlc.Timestamp{}, t.leaveUnknown(mc.meta, mc.settle)
+	}
+	return mc.abort(ctx, mc.firstEr)
+}
+
+// prepareMany is the first round, after which somebody has to decide: everything is prepared, or was refused, or is not known. stage: the record
+// may be written with it. After an error nothing has been sent.
+func (t *txn) prepareMany(ctx context.Context, p *plan, stage bool) (*manyCommit, error) {
 	c := t.c
 	t.mu.Lock()
 	t.traced = true // from here on there may be a record
-	meta, deadline := t.meta, t.deadline
-	spans := len(t.reads.spans) > 0 && meta.Isolation == kv.Serializable
+	mc := &manyCommit{t: t, c: c, meta: t.meta, deadline: t.deadline, plan: p, stageTS: t.meta.ReadTS}
+	spans := len(t.reads.spans) > 0 && t.meta.Isolation == kv.Serializable
 	t.mu.Unlock()
-	mc := &manyCommit{t: t, c: c, meta: meta, plan: p, stageTS: meta.ReadTS}
 	// Where all reads to be validated are in participating ranges, their prepares do it, and the commit
 	// can aim at the present: fewer prepares are pushed. Otherwise it aims at the read timestamp, where
 	// plain reads hold as they are.
 	if len(p.remote) == 0 || !spans {
 		mc.stageTS = mc.stageTS.Forward(c.cfg.Clock.Now())
 	}
-	if late(mc.stageTS, deadline) {
+	if late(mc.stageTS, mc.deadline) {
 		t.untraced()
-		return hlc.Timestamp{}, errLate(mc.stageTS, deadline)
+		return nil, errLate(mc.stageTS, mc.deadline)
 	}
 	keyBytes := 0
 	for i := range p.parts {
@@ -63,36 +88,20 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 			keyBytes += len(p.parts[i].writes[j].Key) + 2
 		}
 	}
-	mc.staged = keyBytes <= c.cfg.MaxStagedBytes && p.bytes <= len(p.parts)*c.cfg.MaxBatchBytes
+	mc.staged = stage && keyBytes <= c.cfg.MaxStagedBytes && p.bytes <= len(p.parts)*c.cfg.MaxBatchBytes
 
 	// Reads without a participant to validate them come first: once everything is prepared the transaction is
 	// committed, whatever a refresh that is still under way would find.
 	if err := t.refresh(ctx, p.remote, mc.stageTS); err != nil {
 		t.untraced()
-		return hlc.Timestamp{}, err
+		return nil, err
 	}
 	mc.prepareAll(ctx)
-	c.answered(meta.ID)
-
-	v, ts := afterPrepare(mc.stageTS, mc.staged, mc.results)
-	switch v {
-	case verdictCommitted:
-		c.metrics.CommitsOneRound.Add(1)
-		mc.finish(ts, false)
-		t.committedMany(ts, mc.all)
-		return ts, nil
-	case verdictPushed:
-		if late(ts, deadline) {
-			return mc.abort(ctx, errLate(ts, deadline))
-		}
-		return mc.explicit(ctx, ts)
-	case verdictWait:
-		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)
-	}
-	return mc.abort(ctx, mc.firstEr)
+	c.answered(mc.meta.ID)
+	return mc, nil
 }
 
-// untraced takes back commitMany's mark: no record was attempted.
+// untraced takes back prepareMany's mark: no record was attempted.
 func (t *txn) untraced() {
 	t.mu.Lock()
 	t.traced = false

@@ -109,39 +109,19 @@ func (t *txn) PrepareCommit(ctx context.Context, announce func(kv.TxnMeta) error
 
 // hold is commitMany with another end.
 func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
-	c := t.c
-	t.mu.Lock()
-	t.traced = true
-	meta, deadline := t.meta, t.deadline
-	spans := len(t.reads.spans) > 0 && meta.Isolation == kv.Serializable
-	t.mu.Unlock()
-	mc := &manyCommit{t: t, c: c, meta: meta, plan: p, stageTS: meta.ReadTS}
-	if len(p.remote) == 0 || !spans {
-		mc.stageTS = mc.stageTS.Forward(c.cfg.Clock.Now())
-	}
-	if late(mc.stageTS, deadline) {
-		t.untraced()
-		return hlc.Timestamp{}, errLate(mc.stageTS, deadline)
-	}
-	for i := range p.parts {
-		for j := range p.parts[i].writes {
-			mc.all = append(mc.all, p.parts[i].writes[j].Key)
-		}
-	}
-	if err := t.refresh(ctx, p.remote, mc.stageTS); err != nil {
-		t.untraced()
+	mc, err := t.prepareMany(ctx, p, false)
+	if err != nil {
 		return hlc.Timestamp{}, err
 	}
-	mc.prepareAll(ctx)
-	c.answered(meta.ID)
+	c, meta := t.c, mc.meta
 	v, ts := afterPrepare(mc.stageTS, false, mc.results)
 	switch {
 	case v == verdictWait:
 		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)
 	case v == verdictAbort:
 		return mc.abort(ctx, mc.firstEr)
-	case late(ts, deadline):
-		return mc.abort(ctx, errLate(ts, deadline))
+	case late(ts, mc.deadline):
+		return mc.abort(ctx, errLate(ts, mc.deadline))
 	}
 	t.mu.Lock()
 	reads := t.reads.pending(meta.ReadTS, ts, meta.Isolation == kv.Serializable, false)

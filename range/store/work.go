@@ -71,8 +71,12 @@ func (s *Store) workLoop() {
 	defer running.Wait()
 	slots := make(chan struct{}, 8)
 	for {
-		j, ok := s.work.pop()
-		if !ok {
+		do := func() {}
+		if ids := s.work.takeMeta(); ids != nil {
+			do = func() { s.checkMeta(ids) }
+		} else if j, ok := s.work.pop(); ok {
+			do = func() { s.do(j) }
+		} else {
 			select {
 			case <-s.work.wake:
 				continue
@@ -89,7 +93,7 @@ func (s *Store) workLoop() {
 		go func() {
 			defer running.Done()
 			defer func() { <-slots }()
-			s.do(j)
+			do()
 		}()
 	}
 }

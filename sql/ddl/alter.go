@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/pamirdb/pamir/sql/access"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
@@ -33,7 +34,7 @@ func (c *change) alterTable(st *ast.AlterTable) error {
 		t, _ = c.cat.TableByID(t.ID)
 		if t.Kind != 'r' && cmd.Kind != ast.ChangeOwner && cmd.Kind != ast.SetOptions {
 			return pgerr.New(pgerr.WrongObjectType, "ALTER action cannot be performed on relation \"%s\"", t.Name).
-				WithDetail("This operation is not supported for %ss.", kindName(t.Kind))
+				WithDetail("This operation is not supported for %ss.", access.KindName(t.Kind))
 		}
 		if err := c.alter(t, cmd); err != nil {
 			return err

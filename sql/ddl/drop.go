@@ -19,16 +19,6 @@ func splitName(n []string) (schema, name string) {
 	return schema, name
 }
 
-func kindName(kind byte) string {
-	switch kind {
-	case 'v':
-		return "view"
-	case 'S':
-		return "sequence"
-	}
-	return "table"
-}
-
 func (c *change) drop(st *ast.Drop) error {
 	switch st.Kind {
 	case "TABLE", "VIEW", "SEQUENCE":
@@ -62,18 +52,18 @@ func (c *change) dropRelations(st *ast.Drop) error {
 		}
 		if t == nil {
 			if st.IfExists {
-				c.notice("00000", "%s \"%s\" does not exist, skipping", kindName(want), name)
+				c.notice("00000", "%s \"%s\" does not exist, skipping", access.KindName(want), name)
 				continue
 			}
-			return pgerr.New(pgerr.UndefinedTable, "%s \"%s\" does not exist", kindName(want), strings.Join(n, "."))
+			return pgerr.New(pgerr.UndefinedTable, "%s \"%s\" does not exist", access.KindName(want), strings.Join(n, "."))
 		}
 		if t.Kind != want {
 			article := "a "
 			if want == 'i' {
 				article = "an "
 			}
-			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not %s%s", t.Name, article, kindName(want)).
-				WithHint("Use DROP %s to remove a %s.", strings.ToUpper(kindName(t.Kind)), kindName(t.Kind))
+			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not %s%s", t.Name, article, access.KindName(want)).
+				WithHint("Use DROP %s to remove a %s.", strings.ToUpper(access.KindName(t.Kind)), access.KindName(t.Kind))
 		}
 		if t.Virtual {
 			return pgerr.New(pgerr.InsufficientPrivilege, "permission denied: \"%s\" is a system catalog", t.Name)
@@ -95,7 +85,7 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 	for i := 0; i < len(ts); i++ {
 		t := ts[i]
 		if t.Kind == 'r' {
-			name := kindName(t.Kind) + " " + c.shownName(t)
+			name := access.KindName(t.Kind) + " " + c.shownName(t)
 			if err := c.dropReferring(t, cascade, name, name, func(fk *catalog.ForeignKey) bool {
 				return !slices.ContainsFunc(ts, func(x *catalog.Table) bool { // keys of tables that go, too, do not matter
 					return slices.ContainsFunc(x.ForeignKeys, func(k catalog.ForeignKey) bool { return k.OID == fk.OID })
@@ -113,7 +103,7 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 				// Goes silently with its table.
 			case o.Kind == 'v' && slices.Contains(o.DependsOn, t.ID):
 				if !cascade {
-					return dependents(kindName(t.Kind)+" "+t.Name, "view "+o.Name+" depends on "+kindName(t.Kind)+" "+t.Name)
+					return dependents(access.KindName(t.Kind)+" "+t.Name, "view "+o.Name+" depends on "+access.KindName(t.Kind)+" "+t.Name)
 				}
 				c.notice("00000", "drop cascades to view %s", o.Name)
 			case t.Kind == 'S' && o.Kind == 'r' && usesSequence(o, t.ID) >= 0:
@@ -181,7 +171,7 @@ func (c *change) dropIndexes(st *ast.Drop) error {
 			}
 			if r, err := c.find(schema, name); err == nil && r != nil {
 				return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not an index", name).
-					WithHint("Use DROP %s to remove a %s.", strings.ToUpper(kindName(r.Kind)), kindName(r.Kind))
+					WithHint("Use DROP %s to remove a %s.", strings.ToUpper(access.KindName(r.Kind)), access.KindName(r.Kind))
 			}
 			return pgerr.New(pgerr.UndefinedObject, "index \"%s\" does not exist", name)
 		}
@@ -343,14 +333,14 @@ func (c *change) dropSchemas(st *ast.Drop) error {
 				continue
 			}
 			if !st.Cascade {
-				return dependents("schema "+name, kindName(t.Kind)+" "+c.qualifiedName(t)+" depends on schema "+name)
+				return dependents("schema "+name, access.KindName(t.Kind)+" "+c.qualifiedName(t)+" depends on schema "+name)
 			}
 			ts = append(ts, t)
 		}
 		switch len(ts) {
 		case 0:
 		case 1:
-			c.notice("00000", "drop cascades to %s %s", kindName(ts[0].Kind), c.qualifiedName(ts[0]))
+			c.notice("00000", "drop cascades to %s %s", access.KindName(ts[0].Kind), c.qualifiedName(ts[0]))
 		default:
 			c.notice("00000", "drop cascades to %d other objects", len(ts))
 		}

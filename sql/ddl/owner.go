@@ -18,7 +18,7 @@ func (c *change) mustOwn(t *catalog.Table) error {
 	if c.owns(t.Owner) {
 		return nil
 	}
-	return pgerr.New(pgerr.InsufficientPrivilege, "must be owner of %s %s", kindName(t.Kind), t.Name)
+	return pgerr.New(pgerr.InsufficientPrivilege, "must be owner of %s %s", access.KindName(t.Kind), t.Name)
 }
 
 func (c *change) mustOwnIndex(t *catalog.Table, i int) error {
@@ -48,7 +48,7 @@ func (c *change) mayUse(t *catalog.Table, need role.Privilege) error {
 	if c.cat.Roles().Privileges(c.env.User, t.Object())&need == need {
 		return nil
 	}
-	return pgerr.New(pgerr.InsufficientPrivilege, "permission denied for %s %s", kindName(t.Kind), t.Name)
+	return pgerr.New(pgerr.InsufficientPrivilege, "permission denied for %s %s", access.KindName(t.Kind), t.Name)
 }
 
 // tableFor finds a table on which the user has a privilege.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pamirdb/pamir/sql/access"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -84,7 +85,7 @@ func (c *change) rename(st *ast.Rename) error {
 		}
 	default:
 		if want := map[string]byte{"VIEW": 'v', "SEQUENCE": 'S'}[st.Kind]; want != 0 && t.Kind != want {
-			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a %s", t.Name, kindName(want))
+			return pgerr.New(pgerr.WrongObjectType, "\"%s\" is not a %s", t.Name, access.KindName(want))
 		}
 		if err := c.viewsRefer(t); err != nil {
 			return err

@@ -249,7 +249,13 @@ func (c *cluster) split(ctx context.Context, n, connections int) (made int, err 
 				if b >= len(batches) || errs[w] != nil {
 					return
 				}
-				if _, errs[w] = conn.Exec(ctx, "select pamir.split_at('quiet', k) from unnest($1::bigint[]) as k", batches[b]); errs[w] != nil {
+				// A busy machine makes it give up now and then. To cut again where there is a cut does nothing.
+				for range 3 {
+					if _, errs[w] = conn.Exec(ctx, "select pamir.split_at('quiet', k) from unnest($1::bigint[]) as k", batches[b]); errs[w] == nil {
+						break
+					}
+				}
+				if errs[w] != nil {
 					next.Store(int64(len(batches)))
 				}
 			}

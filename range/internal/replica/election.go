@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/kv"
@@ -17,14 +18,26 @@ import (
 // votes are only asked for (PreVote: no term is spent); once it is a candidate in earnest it waits for two that split
 // the votes to come apart, each by its turn.
 type candidacy struct {
-	wait   int  // ticks until it stands; 0: not at all
-	turn   int  // 0: the first
-	tries  int  // how often it may stand again
-	waited bool // for votes that were asked for in earnest
+	wait  int // ticks until it stands; 0: not at all
+	turn  int // 0: the first
+	tries int // how often it may stand again
+	// before is a store that stands first if it is there, after a restart; patience is how often it is still waited for.
+	before   kv.StoreID
+	patience int
+	waited   bool // for votes that were asked for in earnest
 }
 
 // maxTries is after how many attempts the matter is left to Raft's election timeout.
 const maxTries = 15
+
+const (
+	// quickTries are those without a longer and longer pause in between, maxRetryTicks bounds it.
+	quickTries    = 3
+	maxRetryTicks = 8
+	// maxPatience and patienceTicks: four seconds for who led last, if its store is up.
+	maxPatience   = 8
+	patienceTicks = 5
+)
 
 // turn returns this replica's place among the voters, without the one on store lost. The order begins at another store in
 // every range, so that the ranges of a lost store get different leaders. raftMu is held.
@@ -69,8 +82,11 @@ func (r *Replica) tickElection() {
 		if r.lead == 0 && c.wait == 0 && r.raftLog.Last().Index > 0 {
 			turn := r.turn(0)
 			*c = candidacy{turn: turn, wait: 3 + 2*turn, tries: maxTries}
-			if r.raftLog.HardState().GetVote() == uint64(r.rid) {
+			switch vote := r.raftLog.HardState().GetVote(); {
+			case vote == uint64(r.rid):
 				c.wait = 1
+			case vote != 0:
+				c.before, c.patience = r.peers[kv.ReplicaID(vote)].StoreID, maxPatience
 			}
 		}
 	}
@@ -84,6 +100,12 @@ func (r *Replica) tickElection() {
 		*c = candidacy{}
 		return
 	}
+	if c.patience > 0 && r.lead == 0 && r.deps.Support.SupportEpoch(c.before) != 0 {
+		// It is up again. With thousands of ranges to stand for it may take a while, and would take longer if others stood, too.
+		c.patience--
+		c.wait = patienceTicks
+		return
+	}
 	if r.role == raft.StateCandidate && !c.waited {
 		c.waited, c.wait = true, 3*(1+c.turn)
 		return
@@ -93,6 +115,20 @@ func (r *Replica) tickElection() {
 	if c.tries > 0 {
 		c.tries--
 		c.wait = 1 + c.turn
+		if n := maxTries - c.tries - quickTries; n > 0 {
+			c.wait += min(1<<n, maxRetryTicks) // it is not refused so much as not heard: many stand
+		}
+	}
+}
+
+// heardCandidate is told that another replica asks for votes: this one lets it, if it can have its own. raftMu is held.
+func (r *Replica) heardCandidate(m *pb.Message) {
+	last := r.raftLog.Last()
+	if m.GetLogTerm() < last.Term || m.GetLogTerm() == last.Term && m.GetIndex() < last.Index {
+		return
+	}
+	if c := &r.candidacy; c.wait > 0 && r.role == raft.StateFollower {
+		c.wait = max(c.wait, 5+2*c.turn)
 	}
 }
 

@@ -164,6 +164,8 @@ func (r *Replica) step(m *raftlog.Message) {
 	switch m.Raft.GetType() {
 	case pb.MsgAppResp, pb.MsgHeartbeatResp:
 		r.acknowledged(m)
+	case pb.MsgVote, pb.MsgPreVote:
+		r.heardCandidate(m.Raft)
 	default:
 		r.follow(m)
 	}
