@@ -53,11 +53,6 @@ type follower struct {
 
 func newFollower() *follower { return &follower{NewHearer(), replicas{}} }
 
-type entry struct {
-	index uint64
-	ts    hlc.Timestamp
-}
-
 // The dumb twin remembers, for each range and position, the latest timestamp that was told while it was in the set. Whatever is
 // lost, repeated or overtaken, nobody may believe more than that; and when everything arrives, nobody less.
 func TestNobodyBelievesTooMuch(t *testing.T) {
