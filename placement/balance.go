@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sort"
 )
 
 // load is what is spread over stores: an amount per store, the mean, and the difference between two stores that is
@@ -35,7 +36,7 @@ func (p *planner) replicaLoads() []load {
 	if p.mean.writes >= someWrites {
 		loads = append(loads, load{
 			what: "bytes written per second", amount: func(s *store) float64 { return s.writes }, ofOne: func(r *Range) float64 { return r.Load.WriteBytes },
-			mean: p.mean.writes, bound: p.mean.writes * l.LoadSlack, weight: 0.5,
+			mean: p.mean.writes, bound: p.mean.writes * l.WriteSlack, weight: 0.5,
 		})
 	}
 	return loads
@@ -47,29 +48,37 @@ func (l *load) trifle(s *store, n int) float64 {
 }
 
 // gain is by how much a move of a range from one store to another lowers the imbalance: the sum of the squared
-// distances from the mean, in units of the mean.
-func gain(loads []load, from, to *store, r *Range) float64 {
-	sum := 0.0
+// distances from the mean, in units of the mean. It is 0 if the move, which is for the sake of loads[k], takes from the other kinds more than half of
+// what it gives to that one: each move brings a good piece nearer to the end, and what one undoes of another's is little.
+func gain(loads []load, k int, from, to *store, r *Range) float64 {
+	sum, own := 0.0, 0.0
 	for i := range loads {
 		l := &loads[i]
 		if l.mean > 0 {
 			x := l.ofOne(r)
-			sum += l.weight * 2 * x * (l.amount(from) - l.amount(to) - x) / (l.mean * l.mean)
+			g := l.weight * 2 * x * (l.amount(from) - l.amount(to) - x) / (l.mean * l.mean)
+			if sum += g; i == k {
+				own = g
+			}
 		}
+	}
+	if sum < own/2 {
+		return 0
 	}
 	return sum
 }
 
-// disturbs reports whether a move that is for the sake of loads[k] would make a difference in another kind that
-// would have to be undone.
-func disturbs(loads []load, k int, from, to *store, r *Range) bool {
+// weighs is how much a range is. Moves are compared by their gain for what moves, so that what moves is like what the receiver lacks: if it
+// lacks replicas and bytes as much, ranges of middling size, and not the largest ones first and then too many small ones.
+func weighs(loads []load, r *Range) float64 {
+	sum := 0.0
 	for i := range loads {
-		l := &loads[i]
-		if x := l.ofOne(r); i != k && l.amount(to)-l.amount(from)+2*x > max(l.bound, l.amount(to)-l.amount(from)) {
-			return true
+		if l := &loads[i]; l.mean > 0 {
+			x := l.ofOne(r) / l.mean
+			sum += l.weight * x * x
 		}
 	}
-	return false
+	return math.Sqrt(max(sum, 1e-18))
 }
 
 // movable reports whether a voter of the range at position i may move, for balance.
@@ -137,13 +146,16 @@ func (p *planner) balanceReplicas() {
 			s := &p.stores[i]
 			return s.in >= p.limits.Incoming || most-l.amount(s) < l.bound
 		})
+		// The more stores have too much, the fewer moves are compared for each: it is a choice among many anyway.
+		givers := len(order) - sort.Search(len(order), func(i int) bool { return l.amount(&p.stores[order[i]])-l.amount(&p.stores[order[0]]) >= l.bound })
+		limit := min(maxCompared, max(128, 64*maxCompared/max(givers, 1)))
 		for i := len(order) - 1; i > 0 && len(takers) > 0; i-- {
 			from := &p.stores[order[i]]
 			if l.amount(from)-l.amount(&p.stores[order[0]]) < l.bound {
 				break
 			}
 			for range p.limits.Outgoing { // a store does not lose everything at once
-				if !p.moveOne(loads, k, order[i], takers) {
+				if !p.moveOne(loads, k, order[i], takers, limit) {
 					break
 				}
 				takers = slices.DeleteFunc(takers, func(i int32) bool { return p.stores[i].in >= p.limits.Incoming })
@@ -152,14 +164,11 @@ func (p *planner) balanceReplicas() {
 	}
 }
 
-// For a store that has too much: of each class so many receivers are tried, those with the least, and so many moves are compared.
-const (
-	maxReceivers = 4
-	maxCompared  = 2048
-)
+// maxReceivers of each class are tried for a store that has too much, those with the least.
+const maxReceivers = 4
 
-// moveOne makes the move that lowers the imbalance most, of a range on one store to one of the takers.
-func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32) bool {
+// moveOne makes the move that is worth most, of a range on one store to one of the takers.
+func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, limit int) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
 	var to []int32
@@ -183,19 +192,25 @@ func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32) boo
 		if x < small || !p.mayGive(i, from) {
 			continue
 		}
-		fits := false
+		each := 0.0
 		for _, j := range to {
 			s := &p.stores[j]
-			if x >= l.amount(from)-l.amount(s) || disturbs(loads, k, from, s, r) {
+			if x >= l.amount(from)-l.amount(s) {
 				continue
 			}
-			if g := gain(loads, from, s, r); g > most && p.movable(i, from, s, j) {
+			g := gain(loads, k, from, s, r)
+			if g <= 0 {
+				continue
+			}
+			if each == 0 {
+				each = weighs(loads, r)
+			}
+			if g /= each; g > most && p.movable(i, from, s, j) {
 				best, bestTo, most = i, j, g
-				fits = true
 			}
 		}
-		if fits || best >= 0 {
-			if compared++; compared >= maxCompared {
+		if best >= 0 {
+			if compared++; compared >= limit {
 				break
 			}
 		}

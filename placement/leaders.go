@@ -207,7 +207,7 @@ func (p *planner) leaderLoads() []load {
 	if p.mean.cpu >= someCPU {
 		loads = append(loads, load{
 			what: "cpu", amount: func(s *store) float64 { return s.cpu }, ofOne: func(r *Range) float64 { return r.Load.CPU },
-			mean: p.mean.cpu, bound: max(p.mean.cpu*l.LoadSlack, 0.1), weight: 1,
+			mean: p.mean.cpu, bound: max(p.mean.cpu*l.CPUSlack, 0.1), weight: 1,
 		})
 	}
 	return loads
@@ -227,41 +227,70 @@ func (p *planner) balanceLeaders() {
 			}
 		}
 		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(l.amount(&p.stores[b]), l.amount(&p.stores[a])) })
+		if len(order) == 0 || l.amount(&p.stores[order[0]])-least < l.bound {
+			continue
+		}
+		offers := p.offers(l, l.amount(&p.stores[order[0]])-l.bound)
 		for _, at := range order {
 			from := &p.stores[at]
 			if l.amount(from)-least < l.bound {
 				break
 			}
 			// Processor time is measured: one move at a time, then look again.
-			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at); n++ {
+			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at, offers[at]); n++ {
 			}
 		}
 	}
 }
 
-// maxLooked leaderships of a store are compared.
-const maxLooked = 2048
+// offers lists, for each store, the ranges led there that have a voter on a store with no more than low: only they can be led by one that leads
+// less. There are many stores that lead a little too much, and few that lead too little, so it begins with the latter.
+func (p *planner) offers(l *load, low float64) [][]int32 {
+	out := make([][]int32, len(p.stores))
+	is := make([]bool, len(p.stores))
+	for j := range p.stores {
+		s := &p.stores[j]
+		is[j] = s.mayLead == fine && !s.Unsteady && l.amount(s) <= low
+	}
+	for j := range p.stores {
+		if !is[j] {
+			continue
+		}
+		for _, i := range p.stores[j].held.on {
+			r := &p.ranges[i]
+			if p.touched(i) || r.Changing {
+				continue
+			}
+			at := p.index(r.Leader)
+			if at < 0 || int(at) == j {
+				continue
+			}
+			first := slices.IndexFunc(r.Voters, func(v StoreID) bool { k := p.index(v); return k >= 0 && k != at && is[k] })
+			if r.Voters[first] == p.stores[j].ID { // it is offered once
+				out[at] = append(out[at], i)
+			}
+		}
+	}
+	return out
+}
 
-// moveLeaders makes the transfer from one store that lowers the imbalance most.
-func (p *planner) moveLeaders(loads []load, k int, fromAt int32) bool {
+// maxCompared transfers, or moves of replicas, from one store are compared.
+const maxCompared = 2048
+
+// moveLeaders makes the transfer from one store that lowers the imbalance most, of the ranges that it offers.
+func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
 	best, bestTo, most := int32(-1), int32(-1), 0.0
 	small := l.trifle(from, from.leaders)
-	looked := 0
-	for _, i := range from.held.led {
+	compared := 0
+	for _, i := range offers {
 		r := &p.ranges[i]
-		if p.touched(i) || r.Changing || len(r.Voters) < 2 {
+		x := l.ofOne(r)
+		if p.touched(i) || x < small || k > 0 && p.now-r.LedSince < p.limits.FollowAfter {
 			continue
 		}
 		c := p.rule(r)
-		x := l.ofOne(r)
-		if x < small || k > 0 && p.now-r.LedSince < p.limits.FollowAfter {
-			continue
-		}
-		if looked++; looked > maxLooked {
-			break
-		}
 		for _, v := range r.Voters {
 			j := p.index(v)
 			if j < 0 || j == fromAt {
@@ -272,8 +301,14 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32) bool {
 			if to.mayLead != fine || to.Unsteady || c.rank[j] > c.rank[fromAt] || d < l.bound || x >= d {
 				continue
 			}
-			if g := gain(loads, from, to, r); g > most && !disturbs(loads, k, from, to, r) && !p.minds(r, from, to) {
+			g := gain(loads, k, from, to, r)
+			if (g > most || g == most && best >= 0 && r.ID < p.ranges[best].ID) && !p.minds(r, from, to) {
 				best, bestTo, most = i, j, g
+			}
+		}
+		if best >= 0 {
+			if compared++; compared >= maxCompared {
+				break
 			}
 		}
 	}

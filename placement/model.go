@@ -105,8 +105,8 @@ type Limits struct {
 	// Transfers of leadership in one plan, for each store of the cluster.
 	Transfers int
 	// Slack is the share of the mean by which the numbers of replicas and leaders of two stores may differ;
-	// BytesSlack and LoadSlack are those of bytes, and of write and processor load.
-	Slack, BytesSlack, LoadSlack float64
+	// BytesSlack, WriteSlack and CPUSlack are those of bytes, bytes written and processor time.
+	Slack, BytesSlack, WriteSlack, CPUSlack float64
 	// Full and NearlyFull are shares of a disk: a store beyond NearlyFull is given nothing, one beyond Full sheds.
 	Full, NearlyFull float64
 	// FollowAfter is how long a leader stays before it follows its clients; FollowRate is the number of requests a
@@ -131,7 +131,7 @@ func DefaultRules() Rules {
 		Limits: Limits{
 			AliveWithin: 5 * time.Second, DeadAfter: 5 * time.Minute,
 			Incoming: 2, Outgoing: 2, Transfers: 4,
-			Slack: 0.05, BytesSlack: 0.1, LoadSlack: 0.3,
+			Slack: 0.05, BytesSlack: 0.1, WriteSlack: 0.3, CPUSlack: 0.2,
 			Full: 0.95, NearlyFull: 0.9,
 			FollowAfter: 10 * time.Second, FollowRate: 5, FollowGain: 0.4,
 			Merges: 16,

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // alive counts the voters whose stores are heard of.
@@ -143,6 +144,34 @@ func (p *planner) repairRange(at int32) {
 	}
 }
 
+// others says why the stores without a replica of the range cannot have one; "" if there are none.
+func (p *planner) others(r *Range, c *compiledRule) string {
+	const most = 4 // of a thousand, some tell the story
+	var out []string
+	for i := range p.stores {
+		s := &p.stores[i]
+		if slices.Contains(r.Voters, s.ID) || slices.Contains(r.NonVoters, s.ID) {
+			continue
+		}
+		w := p.unfit(s, r)
+		if w == fine && !c.allowed[i] {
+			w = whyNotAllowed
+		}
+		if w == fine {
+			continue
+		}
+		if len(out) == most {
+			out = append(out, "...")
+			break
+		}
+		out = append(out, fmt.Sprintf("s%d: %s", s.ID, w))
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(out, "; ") + ")"
+}
+
 // mustLeave says why a replica has to leave its store; "" if it has not.
 func (p *planner) mustLeave(id StoreID, c *compiledRule, allowed []bool) string {
 	i := p.index(id)
@@ -216,7 +245,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%s, and a voter is to take the place of the non-voting replica on s%d", reason, id), nil)
 			return
 		}
-		p.note(r, reason+", and there is no store to replace it")
+		p.note(r, reason+", and there is no store to replace it"+p.others(r, c))
 		return
 	case len(have) > want && len(stay) > c.Replicas:
 		op.Remove = []StoreID{p.surplus(r, stay)}

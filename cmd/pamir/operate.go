@@ -258,7 +258,17 @@ func (c *adminClient) look(cmd *cobra.Command, v *verb.Verb, a verb.Args) error 
 		}
 		return printJSON(out, b)
 	}
-	return printTable(out, v.Columns, items)
+	var said struct{ Problem string }
+	if err := json.Unmarshal(answer, &said); err != nil {
+		return err
+	}
+	if err := printTable(out, v.Columns, items); err != nil {
+		return err
+	}
+	if said.Problem != "" {
+		return fmt.Errorf("this is what the node knows by itself; the cluster does not answer: %s", said.Problem)
+	}
+	return nil
 }
 
 // change has a verb carried out, and waits for its end unless told otherwise.

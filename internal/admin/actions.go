@@ -48,8 +48,8 @@ func init() {
 		"merge_at":           {check: checkSplit, run: runMerge, result: "range_id: the range that holds the row now"},
 		"move_replica":       {check: checkMove, run: runMove, result: "range_id, replicas: the nodes that have it now"},
 		"transfer_leader":    {check: checkTransfer, run: runTransfer, result: "range_id, leader: the node that leads it now"},
-		"drain_node":         {check: checkNode, run: runDrain, undo: undrain, result: "node_id"},
-		"undrain_node":       {check: checkNode, run: runUndrain, result: "node_id"},
+		"drain_node":         {check: checkServing, run: runDrain, undo: undrain, result: "node_id"},
+		"undrain_node":       {check: checkServing, run: runUndrain, result: "node_id"},
 		"decommission_node":  {check: checkDecommission, run: runDecommission, undo: recommission, result: "node_id"},
 		"recommission_node":  {check: checkNode, run: runRecommission, result: "node_id"},
 		"set_rule":           {check: checkRule, run: runSetRule, result: "of, option, value"},
@@ -352,6 +352,16 @@ func (c *call) nodeID() kv.NodeID { return kv.NodeID(c.args.Int("node_id")) }
 
 func checkNode(_ context.Context, c *call) error {
 	_, err := theNode(c, c.nodeID())
+	return err
+}
+
+// checkServing refuses to drain who does not answer.
+func checkServing(_ context.Context, c *call) error {
+	n, err := theNode(c, c.nodeID())
+	if err == nil && !n.Alive {
+		return NewProblem(CodeConflict, "node %d does not answer, so it has nothing to hand over", n.NodeID).
+			WithHint("What it led is led by others. To move its replicas elsewhere now, decommission it.")
+	}
 	return err
 }
 

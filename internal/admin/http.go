@@ -24,7 +24,8 @@ const Prefix = "/api/v1"
 const KeyHeader = "Idempotency-Key"
 
 const (
-	maxRequests = 64       // at once
+	maxRequests = 256      // at once
+	maxWaits    = 128      // of them can wait: the others are answered
 	maxBody     = 64 << 10 // bytes
 	// answerWithin bounds a request that does not ask to wait; waitMost what it can ask for.
 	answerWithin = 30 * time.Second
@@ -151,7 +152,7 @@ func (s *Server) serveChange(v *verb.Verb) http.HandlerFunc {
 			}
 		}
 		if err == nil && wait > 0 && !op.State.Over() {
-			op, err = s.Wait(ctx, op.ID, time.Duration(wait)*time.Second)
+			op, err = s.waitFor(ctx, op.ID, wait)
 		}
 		if err != nil {
 			WriteProblem(w, AsProblem(err))
@@ -167,6 +168,17 @@ func (s *Server) serveChange(v *verb.Verb) http.HandlerFunc {
 		}
 		s.write(w, status, op)
 	}
+}
+
+// waitFor waits for an operation's end on behalf of a request. If many wait already it does not: whoever waits by asking again and again goes on to.
+func (s *Server) waitFor(ctx context.Context, id, seconds int64) (*Operation, error) {
+	select {
+	case s.waits <- struct{}{}:
+		defer func() { <-s.waits }()
+	default:
+		seconds = 0
+	}
+	return s.Wait(ctx, id, time.Duration(seconds)*time.Second)
 }
 
 // keyOf is a request's idempotency key.

@@ -406,9 +406,5 @@ func (s *Server) operations(ctx context.Context, a verb.Args) (*OperationList, e
 }
 
 func (s *Server) operation(ctx context.Context, a verb.Args) (*Operation, error) {
-	id := a.Int("operation_id")
-	if w := a.Int("wait"); w > 0 {
-		return s.Wait(ctx, id, time.Duration(w)*time.Second)
-	}
-	return s.Get(ctx, id)
+	return s.waitFor(ctx, a.Int("operation_id"), a.Int("wait"))
 }

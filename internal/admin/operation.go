@@ -74,6 +74,8 @@ const (
 	MaxKey = 200
 )
 
+func encodeRecord(r *record) ([]byte, error) { return json.Marshal(r) }
+
 func decodeRecord(key keys.Key, b []byte) (*record, error) {
 	var r record
 	if err := json.Unmarshal(b, &r); err != nil {
@@ -112,7 +114,7 @@ type records struct {
 }
 
 func put(t txn.Txn, r *record) error {
-	b, err := json.Marshal(r)
+	b, err := encodeRecord(r)
 	if err != nil {
 		return err
 	}

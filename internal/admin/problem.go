@@ -95,7 +95,7 @@ func kvProblem(e *kv.Error) *Problem {
 	case kv.CodeDescriptorChanged, kv.CodeConditionFailed:
 		return NewProblem(CodeConflict, "%s", text)
 	case kv.CodeCanceled:
-		return NewProblem(CodeTimeout, "%s", text)
+		return NewProblem(CodeTimeout, "the cluster did not answer in time: %s", text)
 	case kv.CodeOverloaded:
 		return NewProblem(CodeTooMany, "%s", text)
 	}

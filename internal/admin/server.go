@@ -39,6 +39,7 @@ type Server struct {
 	cfg     Config
 	records records
 	slots   chan struct{} // of HTTP requests
+	waits   chan struct{} // of those that wait
 	http    httpRoutes
 
 	ctx    context.Context // ends with Run
@@ -55,7 +56,7 @@ func New(cfg Config) *Server {
 	if cfg.AdoptEvery == 0 {
 		cfg.AdoptEvery = 5 * time.Second
 	}
-	s := &Server{cfg: cfg, records: records{cfg.InTxn, cfg.NextID}, slots: make(chan struct{}, maxRequests), running: map[int64]*run{}}
+	s := &Server{cfg: cfg, records: records{cfg.InTxn, cfg.NextID}, slots: make(chan struct{}, maxRequests), waits: make(chan struct{}, maxWaits), running: map[int64]*run{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = s.routes()
 	return s

@@ -126,6 +126,8 @@ type collected struct {
 	session int64
 	nodes   map[kv.NodeID]*reporter
 	ranges  map[kv.RangeID]*knownRange
+	young   time.Duration       // for how long a leader is new
+	borrow  map[kv.RangeID]bool // ranges whose leaders are
 	changed map[kv.RangeID]bool // ranges that the planner has not been told of as they are
 	listed  time.Time           // when the meta range was last read
 	bounds  bool                // some range has other bounds, or came or went
@@ -145,13 +147,23 @@ type knownRange struct {
 	store  kv.StoreID
 	since  time.Time
 	// cut is when the range was first known, or found to be smaller than it was: nothing was cut from it since.
-	cut   time.Time
-	bytes int64
-	rates RangeRates
+	cut    time.Time
+	bytes  int64
+	rates  RangeRates
+	before RangeRates // of the leader before this one, for as long as this one is new
 }
 
-func newCollected() *collected {
-	return &collected{session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{},
+// load is what the range is asked for. A new leader counts from nothing, and for a while knows less than the one before it: as if nobody
+// asked, and nobody minded where the range is led. Balance took it back at once from where it had followed its clients to.
+func (k *knownRange) load() *RangeRates {
+	if k.before.Requests > k.rates.Requests {
+		return &k.before
+	}
+	return &k.rates
+}
+
+func newCollected(young time.Duration) *collected {
+	return &collected{young: young, borrow: map[kv.RangeID]bool{}, session: rand.Int64N(1 << 50), nodes: map[kv.NodeID]*reporter{}, ranges: map[kv.RangeID]*knownRange{},
 		changed: map[kv.RangeID]bool{}}
 }
 
@@ -190,6 +202,7 @@ func (n *Node) collect(ctx context.Context, c *collected) {
 		}()
 	}
 	wg.Wait()
+	c.grow(time.Now())
 	slices.SortFunc(got, func(a, b *changesReport) int { return int(a.NodeID) - int(b.NodeID) })
 	for _, rep := range got {
 		if err := c.take(rep, time.Now()); err != nil {
@@ -215,7 +228,7 @@ func (c *collected) lost(id kv.NodeID) {
 	n.lost = true
 	for rid, r := range c.ranges {
 		if r.leader == id {
-			r.leader, r.store, r.rates = 0, 0, RangeRates{}
+			r.leader, r.store, r.rates, r.before = 0, 0, RangeRates{}, RangeRates{}
 			c.changed[rid] = true
 		}
 	}
@@ -253,8 +266,15 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		if old != nil && (old.desc.Generation > d.Generation || old.leader != 0 && old.leader != rep.NodeID && old.term > x.Term) {
 			continue
 		}
-		c.set(&knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
-			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}, old, now)
+		k := &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
+			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}
+		if old != nil && now.Sub(k.since) < c.young {
+			if k.before = old.before; old.term < k.term {
+				k.before = *old.load()
+			}
+			c.borrow[d.RangeID] = true
+		}
+		c.set(k, old, now)
 	}
 	return nil
 }
@@ -279,6 +299,19 @@ func (c *collected) set(k, old *knownRange, now time.Time) {
 		if id != d.RangeID && r.desc.Generation < d.Generation && d.ContainsSpan(r.desc.Span()) {
 			delete(c.ranges, id)
 			c.changed[id] = true
+		}
+	}
+}
+
+// grow forgets what leaders before those knew that are new no longer.
+func (c *collected) grow(now time.Time) {
+	for id := range c.borrow {
+		if k := c.ranges[id]; k == nil || now.Sub(k.since) >= c.young {
+			if k != nil {
+				k.before = RangeRates{}
+			}
+			c.changed[id] = true
+			delete(c.borrow, id)
 		}
 	}
 }

@@ -118,7 +118,7 @@ type driver struct {
 }
 
 func newDriver(n *Node) *driver {
-	return &driver{n: n, known: newCollected(), began: time.Now(), silent: map[kv.NodeID]time.Time{}, ranges: placement.NewRanges()}
+	return &driver{n: n, known: newCollected(n.cfg.Rules.Limits.FollowAfter), began: time.Now(), silent: map[kv.NodeID]time.Time{}, ranges: placement.NewRanges()}
 }
 
 // unsteadyFor is how long a node that was silent is given nothing that can wait: one that comes and goes would cost its clients a stall

@@ -112,15 +112,16 @@ func (d *driver) tell(to *placement.Moment, now, collected time.Time) {
 
 // translate puts a range into the planner's terms.
 func (d *driver) translate(k *knownRange, held bool) placement.Range {
+	load := k.load()
 	r := placement.Range{ID: placement.RangeID(k.desc.RangeID), Generation: k.desc.Generation, Leader: placement.StoreID(k.store),
 		Changing: held || k.desc.InJoint(), Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
-		Load: placement.Load{Requests: k.rates.Requests, WriteBytes: k.rates.WriteBytes, CPU: k.rates.CPU}}
+		Load: placement.Load{Requests: load.Requests, WriteBytes: load.WriteBytes, CPU: load.CPU}}
 	if k.leader != 0 {
 		r.LedSince = k.since.Sub(d.began)
 	}
-	if len(k.rates.From) > 0 {
-		r.From = make([]placement.Source, 0, len(k.rates.From))
-		for _, g := range k.rates.From {
+	if len(load.From) > 0 {
+		r.From = make([]placement.Source, 0, len(load.From))
+		for _, g := range load.From {
 			r.From = append(r.From, placement.Source{Node: placement.NodeID(g.Node), Requests: g.Requests})
 		}
 		slices.SortFunc(r.From, func(a, b placement.Source) int { return cmp.Compare(a.Node, b.Node) })

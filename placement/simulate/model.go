@@ -60,6 +60,8 @@ type Cluster struct {
 	leaderless               int
 }
 
+type source = placement.Source
+
 type flight struct {
 	op   placement.Operator
 	ends time.Duration
@@ -349,7 +351,7 @@ func processorTime() time.Duration {
 type Census struct {
 	Unavailable, Short int // ranges without a quorum, and with fewer live voters than wanted
 	InFlight, Waiting  int
-	Replicas, Leaders  [3]float64 // least, mean and most on a store that lives
+	Replicas, Leaders  [3]float64 // least, mean and most on a store that lives and stays
 	Bytes, CPU         [3]float64
 }
 
@@ -383,7 +385,7 @@ func (c *Cluster) Census() Census {
 	}
 	first, n := true, 0.0
 	for _, s := range c.Stores {
-		if s.Down {
+		if s.Down || s.Decommissioning {
 			continue
 		}
 		n++

@@ -56,7 +56,7 @@ func (s *Store) gcLoop() {
 			if !keep.AsOf.IsEmpty() {
 				lag, asOf = time.Duration(max(0, asOf.WallTime-keep.AsOf.WallTime)), keep.AsOf
 			}
-			if time.Since(st.ran) >= k.GCInterval {
+			if time.Since(st.ran) >= gcInterval(k.GCInterval, keep.After, r.Applied().Stats) {
 				some, err := s.collectable(r)
 				if err == nil && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
 					delete(known, r.ID())
@@ -75,6 +75,16 @@ func (s *Store) gcLoop() {
 			return true
 		})
 	}
+}
+
+// gcInterval is the pause between two collections of a range. One that is mostly garbage, as after most of a table was deleted, is looked at as
+// soon as its garbage may go: reads have to step over it, and its neighbours cannot be merged with it.
+func gcInterval(usual, after time.Duration, st kv.Stats) time.Duration {
+	const much = 1 << 20
+	if st.Bytes < much || st.LiveBytes > st.Bytes/2 {
+		return usual
+	}
+	return min(usual, max(usual/10, after/4))
 }
 
 // collectable reports whether there is anything in the range that could be garbage one day.

@@ -153,3 +153,21 @@ func TestRetention(t *testing.T) {
 	protected.Store(s.clock.Now().WallTime)
 	require.Eventually(t, versions(1), 10*time.Second, 5*time.Millisecond, "the backup is over")
 }
+
+// A range that is mostly garbage is collected sooner, but no sooner than its garbage may go.
+func TestGCInterval(t *testing.T) {
+	const usual = 10 * time.Minute
+	for _, c := range []struct {
+		after       time.Duration
+		bytes, live int64
+		want        time.Duration
+	}{
+		{time.Minute, 64 << 20, 60 << 20, usual},
+		{time.Minute, 64 << 20, 3 << 20, time.Minute},
+		{20 * time.Minute, 64 << 20, 3 << 20, 5 * time.Minute},
+		{time.Hour, 64 << 20, 3 << 20, usual},
+		{time.Minute, 64 << 10, 3 << 10, usual}, // not worth it
+	} {
+		require.Equal(t, c.want, gcInterval(usual, c.after, kv.Stats{Bytes: c.bytes, LiveBytes: c.live}), "%+v", c)
+	}
+}

@@ -299,44 +299,6 @@ func (s *Store) goLoop(f func()) {
 	}()
 }
 
-// loadReplicas opens every replica that the disk knows.
-func (s *Store) loadReplicas() error {
-	span := keys.AllRangeUnreplicated()
-	it, err := s.eng.DB().NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
-	if err != nil {
-		return engine.Classify(err)
-	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		k, _, good := engine.SplitKey(it.Key())
-		if !good {
-			return kv.Errorf(kv.CodeCorruption, "malformed key %x", it.Key())
-		}
-		rng, _, _, err := keys.DecodeRangeLocal(k)
-		if err != nil {
-			return kv.Errorf(kv.CodeCorruption, "%v", err)
-		}
-		id := kv.RangeID(rng)
-		rid, err := raftlog.ReadReplicaID(s.eng.DB(), id)
-		if err != nil {
-			return err
-		}
-		if rid != 0 {
-			r, err := replica.New(&s.deps, id, rid)
-			if err != nil {
-				return fmt.Errorf("store: range %d: %w", id, err)
-			}
-			s.replicas[id] = r
-			r.Begin()
-		}
-		ok = it.SeekGE(engine.EncodeKey(keys.RangeUnreplicatedSpan(rng).End))
-	}
-	for _, r := range s.replicas {
-		s.dropAbsorbed(r) // a crash came between a snapshot and this
-	}
-	return engine.Classify(it.Error())
-}
-
 // snapshotPrefix begins the names of files of snapshots that are being received.
 const snapshotPrefix = "incoming-"
 

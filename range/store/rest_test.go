@@ -113,9 +113,7 @@ func TestRestEndsWithSupport(t *testing.T) {
 	require.Eventually(t, func() bool {
 		s.resting.mu.Lock()
 		defer s.resting.mu.Unlock()
-		n := 0
-		s.resting.teller.Each(func(kv.RangeID) { n++ })
-		return n == 0
+		return s.resting.teller.Len() == 0
 	}, 10*time.Second, 5*time.Millisecond, "no range of an isolated leader stays in the set")
 	require.Eventually(t, func() bool {
 		other, now := c.leaderOf(kv.FirstUserRange)

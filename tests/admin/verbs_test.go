@@ -190,7 +190,9 @@ func cancelDecommission(t *testing.T, h *api, w way, ask func(way, string, verb.
 
 // An operation whose node is stopped goes on at another, which also says that it is the same if it is asked again.
 func TestOperationOutlivesItsNode(t *testing.T) {
-	l := cluster.StartLocal(t, 4, func(i int, c *node.Config) { c.Locality = []string{fmt.Sprintf("zone=z%d", i)} })
+	l := cluster.StartLocal(t, 4, func(i int, c *node.Config) {
+		c.Locality, c.DeadAfter = []string{fmt.Sprintf("zone=z%d", i)}, 3*time.Second // so long whoever was away is given nothing
+	})
 	first, other := apiOf(t, l.Nodes[2]), apiOf(t, l.Nodes[0])
 	// It lasts, because there is nowhere to go.
 	require.NoError(t, l.Nodes[0].Operations().SetRule(t.Context(), "constraints", "zone=z1:1"))

@@ -283,13 +283,14 @@ func (e *Engine) reserveOf(all uint64) uint64 {
 	return min(256<<20, all/50)
 }
 
-// Space returns the free and the whole space of the disk, at most a second old; zero if unknown.
+// Space returns the free and the whole space of the disk, at most a second old; zero if unknown. What is kept for the superuser, or for other
+// tenants of the file system, is no part of the whole: of a disk that looks a tenth free because of it nothing need be moved away.
 func (e *Engine) Space() (free, all uint64) {
 	now := time.Now().UnixNano()
 	if last := e.spaceAt.Load(); now-last > int64(time.Second) && e.spaceAt.CompareAndSwap(last, now) {
 		if u, err := e.fs.GetDiskUsage(e.dir); err == nil {
 			e.spaceFree.Store(u.AvailBytes)
-			e.spaceAll.Store(u.TotalBytes)
+			e.spaceAll.Store(u.UsedBytes + u.AvailBytes)
 		} else if !errors.Is(err, vfs.ErrUnsupported) {
 			e.log.Warn("cannot measure free space", "err", err)
 		}

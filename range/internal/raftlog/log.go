@@ -2,6 +2,7 @@ package raftlog
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync/atomic"
 
@@ -83,8 +84,25 @@ func (l *Log) Reload() error {
 		return err
 	}
 	defer it.Close()
-	next := l.trunc.Index + 1
-	for ok := it.First(); ok; ok = it.Next() {
+	next, ok := l.trunc.Index+1, it.First()
+	skipped := uint64(0)
+	if ok && it.Last() {
+		// A store has many logs, and does not read them to start: the end of each, and how large the rest is by that.
+		end, err := l.decodeKey(it.Key())
+		if err != nil {
+			return err
+		}
+		ok = it.First()
+		if end >= next+tailRead {
+			if index, err := l.decodeKey(it.Key()); err != nil || index != next {
+				return errors.Join(err, kv.Errorf(kv.CodeCorruption, "range %d: log entry %d is missing (next is %d)", l.id, next, index))
+			}
+			skipped = end + 1 - tailRead - next
+			next += skipped
+			ok = it.SeekGE(l.key(next))
+		}
+	}
+	for ; ok; ok = it.Next() {
 		index, err := l.decodeKey(it.Key())
 		if err != nil {
 			return err
@@ -107,9 +125,15 @@ func (l *Log) Reload() error {
 	if err := it.Error(); err != nil {
 		return engine.Classify(err)
 	}
+	if skipped > 0 {
+		l.bytes.Store(l.bytes.Load() / tailRead * int64(skipped+tailRead))
+	}
 	l.publish()
 	return nil
 }
+
+// tailRead is how many entries at the end of a log are read when it is opened.
+const tailRead = 32
 
 func (l *Log) key(index uint64) []byte {
 	l.scratch = append(l.scratch[:0], l.entries...)

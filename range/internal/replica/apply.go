@@ -243,12 +243,11 @@ func (r *Replica) publishDesc(desc *kv.RangeDescriptor) {
 	r.state.desc = desc
 	r.mu.Unlock()
 	old := r.peers
-	r.peers = make(map[kv.ReplicaID]kv.Replica, len(desc.Replicas))
 	r.setPeers(desc)
 	// A leader may still owe an answer to those that have just gone.
-	for id, p := range old {
-		if _, ok := r.peers[id]; !ok {
-			r.peers[id] = p
+	for _, p := range old {
+		if _, ok := r.peers.get(p.ReplicaID); !ok {
+			r.peers = append(r.peers, p)
 		}
 	}
 	r.lease.Store(nil) // it was of the old configuration

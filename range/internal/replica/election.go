@@ -86,7 +86,8 @@ func (r *Replica) tickElection() {
 			case vote == uint64(r.rid):
 				c.wait = 1
 			case vote != 0:
-				c.before, c.patience = r.peers[kv.ReplicaID(vote)].StoreID, maxPatience
+				last, _ := r.peers.get(kv.ReplicaID(vote))
+				c.before, c.patience = last.StoreID, maxPatience
 			}
 		}
 	}

@@ -78,13 +78,14 @@ func (r *Replica) acknowledged(m *raftlog.Message) {
 	if m.Epoch == 0 {
 		return
 	}
-	a := ack{term: m.Raft.GetTerm(), epoch: m.Epoch}
+	a := ack{from: m.From.ReplicaID, term: m.Raft.GetTerm(), epoch: m.Epoch}
 	r.acksMu.Lock()
-	if old := r.acks[m.From.ReplicaID]; old.term < a.term || (old.term == a.term && old.epoch < a.epoch) {
-		if r.acks == nil {
-			r.acks = make(map[kv.ReplicaID]ack, len(r.peers)) // leaders have them only
-		}
-		r.acks[m.From.ReplicaID] = a
+	i := slices.IndexFunc(r.acks, func(x ack) bool { return x.from == a.from })
+	switch {
+	case i < 0:
+		r.acks = append(slices.Grow(r.acks, 1), a)
+	case r.acks[i].term < a.term || r.acks[i].term == a.term && r.acks[i].epoch < a.epoch:
+		r.acks[i] = a
 	}
 	r.acksMu.Unlock()
 }
@@ -144,7 +145,7 @@ func (r *Replica) computeLease(desc *kv.RangeDescriptor, term uint64) hlc.Timest
 		var until hlc.Timestamp
 		if p.ReplicaID == r.rid {
 			until = hlc.Max
-		} else if a := r.acks[p.ReplicaID]; a.term == term {
+		} else if a := r.ackOf(p.ReplicaID); a.term == term {
 			if epoch, t := r.deps.Support.SupportFrom(p.StoreID); epoch == a.epoch {
 				until = t
 			}

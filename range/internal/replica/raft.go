@@ -152,8 +152,8 @@ func (r *Replica) step(m *raftlog.Message) {
 	if m.Raft.GetType() == pb.MsgSnap && (r.staged == nil || r.staged.Index != m.Raft.Snapshot.GetMetadata().GetIndex()) {
 		return // its data did not come with it
 	}
-	if _, ok := r.peers[m.From.ReplicaID]; !ok {
-		r.peers[m.From.ReplicaID] = m.From // not in our descriptor (yet): to be able to answer
+	if _, ok := r.peers.get(m.From.ReplicaID); !ok {
+		r.peers = append(r.peers, m.From) // not in our descriptor (yet): to be able to answer
 	}
 	if err := r.raft.Step(m.Raft); err != nil {
 		if err != raft.ErrProposalDropped && err != raft.ErrStepPeerNotFound {
@@ -261,7 +261,7 @@ func (r *Replica) maySleep() bool {
 		if p.ReplicaID == r.rid {
 			continue
 		}
-		if a := r.acks[p.ReplicaID]; a.term != s.term {
+		if a := r.ackOf(p.ReplicaID); a.term != s.term {
 			return false
 		} else if epoch, _ := r.deps.Support.SupportFrom(p.StoreID); epoch != a.epoch {
 			return false
@@ -346,7 +346,8 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 		case pb.MsgAppResp, pb.MsgVoteResp, pb.MsgPreVoteResp:
 			r.held = append(r.held, m) // they speak of what must be on disk
 		case pb.MsgSnap:
-			r.deps.Owner.SnapshotWanted(r, r.peers[kv.ReplicaID(m.GetTo())])
+			to, _ := r.peers.get(kv.ReplicaID(m.GetTo()))
+			r.deps.Owner.SnapshotWanted(r, to)
 		case pb.MsgApp:
 			r.sendAppend(m)
 		default:
@@ -479,7 +480,7 @@ func (r *Replica) needForLog() {
 }
 
 func (r *Replica) send(m *pb.Message) {
-	to, ok := r.peers[kv.ReplicaID(m.GetTo())]
+	to, ok := r.peers.get(kv.ReplicaID(m.GetTo()))
 	if !ok {
 		return // of a replica that is gone
 	}

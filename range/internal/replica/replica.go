@@ -68,7 +68,7 @@ type Replica struct {
 	fresh      bool      // nothing has been heard of a leader since the start
 	candidacy  candidacy
 	leaderless int // ticks without a leader
-	peers      map[kv.ReplicaID]kv.Replica
+	peers      peers
 	staged     *StagedSnapshot
 	splitting  bool    // guarded by the store, too: see LockForSplit
 	cmd        command // scratch
@@ -85,7 +85,7 @@ type Replica struct {
 	state state
 
 	acksMu sync.Mutex
-	acks   map[kv.ReplicaID]ack
+	acks   []ack // one of each
 	lease  atomic.Pointer[lease]
 
 	// dataEpoch is raised before the replica's data is replaced or removed: a read that
@@ -131,7 +131,32 @@ type following struct {
 }
 
 // ack is a follower's latest stamped acknowledgement.
-type ack struct{ term, epoch uint64 }
+type ack struct {
+	from        kv.ReplicaID
+	term, epoch uint64
+}
+
+// ackOf returns the latest of a follower. acksMu is held.
+func (r *Replica) ackOf(id kv.ReplicaID) ack {
+	for i := range r.acks {
+		if r.acks[i].from == id {
+			return r.acks[i]
+		}
+	}
+	return ack{}
+}
+
+// peers are the replicas of a range that this one knows how to address; few.
+type peers []kv.Replica
+
+func (p peers) get(id kv.ReplicaID) (kv.Replica, bool) {
+	for _, x := range p {
+		if x.ReplicaID == id {
+			return x, true
+		}
+	}
+	return kv.Replica{}, false
+}
 
 // lease is how far support was last known to reach in a term.
 type lease struct {
@@ -184,7 +209,6 @@ func newReplica(deps *Deps, id kv.RangeID, rid kv.ReplicaID, locks *concurrency.
 		locks: locks,
 
 		deps: deps, id: id, rid: rid,
-		peers:   make(map[kv.ReplicaID]kv.Replica),
 		AdminMu: make(chan struct{}, 1),
 	}
 	r.tscache = tscache.New(hlc.Timestamp{})
@@ -307,10 +331,7 @@ func (r *Replica) setPeers(desc *kv.RangeDescriptor) {
 	if desc == nil {
 		return
 	}
-	clear(r.peers)
-	for _, p := range desc.Replicas {
-		r.peers[p.ReplicaID] = p
-	}
+	r.peers = append(make(peers, 0, len(desc.Replicas)), desc.Replicas...)
 }
 
 // logger is made when something is to be said: few replicas say anything.

@@ -73,7 +73,7 @@ func (r *Replica) Followers() []Follower {
 			if id == uint64(r.rid) {
 				return
 			}
-			p, ok := r.peers[kv.ReplicaID(id)]
+			p, ok := r.peers.get(kv.ReplicaID(id))
 			if !ok {
 				return
 			}

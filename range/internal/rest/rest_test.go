@@ -53,11 +53,6 @@ type follower struct {
 
 func newFollower() *follower { return &follower{NewHearer(), replicas{}} }
 
-type entry struct {
-	index uint64
-	ts    hlc.Timestamp
-}
-
 // The dumb twin remembers, for each range and position, the latest timestamp that was told while it was in the set. Whatever is
 // lost, repeated or overtaken, nobody may believe more than that; and when everything arrives, nobody less.
 func TestNobodyBelievesTooMuch(t *testing.T) {
@@ -234,4 +229,24 @@ func TestStories(t *testing.T) {
 			return ""
 		})
 	})
+}
+
+// A follower's store is started anew and hears a letter that was long under way, before the leader hears what it answered in its
+// former life: it is told what came after that, and must not take it for all.
+func TestAnswerOfAFormerLife(t *testing.T) {
+	everywhere := func(kv.RangeID) bool { return true }
+	teller, before, after := NewTeller(1), newFollower(), newFollower()
+	teller.Join(4, 20)
+	late := teller.Tell(2, at(10), everywhere)
+	teller.Leave(4)
+	u := teller.Tell(2, at(20), everywhere)
+	former := before.Hear(1, &u, before)
+	after.Hear(1, &late, after) // r4 is at rest, as far as it knows
+	teller.Acked(2, former)
+	u = teller.Tell(2, at(30), everywhere)
+	teller.Acked(2, after.Hear(1, &u, after))
+	require.Equal(t, at(10), after.replicas[4].closed(), "r4 has been stirred since, and nobody has said so")
+	u = teller.Tell(2, at(40), everywhere)
+	teller.Acked(2, after.Hear(1, &u, after))
+	require.Equal(t, at(10), after.replicas[4].closed())
 }

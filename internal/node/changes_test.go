@@ -1,0 +1,44 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// A new leader has counted nothing yet: what its predecessor knew holds until it has been there for a while, over several changes of
+// leader too, and no longer.
+func TestNewLeaderKnowsNothingOfClients(t *testing.T) {
+	c := newCollected(10 * time.Second)
+	c.nodes[1], c.nodes[2] = &reporter{}, &reporter{}
+	now := time.Now()
+	tell := func(node kv.NodeID, term uint64, led time.Duration, requests float64) {
+		d := kv.RangeDescriptor{RangeID: 7, StartKey: []byte{1}, EndKey: []byte{2}, Generation: 1, Replicas: []kv.Replica{{NodeID: 1, StoreID: 1, ReplicaID: 1}, {NodeID: 2, StoreID: 2, ReplicaID: 2}}}
+		x := changedRange{Desc: d.AppendWire(nil), Term: term, LedMS: led.Milliseconds(), RangeRates: RangeRates{Requests: requests, From: []GatewayRate{{Node: 1, Requests: requests}}}}
+		c.grow(now)
+		require.NoError(t, c.take(&changesReport{NodeID: node, StoreID: kv.StoreID(node), Number: 1, Ranges: []changedRange{x}}, now))
+	}
+	load := func() float64 { return c.ranges[7].load().Requests }
+	tell(1, 5, time.Hour, 100)
+	require.Equal(t, 100.0, load())
+	tell(2, 6, 0, 0)
+	require.Equal(t, 100.0, load(), "the new leader has been told of")
+	now = now.Add(3 * time.Second)
+	tell(2, 6, 3*time.Second, 30)
+	require.Equal(t, 100.0, load(), "it begins to see its clients")
+	tell(1, 7, 0, 0)
+	require.Equal(t, 100.0, load(), "it has lost the range again")
+	tell(1, 7, 2*time.Second, 120)
+	require.Equal(t, 120.0, load(), "there is more to do than before")
+	tell(2, 8, 0, 0)
+	require.Equal(t, 120.0, load())
+	clear(c.changed)
+	now = now.Add(11 * time.Second)
+	c.grow(now)
+	require.Zero(t, load(), "nobody asks it for anything any more")
+	require.True(t, c.changed[7], "the planner is to be told")
+	require.Empty(t, c.borrow)
+}
