@@ -25,8 +25,11 @@ func (p *planner) placeLeaders() {
 			continue // nearly all
 		}
 		if !p.mayTransfer() {
-			if from.mayLead != fine {
+			switch {
+			case from.mayLead != fine:
 				p.note(r, fmt.Sprintf("s%d %s; waits, many leaders are moving", from.ID, from.mayLead))
+			case c.rank[at] > 0 && len(c.LeaderPreference) > 0:
+				p.note(r, fmt.Sprintf("%s prefers leaders in %s; waits if that can be, many leaders are moving", c.Name, c.better(c.rank[at])))
 			}
 			continue
 		}
@@ -108,23 +111,39 @@ func (p *planner) placeLeader(i int32, at int32, c *compiledRule) {
 		mine = costs[k]
 	}
 	switch {
+	case best < 0 && from.mayLead != fine:
+		p.note(r, fmt.Sprintf("s%d %s, and nobody else can lead", from.ID, from.mayLead))
 	case best < 0:
-		if from.mayLead != fine {
-			p.note(r, fmt.Sprintf("s%d %s, and nobody else can lead", from.ID, from.mayLead))
-		} else if c.rank[at] > 0 && len(rejected[whyUnsteady]) == 0 && len(c.LeaderPreference) > 0 {
-			p.note(r, fmt.Sprintf("%s prefers leaders in %s, and nobody else can lead", c.Name, c.Get(OptLeaderPreference)))
-		}
+		p.notThere(r, c, at, &rejected)
 	case from.mayLead != fine:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("s%d %s", from.ID, from.mayLead), &rejected)
 	case rank < c.rank[at]:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Name, c.Get(OptLeaderPreference)), &rejected)
 	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain):
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to s%d than to s%d: %s", p.stores[best].ID, from.ID, p.sources(r)), &rejected)
-	case rank > c.rank[at] || rank == c.rank[at]:
-		if len(c.LeaderPreference) > 0 && c.rank[at] > 0 && int(c.rank[at]) == len(c.LeaderPreference) {
-			p.note(r, fmt.Sprintf("%s prefers leaders in %s, and no voter there can lead", c.Name, c.Get(OptLeaderPreference)))
+	default:
+		p.notThere(r, c, at, &rejected)
+	}
+}
+
+// notThere says why a leader is not where the rule prefers it most, if it is not.
+func (p *planner) notThere(r *Range, c *compiledRule, at int32, rejected *rejections) {
+	if c.rank[at] == 0 || len(c.LeaderPreference) == 0 {
+		return
+	}
+	why := "no voter there can lead"
+	for _, v := range rejected[whyUnsteady] {
+		if i := p.index(v); c.rank[i] < c.rank[at] {
+			why = fmt.Sprintf("s%d there was silent a short while ago", v)
 		}
 	}
+	p.note(r, fmt.Sprintf("%s prefers leaders in %s, and %s", c.Name, c.better(c.rank[at]), why))
+}
+
+// better is the part of the leader preference that comes before the alternative k, as text.
+func (c *compiledRule) better(k uint8) string {
+	r := Rule{LeaderPreference: c.LeaderPreference[:min(int(k), len(c.LeaderPreference))]}
+	return r.Get(OptLeaderPreference)
 }
 
 // worthFollowing reports whether a range has requests enough to look at where they come from.

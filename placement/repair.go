@@ -110,6 +110,25 @@ func (p *planner) repair() {
 			}
 		}
 	}
+	p.await()
+}
+
+// await says of ranges with a voter that is silent, and not for so long that it counts as dead, that it is waited for.
+func (p *planner) await() {
+	for i := range p.stores {
+		s := &p.stores[i]
+		if s.alive || s.gone != "" {
+			continue
+		}
+		text := fmt.Sprintf("s%d is silent; if it stays so for %s its replica is made anew elsewhere", s.ID, p.limits.DeadAfter)
+		for _, at := range s.held.on {
+			r := &p.ranges[at]
+			first := slices.IndexFunc(r.Voters, func(v StoreID) bool { o := p.find(v); return o != nil && !o.alive && o.gone == "" })
+			if p.m.flags[at]&isWrong == 0 && r.Voters[first] == s.ID {
+				p.note(r, text)
+			}
+		}
+	}
 }
 
 const waitsForSlots = "to be repaired; waits until stores that send and receive other replicas are free"
@@ -138,8 +157,12 @@ func (p *planner) repairRange(at int32) {
 	case len(gone) > 0 || len(stay) != c.Replicas:
 		p.fixVoters(at, c, stay, gone, reason)
 	default:
-		if !p.respread(at, c) && !p.fixNonVoters(at, c) && p.losesToRegion(r.Voters, c) {
+		switch {
+		case p.respread(at, c), p.fixNonVoters(at, c):
+		case p.losesToRegion(r.Voters, c):
 			p.note(r, "the loss of one region would lose the quorum, and no store elsewhere is free")
+		case p.spreadOf(r.Voters) > c.ideal:
+			p.note(r, "its voters share more of their localities than they need to, and no move to a store that is free changes that")
 		}
 	}
 }
@@ -372,8 +395,9 @@ func (p *planner) respread(at int32, c *compiledRule) bool {
 	if short == 0 && now <= c.ideal {
 		return false
 	}
-	if p.alive(r.Voters) < len(r.Voters) {
-		return false // it may come back: repair first, then improve
+	if p.alive(r.Voters) < len(r.Voters) { // it may come back: repair first, then improve
+		p.note(r, "a voter is silent; what else the rule wants waits until it is back or replaced")
+		return true
 	}
 	var from, to StoreID
 	bestShort, bestSpread, busy := short, now, false

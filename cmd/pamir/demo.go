@@ -244,8 +244,9 @@ func (d *demo) greet(out io.Writer, dsn string, fresh bool) {
 A cluster of %d nodes is running in this process.
 
   SQL    psql %s
+  Admin  pamir node list%s  (also pamir range, placement, operation)
   HTTP   http://%s/api/v1/ranges  (also /api/v1/nodes, /api/v1/placement, /metrics, /health, /ready)
-`, len(d.nodes), dsn, http)
+`, len(d.nodes), dsn, hostFlag(http), http)
 	if len(d.opts.regions) > 0 {
 		return // they are listed by region
 	}
@@ -253,6 +254,14 @@ A cluster of %d nodes is running in this process.
 		_, sql, _ := n.Addresses()
 		fmt.Fprintf(out, "         node %d: psql postgresql://root@%s/defaultdb\n", i+2, sql)
 	}
+}
+
+// hostFlag is what the commands of operators need besides, if anything.
+func hostFlag(http string) string {
+	if http == node.DefaultHTTPAddr {
+		return ""
+	}
+	return " --host " + http
 }
 
 // shell runs psql until it ends. Ctrl-C is psql's meanwhile.

@@ -121,10 +121,10 @@ func put(t txn.Txn, r *record) error {
 	return t.Put(keys.Operation(r.Op.ID), b)
 }
 
-// get reads a record to change it; nil if there is none.
-func get(ctx context.Context, t txn.Txn, id int64) (*record, error) {
+// get reads a record, with a lock to change it; nil if there is none.
+func get(ctx context.Context, t txn.Txn, id int64, lock kv.LockStrength) (*record, error) {
 	key := keys.Operation(id)
-	b, ok, err := t.Get(ctx, key, txn.ScanOptions{Lock: kv.LockUpdate})
+	b, ok, err := t.Get(ctx, key, txn.ScanOptions{Lock: lock})
 	if err != nil || !ok {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func keyed(ctx context.Context, t txn.Txn, user, key string) (*record, error) {
 	if err := json.Unmarshal(b, &id); err != nil {
 		return nil, kv.Errorf(kv.CodeCorruption, "%s: %v", keys.Pretty(at), err)
 	}
-	return get(ctx, t, id)
+	return get(ctx, t, id, kv.LockNone)
 }
 
 // find returns the operation of a key, nil if there is none.
@@ -178,10 +178,19 @@ func (rs *records) create(ctx context.Context, r *record) (taken *record, err er
 	return taken, err
 }
 
+// read returns a record, nil if there is none.
+func (rs *records) read(ctx context.Context, id int64) (r *record, err error) {
+	err = rs.inTxn(ctx, func(t txn.Txn) error {
+		r, err = get(ctx, t, id, kv.LockNone)
+		return err
+	})
+	return r, err
+}
+
 // update changes a record; f says whether there is anything to write. The record is returned as it is then; nil if there is none.
 func (rs *records) update(ctx context.Context, id int64, f func(r *record) (bool, error)) (r *record, err error) {
 	err = rs.inTxn(ctx, func(t txn.Txn) error {
-		if r, err = get(ctx, t, id); err != nil || r == nil {
+		if r, err = get(ctx, t, id, kv.LockUpdate); err != nil || r == nil {
 			return err
 		}
 		write, err := f(r)

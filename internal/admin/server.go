@@ -213,7 +213,7 @@ func (s *Server) room(ctx context.Context) error {
 
 // Get returns an operation.
 func (s *Server) Get(ctx context.Context, id int64) (*Operation, error) {
-	r, err := s.records.update(ctx, id, func(*record) (bool, error) { return false, nil })
+	r, err := s.records.read(ctx, id)
 	if err != nil {
 		return nil, err
 	}
