@@ -34,7 +34,7 @@ func command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(startCommand(), demoCommand(), certCommand(), versionCommand())
+	root.AddCommand(startCommand(), demoCommand(), certCommand(), debugCommand(), versionCommand())
 	root.AddCommand(operateCommands()...)
 	return root
 }

@@ -4,5 +4,5 @@
 //
 //	hlc < range/keys < range/kv < range/{internal,transport,routing,store} < txn < sql < pgwire < internal < cmd < tests
 //
-// placement imports nothing of Pamir, and only internal imports it.
+// range/recovery stands on the store, beside txn. placement imports nothing of Pamir, and only internal imports it.
 package tidy

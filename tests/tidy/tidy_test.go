@@ -69,6 +69,7 @@ var layers = []struct {
 }{
 	{"hlc", 0}, {"range/keys", 1}, {"range/kv", 2},
 	{"range/internal", 3}, {"range/transport", 3}, {"range/routing", 3}, {"range/store", 4},
+	{"range/recovery", 5},
 	{"txn", 5}, {"sql", 6}, {"pgwire", 7}, {"internal", 8}, {"cmd", 9}, {"tests", 10},
 	{"placement", -1},
 }

@@ -55,10 +55,18 @@ func (e *Engine) SetIdentity(id Identity) error {
 		}
 		return kv.Errorf(kv.CodeBadRequest, "store %s belongs to %s, not to %s", e.dir, have, id)
 	}
+	return Classify(e.db.Set(identityKey, id.encode(), pebble.Sync))
+}
+
+func (id Identity) encode() []byte {
 	b := make([]byte, 0, 25)
 	b = append(b, identityVersion)
 	b = append(b, id.ClusterID[:]...)
 	b = binary.BigEndian.AppendUint32(b, uint32(id.NodeID))
-	b = binary.BigEndian.AppendUint32(b, uint32(id.StoreID))
-	return Classify(e.db.Set(identityKey, b, pebble.Sync))
+	return binary.BigEndian.AppendUint32(b, uint32(id.StoreID))
+}
+
+// ReplaceIdentity makes the store one of another cluster. It is for the recovery of a cluster that has lost its majorities, and for nothing else.
+func ReplaceIdentity(w pebble.Writer, id Identity) error {
+	return Classify(w.Set(identityKey, id.encode(), nil))
 }

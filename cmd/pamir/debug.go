@@ -1,0 +1,271 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/pamirdb/pamir/internal/node"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/recovery"
+	"github.com/pamirdb/pamir/sql/catalog"
+)
+
+func debugCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "debug", Short: "Tools for stopped stores"}
+	cmd.AddCommand(recoverCommand())
+	return cmd
+}
+
+const recoverLong = `Make a cluster serve again that has lost the majority of some ranges' replicas for good.
+
+Use it when nothing else helps: if a lost node, or its disk, can be brought back, bring it back instead. What was on the lost stores
+only is lost, and a transaction over several ranges may be there in one of them and missing in another.
+
+  1. Stop all nodes that are left.
+  2. pamir debug recover collect --store DIR --out FILE     for each store, on its machine (or skip this where all can be reached from one)
+  3. pamir debug recover plan --out PLAN FILE... --store DIR...
+  4. pamir debug recover apply --plan PLAN --store DIR      for each store, on its machine
+  5. Start the nodes. Join new ones: ranges get their replicas back.
+
+The cluster gets a new id. A lost store that turns up later is refused as one of another cluster: wipe it, and join it as a new node.`
+
+func recoverCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "recover", Short: "Recover from the loss of a majority", Long: recoverLong}
+	cmd.AddCommand(recoverCollect(), recoverPlan(), recoverApply())
+	return cmd
+}
+
+// debugLog shows warnings only: opening a store says a lot.
+func debugLog() *slog.Logger { return logger(slog.LevelWarn) }
+
+func recoverCollect() *cobra.Command {
+	var store, out string
+	cmd := &cobra.Command{
+		Use: "collect --store DIR --out FILE", Short: "Read what a stopped store has; changes nothing", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := recovery.Collect(nil, store, debugLog())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Store %d of node %d has %d replicas.\n", f.Store, f.Node, len(f.Replicas))
+			return writeJSON(out, f)
+		},
+	}
+	cmd.Flags().StringVar(&store, "store", "", "directory of the store")
+	cmd.Flags().StringVar(&out, "out", "", "file to write")
+	return required(cmd, "store", "out")
+}
+
+func recoverPlan() *cobra.Command {
+	var stores []string
+	var out string
+	cmd := &cobra.Command{
+		Use: "plan --out PLAN [FILE...] [--store DIR]...", Short: "Plan from what all stores that are left have, and say what may be lost",
+		RunE: func(cmd *cobra.Command, files []string) error {
+			var facts []*recovery.Facts
+			for _, name := range files {
+				f := &recovery.Facts{}
+				if err := readJSON(name, f); err != nil {
+					return err
+				}
+				facts = append(facts, f)
+			}
+			for _, dir := range stores {
+				f, err := recovery.Collect(nil, dir, debugLog())
+				if err != nil {
+					return err
+				}
+				facts = append(facts, f)
+			}
+			p, err := recovery.Make(facts)
+			if err != nil {
+				return err
+			}
+			names, err := tableNames(facts)
+			if err != nil {
+				return err
+			}
+			printPlan(cmd.OutOrStdout(), p, names)
+			return writeJSON(out, p)
+		},
+	}
+	cmd.Flags().StringArrayVar(&stores, "store", nil, "directory of a store that is left; may be repeated")
+	cmd.Flags().StringVar(&out, "out", "", "file to write the plan to")
+	return required(cmd, "out")
+}
+
+func recoverApply() *cobra.Command {
+	var store, plan string
+	var yes bool
+	var maxOffset time.Duration
+	cmd := &cobra.Command{
+		Use: "apply --plan PLAN --store DIR", Short: "Do to a stopped store what the plan says", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			p := &recovery.Plan{}
+			if err := readJSON(plan, p); err != nil {
+				return err
+			}
+			out := cmd.OutOrStdout()
+			if !yes {
+				fmt.Fprintf(out, "%d ranges go on with what one replica has; what only the stores %s had is lost, for good. This cannot be undone.\nType yes to go on: ",
+					len(p.Ranges), storeList(p.Lost))
+				answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+				if err != nil && !errors.Is(err, io.EOF) {
+					return err
+				}
+				if strings.TrimSpace(answer) != "yes" {
+					return errors.New("nothing was changed")
+				}
+			}
+			ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			done, err := recovery.Apply(ctx, nil, store, p, maxOffset, debugLog())
+			switch {
+			case err != nil:
+				return err
+			case done.Before:
+				fmt.Fprintln(out, "The plan was carried out on this store before. Nothing was changed.")
+			default:
+				fmt.Fprintf(out, "%d ranges go on here. The store belongs to cluster %s now: carry the plan out on every store that is left (%s), then start the nodes.\n",
+					len(done.Ranges)+len(done.Found), p.NewCluster, storeList(p.Survivors))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&store, "store", "", "directory of the store")
+	cmd.Flags().StringVar(&plan, "plan", "", "the plan")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	cmd.Flags().DurationVar(&maxOffset, "max-offset", node.DefaultMaxOffset, "as given to the nodes")
+	return required(cmd, "store", "plan")
+}
+
+func required(cmd *cobra.Command, flags ...string) *cobra.Command {
+	for _, f := range flags {
+		if err := cmd.MarkFlagRequired(f); err != nil {
+			panic(err) // the flag is not there
+		}
+	}
+	return cmd
+}
+
+func writeJSON(name string, v any) error {
+	b, err := json.MarshalIndent(v, "", " ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name, append(b, '\n'), 0o600)
+}
+
+func readJSON(name string, v any) error {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(b, v); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
+}
+
+func storeList(ms []recovery.Member) string {
+	var out []string
+	for _, m := range ms {
+		out = append(out, fmt.Sprintf("n%d/s%d", m.Node, m.Store))
+	}
+	return strings.Join(out, ", ")
+}
+
+// tableNames finds names by the number under which rows lie. Several stores may have the catalog: the largest number of names is kept.
+func tableNames(facts []*recovery.Facts) (map[uint64]string, error) {
+	names := map[uint64]string{}
+	for _, f := range facts {
+		for _, row := range f.Objects {
+			data, name, ok, err := catalog.StoredName(row)
+			if err != nil {
+				return nil, err
+			}
+			if ok {
+				names[data] = name
+			}
+		}
+	}
+	return names, nil
+}
+
+// tablesIn lists the tables with keys in a span.
+func tablesIn(span keys.Span, names map[uint64]string) string {
+	var out []string
+	for data, name := range names {
+		k := keys.Table(data)
+		if span.Overlaps(keys.Span{Start: k, End: k.PrefixEnd()}) {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	const most = 8
+	if len(out) > most {
+		out = append(out[:most], fmt.Sprintf("and %d more", len(out)-most))
+	}
+	switch {
+	case span.Start.Less(keys.TableMin):
+		out = append([]string{"addresses of ranges, ids, rules"}, out...)
+	case span.Start.Less(keys.Table(keys.FirstUserTable)):
+		out = append([]string{"catalog"}, out...)
+	}
+	return strings.Join(out, ", ")
+}
+
+func printPlan(out io.Writer, p *recovery.Plan, names map[uint64]string) {
+	fmt.Fprintf(out, "Cluster %s\n  left: %s\n  lost: %s\n\n", p.Cluster, storeList(p.Survivors), storeList(p.Lost))
+	fmt.Fprintf(out, "%d ranges have a majority of their replicas and stay as they are. %d go on with what one replica has:\n\n", p.Healthy, len(p.Ranges))
+	for _, r := range p.Ranges {
+		d := r.Descriptor
+		fmt.Fprintf(out, "  range %d  %s to %s\n", d.RangeID, keys.Pretty(d.StartKey), keys.Pretty(d.EndKey))
+		if t := tablesIn(d.Span(), names); t != "" {
+			fmt.Fprintf(out, "    tables     %s\n", t)
+		}
+		fmt.Fprintf(out, "    goes on    on s%d, %d rows, %d bytes; its log ends at %d of term %d, applied to %d\n", r.Store, r.Rows, r.Bytes, r.Last.Index, r.Last.Term, r.Applied.Index)
+		if len(r.Lost) > 0 {
+			fmt.Fprintf(out, "    lost       %s\n", ids(r.Lost))
+		}
+		if len(r.Others) > 0 {
+			fmt.Fprintf(out, "    removed    %s, which are not ahead of it\n", ids(r.Others))
+		}
+		since := "nothing is known of later writes"
+		if !r.Complete.IsEmpty() {
+			since = fmt.Sprintf("complete up to %s; later writes may be missing", time.Unix(0, r.Complete.WallTime).UTC().Format("2006-01-02 15:04:05.000 UTC"))
+		}
+		if !r.Sure {
+			since += "; the last entries of its log may never have been acknowledged, and are kept"
+		}
+		fmt.Fprintf(out, "    writes     %s\n", since)
+	}
+	for _, s := range p.Gone {
+		fmt.Fprintf(out, "\n  NO REPLICA IS LEFT of %s to %s: %s. Everything there is lost, and stays unavailable; restore it from a backup into new tables.\n",
+			keys.Pretty(s.Start), keys.Pretty(s.End), tablesIn(s, names))
+	}
+	fmt.Fprint(out, "\nA transaction over several ranges may be there in one and missing in another: check what must add up.\n"+
+		"If a lost store can be brought back, do that instead.\n")
+}
+
+func ids(stores []kv.StoreID) string {
+	var out []string
+	for _, s := range stores {
+		out = append(out, fmt.Sprintf("s%d", s))
+	}
+	return strings.Join(out, ", ")
+}
