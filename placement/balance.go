@@ -127,9 +127,9 @@ func (p *planner) mayGive(i int32, from *store) bool {
 
 // balanceReplicas moves replicas from stores that have much to stores that have little.
 func (p *planner) balanceReplicas() {
-	var usable []int32
+	var usable []int32 // those that give; a full one does, and takes nothing
 	for i := range p.stores {
-		if p.stores[i].refuses == fine && !p.stores[i].Unsteady {
+		if s := &p.stores[i]; (s.refuses == fine || s.refuses == whyFull && s.alive) && !s.Unsteady {
 			usable = append(usable, int32(i))
 		}
 	}
@@ -144,7 +144,7 @@ func (p *planner) balanceReplicas() {
 		most := l.amount(&p.stores[order[len(order)-1]])
 		takers := slices.DeleteFunc(slices.Clone(order), func(i int32) bool {
 			s := &p.stores[i]
-			return s.in >= p.limits.Incoming || most-l.amount(s) < l.bound
+			return s.refuses != fine || s.in >= p.limits.Incoming || most-l.amount(s) < l.bound
 		})
 		// The more stores have too much, the fewer moves are compared for each: it is a choice among many anyway.
 		givers := len(order) - sort.Search(len(order), func(i int) bool { return l.amount(&p.stores[order[i]])-l.amount(&p.stores[order[0]]) >= l.bound })

@@ -12,12 +12,7 @@ type Scene struct {
 func Scenes(joins, deaths int) []Scene {
 	return []Scene{
 		{"a load comes up", func(c *Cluster) { c.Busy() }},
-		{fmt.Sprintf("%d nodes join", joins), func(c *Cluster) {
-			for i := range joins {
-				like := c.Stores[i]
-				c.AddStore(like.Locality[0], like.Locality[1], like.Capacity)
-			}
-		}},
+		{fmt.Sprintf("%d nodes join", joins), func(c *Cluster) { c.Join(joins) }},
 		{fmt.Sprintf("%d nodes die", deaths), func(c *Cluster) {
 			for i := range deaths {
 				c.Kill(c.Stores[i*7])
@@ -44,5 +39,13 @@ func Scenes(joins, deaths int) []Scene {
 			c.Rule(r, 1, len(c.Ranges)/50)
 		}},
 		{"a node leaves", func(c *Cluster) { c.Stores[1].Decommissioning = true }},
+	}
+}
+
+// Join adds nodes, each in the place of one there is.
+func (c *Cluster) Join(nodes int) {
+	for i := range nodes {
+		like := c.Stores[i]
+		c.AddStore(like.Locality[0], like.Locality[1], like.Capacity)
 	}
 }

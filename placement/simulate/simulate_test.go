@@ -2,6 +2,7 @@ package simulate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ import (
 //	slow     region, factor                    hot     ranges=a-b, from=(nodes), rate, cpu, writes (MiB)
 //	rule     [ranges=a-b], options as lines    run     for, every
 //	settle   within                            show
+//	join     nodes, each like one there is     busy: a load for all ranges
+//	measure  within
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		var c *Cluster
@@ -79,6 +82,15 @@ func TestStories(t *testing.T) {
 				for range num("nodes", 1) {
 					c.AddStore("region="+text("region"), "zone="+text("zone"), int64(num("disk", 0))<<30)
 				}
+			case "join":
+				c.Join(num("nodes", 1))
+			case "busy":
+				c.Busy()
+			case "measure":
+				m, err := c.Measure(Scene{Happen: func(*Cluster) {}}, dur("within"), nil)
+				require.NoError(t, err)
+				m.Mean, m.Max = 0, 0 // they are the machine's
+				return MeasureHeader + fmt.Sprintf("%28s", "") + m.String() + "\n" + c.Findings()
 			case "kill":
 				for _, s := range which() {
 					c.Kill(s)
@@ -172,6 +184,7 @@ func TestSteady(t *testing.T) {
 		for i := range c.Ranges {
 			r := &c.Ranges[i]
 			c.Changed(i)
+			r.From = slices.Clone(r.From) // the planner has the old one
 			smooth(&r.Load.CPU, 0.02)
 			smooth(&r.Load.WriteBytes, 50e3)
 			for n := range r.From {
