@@ -30,8 +30,18 @@ func TestKept(t *testing.T) {
 				before[r.ID], leaders[r.ID] = r.Generation, r.Leader
 			}
 			st.apply(res)
+			there := map[RangeID]bool{}
 			for _, r := range st.snap.Ranges {
-				if before[r.ID] != r.Generation || leaders[r.ID] != r.Leader {
+				there[r.ID] = true
+			}
+			merged := len(there) < len(before)
+			for id := range before {
+				if !there[id] {
+					kept.Remove(id)
+				}
+			}
+			for _, r := range st.snap.Ranges {
+				if merged || before[r.ID] != r.Generation || leaders[r.ID] != r.Leader {
 					kept.Set(r)
 				}
 			}

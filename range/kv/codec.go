@@ -495,19 +495,6 @@ func (d *decoder) result() Result {
 	return r
 }
 
-// AppendWire appends the versioned wire form of d. It is also the form of the values in the meta range.
-func (d *RangeDescriptor) AppendWire(dst []byte) []byte {
-	return appendDescriptor(append(dst, WireVersion), d)
-}
-
-// DecodeRangeDescriptor reads what RangeDescriptor.AppendWire wrote. The result aliases b.
-func DecodeRangeDescriptor(b []byte) (RangeDescriptor, error) {
-	d := decoder{b: b}
-	d.version()
-	desc := d.descriptor()
-	return desc, d.finish()
-}
-
 // AppendWire appends the versioned wire form of r.
 func (r *TxnRecord) AppendWire(dst []byte) []byte {
 	return appendTxnRecord(append(dst, WireVersion), r)
