@@ -225,31 +225,37 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 	if announced && !kv.HasCode(err, kv.CodeUnknownOutcome) {
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if derr := s.dropPrepared(cctx, &row); derr != nil {
+		if _, derr := s.dropPrepared(cctx, &row); derr != nil {
 			s.srv.cfg.Log.Warn("the name of a transaction that was not prepared stays in use until somebody asks for it", "gid", gid, "err", derr)
 		}
 	}
 	return s.translate(s.fencedXact(err))
 }
 
-// dropPrepared removes the row of a name if it is still that of this transaction.
-func (s *Session) dropPrepared(ctx context.Context, row *preparedRow) error {
-	return s.srv.changePrepared(ctx, row.GID, func(_ txn.Txn, old *preparedRow) (*preparedRow, error) {
-		if old != nil && old.Meta.ID == row.Meta.ID && old.At.Equal(row.At) {
+// dropPrepared removes the row of a name, and reports whether it was still that of this transaction.
+func (s *Session) dropPrepared(ctx context.Context, row *preparedRow) (was bool, _ error) {
+	err := s.srv.changePrepared(ctx, row.GID, func(_ txn.Txn, old *preparedRow) (*preparedRow, error) {
+		if was = old != nil && old.Meta.ID == row.Meta.ID && old.At.Equal(row.At); was {
 			return nil, nil
 		}
 		return old, nil
 	})
+	return was, err
 }
 
-// finishPrepared decides, and forgets the name. It returns what the transaction's record says.
+// finishPrepared decides, and forgets the name. It returns what the transaction's record says. If the name is gone by then, somebody else has
+// finished it, and may have removed the record before it was asked: what it said means nothing, and the error is that there is no such transaction.
 func (s *Session) finishPrepared(ctx context.Context, row *preparedRow, commit bool) (kv.TxnStatus, error) {
 	if row.Meta.ID.IsZero() { // there was nothing to write
 		status := kv.TxnAborted
 		if commit {
 			status = kv.TxnCommitted
 		}
-		return status, s.dropPrepared(ctx, row)
+		was, err := s.dropPrepared(ctx, row)
+		if err == nil && !was {
+			err = noPrepared(row.GID)
+		}
+		return status, err
 	}
 	d, err := s.decider()
 	if err != nil {
@@ -259,7 +265,10 @@ func (s *Session) finishPrepared(ctx context.Context, row *preparedRow, commit b
 	if err != nil {
 		return status, err
 	}
-	if err := s.dropPrepared(ctx, row); err != nil {
+	if was, err := s.dropPrepared(ctx, row); err != nil || !was {
+		if err == nil {
+			err = noPrepared(row.GID)
+		}
 		return status, err
 	}
 	return status, d.Forget(ctx, row.Meta)
@@ -337,7 +346,7 @@ func (s *Session) preparedXactRows() [][]*string {
 			}
 			status, _, err := d.PreparedStatus(s.ctx, r.Meta)
 			if err == nil && status == kv.TxnAborted {
-				err = s.dropPrepared(s.ctx, r)
+				_, err = s.dropPrepared(s.ctx, r)
 			}
 			if err != nil {
 				s.warn("01000", "prepared transaction \"%s\" could not be looked at: %v", r.GID, err)

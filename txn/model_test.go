@@ -49,6 +49,7 @@ type modelCoordinator struct {
 	explicit bool
 	acked    uint8 // commit timestamp told to the client
 	nacked   bool  // the client was told that it failed
+	held     uint8 // the client was told that it is prepared, at this timestamp
 	done     uint8
 }
 
@@ -75,6 +76,10 @@ type modelState struct {
 	rec modelRecord
 	c   modelCoordinator
 	v   [2]modelRecoverer
+	d   [2]modelDecider // of prepared transactions (model_hold_test.go)
+	// decided: one of them has written the record.
+	decided bool
+	unnamed bool // the row of its name is gone
 }
 
 // modelRules is the size of the model and what is done differently in it; all but unstaged and abortOpen are bugs.
@@ -89,6 +94,14 @@ type modelRules struct {
 	unstaged      bool // a commit with many keys: no STAGING record
 	nackFirst     bool // the client is told of a failure before the record says so
 	removeEarly   bool // the record is removed before the locks are resolved
+
+	hold         bool // PREPARE TRANSACTION: implies unstaged
+	deciders     int
+	recoverHeld  bool // recovery aborts what it finds PREPARED
+	decideAnyway bool // whoever decides does what it was told, whatever the record says by then
+	forgetEarly  bool // whoever has committed removes the record before all locks are resolved
+	heldTooEarly bool // the client is told that it is prepared before the record says so
+	tellAnyway   bool // who finds the name gone in the end tells what the record said, all the same
 }
 
 func tsOf(n uint8) hlc.Timestamp { return hlc.Timestamp{WallTime: int64(n)} }
@@ -108,6 +121,9 @@ func (m *modelRules) next(s modelState, emit func(string, modelState)) {
 	}
 	for j := range m.recoverers {
 		m.recoverer(s, j, emit)
+	}
+	for j := range m.deciders {
+		m.decider(s, j, emit)
 	}
 }
 
@@ -211,6 +227,9 @@ func (m *modelRules) coordinator(s modelState, emit func(string, modelState)) {
 			emit("committed in one round", s)
 		case verdictPushed:
 			c.phase = refreshing
+			if m.heldTooEarly {
+				c.held = c.ts
+			}
 			emit("pushed", s)
 		case verdictAbort:
 			c.phase, c.nacked = ending, m.nackFirst
@@ -227,6 +246,13 @@ func (m *modelRules) coordinator(s modelState, emit func(string, modelState)) {
 		case c.commit && s.rec.status == kv.TxnAborted:
 			// EndTxn is refused.
 			c.nacked, c.commit = true, false
+		case c.commit && m.hold:
+			if s.rec.status == kv.TxnUnknown {
+				s.rec = modelRecord{kv.TxnPrepared, c.ts}
+			}
+			c.held, c.phase = s.rec.ts, finished
+			emit("held", s)
+			return
 		case c.commit:
 			if s.rec.status == kv.TxnCommitted {
 				c.ts = s.rec.ts // recovery has been faster, at the staged timestamp
@@ -329,9 +355,16 @@ func (m *modelRules) recoverer(s modelState, j int, emit func(string, modelState
 func (m *modelRules) found(s *modelState, v *modelRecoverer) {
 	v.status, v.ts = s.rec.status, s.rec.ts
 	v.asked, v.missing = 0, 0
-	if onRecord(s.rec.status) == stepQuery {
+	if m.recoverHeld && s.rec.status == kv.TxnPrepared {
+		s.rec = modelRecord{kv.TxnAborted, 0}
+		v.status, v.ts = s.rec.status, s.rec.ts
+	}
+	switch onRecord(s.rec.status) {
+	case stepQuery:
 		v.phase = recQuery
-	} else {
+	case stepLeave:
+		v.phase = recAsk // whoever waits for a lock asks again
+	default:
 		v.phase = recResolve
 	}
 }
@@ -363,7 +396,7 @@ func (m *modelRules) broken(s *modelState) string {
 	case s.c.nacked && version != 0:
 		return "reported as failed and committed"
 	}
-	return ""
+	return m.brokenHeld(s, lost, version)
 }
 
 // anyUnresolved: some key has neither its version nor a lock above it that no longer matters.

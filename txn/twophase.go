@@ -172,7 +172,11 @@ func (c *Coordinator) Decide(ctx context.Context, meta kv.TxnMeta, commit bool) 
 	status, ts := rec.Status, rec.CommitTS
 	if status == kv.TxnPrepared {
 		var a answer
-		if status, ts, _, a = c.endTxn(ctx, meta, &kv.EndTxn{Commit: commit, CommitTS: rec.CommitTS}); a.err != nil {
+		status, ts, _, a = c.endTxn(ctx, meta, &kv.EndTxn{Commit: commit, CommitTS: rec.CommitTS})
+		if kv.HasCode(a.err, kv.CodeTxnAborted) {
+			status, ts, a.err = kv.TxnAborted, hlc.Timestamp{}, nil // somebody else has rolled it back since the record was read
+		}
+		if a.err != nil {
 			return kv.TxnUnknown, a.err
 		}
 	}

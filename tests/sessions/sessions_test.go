@@ -111,6 +111,8 @@ func TestSessions(t *testing.T) {
 		{"views", views},
 		{"signals", signals},
 		{"cancel requests", cancelRequests},
+		{"prepared races", preparedRaces},
+		{"prepared foreign keys", preparedForeignKeys},
 		{"advisory", advisory},
 		{"outcomes", outcomes},
 		{"two-phase commit", twoPhase},

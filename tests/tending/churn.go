@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sort"
 	"strconv"
 	"sync"
@@ -12,7 +13,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/tests/chaos"
@@ -25,7 +25,7 @@ func churn(t *testing.T, d time.Duration, seed uint64) {
 		seed = uint64(time.Now().UnixNano())
 	}
 	say("churn: for %s, seed %d", d, seed)
-	s := startShow(t, 3, cluster.WithFlags("--range-max-bytes", "1MiB"))
+	s := startShow(t, 3, cluster.WithFlags("--range-max-bytes", "1MiB", "--range-merge-after", "5s"))
 	c := &churner{show: s, rng: rand.New(rand.NewPCG(seed, 3)), did: map[string]int{}, refused: map[string]map[string]int{}}
 	// A round is judged as a whole, and what the checkers do takes longer the more there is.
 	const round = time.Minute
@@ -59,7 +59,7 @@ func churn(t *testing.T, d time.Duration, seed uint64) {
 	for _, m := range []string{"splits_by_size", "splits_by_command", "merges", "replica_moves", "snapshots_out", "leaderships"} {
 		say("pamir_range_%s_total: %.0f", m, s.sum("pamir_range_"+m+"_total"))
 	}
-	for _, what := range []string{"split", "move", "transfer"} {
+	for _, what := range []string{"split", "merge", "move", "transfer"} {
 		require.Positive(t, c.did[what], what)
 	}
 }
@@ -70,6 +70,7 @@ type churner struct {
 	*show
 	rng    *rand.Rand
 	nround int64
+	cuts   []cut
 
 	mu      sync.Mutex
 	did     map[string]int            // guarded by mu
@@ -131,23 +132,32 @@ func (c *churner) choose(i int) (string, func(context.Context) error) {
 		has[r.NodeID] = true
 	}
 	to := int32(1 + c.rng.IntN(c.c.Size()))
-	switch k := c.rng.IntN(10); {
+	k := c.rng.IntN(10)
+	switch {
 	case i%20 == 15 && c.c.Size() == 5:
 		return c.leaveOrReturn(to)
-	case k < 3:
-		return "split", c.ask(node, "select pamir.split_at($1, $2::bigint)", of, key)
-	case k < 5:
-		return "merge", c.merge(node, of, key)
-	case k < 7 && len(g.Replicas) > 0:
+	case k < 5 && k >= 3 && len(c.cuts) > 0: // one of the cuts is taken back
+		at := c.rng.IntN(len(c.cuts))
+		x := c.cuts[at]
+		c.cuts = slices.Delete(c.cuts, at, at+1)
+		return "merge", c.ask(node, "select pamir.merge_at($1, $2::bigint)", x.table, x.key)
+	case k >= 5 && k < 7 && len(g.Replicas) > 0:
 		return "transfer", c.ask(node, "select pamir.transfer_leader($1, $2)", g.ID, g.Replicas[c.rng.IntN(len(g.Replicas))].NodeID)
 	}
-	// A move: from a replica that does not lead to a node that has none.
+	// A move: from a replica that does not lead to a node that has none. If there is none, a split.
 	for _, r := range g.Replicas {
-		if r.NodeID != g.Leader && !has[to] {
+		if k >= 7 && r.NodeID != g.Leader && !has[to] {
 			return "move", c.ask(node, "select pamir.move_replica($1, $2, $3)", g.ID, r.NodeID, to)
 		}
 	}
+	c.cuts = append(c.cuts, cut{of, key})
 	return "split", c.ask(node, "select pamir.split_at($1, $2::bigint)", of, key)
+}
+
+// cut is where a range was split.
+type cut struct {
+	table string
+	key   int64
 }
 
 // leaveOrReturn empties a node for good, or takes the one back that was emptied last.
@@ -172,15 +182,6 @@ func (c *churner) ask(node int, query string, args ...any) func(context.Context)
 		}
 		defer hangUp(conn)
 		_, err = conn.Exec(ctx, query, args...)
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && pg.Code == "42883" {
-			return fmt.Errorf("%s: %w", query, err)
-		}
 		return err
 	}
-}
-
-// merge joins the range of a row with its right neighbour.
-func (c *churner) merge(node int, of string, key int64) func(context.Context) error {
-	return c.ask(node, "select pamir.merge_at($1, $2::bigint)", of, key)
 }

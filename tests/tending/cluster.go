@@ -24,9 +24,7 @@ type show struct {
 
 func startShow(t *testing.T, nodes int, opts ...cluster.Option) *show {
 	t.Helper()
-	if *rangeMax != "" {
-		opts = append(opts, cluster.WithFlags("--range-max-bytes", *rangeMax))
-	}
+	opts = append([]cluster.Option{cluster.WithFlags("--range-max-bytes", fmt.Sprintf("%dMiB", *rangeMB))}, opts...)
 	return &show{t, cluster.Start(t, nodes, append(opts, cluster.WithTimeout(2*time.Minute))...)}
 }
 

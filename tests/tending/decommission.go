@@ -80,11 +80,6 @@ func showDecommission(t *testing.T) {
 		lines = append(lines, []string{seconds(r.at), fmt.Sprintf("%.0f %%", 100*r.progress), left, seconds(max(0, ended.Sub(began)-r.at)), r.why})
 	}
 	table(fmt.Sprintf("Decommission of node %d", id), "after|progress|said to be left|was left|what it said", lines)
-	at := 0
-	if v == 0 {
-		at = 1
-	}
-	_ = at
 	say("empty after %s; p50 %s and p99 %s before, %s and %s meanwhile; errors of clients: %d until it was empty, %v when it was stopped", seconds(ended.Sub(began)),
 		ms(quantile(calm, 0.5)), ms(quantile(calm, 0.99)), ms(quantile(during, 0.5)), ms(quantile(during, 0.99)), len(errorsThen), w.errorsSeen())
 	require.Empty(t, errorsThen, "errors of clients while the node was emptied")

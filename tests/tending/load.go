@@ -11,11 +11,13 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/tests/cluster"
 )
 
 // showLoad fills one table of three nodes and has two more join. With the step delete it then empties most of it.
 func showLoad(t *testing.T) {
-	s := startShow(t, 3)
+	s := startShow(t, 3, cluster.WithFlags("--range-merge-after", mergeAfter.String()))
 	say("load: COPY of %d MB into one table of three nodes", *megabytes)
 	rows, took := s.copyRows("load", *megabytes)
 	say("%d rows in %s, %.0f MB/s", rows, seconds(took), float64(*megabytes)/took.Seconds())
@@ -23,13 +25,6 @@ func showLoad(t *testing.T) {
 	calm := s.rest(5 * time.Second)
 	say("at rest %s after the last COPY", seconds(max(0, calm.Sub(since))))
 	s.tableOfNodes("Three nodes, loaded", "load")
-	rs, err := s.ranges("load")
-	require.NoError(t, err)
-	most := int64(0)
-	for _, r := range rs {
-		most = max(most, r.Bytes)
-	}
-
 	read := func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
 		var v string
 		return conn.QueryRow(ctx, "select v from load where id = $1", rng.Int64N(rows)).Scan(&v)
@@ -59,7 +54,7 @@ func showLoad(t *testing.T) {
 	if wanted("delete") {
 		t.Run("delete", func(t *testing.T) {
 			s.t = t
-			s.showDelete(rows, most)
+			s.showDelete(rows)
 		})
 	}
 }
@@ -148,7 +143,7 @@ func (s *show) rest(quiet time.Duration) time.Time {
 }
 
 // showDelete deletes 19 of 20 rows and waits for the ranges to merge.
-func (s *show) showDelete(rows, mostBytes int64) {
+func (s *show) showDelete(rows int64) {
 	t := s.t
 	s.exec("alter table load set (pamir.gc_ttl = '1m')")
 	say("delete: 19 of 20 rows, each range keeps a twentieth")
@@ -170,7 +165,7 @@ func (s *show) showDelete(rows, mostBytes int64) {
 		for _, r := range rs {
 			bytes, live = bytes+float64(r.Bytes), live+float64(r.Live)
 		}
-		pairs := mergeable(rs, mostBytes)
+		pairs := mergeable(rs)
 		if time.Since(told) > 15*time.Second {
 			told = time.Now()
 			say("%7s: %d ranges, %s, of which %s live; %d could merge with the next", seconds(time.Since(deleted)), len(rs), mib(bytes), mib(live), pairs)
@@ -188,10 +183,10 @@ func (s *show) showDelete(rows, mostBytes int64) {
 	say("%d ranges before, %d after, %s after the last DELETE; none is left that could merge with its neighbour; %d rows", len(before), len(after), seconds(took), n)
 }
 
-// mergeable counts neighbours that would fit into one range well.
-func mergeable(rs []rng, most int64) (pairs int) {
+// mergeable counts neighbours that are small enough to be one range: placement merges what holds no more than two fifths of what is split.
+func mergeable(rs []rng) (pairs int) {
 	for i := 1; i < len(rs); i++ {
-		if rs[i-1].Bytes+rs[i].Bytes < most/4 {
+		if (rs[i-1].Bytes+rs[i].Bytes)*5 <= int64(*rangeMB)<<20*2 {
 			pairs++
 		}
 	}

@@ -16,8 +16,10 @@ var (
 	megabytes = flag.Int("mb", 2048, "load: megabytes of rows")
 	rowBytes  = flag.Int("row", 1000, "load: bytes of a row")
 	readRate  = flag.Int("reads", 400, "load: point reads a second, by 8 clients")
-	rangeMax  = flag.String("range-max-bytes", "", "of the nodes; empty for the default")
+	rangeMB   = flag.Int("range-mb", 64, "megabytes that a range may hold")
 	within    = flag.Duration("within", 10*time.Minute, "load, delete, decommission: how long coming to rest may take")
+
+	mergeAfter = flag.Duration("merge-after", 30*time.Second, "delete: for how long ranges must not have been cut before they are merged")
 
 	repeat    = flag.Int("repeat", 5, "faults: times each")
 	kinds     = flag.String("faults", strings.Join(faultNames(), ","), "faults: which")

@@ -157,7 +157,7 @@ func (t *Table) note(id kv.TxnID, st HolderState) {
 }
 
 // Settle finds out about the holder of a prepared lock that nobody may be waiting for, met at key: nil if the holder
-// lives and will see to it. A gateway that cannot be reached is an error.
+// lives and will see to it, or its client will. A gateway that cannot be reached is an error.
 func (t *Table) Settle(ctx context.Context, holder *kv.TxnMeta, key keys.Key, gone bool) (*Settled, error) {
 	t.mu.Lock()
 	o := t.outcomes.known[holder.ID]
@@ -183,6 +183,9 @@ func (t *Table) Settle(ctx context.Context, holder *kv.TxnMeta, key keys.Key, go
 		var err error
 		if o.status, o.ts, err = t.cfg.Recoverer.Recover(ctx, *holder, key); err != nil {
 			return nil, err
+		}
+		if o.status != kv.TxnCommitted && o.status != kv.TxnAborted {
+			return nil, nil // PREPARED by its client: its locks stay until that decides, whenever that is
 		}
 		t.Learn(holder.ID, o.status, o.ts)
 	}

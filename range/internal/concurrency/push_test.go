@@ -174,6 +174,27 @@ func TestPreparedLockIsRecovered(t *testing.T) {
 	require.Equal(t, []string{"resolve k"}, r.calls)
 }
 
+// What its client has prepared stays as it is, whoever looks after the locks of gateways that know nothing of them.
+func TestClientPreparedLockStays(t *testing.T) {
+	gw := newGateways()
+	r := &recovery{status: kv.TxnPrepared, at: ts(5)}
+	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r})
+	r.tb = tb
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(1), TS: ts(5)})
+	for _, gone := range []bool{false, true} {
+		got, err := tb.Settle(context.Background(), meta(1), keys.Key("k"), gone)
+		require.NoError(t, err)
+		require.Nil(t, got)
+	}
+	require.Zero(t, tb.CheckHolders(context.Background()))
+	require.Equal(t, []string{"recover k", "recover k", "recover k"}, r.calls, "nothing is resolved")
+	require.True(t, tb.Holds(meta(1).ID, keys.Key("k")))
+	r.status, r.at = kv.TxnCommitted, ts(7) // its client has decided
+	got, err := tb.Settle(context.Background(), meta(1), keys.Key("k"), false)
+	require.NoError(t, err)
+	require.Equal(t, &Settled{Commit: true, CommitTS: ts(7)}, got)
+}
+
 // claimReq is a commit of what the transaction has read under locks: it validates every key that it writes.
 func claimReq(m *kv.TxnMeta, ks ...string) (*kv.BatchRequest, []eval.Latch) {
 	req, ls := commitReq(m, ks...)

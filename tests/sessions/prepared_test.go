@@ -1,0 +1,145 @@
+package sessions
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/tests/cluster"
+)
+
+func sqlstate(err error) string {
+	var e *pgconn.PgError
+	if errors.As(err, &e) {
+		return e.Code
+	}
+	return fmt.Sprint(err)
+}
+
+// preparedRaces: two nodes are told to finish one transaction at the same time. Who is told that it was done was told the truth; the other one hears that
+// there is no such transaction any more, or what became of it.
+func preparedRaces(t *testing.T, s *suite) {
+	a, b, c := s.connect(t, 0), s.connect(t, 1), s.connect(t, 2)
+	a.do("create table rc (id int primary key, v int)")
+	a.do("insert into rc values (1, 0), (2, 0)")
+	a.do("select pamir.split_at('rc', 2)")
+	want := 0
+	for round := range 40 {
+		a.do("begin")
+		a.do("update rc set v = v + 1")
+		a.do("prepare transaction 'race'")
+		second := []string{"commit prepared 'race'", "rollback prepared 'race'"}[round%2]
+		var wg sync.WaitGroup
+		var errB, errC error
+		wg.Go(func() { _, errB = b.Exec(bg, "commit prepared 'race'") })
+		wg.Go(func() { _, errC = c.Exec(bg, second) })
+		wg.Wait()
+		v := one[int](a, "select max(v) from rc")
+		require.Equal(t, v, one[int](a, "select min(v) from rc"), "half of it")
+		committed := v == want+1
+		require.True(t, committed || v == want, "%d after %d", v, want)
+		want = v
+		what := fmt.Sprintf("round %d: commit: %v; %s: %v; committed: %v", round, errB, second, errC, committed)
+		for i, err := range []error{errB, errC} {
+			commits := i == 0 || round%2 == 0
+			switch {
+			case err == nil:
+				require.Equal(t, commits, committed, what)
+			case commits == committed:
+				require.Equal(t, "42704", sqlstate(err), what) // it was done, by the other one
+			default:
+				require.Contains(t, []string{"42704", "55000"}, sqlstate(err), what)
+			}
+		}
+		require.True(t, errB == nil || errC == nil, what)
+		require.Equal(t, 0, one[int](a, "select count(*) from pg_prepared_xacts"))
+	}
+}
+
+// preparedForeignKeys: what a prepared transaction refers to cannot be taken away while it is neither committed nor rolled back, and what it has taken away cannot be
+// referred to; though its row locks have gone with its session.
+func preparedForeignKeys(t *testing.T, s *suite) {
+	for _, split := range []bool{false, true} {
+		for _, indexed := range []bool{true, false} {
+			t.Logf("split %v, indexed %v", split, indexed)
+			a, b := s.connect(t, 0), s.connect(t, 1)
+			a.do("drop table if exists fc, fp")
+			a.do("create table fp (id int primary key, note text)")
+			a.do("create table fc (id int generated always as identity primary key, p int references fp)")
+			a.do("insert into fp select g, '' from generate_series(1, 5) g")
+			if indexed {
+				a.do("create index on fc (p)")
+			}
+			if split {
+				a.do("select pamir.split_at('fc', 0)")
+				a.do("select pamir.split_at('fp', 3)")
+			}
+			prepare := func(sql string) {
+				t.Helper()
+				a.do("begin")
+				a.do(sql)
+				a.do("prepare transaction 'fk'")
+				// Whoever writes waits for a lock; the check whether anything refers to a key is a read, and waits for what is prepared.
+				b.do("set lock_timeout = '100ms'")
+				b.do("set statement_timeout = '200ms'")
+			}
+			waits := func(sql string) {
+				t.Helper()
+				_, err := b.Exec(bg, sql)
+				require.Contains(t, []string{"55P03", "57014"}, sqlstate(err), sql)
+			}
+			finish := func(how string) {
+				t.Helper()
+				a.do(how + " prepared 'fk'")
+				b.do("set lock_timeout = 0")
+				b.do("set statement_timeout = 0")
+			}
+			prepare("insert into fc (p) values (1), (5)")
+			waits("delete from fp where id = 1")
+			waits("delete from fp where id = 5")
+			b.do("update fp set note = 'x' where id = 1") // the key stays
+			finish("commit")
+			b.fails("23503", "delete from fp where id = 1")
+			b.fails("23503", "delete from fp where id = 5")
+
+			prepare("insert into fc (p) values (2)")
+			waits("delete from fp where id = 2")
+			finish("rollback")
+			b.do("delete from fp where id = 2")
+
+			prepare("delete from fp where id = 3")
+			waits("insert into fc (p) values (3)")
+			finish("rollback")
+			b.do("insert into fc (p) values (3)")
+			prepare("delete from fp where id = 4")
+			waits("insert into fc (p) values (4)")
+			finish("commit")
+			b.fails("23503", "insert into fc (p) values (4)")
+			a.fails("23503", "delete from fp where id = 3")
+			require.Equal(t, 0, one[int](a, "select count(*) from fc where not exists (select from fp where fp.id = fc.p)"))
+		}
+	}
+}
+
+// A prepared transaction is left alone by whoever looks after abandoned locks, for longer than that takes.
+func TestPreparedOutlastsSweeps(t *testing.T) {
+	if testing.Short() {
+		t.Skip("waits for two sweeps")
+	}
+	s := &suite{cluster.StartLocal(t, 1, nil), t}
+	a := s.connect(t, 0)
+	a.do("create table pl (id int primary key, v int)")
+	a.do("insert into pl select g, 0 from generate_series(1, 4) g")
+	a.do("select pamir.split_at('pl', 3)")
+	a.do("begin")
+	a.do("update pl set v = 1")
+	a.do("prepare transaction 'long'")
+	time.Sleep(7 * time.Second) // sweeps are 3 s apart, and leave what is younger than 2 s alone
+	a.do("commit prepared 'long'")
+	require.Equal(t, 4, one[int](a, "select sum(v)::int from pl"))
+}
