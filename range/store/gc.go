@@ -84,7 +84,7 @@ func gcInterval(usual, after time.Duration, st kv.Stats) time.Duration {
 	if st.Bytes < much || st.LiveBytes > st.Bytes/2 {
 		return usual
 	}
-	return min(usual, max(usual/10, after/4))
+	return min(usual, max(usual/20, after/4)) // the loop looks ten times in usual
 }
 
 // collectable reports whether there is anything in the range that could be garbage one day.

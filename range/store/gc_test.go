@@ -163,7 +163,7 @@ func TestGCInterval(t *testing.T) {
 		want        time.Duration
 	}{
 		{time.Minute, 64 << 20, 60 << 20, usual},
-		{time.Minute, 64 << 20, 3 << 20, time.Minute},
+		{time.Minute, 64 << 20, 3 << 20, 30 * time.Second},
 		{20 * time.Minute, 64 << 20, 3 << 20, 5 * time.Minute},
 		{time.Hour, 64 << 20, 3 << 20, usual},
 		{time.Minute, 64 << 10, 3 << 10, usual}, // not worth it
