@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/pamirdb/pamir/internal/admin"
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/range/store"
 )
 
@@ -84,7 +85,7 @@ func explain(err error) string {
 		hint = "Nothing was changed. Run the newer version of pamir that wrote it."
 	case errors.Is(err, store.ErrNotStore):
 		hint = "Nothing was changed. Give --store an empty directory, or one that pamir has made."
-	case errors.Is(err, store.ErrCorrupt):
+	case errors.Is(err, store.ErrCorrupt), kv.HasCode(err, kv.CodeCorruption):
 		hint = "Nothing was repaired or deleted. If the cluster has other replicas, start this node with an empty directory and --join; otherwise restore from a backup."
 	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT):
 		hint = "The disk (or its quota) is full. Make room and start again: nothing that was acknowledged is lost."
