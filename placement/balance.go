@@ -146,9 +146,8 @@ func (p *planner) balanceReplicas() {
 			s := &p.stores[i]
 			return s.refuses != fine || s.in >= p.limits.Incoming || most-l.amount(s) < l.bound
 		})
-		// The more stores have too much, the fewer moves are compared for each: it is a choice among many anyway.
 		givers := len(order) - sort.Search(len(order), func(i int) bool { return l.amount(&p.stores[order[i]])-l.amount(&p.stores[order[0]]) >= l.bound })
-		limit := min(maxCompared, max(128, 64*maxCompared/max(givers, 1)))
+		limit := compareAtMost(givers)
 		for i := len(order) - 1; i > 0 && len(takers) > 0; i-- {
 			from := &p.stores[order[i]]
 			if l.amount(from)-l.amount(&p.stores[order[0]]) < l.bound {

@@ -246,9 +246,14 @@ func (p *planner) balanceLeaders() {
 			}
 		}
 		slices.SortStableFunc(order, func(a, b int32) int { return cmp.Compare(l.amount(&p.stores[b]), l.amount(&p.stores[a])) })
-		if len(order) == 0 || l.amount(&p.stores[order[0]])-least < l.bound {
+		givers := 0
+		for givers < len(order) && l.amount(&p.stores[order[givers]])-least >= l.bound {
+			givers++
+		}
+		if givers == 0 || !p.mayTransfer() {
 			continue
 		}
+		limit := compareAtMost(givers)
 		offers := p.offers(l, l.amount(&p.stores[order[0]])-l.bound)
 		for _, at := range order {
 			from := &p.stores[at]
@@ -256,7 +261,7 @@ func (p *planner) balanceLeaders() {
 				break
 			}
 			// Processor time is measured: one move at a time, then look again.
-			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at, offers[at]); n++ {
+			for n := 0; p.mayTransfer() && (k == 0 || n == 0) && p.moveLeaders(loads, k, at, offers[at], limit); n++ {
 			}
 		}
 	}
@@ -293,11 +298,15 @@ func (p *planner) offers(l *load, low float64) [][]int32 {
 	return out
 }
 
-// maxCompared transfers, or moves of replicas, from one store are compared.
-const maxCompared = 2048
+// compareAtMost is how many transfers, or moves of replicas, from one store are compared. The more stores have too much, the fewer for each:
+// it is a choice among many anyway.
+func compareAtMost(givers int) int {
+	const most = 2048
+	return min(most, max(128, 64*most/max(givers, 1)))
+}
 
 // moveLeaders makes the transfer from one store that lowers the imbalance most, of the ranges that it offers.
-func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32) bool {
+func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32, limit int) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
 	best, bestTo, most := int32(-1), int32(-1), 0.0
@@ -326,7 +335,7 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32)
 			}
 		}
 		if best >= 0 {
-			if compared++; compared >= maxCompared {
+			if compared++; compared >= limit {
 				break
 			}
 		}
