@@ -45,7 +45,7 @@ var actions map[string]*action
 func init() {
 	actions = map[string]*action{
 		"split_at":           {check: checkSplit, run: runSplit, result: "range_id: the range that begins there; left_range_id: the one before it"},
-		"merge_at":           {check: checkSplit, run: runMerge, result: "range_id: the range that holds the row now"},
+		"merge_at":           {check: checkMerge, run: runMerge, result: "range_id: the range that holds the row now"},
 		"move_replica":       {check: checkMove, run: runMove, result: "range_id, replicas: the nodes that have it now"},
 		"transfer_leader":    {check: checkTransfer, run: runTransfer, result: "range_id, leader: the node that leads it now"},
 		"drain_node":         {check: checkServing, run: runDrain, undo: undrain, result: "node_id"},
@@ -180,10 +180,42 @@ func runSplit(ctx context.Context, c *call) (map[string]any, error) {
 // mergeTimeout bounds a merge by command, moves of replicas included.
 const mergeTimeout = 10 * time.Minute
 
+func checkMerge(ctx context.Context, c *call) error {
+	if err := checkSplit(ctx, c); err != nil {
+		return err
+	}
+	r, begins, err := c.rangeOfKey(ctx)
+	if err == nil && !begins {
+		err = NewProblem(CodeConflict, "no range begins there: the row is inside of range %d", r.ID)
+	}
+	return err
+}
+
+// rangeOfKey finds the range that holds the key that was prepared, and whether it begins there.
+func (c *call) rangeOfKey(ctx context.Context) (r *RangeView, begins bool, err error) {
+	b, err := hex.DecodeString(c.prepared)
+	if err != nil {
+		return nil, false, err
+	}
+	all, err := c.Ranges(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	for i := range all {
+		if key := keys.Key(b); all[i].Span.Contains(key) {
+			return &all[i], all[i].Span.Start.Equal(key), nil
+		}
+	}
+	return nil, false, kv.Errorf(kv.CodeUnavailable, "the range of the row is not known")
+}
+
 func runMerge(ctx context.Context, c *call) (map[string]any, error) {
 	b, err := hex.DecodeString(c.prepared)
 	if err != nil {
 		return nil, err
+	}
+	if r, begins, err := c.rangeOfKey(ctx); err == nil && !begins {
+		return map[string]any{"range_id": int64(r.ID)}, nil // by the node that was at it before
 	}
 	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
 	defer cancel()

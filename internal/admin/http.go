@@ -97,10 +97,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// Whoever sends or reads slowly must not keep a slot. Not all connections can be timed (those of tests cannot).
 	c := http.NewResponseController(w)
-	_ = c.SetReadDeadline(time.Now().Add(readWithin))
 	_ = c.SetWriteDeadline(time.Now().Add(answerWithin + (waitMost+5)*time.Second))
 	defer func() { _ = c.SetWriteDeadline(time.Time{}) }()
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	_ = c.SetReadDeadline(time.Now().Add(s.readWithin))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	// The server goes on reading, to see whether the client goes away: a deadline that is left would end the request.
+	_ = c.SetReadDeadline(time.Time{})
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		WriteProblem(w, NewProblem(CodeTooLarge, "the body is larger than %d bytes", maxBody))
+		return
+	case err != nil:
+		WriteProblem(w, NewProblem(CodeInvalid, "the body cannot be read: %v", err))
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
 	s.http.mux.ServeHTTP(w, r)
 }
 
@@ -250,10 +262,6 @@ func decode(r *http.Request, v *verb.Verb) (a verb.Args, wait int64, err error) 
 func decodeBody(r *http.Request, v *verb.Verb, a verb.Args) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
-		var large *http.MaxBytesError
-		if errors.As(err, &large) {
-			return NewProblem(CodeTooLarge, "the body is larger than %d bytes", maxBody)
-		}
 		return NewProblem(CodeInvalid, "the body cannot be read: %v", err)
 	}
 	if len(bytes.TrimSpace(body)) == 0 {

@@ -1,10 +1,13 @@
 package admin
 
 import (
+	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -77,6 +80,36 @@ func TestAt(t *testing.T) {
 	require.Equal(t, "0.123", text(verb.Column{Name: "cpu", Field: "rates.cpu", As: "rate"}))
 	require.Equal(t, "1", text(verb.Column{Name: "id"}))
 	require.Equal(t, "NULL", text(verb.Column{Name: "nix", Field: "rates.nix.nix"}))
+}
+
+// A request may take longer than its body may: the deadline of one does not end the other. A body that does not come does.
+func TestDeadlines(t *testing.T) {
+	s := New(Config{Here: map[string]Look{"status": LookAt(func(ctx context.Context, _ verb.Args) (map[string]bool, error) {
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(300 * time.Millisecond):
+			return map[string]bool{"whole": true}, nil
+		}
+	})}})
+	s.readWithin = 50 * time.Millisecond
+	srv := httptest.NewServer(s)
+	defer srv.Close()
+	for range 2 { // the second on the same connection
+		resp, err := http.Get(srv.URL + Prefix + "/status")
+		require.NoError(t, err)
+		b, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, 200, resp.StatusCode, "%s", b)
+	}
+	r, w := io.Pipe()
+	defer w.Close()
+	resp, err := http.Post(srv.URL+Prefix+"/ranges/split", "application/json", r)
+	if err == nil { // else the connection was closed before the answer was read
+		require.Equal(t, 400, resp.StatusCode)
+		require.NoError(t, resp.Body.Close())
+	}
 }
 
 // Requests beyond the most at once are refused at once, and told when to come again.

@@ -41,6 +41,8 @@ type Server struct {
 	slots   chan struct{} // of HTTP requests
 	waits   chan struct{} // of those that wait
 	http    httpRoutes
+	// readWithin bounds reading a request's body.
+	readWithin time.Duration
 
 	ctx    context.Context // ends with Run
 	cancel context.CancelFunc
@@ -56,7 +58,7 @@ func New(cfg Config) *Server {
 	if cfg.AdoptEvery == 0 {
 		cfg.AdoptEvery = 5 * time.Second
 	}
-	s := &Server{cfg: cfg, records: records{cfg.InTxn, cfg.NextID}, slots: make(chan struct{}, maxRequests), waits: make(chan struct{}, maxWaits), running: map[int64]*run{}}
+	s := &Server{cfg: cfg, records: records{cfg.InTxn, cfg.NextID}, slots: make(chan struct{}, maxRequests), waits: make(chan struct{}, maxWaits), running: map[int64]*run{}, readWithin: readWithin}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.http = s.routes()
 	return s
