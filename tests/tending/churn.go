@@ -117,7 +117,7 @@ func (c *churner) note(what string, err error) {
 	c.refused[what][kind(err)]++
 }
 
-// choose picks what is to be done next. The choices are made here, one after the other, so that a seed makes the same ones.
+// choose picks what is to be done next, here and not in the goroutine that does it, so that a seed makes the same choices.
 func (c *churner) choose(i int) (string, func(context.Context) error) {
 	ranges, err := c.ranges("")
 	if err != nil || len(ranges) == 0 {
@@ -132,7 +132,10 @@ func (c *churner) choose(i int) (string, func(context.Context) error) {
 		has[r.NodeID] = true
 	}
 	to := int32(1 + c.rng.IntN(c.c.Size()))
-	k := c.rng.IntN(10)
+	for n := 0; has[to] && n < c.c.Size(); n++ {
+		to = to%int32(c.c.Size()) + 1
+	}
+	k := i % 10 // what, in turns; where is left to chance
 	switch {
 	case i%20 == 15 && c.c.Size() == 5:
 		return c.leaveOrReturn(to)

@@ -21,7 +21,7 @@ func showDecommission(t *testing.T) {
 	require.NoError(t, err)
 	id, err := s.c.NodeID(v)
 	require.NoError(t, err)
-	w := startTraffic(32, s.dsns(), 100*time.Millisecond, 20*time.Second, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
+	w := startTraffic(32, s.dsns(), 100*time.Millisecond, 20*time.Second, time.Minute, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
 		at := rng.Int64N(rows)
 		if rng.IntN(2) == 0 {
 			var v string

@@ -76,7 +76,7 @@ func showFaults(t *testing.T) {
 	s.exec("create table accounts (id bigint primary key, v bigint not null)", fmt.Sprintf("insert into accounts select g, 0 from generate_series(0, %d) g", rows-1),
 		fmt.Sprintf("select pamir.split_at('accounts', g * %d) from generate_series(0, %d) g", rows/parts, parts-1))
 	s.rest(5 * time.Second)
-	w := startTraffic(*clients, s.dsns(), 200*time.Millisecond, patience, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
+	w := startTraffic(*clients, s.dsns(), 200*time.Millisecond, patience, *faultTime+time.Second, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
 		at := rng.Int64N(rows)
 		if rng.IntN(2) == 0 {
 			var v int64

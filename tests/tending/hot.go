@@ -22,7 +22,7 @@ func showHot(t *testing.T) {
 		fmt.Sprintf("insert into hot select g, 0 from generate_series(0, %d) g", rows-1))
 	s.rest(3 * time.Second)
 	say("hot: 32 clients, half of them at each of two nodes, add up 2,000 rows anywhere in one range, and one in ten updates a row")
-	w := startTraffic(32, s.dsns()[:2], 0, 30*time.Second, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
+	w := startTraffic(32, s.dsns()[:2], 0, 30*time.Second, time.Minute, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
 		at := rng.Int64N(rows)
 		if rng.IntN(10) == 0 {
 			_, err := conn.Exec(ctx, "update hot set v = v + 1 where id = $1", at)

@@ -30,7 +30,7 @@ func showLoad(t *testing.T) {
 		return conn.QueryRow(ctx, "select v from load where id = $1", rng.Int64N(rows)).Scan(&v)
 	}
 	const readers = 8
-	w := startTraffic(readers, s.dsns(), time.Second*readers/time.Duration(*readRate), 30*time.Second, read)
+	w := startTraffic(readers, s.dsns(), time.Second*readers/time.Duration(*readRate), 30*time.Second, time.Minute, read)
 	pause(context.Background(), 5*time.Second) // statements are planned, blocks cached
 	before := time.Now()
 	pause(context.Background(), 20*time.Second)
@@ -129,6 +129,9 @@ func (s *show) rest(quiet time.Duration) time.Time {
 			now += fmt.Sprint(r.ID, r.Leader, r.Replicas)
 			if r.Leader == 0 {
 				return fmt.Errorf("nobody leads range %d", r.ID)
+			}
+			if r.Bytes > int64(*rangeMB)<<20*11/10 {
+				return fmt.Errorf("range %d, of %s, is to be split", r.ID, mib(float64(r.Bytes)))
 			}
 		}
 		if now != last {

@@ -19,6 +19,7 @@ type traffic struct {
 	op       func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error
 	pace     time.Duration // from the beginning of one operation to that of the next
 	patience time.Duration // after which a client hangs up and asks another node
+	away     time.Duration // after which it goes back to its own
 
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -42,9 +43,9 @@ type wait struct {
 	node int
 }
 
-func startTraffic(clients int, dsns []string, pace, patience time.Duration, op func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error) *traffic {
+func startTraffic(clients int, dsns []string, pace, patience, away time.Duration, op func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error) *traffic {
 	ctx, cancel := context.WithCancel(context.Background())
-	w := &traffic{dsns: dsns, op: op, pace: pace, patience: patience, cancel: cancel, errors: map[string]int{}, waiting: make([]wait, clients)}
+	w := &traffic{dsns: dsns, op: op, pace: pace, patience: patience, away: away, cancel: cancel, errors: map[string]int{}, waiting: make([]wait, clients)}
 	for i := range clients {
 		w.wg.Go(func() { w.client(ctx, i) })
 	}
@@ -67,7 +68,14 @@ func (w *traffic) client(ctx context.Context, id int) {
 		}
 	}()
 	pause(ctx, time.Duration(rng.Int64N(int64(w.pace)+1))) // not all at once
+	home, left := node, time.Time{}
 	for ctx.Err() == nil {
+		if node != home && time.Since(left) > w.away {
+			if node = home; conn != nil {
+				hangUp(conn)
+				conn = nil
+			}
+		}
 		from, first := time.Now(), node
 		w.mu.Lock()
 		w.waiting[id] = wait{from, first}
@@ -86,7 +94,7 @@ func (w *traffic) client(ctx context.Context, id int) {
 					hangUp(conn)
 					conn = nil
 				}
-				node = (node + 1) % len(w.dsns)
+				node, left = (node+1)%len(w.dsns), time.Now()
 				pause(ctx, 10*time.Millisecond)
 			}
 		}
