@@ -7,6 +7,7 @@ import (
 
 	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/transport"
 )
 
 // What the driver tells the planner. The planner keeps the ranges from one plan to the next, so only those are told that
@@ -16,9 +17,9 @@ import (
 func (d *driver) moment(now time.Time) placement.Moment {
 	n := d.n
 	out := placement.Moment{Now: now.Sub(d.began)}
-	silence := map[kv.NodeID]time.Duration{}
+	peers := map[kv.NodeID]transport.PeerStatus{}
 	for _, x := range n.transport.Peers() {
-		silence[x.NodeID] = x.Silence
+		peers[x.NodeID] = x
 	}
 	for _, e := range n.book.Entries() {
 		m, leaves := d.left[e.NodeID]
@@ -26,8 +27,11 @@ func (d *driver) moment(now time.Time) placement.Moment {
 			continue
 		}
 		s := placement.Store{ID: placement.StoreID(e.StoreID), Node: placement.NodeID(e.NodeID), Locality: e.Locality,
-			Draining: e.Draining, Decommissioning: leaves, Silence: silence[e.NodeID]}
-		if s.Silence > n.cfg.Rules.Limits.AliveWithin {
+			Draining: e.Draining, Decommissioning: leaves}
+		if x, ok := peers[e.NodeID]; ok {
+			s.Silence = silent(x, n.cfg.Rules.Limits.AliveWithin)
+		}
+		if peers[e.NodeID].Silence > n.cfg.Rules.Limits.AliveWithin {
 			d.silent[e.NodeID] = now
 		}
 		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor()
@@ -37,6 +41,15 @@ func (d *driver) moment(now time.Time) placement.Moment {
 		out.Stores = append(out.Stores, s)
 	}
 	return out
+}
+
+// silent is for how long nothing was heard of a node. Of one that was never heard of since this process began, nobody knows whether it is there: it counts as
+// silent, so that it is given nothing, and becomes dead in its time.
+func silent(p transport.PeerStatus, aliveWithin time.Duration) time.Duration {
+	if !p.Heard {
+		return max(p.Silence, aliveWithin+1)
+	}
+	return p.Silence
 }
 
 // tell tells the planner what has changed since the last time, and adds to the moment what is under way. What ended after the reports

@@ -214,7 +214,8 @@ type PeerStatus struct {
 	NodeID    kv.NodeID
 	Addr      string
 	Alive     bool
-	Silence   time.Duration // since the last answer
+	Silence   time.Duration // since the last answer; since this process began, if there was none
+	Heard     bool          // there was one
 	RTT       time.Duration // of the last ping
 	Offset    time.Duration // of the peer's physical clock, measured by the last ping
 	LastError string
@@ -224,7 +225,7 @@ type PeerStatus struct {
 func (t *Transport) Peers() []PeerStatus {
 	var out []PeerStatus
 	for id, p := range *t.ptr.Load() {
-		st := PeerStatus{NodeID: id, Addr: p.addr, Alive: p.alive(), Silence: p.silence(),
+		st := PeerStatus{NodeID: id, Addr: p.addr, Alive: p.alive(), Silence: p.silence(), Heard: p.lastPong.Load() != 0,
 			RTT: time.Duration(p.rtt.Load()), Offset: time.Duration(p.offset.Load())}
 		if e := p.lastErr.Load(); e != nil {
 			st.LastError = *e
