@@ -1,5 +1,5 @@
 // Package chaos runs transactions at every isolation level against real processes while these are killed, stopped, cut off from each
-// other, and while their clocks jump, leaders move and ranges split; and then has tests/checkers judge what the clients were told.
+// other, and while their clocks jump, leaders move and ranges split and merge; and then has tests/checkers judge what the clients were told.
 //
 // A run is a sequence of rounds on one cluster. In a round all workloads run at once, on keys of their own, and one fault follows the
 // other, each healed before the next. Then everything is healed, the workloads stop, every list and set is

@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -171,7 +172,13 @@ func (r *run) lastFault() string {
 // mostSplits bounds the ranges of a long run.
 const mostSplits = 60
 
-// stir moves leaders and splits ranges all the time. Either may fail when nodes are down.
+// cut is where a range was made to begin.
+type cut struct {
+	table string
+	at    int64
+}
+
+// stir moves leaders, splits ranges and takes the cuts back, all the time. Each may fail when nodes are down.
 func (r *run) stir(ctx context.Context, tables []string) {
 	for n := 0; ctx.Err() == nil; n++ {
 		pause(ctx, time.Duration(300+r.rng2.IntN(1200))*time.Millisecond)
@@ -179,10 +186,19 @@ func (r *run) stir(ctx context.Context, tables []string) {
 		if r.hurt(node) {
 			continue
 		}
-		if n%4 == 0 && r.split < mostSplits {
-			table := tables[r.rng2.IntN(len(tables))]
-			if r.operate(ctx, node, "select pamir.split_at($1, $2::bigint)", table, r.round*roundKeys+r.rng2.Int64N(200)) {
+		if n%4 == 0 && r.split-r.merged < mostSplits {
+			c := cut{tables[r.rng2.IntN(len(tables))], r.round*roundKeys + r.rng2.Int64N(200)}
+			if r.operate(ctx, node, "select pamir.split_at($1, $2::bigint)", c.table, c.at) {
 				r.split++
+				r.cuts = append(r.cuts, c)
+			}
+			continue
+		}
+		if n%4 == 2 && len(r.cuts) > 0 {
+			i := r.rng2.IntN(len(r.cuts))
+			if r.operate(ctx, node, "select pamir.merge_at($1, $2::bigint)", r.cuts[i].table, r.cuts[i].at) {
+				r.merged++
+				r.cuts = slices.Delete(r.cuts, i, i+1)
 			}
 			continue
 		}

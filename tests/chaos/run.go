@@ -34,7 +34,7 @@ type run struct {
 	c     *cluster.Cluster
 	dsns  []string
 	rng   *rand.Rand // of the faults
-	rng2  *rand.Rand // of moves and splits
+	rng2  *rand.Rand // of moves, splits and merges
 	base  time.Time
 	pace  time.Duration
 	dump  string
@@ -53,6 +53,8 @@ type run struct {
 	dumps    int
 	moved    int
 	split    int
+	merged   int
+	cuts     []cut // that nobody has taken back
 }
 
 func (r *run) now() int64 { return int64(time.Since(r.base)) }
@@ -238,7 +240,7 @@ func (r *run) summary() string {
 	for _, f := range r.faults {
 		byKind[f.kind]++
 	}
-	fmt.Fprintf(&b, "faults: %s; leaders moved %d times, %d splits\n", counts(byKind), r.moved, r.split)
+	fmt.Fprintf(&b, "faults: %s; leaders moved %d times, %d splits, %d merges\n", counts(byKind), r.moved, r.split, r.merged)
 	ws := make([]string, 0, len(r.errors))
 	for w := range r.errors {
 		ws = append(ws, w)
