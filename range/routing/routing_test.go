@@ -516,3 +516,33 @@ func TestNearestReplica(t *testing.T) {
 		require.EqualValues(t, 3, asked(true), "not the farthest")
 	}
 }
+
+// behind is a node whose replica has yet to apply a merge: it answers all reads of the past from before it, and nothing passes while it does.
+type behind struct {
+	*world
+	answers int
+}
+
+func (b *behind) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if req.AnyReplica && req.RangeID == 2 {
+		b.answers++
+		left := b.world.ranges[1]
+		left.Generation, left.EndKey = 0, key(5)
+		return nil, &kv.Error{Code: kv.CodeRangeMismatch, Message: "outside", Descriptors: []kv.RangeDescriptor{left}}
+	}
+	return b.world.Send(ctx, 3, req)
+}
+
+// A follower that does not know of a merge yet is not asked over and over: the leader knows.
+func TestFollowerBehind(t *testing.T) {
+	w := newWorld()
+	local := &behind{world: w}
+	s := New(Config{Node: 3, Clock: w.clock, Local: local, Remote: w, Hints: w})
+	req := getReq(key(7))
+	req.AnyReplica = true
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	_, err := s.Send(ctx, req)
+	require.NoError(t, err)
+	require.LessOrEqual(t, local.answers, 2)
+}

@@ -184,6 +184,8 @@ type attempt struct {
 	backoff time.Duration
 	fresh   bool // e comes from the meta range or from the range itself, not from an old cache
 	once    bool // relayed: no second round
+	// mismatches in a row: answers that the range is elsewhere.
+	mismatches int
 	// via is a node that follows a leader which this node cannot reach; 0 if there is none.
 	via kv.NodeID
 }
@@ -347,6 +349,9 @@ func (a *attempt) pick() int {
 	return best
 }
 
+// maxMismatches is how often a batch follows what replicas say about their bounds before it lets them catch up.
+const maxMismatches = 4
+
 // nearer reports whether a is so much nearer than b that it is no accident of measuring: another region, not another rack.
 func (s *Sender) nearer(a, b kv.NodeID) bool {
 	if s.cfg.RTT == nil {
@@ -386,7 +391,16 @@ func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 		return true, a.giveUp()
 	}
 	switch ke.Code {
-	case kv.CodeRangeMismatch, kv.CodeNotLeader:
+	case kv.CodeRangeMismatch:
+		a.learn(ke)
+		// A follower that has yet to apply a split or a merge answers from before it, and so it will if it is asked again at once.
+		if a.mismatches++; a.mismatches > 1 {
+			a.req.AnyReplica = false
+		}
+		if a.mismatches > maxMismatches && !a.once && !a.pause(ctx) {
+			return true, a.ended(ctx)
+		}
+	case kv.CodeNotLeader:
 		a.learn(ke)
 	case kv.CodeRangeNotFound:
 		if a.e != nil && a.at >= 0 {
