@@ -125,6 +125,9 @@ type Knobs struct {
 	SplitLoadFor, SplitInterval time.Duration
 	// SweepInterval is the pause between two looks for abandoned prepared locks, 3 s.
 	SweepInterval time.Duration
+	// GatewayDeadAfter is how long a gateway must be out of reach before its locks are dropped, or its transactions
+	// finished by others, 1 s. Both are safe at any time.
+	GatewayDeadAfter time.Duration
 
 	// Planted bugs, for the tests of the tests.
 	serveEarly, ignorePromises bool
