@@ -10,6 +10,7 @@
 //	CheckRegisters        reads, writes and compare-and-set of single keys are linearizable (porcupine)
 //	CheckBank             every snapshot of the accounts has the same total
 //	CheckSet              what was acknowledged is there, what failed is not
+//	CheckTimeline         every transaction read and wrote as if it had run alone at the moment of its timestamp
 //	CheckMonotonic        a counter that only grows is never seen to shrink
 //	CheckLongFork         two readers never see two writes in opposite orders
 //	CheckWriteSkew        a constraint over two rows, kept by transactions that read both and write one

@@ -62,6 +62,8 @@ const (
 	Incompatible Kind = "incompatible"  // two reads that no one order of writes explains
 	Lost         Kind = "lost"          // an acknowledged write is gone
 	Unexpected   Kind = "unexpected"    // a value that nobody wrote
+	Torn         Kind = "torn"          // a part of a transaction, or its parts at different times
+	NotAsOf      Kind = "not-as-of"     // a read of what was not so when its transaction committed
 	StaleRead    Kind = "stale-read"    // a read that misses a write acknowledged before it began
 	StaleWrite   Kind = "stale-write"   // a write ordered before one of the same key that was acknowledged before it began
 

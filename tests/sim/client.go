@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -55,7 +56,35 @@ func (c *client) one() {
 		c.snapshot(ctx)
 		return
 	}
-	c.record(c.op(ctx, body, opts))
+	o := c.op(ctx, body, opts)
+	c.record(o)
+	if o.span.Outcome == checkers.OK && c.rng.IntN(3) == 0 {
+		c.lookAgain(ctx, o)
+	}
+}
+
+// lookAgain reads a row that was just written, at once, wherever the next request happens to go: nobody has told that gateway how late it is.
+func (c *client) lookAgain(ctx context.Context, o *op) {
+	switch {
+	case o.reg != nil && o.reg.Kind != checkers.RegisterRead && len(o.timed.Writes) > 0:
+		k := o.reg.Key
+		c.record(c.op(ctx, func(o *op) error {
+			o.reg = &checkers.RegisterOp{Key: k, Kind: checkers.RegisterRead}
+			v, err := o.get(key(registers.letter, k), kv.LockNone)
+			o.reg.Got = parseNumber(v)
+			return err
+		}))
+	case len(o.list) > 0 && o.list[0].Append:
+		k := o.list[0].Key
+		c.record(c.op(ctx, func(o *op) error {
+			v, err := o.get(key(lists.letter, k), kv.LockNone)
+			if err != nil {
+				return o.unread(err)
+			}
+			o.list = append(o.list, checkers.ListOp{Key: k, List: parseList(v)})
+			return nil
+		}))
+	}
 }
 
 // op is one transaction: the last attempt of it.
@@ -76,6 +105,8 @@ type op struct {
 	set   []int64
 	rows  string // all of a workload
 	all   workload
+
+	timed checkers.TimedTxn
 }
 
 func (c *client) now() int64 { return int64(time.Since(c.w.trace.start)) }
@@ -84,7 +115,7 @@ func (c *client) now() int64 { return int64(time.Since(c.w.trace.start)) }
 func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Options) *op {
 	o := &op{c: c, ctx: ctx}
 	o.span = checkers.Span{Process: c.process, Invoke: c.now(), Complete: checkers.Never}
-	l := c.w.up(kv.NodeID(1 + c.rng.IntN(len(c.w.nodes))))
+	l := c.w.gateway(c.rng)
 	if l == nil {
 		o.span.Outcome, o.err = checkers.Failed, kv.Errorf(kv.CodeUnavailable, "the node is down")
 		o.span.Complete = c.now()
@@ -105,6 +136,7 @@ func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Opt
 	} else {
 		o.span.Complete = c.now()
 	}
+	c.w.hist.addTimed(o)
 	id := o.tx.ID()
 	c.w.trace.event("client "+o.span.Outcome.String(), int64(c.no), o.at.WallTime, id[:])
 	if c.w.o.Verbose > 1 {
@@ -137,6 +169,7 @@ func (o *op) attempts(l *life, opt txn.Options, body func(o *op) error) {
 			o.c.w.trace.count("restarts of transactions", 1)
 			if rerr := o.tx.Restart(o.ctx, err); rerr == nil {
 				o.list, o.reg, o.bank, o.added, o.set, o.rows = nil, nil, nil, 0, nil, ""
+				o.timed = checkers.TimedTxn{}
 				continue
 			}
 			fallthrough
@@ -210,7 +243,22 @@ func (c *client) record(o *op) {
 
 func (o *op) get(k keys.Key, lock kv.LockStrength) ([]byte, error) {
 	v, _, err := o.tx.Get(o.ctx, k, txn.ScanOptions{Lock: lock})
+	if _, own := o.timed.Writes[string(k)]; err == nil && !own {
+		o.timed.Reads = append(o.timed.Reads, checkers.TimedRead{Key: string(k), Value: string(v)})
+	}
 	return v, err
+}
+
+func (o *op) put(k keys.Key, v []byte) error {
+	o.wrote(k, v)
+	return o.tx.Put(k, v)
+}
+
+func (o *op) wrote(k keys.Key, v []byte) {
+	if o.timed.Writes == nil {
+		o.timed.Writes = map[string]string{}
+	}
+	o.timed.Writes[string(k)] = string(v)
 }
 
 // step ends a statement, if there shall be several.
@@ -236,7 +284,7 @@ func (c *client) register() func(o *op) error {
 			r.Got = parseNumber(v)
 		case checkers.RegisterWrite:
 			o.reg = &r
-			return o.tx.Put(k, number(r.New))
+			return o.put(k, number(r.New))
 		case checkers.RegisterCAS:
 			v, err := o.get(k, kv.LockStrength(c.rng.IntN(2))*kv.LockNoKeyUpdate)
 			if err != nil {
@@ -249,7 +297,7 @@ func (c *client) register() func(o *op) error {
 			}
 			o.reg = &r
 			if r.Did {
-				return o.tx.Put(k, number(r.New))
+				return o.put(k, number(r.New))
 			}
 			return nil
 		}
@@ -266,7 +314,7 @@ func (c *client) transfer() func(o *op) error {
 	if c.rng.IntN(2) == 0 {
 		lock = kv.LockNoKeyUpdate
 	}
-	n := 1 + c.rng.Int64N(5)
+	n, no := 1+c.rng.Int64N(5), c.w.hist.unique()
 	return func(o *op) error {
 		var had [2]int64
 		for i, x := range []int64{a, b} {
@@ -274,15 +322,15 @@ func (c *client) transfer() func(o *op) error {
 			if err != nil {
 				return err
 			}
-			had[i] = parseNumber(v)
+			had[i] = parseBalance(v)
 			if err := o.step(); err != nil {
 				return err
 			}
 		}
-		if err := o.tx.Put(key(bank.letter, a), number(had[0]-n)); err != nil {
+		if err := o.put(key(bank.letter, a), balance(had[0]-n, no)); err != nil {
 			return err
 		}
-		return o.tx.Put(key(bank.letter, b), number(had[1]+n))
+		return o.put(key(bank.letter, b), balance(had[1]+n, no))
 	}
 }
 
@@ -320,7 +368,7 @@ func (c *client) lists() func(o *op) error {
 					return o.unread(err)
 				}
 				o.list = append(o.list, checkers.ListOp{Key: s.key, Append: true, Value: s.value})
-				if err := o.tx.Put(key(lists.letter, s.key), appendList(v, s.value)); err != nil {
+				if err := o.put(key(lists.letter, s.key), appendList(v, s.value)); err != nil {
 					return err
 				}
 			case s.to > 0:
@@ -359,12 +407,17 @@ func (o *op) scanLists(from, to int64) error {
 }
 
 func (o *op) scan(s keys.Span, row func(k keys.Key, v []byte)) error {
+	seen := checkers.TimedScan{From: string(s.Start), To: string(s.End), Rows: map[string]string{}, Except: maps.Clone(o.timed.Writes)}
 	sc := o.tx.Scan(o.ctx, []keys.Span{s}, txn.ScanOptions{})
 	defer sc.Close()
 	for {
 		p, ok, err := sc.Next(o.ctx)
-		if err != nil || !ok {
+		if err != nil {
 			return err
+		}
+		if !ok {
+			o.timed.Scans = append(o.timed.Scans, seen)
+			return nil
 		}
 		for rows := p.Rows; ; {
 			k, v, ok, err := rows.Next()
@@ -373,6 +426,9 @@ func (o *op) scan(s keys.Span, row func(k keys.Key, v []byte)) error {
 			}
 			if !ok {
 				break
+			}
+			if _, own := seen.Except[string(k)]; !own {
+				seen.Rows[string(k)] = string(v)
 			}
 			row(k, v)
 		}
@@ -384,7 +440,9 @@ func (c *client) add() func(o *op) error {
 	n := c.w.hist.unique()
 	return func(o *op) error {
 		o.added = n
-		return o.tx.Insert(key(sets.letter, n%sets.keys*1000+n/sets.keys), number(n))
+		k := key(sets.letter, n%sets.keys*1000+n/sets.keys)
+		o.wrote(k, number(n))
+		return o.tx.Insert(k, number(n))
 	}
 }
 
@@ -406,7 +464,7 @@ func (o *op) readAll(w workload) error {
 		fmt.Fprintf(&b, "%s=%s ", k[len(k)-6:], v)
 		switch w.letter {
 		case bank.letter:
-			o.bank = append(o.bank, parseNumber(v))
+			o.bank = append(o.bank, parseBalance(v))
 		case sets.letter:
 			o.set = append(o.set, parseNumber(v))
 		}

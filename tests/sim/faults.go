@@ -2,31 +2,30 @@ package sim
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
 // profiles say how likely which fault is, relative to the others.
 var profiles = map[string]map[string]int{
-	"calm":      {"split": 3, "transfer": 3, "replicas": 2},
-	"network":   {"isolate": 3, "one-way": 3, "pair": 3, "partial": 3, "loss": 3, "slow": 3, "late": 4, "transfer": 2, "split": 2},
-	"crashes":   {"crash": 5, "crash-all": 1, "restart": 2, "split": 2, "transfer": 2, "late": 1},
+	"calm":      {"split": 3, "merge": 2, "transfer": 3, "replicas": 2},
+	"network":   {"isolate": 3, "one-way": 3, "pair": 3, "partial": 3, "loss": 3, "slow": 3, "late": 4, "transfer": 2, "split": 2, "merge": 1},
+	"crashes":   {"crash": 5, "crash-all": 1, "restart": 2, "split": 2, "merge": 2, "transfer": 2, "late": 1},
 	"disks":     {"stall": 4, "slow-disk": 3, "disk-error": 2, "crash": 2, "split": 1, "transfer": 1},
-	"clocks":    {"skew": 6, "transfer": 4, "split": 3, "crash": 1, "isolate": 1},
+	"clocks":    {"skew": 6, "transfer": 4, "split": 3, "merge": 2, "crash": 1, "isolate": 1},
 	"wild":      {"wild-skew": 5, "transfer": 3, "split": 2, "crash": 1, "isolate": 1},
-	"movement":  {"split": 5, "transfer": 6, "replicas": 5, "late": 1, "pair": 1, "crash": 1},
-	"gateways":  {"crash": 4, "late": 5, "one-way": 2, "transfer": 3, "split": 2},
-	"all":       {"isolate": 2, "one-way": 2, "pair": 2, "partial": 2, "loss": 2, "slow": 2, "late": 2, "crash": 3, "crash-all": 1, "restart": 1, "stall": 2, "slow-disk": 1, "disk-error": 1, "skew": 3, "split": 3, "transfer": 4, "replicas": 3},
-	"partition": {"partial": 6, "late": 3, "isolate": 3, "transfer": 1},
+	"movement":  {"split": 5, "merge": 5, "transfer": 6, "replicas": 5, "late": 1, "pair": 1, "crash": 1},
+	"gateways":  {"unheard": 2, "crash": 4, "late": 5, "one-way": 2, "transfer": 3, "split": 2, "merge": 1},
+	"all":       {"isolate": 2, "one-way": 2, "pair": 2, "partial": 2, "loss": 2, "slow": 2, "late": 2, "crash": 3, "crash-all": 1, "restart": 1, "stall": 2, "slow-disk": 1, "disk-error": 1, "skew": 3, "split": 3, "merge": 3, "transfer": 4, "replicas": 3},
+	"partition": {"unheard": 2, "lapse": 1, "partial": 6, "late": 3, "isolate": 3, "transfer": 1},
 	// For mutants: a few kinds of faults, and many of them.
 	"splits":   {"split": 1},
-	"lapse":    {"partial": 5, "limbo": 3},
-	"recovery": {"limbo": 1},
+	"lapse":    {"lapse": 1},
+	"recovery": {"unheard": 1},
 }
 
 // profileNames are those that seeds choose from.
@@ -65,7 +64,9 @@ func (f *nemesis) run(d time.Duration) {
 	case "splits":
 		pace = 200
 	case "recovery":
-		pace = 3000
+		pace = 2000
+	case "lapse":
+		pace = 400
 	}
 	for end := time.Now().Add(d); time.Now().Before(end) && f.w.failed.Load() == nil; {
 		if !sleep(f.w.ctx, time.Duration(pace/12+f.rng.IntN(pace))*time.Millisecond) {
@@ -78,7 +79,7 @@ func (f *nemesis) run(d time.Duration) {
 }
 
 var kindsInOrder = []string{"isolate", "one-way", "pair", "partial", "loss", "slow", "late", "crash", "crash-all", "restart",
-	"limbo", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "transfer", "replicas"}
+	"unheard", "lapse", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "merge", "transfer", "replicas"}
 
 // lasting does something for a while and takes it back.
 func (f *nemesis) lasting(d time.Duration, begin, end func()) {
@@ -149,23 +150,12 @@ func (f *nemesis) do(kind string, rng *rand.Rand) {
 			others(func(o kv.NodeID) { w.net.change(a.id, o, c); w.net.change(o, a.id, c) })
 		}
 		f.lasting(d, func() { set(1) }, func() { set(0) })
-	case "limbo":
-		// Some of what gateway a sends comes late, and then one of the nodes hears no more of it: transactions that have
-		// prepared there look as if their coordinator had died.
-		w.trace.say("gateway %d is in limbo, and cut off from node %d, for %v", a.id, b.id, d)
-		late := func(p float64) {
-			others(func(o kv.NodeID) { w.net.change(a.id, o, func(l *link) { l.late = p }) })
+	case "unheard":
+		if l, _, ok := f.anyRange(rng); ok {
+			f.unheard(rng, l.n, d+3*time.Second)
 		}
-		set := func(on bool) { w.net.change(a.id, b.id, cutAll(on)); w.net.change(b.id, a.id, cutAll(on)) }
-		late(0.5)
-		d += 2 * time.Second
-		f.jobs.Go(func() {
-			sleep(f.stop, 30*time.Millisecond)
-			set(true)
-			sleep(f.stop, d)
-			set(false)
-			late(0)
-		})
+	case "lapse":
+		f.lapse(rng, d)
 	case "crash":
 		f.restartAfter(a, rng, millis(0, 3000))
 	case "crash-all":
@@ -195,6 +185,8 @@ func (f *nemesis) do(kind string, rng *rand.Rand) {
 		a.skew.Store(s)
 	case "split":
 		f.split(rng)
+	case "merge":
+		f.merge(rng)
 	case "transfer":
 		f.transfer(rng)
 	case "replicas":
@@ -222,6 +214,54 @@ func (f *nemesis) release(n *node) {
 	f.mu.Lock()
 	f.busy[n.id] = false
 	f.mu.Unlock()
+}
+
+// unheard keeps a gateway and node b from each other: it reaches b by way of others only, and b gets no answer from it. So b takes its transactions for
+// abandoned, and finishes them while the gateway does, too. What the gateway sends takes its time, so that there is time for that, and most
+// clients happen to be there.
+func (f *nemesis) unheard(rng *rand.Rand, b *node, d time.Duration, not ...*node) bool {
+	w := f.w
+	a := w.nodes[rng.IntN(len(w.nodes))]
+	if a == b || slices.Contains(not, a) || !w.busiest.CompareAndSwap(nil, a) {
+		return false // one at a time
+	}
+	w.trace.say("gateway %d and node %d do not hear each other for %v", a.id, b.id, d)
+	set := func(on bool, extra time.Duration) {
+		for _, o := range w.nodes {
+			if o != a {
+				w.net.change(a.id, o.id, func(l *link) { l.extra = extra })
+			}
+		}
+		cut := func(l *link) { l.cut[calls] = on }
+		w.net.change(a.id, b.id, cut)
+		w.net.change(b.id, a.id, cut)
+	}
+	f.lasting(d, func() { set(true, 60*time.Millisecond) }, func() { set(false, 0); w.busiest.Store(nil) })
+	return true
+}
+
+// lapse lets the support of a leader run out while other nodes' gateways still reach it, and still take it for the leader: those of
+// nodes at which no clients are, and which finish transactions that seem abandoned.
+func (f *nemesis) lapse(rng *rand.Rand, d time.Duration) {
+	l, _, ok := f.anyRange(rng)
+	o, _, ok2 := f.anyRange(rng)
+	if !ok || !ok2 || l == o || !f.unheard(rng, o.n, d+3*time.Second, l.n) {
+		return
+	}
+	f.jobs.Go(func() {
+		sleep(f.stop, time.Second)
+		f.w.trace.say("the store of node %d is cut off from the others', gateways are not", l.n.id)
+		set := func(on bool) {
+			c := func(l *link) { l.cut[raftTraffic], l.cut[heartbeats] = on, on }
+			for _, o := range f.w.nodes {
+				f.w.net.change(l.n.id, o.id, c)
+				f.w.net.change(o.id, l.n.id, c)
+			}
+		}
+		set(true)
+		sleep(f.stop, 3*time.Second)
+		set(false)
+	})
 }
 
 func (f *nemesis) restartAfter(n *node, rng *rand.Rand, d time.Duration) {
@@ -278,115 +318,4 @@ func (f *nemesis) heal() {
 		n.skew.Store(0)
 		n.disk.set(func(d *disk) { d.slow, d.stalled, d.failing = 0, time.Time{}, false })
 	}
-}
-
-// What operators do. It may fail: nobody promised that it works now.
-
-func (f *nemesis) operate(what string, at *life, g func(ctx context.Context) error) {
-	f.jobs.Go(func() {
-		ctx, cancel := context.WithTimeout(f.stop, 5*time.Second)
-		defer cancel()
-		var err error = kv.Errorf(kv.CodeUnknownOutcome, "the disk of node %d has failed", at.n.id)
-		answer := make(chan error, 1)
-		if at.do(func() { answer <- g(ctx) }) {
-			err = <-answer
-		}
-		if err != nil {
-			f.w.trace.say("%s: %v", what, err)
-			return
-		}
-		f.w.trace.say("%s: done", what)
-		f.w.trace.count("done: "+what[:5], 1)
-	})
-}
-
-func (f *nemesis) anybody(rng *rand.Rand) *life {
-	return f.w.up(kv.NodeID(1 + rng.IntN(len(f.w.nodes))))
-}
-
-func (f *nemesis) split(rng *rand.Rand) {
-	l := f.anybody(rng)
-	if l == nil {
-		return
-	}
-	k := f.splitKey(rng)
-	f.operate("split at "+string(k[len(k)-13:]), l, func(ctx context.Context) error {
-		resp, err := l.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: k}}})
-		if err != nil {
-			return err
-		}
-		r := resp.Responses[0].(*kv.AdminSplitResponse)
-		l.sender.Learn(r.Left, r.Right)
-		return nil
-	})
-}
-
-// splitKey returns a key between two rows. It is to the right of all that were returned before for the same gap, so that the row
-// behind it changes its range again.
-func (f *nemesis) splitKey(rng *rand.Rand) keys.Key {
-	w := workloads[rng.IntN(len(workloads))]
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.splits++
-	return append(key(w.letter, rng.Int64N(min(w.keys, 10))-1), fmt.Sprintf("%06d", f.splits)...)
-}
-
-func (f *nemesis) anyRange(rng *rand.Rand) (*life, kv.RangeDescriptor, bool) {
-	ids := f.w.ranges()
-	if len(ids) == 0 {
-		return nil, kv.RangeDescriptor{}, false
-	}
-	l, st := f.w.leader(ids[rng.IntN(len(ids))])
-	if l == nil {
-		return nil, kv.RangeDescriptor{}, false
-	}
-	return l, *st.Descriptor, true
-}
-
-func (f *nemesis) transfer(rng *rand.Rand) {
-	l, d, ok := f.anyRange(rng)
-	if !ok {
-		return
-	}
-	to := d.Replicas[rng.IntN(len(d.Replicas))]
-	f.operate("transfer", l, func(ctx context.Context) error {
-		f.w.trace.say("range %d shall be led by node %d", d.RangeID, to.NodeID)
-		_, err := l.store.Send(ctx, &kv.BatchRequest{RangeID: d.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: to.StoreID}}})
-		return err
-	})
-}
-
-func (f *nemesis) move(rng *rand.Rand) {
-	l, d, ok := f.anyRange(rng)
-	if !ok {
-		return
-	}
-	req := &kv.AdminChangeReplicas{Generation: d.Generation}
-	var here, free []kv.Replica
-	for _, n := range f.w.nodes {
-		r := kv.Replica{NodeID: n.id, StoreID: kv.StoreID(n.id)}
-		if _, ok := d.ReplicaOn(r.StoreID); ok {
-			here = append(here, r)
-		} else {
-			free = append(free, r)
-		}
-	}
-	switch {
-	case len(free) == 0 || len(here) > 3: // take one away, and later it comes back
-		if len(here) < 3 {
-			return
-		}
-		req.Remove = here[:0:0]
-		req.Remove = append(req.Remove, here[rng.IntN(len(here))])
-	case len(here) < 3:
-		req.Add = append(req.Add, free[rng.IntN(len(free))])
-	default:
-		req.Add = append(req.Add, free[rng.IntN(len(free))])
-		req.Remove = append(req.Remove, here[rng.IntN(len(here))])
-	}
-	f.operate("replicas", l, func(ctx context.Context) error {
-		f.w.trace.say("range %d: add %v, remove %v", d.RangeID, req.Add, req.Remove)
-		_, err := l.store.Send(ctx, &kv.BatchRequest{RangeID: d.RangeID, Requests: []kv.Request{req}})
-		return err
-	})
 }

@@ -3,12 +3,16 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/tests/checkers"
 	"github.com/pamirdb/pamir/txn"
 )
@@ -27,6 +31,91 @@ var (
 	workloads = []workload{registers, bank, lists, sets}
 )
 
+// addTimed adds a transaction with all that it read and wrote.
+func (h *history) addTimed(o *op) {
+	t := o.timed
+	t.Span, t.At = o.span, o.at
+	if t.Outcome == checkers.Failed {
+		return
+	}
+	if t.Outcome == checkers.OK && len(t.Writes) == 0 {
+		t.At = o.tx.ReadTimestamp()
+	}
+	h.mu.Lock()
+	h.timed = append(h.timed, t)
+	h.mu.Unlock()
+}
+
+// readVersions reads every version of every key that a transaction may have written, from the leaders, latest first.
+func (h *history) readVersions(ctx context.Context, w *world) error {
+	rows := map[string]bool{}
+	for _, t := range h.timed {
+		for k := range t.Writes {
+			rows[k] = true
+		}
+	}
+	var leaders []*life
+	var spans []keys.Span
+	var ids []kv.RangeID
+	for _, id := range w.ranges() {
+		if l, st := w.leader(id); l != nil {
+			leaders, spans, ids = append(leaders, l), append(spans, st.Descriptor.Span()), append(ids, id)
+		}
+	}
+	h.versions, h.complete = map[string][]checkers.Version{}, hlc.Timestamp{}
+	for _, k := range slices.Sorted(maps.Keys(rows)) {
+		i := slices.IndexFunc(spans, func(s keys.Span) bool { return s.Contains(keys.Key(k)) })
+		if i < 0 {
+			return errNoLeader
+		}
+		var vs []checkers.Version
+		for ts := leaders[i].clock.Now(); ; {
+			resp, err := leaders[i].store.Send(ctx, &kv.BatchRequest{RangeID: ids[i], Timestamp: ts, Requests: []kv.Request{&kv.Get{Key: keys.Key(k)}}})
+			if kv.HasCode(err, kv.CodeReadBelowGC) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			v := resp.Responses[0].(*kv.GetResponse)
+			if !v.Exists {
+				break
+			}
+			vs = append(vs, checkers.Version{TS: v.TS, Value: string(v.Value)})
+			ts = v.TS.Prev()
+		}
+		slices.Reverse(vs)
+		h.versions[k] = vs
+		w.trace.count("checked: versions", int64(len(vs)))
+	}
+	for _, l := range leaders {
+		h.complete = h.complete.Forward(l.clock.Now().Add(-w.o.GCAfter))
+	}
+	h.restoreCollected()
+	return nil
+}
+
+// restoreCollected adds the versions that have been collected since, if it is known of all that was written whether and when it was committed.
+func (h *history) restoreCollected() {
+	for _, t := range h.timed {
+		if t.Outcome == checkers.Unknown && len(t.Writes) > 0 {
+			return
+		}
+	}
+	for _, t := range h.timed {
+		if !t.At.LessEq(h.complete) {
+			continue
+		}
+		for k, v := range t.Writes {
+			vs := h.versions[k]
+			if n, ok := slices.BinarySearchFunc(vs, t.At, func(v checkers.Version, ts hlc.Timestamp) int { return v.TS.Compare(ts) }); !ok {
+				h.versions[k] = slices.Insert(vs, n, checkers.Version{TS: t.At, Value: v})
+			}
+		}
+	}
+	h.complete = hlc.Timestamp{}
+}
+
 const startBalance = 100
 
 // history is what the clients asked and were told.
@@ -38,8 +127,12 @@ type history struct {
 	adds  []checkers.SetAdd
 	sets  []checkers.SetRead
 	snaps []snapshot
-	wrong []string // snapshots that changed
-	next  int64    // the last number handed out: values are unique
+	timed []checkers.TimedTxn
+	// versions is all that the rows have ever been, complete from the timestamp on.
+	versions map[string][]checkers.Version
+	complete hlc.Timestamp
+	wrong    []string // snapshots that changed
+	next     int64    // the last number handed out: values are unique
 }
 
 // snapshot is what a committed read-only transaction saw, and as of when. Whoever reads as of then, at any later time and on any
@@ -71,12 +164,19 @@ func (h *history) addSnapshot(s snapshot) {
 func (h *history) begin(ctx context.Context, w *world) error {
 	tx := w.up(1).txns.Begin(ctx, txn.Options{})
 	defer tx.Rollback(ctx)
+	first := checkers.TimedTxn{Span: checkers.Span{Outcome: checkers.OK}, Writes: map[string]string{}}
 	for i := range bank.keys {
-		if err := tx.Put(key(bank.letter, i), number(startBalance)); err != nil {
+		k, v := key(bank.letter, i), balance(startBalance, 0)
+		first.Writes[string(k)] = string(v)
+		if err := tx.Put(k, v); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Commit(ctx)
+	ts, err := tx.Commit(ctx)
+	if err == nil {
+		first.At = ts
+		h.timed = append(h.timed, first)
+	}
 	return err
 }
 
@@ -132,6 +232,7 @@ func (h *history) check(w *world) string {
 		reads = reads[len(reads)-1:]
 	}
 	judge("sets", checkers.CheckSet(h.adds, reads), nil)
+	judge("timestamps", checkers.CheckTimeline(h.versions, h.complete, h.timed), nil)
 	w.trace.count("checked: snapshots", int64(len(h.snaps)))
 	out = append(out, h.wrong...)
 	return strings.Join(out, "\n")
@@ -140,6 +241,14 @@ func (h *history) check(w *world) string {
 // Values of rows.
 
 func number(n int64) []byte { return strconv.AppendInt(nil, n, 10) }
+
+// balance is a balance, and who wrote it: values are unique.
+func balance(n, no int64) []byte { return fmt.Appendf(nil, "%d/%d", n, no) }
+
+func parseBalance(b []byte) int64 {
+	n, _, _ := strings.Cut(string(b), "/")
+	return parseNumber([]byte(n))
+}
 
 func parseNumber(b []byte) int64 {
 	if len(b) == 0 {

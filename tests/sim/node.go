@@ -392,7 +392,9 @@ func (h *holders) ask(ctx context.Context, to kv.NodeID, body string, f func(ctx
 		mu.Unlock()
 		return []byte{byte(st.Status)}
 	})
+	l.n.w.trace.count("questions about locks", 1)
 	if err != nil {
+		l.n.w.trace.count("questions about locks without an answer", 1)
 		return st, err
 	}
 	mu.Lock()

@@ -17,10 +17,13 @@ type Options struct {
 
 	Nodes     int
 	Clients   int
-	Splits    int // ranges that the table has at the beginning
+	Splits    int  // ranges that the table has at the beginning
+	Spread    bool // their leaders are not where the first range was
 	MaxOffset time.Duration
 	// GCAfter is how long old versions are kept; short in some runs.
 	GCAfter time.Duration
+	// DeadAfter is how long a gateway is out of reach before others finish its transactions; short in some runs, so that they do while it lives.
+	DeadAfter time.Duration
 }
 
 // settle fills in what the seed decides.
@@ -47,6 +50,15 @@ func (o *Options) settle() {
 			o.GCAfter = 3 * time.Second
 		}
 	}
+	if rng.IntN(2) == 0 {
+		o.Spread = true
+	}
+	if short := rng.IntN(3) == 0; o.DeadAfter == 0 {
+		o.DeadAfter = time.Second
+		if short {
+			o.DeadAfter = soon
+		}
+	}
 	if o.Length == 0 {
 		o.Length = 12 * time.Second
 	}
@@ -54,7 +66,7 @@ func (o *Options) settle() {
 
 // knobs are those of production, but for what would not happen within seconds.
 func (o *Options) knobs() store.Knobs {
-	k := store.Knobs{MemTableBytes: 1 << 20, ClosedLag: time.Second, GCAfter: o.GCAfter, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10}
+	k := store.Knobs{MemTableBytes: 1 << 20, ClosedLag: time.Second, GCAfter: o.GCAfter, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10, GatewayDeadAfter: o.DeadAfter}
 	if o.GCAfter < time.Hour {
 		k.GCInterval = 3 * time.Second
 	}

@@ -17,13 +17,14 @@ import (
 
 // world is a cluster and what happens to it.
 type world struct {
-	o      Options
-	trace  *trace
-	net    *network
-	nodes  []*node
-	faults *nemesis
-	hist   *history
-	wg     sync.WaitGroup // everything that the simulation itself has started
+	o       Options
+	trace   *trace
+	net     *network
+	nodes   []*node
+	faults  *nemesis
+	hist    *history
+	wg      sync.WaitGroup       // everything that the simulation itself has started
+	busiest atomic.Pointer[node] // where most clients are, if anywhere
 	// parked: a store's disk has failed, and its goroutines never end (engine.Config.OnFatal).
 	parked atomic.Bool
 
@@ -169,6 +170,25 @@ func (w *world) begin() bool {
 			return false
 		}
 	}
+	for i, id := range w.ranges() {
+		to := kv.StoreID(1 + i%len(w.nodes))
+		if _, st := w.leader(id); !w.o.Spread || st.Descriptor == nil {
+			continue
+		} else if _, ok := st.Descriptor.ReplicaOn(to); !ok {
+			continue
+		}
+		if err := w.until(ctx, func() error {
+			l, _ := w.leader(id)
+			if l == nil {
+				return errNoLeader
+			}
+			_, err := l.store.Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{&kv.AdminTransferLeader{Target: to}}})
+			return err
+		}); err != nil {
+			w.fail("transfer: %v", err)
+			return false
+		}
+	}
 	return true
 }
 
@@ -183,6 +203,14 @@ func (w *world) until(ctx context.Context, f func() error) error {
 			return err
 		}
 	}
+}
+
+// gateway draws where a client connects; nil if nobody is there.
+func (w *world) gateway(rng *rand.Rand) *life {
+	if n := w.busiest.Load(); n != nil && rng.IntN(20) > 0 {
+		return n.life.Load()
+	}
+	return w.up(kv.NodeID(1 + rng.IntN(len(w.nodes))))
 }
 
 // leader returns the life whose store leads a range and serves, if there is one.
@@ -258,6 +286,10 @@ func (w *world) end() {
 	}
 	if err := w.until(ctx, func() error { return w.compareReplicas(ctx) }); err != nil {
 		w.fail("replicas: %v", err)
+		return
+	}
+	if err := w.until(ctx, func() error { return w.hist.readVersions(ctx, w) }); err != nil {
+		w.fail("versions: %v", err)
 		return
 	}
 	if s := w.hist.check(w); s != "" {
