@@ -92,7 +92,7 @@ func kvProblem(e *kv.Error) *Problem {
 	switch e.Code {
 	case kv.CodeBadRequest:
 		return NewProblem(CodeInvalid, "%s", text)
-	case kv.CodeDescriptorChanged, kv.CodeConditionFailed:
+	case kv.CodeDescriptorChanged, kv.CodeConditionFailed, kv.CodeNotNow:
 		return NewProblem(CodeConflict, "%s", text)
 	case kv.CodeCanceled:
 		return NewProblem(CodeTimeout, "the cluster did not answer in time: %s", text)

@@ -17,6 +17,9 @@ import (
 // mergeTimeout bounds a merge that the driver has asked for; a store gives one up sooner.
 const mergeTimeout = 20 * time.Second
 
+// mergePatience is for how long a merge by command is tried again without progress, while the ranges are not in a state for it.
+const mergePatience = 10 * time.Second
+
 // pinnedForEver is for cuts that somebody has asked for without saying for how long.
 const pinnedForEver = 1<<63 - 1
 
@@ -98,7 +101,7 @@ func (n *Node) splitAt(ctx context.Context, key keys.Key, pinned int64) (left, r
 // mergeAt takes a cut back: it merges the range that begins at key with its left neighbour, having moved its replicas there. It returns the range that
 // comes of it.
 func (n *Node) mergeAt(ctx context.Context, key keys.Key) (kv.RangeID, error) {
-	unpinned := false
+	unpinned, progress := false, time.Now()
 	for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		left, right, led, err := n.around(ctx, key)
 		if err != nil {
@@ -117,23 +120,26 @@ func (n *Node) mergeAt(ctx context.Context, key keys.Key) (kv.RangeID, error) {
 			if _, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key, Pinned: -1}}}); err != nil {
 				return 0, err
 			}
-			unpinned = true
+			unpinned, progress = true, time.Now()
 			continue
 		}
 		done := false
 		if done, err = n.mergeStep(ctx, left, right, led); err == nil && !done {
-			pause = 10 * time.Millisecond // there was progress
+			pause, progress = 10*time.Millisecond, time.Now()
 			continue
 		} else if err == nil {
 			return left.RangeID, nil
 		}
-		if e := kv.AsError(err); e.Code.Class() == kv.Deterministic && e.Code != kv.CodeNotNow && e.Code != kv.CodeDescriptorChanged {
+		switch e := kv.AsError(err); {
+		case e.Code == kv.CodeNotNow && time.Since(progress) >= mergePatience:
+			return 0, kv.NotNow(string(e.Detail), "the cut may be merged away from now on, and was not yet: %s", e.Message)
+		case e.Code.Class() == kv.Deterministic && e.Code != kv.CodeNotNow && e.Code != kv.CodeDescriptorChanged:
 			return 0, err
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
-			return 0, kv.Errorf(kv.CodeUnavailable, "the cut may be merged away now, and was not yet: %v", err)
+			return 0, kv.Errorf(kv.CodeUnavailable, "the cut may be merged away from now on, and was not yet: %v", err)
 		}
 	}
 }
@@ -200,7 +206,7 @@ func (n *Node) mergeStep(ctx context.Context, left, right *kv.RangeDescriptor, l
 			op.Add, op.NonVoting = []placement.StoreID{placement.StoreID(r.StoreID)}, r.Type == kv.NonVoter
 			break
 		} else if have.Type != r.Type {
-			return false, kv.Errorf(kv.CodeNotNow, "store %d has replicas of two kinds of the ranges %d and %d", r.StoreID, left.RangeID, right.RangeID)
+			return false, kv.NotNow(kv.NotNowReplicas, "store %d has replicas of two kinds of the ranges %d and %d", r.StoreID, left.RangeID, right.RangeID)
 		} else if have.Type == kv.Voter {
 			heir = have
 		}

@@ -46,6 +46,17 @@ func newCounters(prefix, help string, s any, gauges ...string) counters {
 	return c
 }
 
+// byReason exposes a struct of atomic counters as one counter with a label, whose values are the fields' names.
+func byReason(name, help string, s any) counters {
+	var c counters
+	v := reflect.ValueOf(s).Elem()
+	for i := range v.NumField() {
+		c.fields = append(c.fields, counterField{kind: prometheus.CounterValue, v: v.Field(i).Addr().Interface().(*atomic.Int64),
+			desc: prometheus.NewDesc(name, help, nil, prometheus.Labels{"reason": snake(v.Type().Field(i).Name)})})
+	}
+	return c
+}
+
 func (c counters) Describe(ch chan<- *prometheus.Desc) {
 	for _, f := range c.fields {
 		ch <- f.desc
@@ -82,6 +93,7 @@ func (n *Node) registerMetrics() {
 	n.registry.MustRegister(
 		newCounters("pamir_txn", "Transactions", n.txns.Metrics(), "Active"),
 		newCounters("pamir_range", "Ranges", c.Replicas),
+		byReason("pamir_range_merges_refused_total", "Merges that were asked for and could not be.", &c.Replicas.MergesRefused),
 		newCounters("pamir_locks", "Lock tables", c.Locks),
 		storeCollector{n.store},
 		gaugeFunc("pamir_node_ready", "1 if the node serves clients.", func() float64 { return bit(n.ready.Load()) }),

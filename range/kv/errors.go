@@ -54,7 +54,7 @@ const (
 	CodeFenced                        // RetryRouting: the node fenced itself (clock)
 	CodeCorruption                    // Corruption
 	CodeBadRequest                    // Deterministic: malformed or unsupported request
-	CodeNotNow                        // Deterministic: the ranges are not in a state for it, as Message says; later they may be
+	CodeNotNow                        // Deterministic: the ranges are not in a state for it, as Message says; later they may be; Detail: why, in a word (NotNow)
 	numCodes
 )
 
@@ -75,6 +75,20 @@ type Error struct {
 // Errorf makes an Error of that code.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Reasons of CodeNotNow, in a word: what is counted.
+const (
+	NotNowReplicas  = "replicas"  // they are changing, or not where they have to be
+	NotNowLeader    = "leader"    // one range is led elsewhere, and that could not be changed
+	NotNowRetention = "retention" // one range keeps old versions that the other has removed
+	NotNowBehind    = "behind"    // a replica did not say in time that it has caught up
+	NotNowFailed    = "failed"    // it was begun, and lost its quorum or its leader
+)
+
+// NotNow makes an error of CodeNotNow, for one of the reasons above.
+func NotNow(reason, format string, args ...any) *Error {
+	return &Error{Code: CodeNotNow, Message: fmt.Sprintf(format, args...), Detail: []byte(reason)}
 }
 
 // AsError returns err's *Error, or wraps it as CodeInternal. AsError(nil) is nil.

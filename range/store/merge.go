@@ -46,7 +46,7 @@ func (s *Store) merge(ctx context.Context, left *replica.Replica, q *kv.AdminMer
 		}
 		if e := kv.AsError(err); e.Code == kv.CodeUnavailable || e.Code == kv.CodeUnknownOutcome {
 			// Nobody shall try again and again what makes a range stand still.
-			return nil, kv.Errorf(kv.CodeNotNow, "%s", e.Message)
+			return nil, kv.NotNow(kv.NotNowFailed, "%s", e.Message)
 		}
 		return nil, err
 	}
@@ -57,6 +57,31 @@ func (s *Store) merge(ctx context.Context, left *replica.Replica, q *kv.AdminMer
 	return next, nil
 }
 
+// mergeRefused counts a merge that was asked for and could not be.
+func (s *Store) mergeRefused(err error) {
+	n := &s.metrics.MergesRefused
+	e := kv.AsError(err)
+	reason := &n.Failed
+	switch e.Code {
+	case kv.CodeBadRequest:
+		reason = &n.Never
+	case kv.CodeDescriptorChanged, kv.CodeRangeMismatch, kv.CodeNotLeader:
+		reason = &n.Changed
+	case kv.CodeNotNow:
+		switch string(e.Detail) {
+		case kv.NotNowReplicas:
+			reason = &n.Replicas
+		case kv.NotNowLeader:
+			reason = &n.Leader
+		case kv.NotNowRetention:
+			reason = &n.Retention
+		case kv.NotNowBehind:
+			reason = &n.Behind
+		}
+	}
+	reason.Add(1)
+}
+
 // fetchLeader makes this store the leader of the right side: both must be led here, so that what its leader has in memory goes over in memory.
 func (s *Store) fetchLeader(ctx context.Context, right *replica.Replica) error {
 	if _, ok := right.Serving(); ok {
@@ -64,13 +89,13 @@ func (s *Store) fetchLeader(ctx context.Context, right *replica.Replica) error {
 	}
 	_, err := s.sendRouted(ctx, &kv.BatchRequest{RangeID: right.ID(), Requests: []kv.Request{&kv.AdminTransferLeader{Target: s.id.StoreID}}})
 	if err != nil {
-		return kv.Errorf(kv.CodeNotNow, "the right neighbour is not led by store %d: %v", s.id.StoreID, err)
+		return kv.NotNow(kv.NotNowLeader, "the right neighbour is not led by store %d: %v", s.id.StoreID, err)
 	}
 	for _, ok := right.Serving(); !ok; _, ok = right.Serving() {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-ctx.Done():
-			return kv.Errorf(kv.CodeNotNow, "the right neighbour is not led by store %d", s.id.StoreID)
+			return kv.NotNow(kv.NotNowLeader, "the right neighbour is not led by store %d", s.id.StoreID)
 		}
 	}
 	return nil
@@ -84,17 +109,17 @@ func (s *Store) keepsEnough(left, right *replica.Replica) error {
 	for _, r := range [2]*replica.Replica{left, right} {
 		keep := s.retention(r)
 		if keep.Unknown {
-			return kv.Errorf(kv.CodeNotNow, "it is not known how long range %d has to keep old versions", r.ID())
+			return kv.NotNow(kv.NotNowRetention, "it is not known how long range %d has to keep old versions", r.ID())
 		}
 		if p := keep.Protected; !p.IsEmpty() && p.Less(threshold) {
-			return kv.Errorf(kv.CodeNotNow, "range %d has a protected timestamp that its neighbour has collected beyond", r.ID())
+			return kv.NotNow(kv.NotNowRetention, "range %d has a protected timestamp that its neighbour has collected beyond", r.ID())
 		}
 		asOf := keep.AsOf
 		if asOf.IsEmpty() {
 			asOf = s.clock.Now()
 		}
 		if asOf.Add(-keep.After).Less(threshold) && r.Applied().GCThreshold.Less(threshold) {
-			return kv.Errorf(kv.CodeNotNow, "range %d keeps old versions for longer than its neighbour", r.ID())
+			return kv.NotNow(kv.NotNowRetention, "range %d keeps old versions for longer than its neighbour", r.ID())
 		}
 	}
 	return nil
@@ -120,7 +145,7 @@ func (s *Store) confirmed(ctx context.Context, r *replica.Replica, propose func(
 			delete(missing, a.store)
 		case <-ctx.Done():
 			for st := range missing {
-				return kv.Errorf(kv.CodeNotNow, "the replica of range %d on store %d has not caught up", r.ID(), st)
+				return kv.NotNow(kv.NotNowBehind, "the replica of range %d on store %d has not caught up", r.ID(), st)
 			}
 		}
 	}

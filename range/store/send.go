@@ -77,7 +77,7 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	case *kv.AdminMerge:
 		d, err := s.merge(ctx, r, q)
 		if err != nil {
-			s.metrics.MergesRefused.Add(1)
+			s.mergeRefused(err)
 			return nil, err, true
 		}
 		return &kv.AdminMergeResponse{Descriptor: *d}, nil, true

@@ -77,6 +77,9 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 	case kv.CodeDiskFull:
 		return &pgerr.Error{Code: pgerr.DiskFull, Message: "a store is full", Detail: ke.Message,
 			Hint: "Free space or add a node."}
+	case kv.CodeNotNow:
+		return &pgerr.Error{Code: pgerr.ObjectNotInPrerequisiteState, Message: "the ranges are not in a state for it now", Detail: ke.Message,
+			Hint: "It can be asked again."}
 	case kv.CodeUnknownOutcome:
 		return &pgerr.Error{Code: pgerr.StatementCompletionUnknown, Message: "it is not known whether the transaction committed",
 			Detail: "Reason: " + ke.Message + ".", Hint: "pg_xact_status() tells, if the transaction asked for its id with pg_current_xact_id() or pamir.report_xact_id is on."}

@@ -113,6 +113,12 @@ type Hooks struct {
 	ServeEarly bool
 }
 
+// MergeRefusals counts merges that were asked for and could not be, by reason: those of kv.CodeNotNow; Changed, the ranges were no longer what
+// who asked knew; Never, these two are not merged whatever happens.
+type MergeRefusals struct {
+	Replicas, Leader, Retention, Behind, Failed, Changed, Never atomic.Int64
+}
+
 // Metrics counts, for all replicas of a store.
 type Metrics struct {
 	Fsyncs        atomic.Int64 // synced commits of the Raft log
@@ -137,8 +143,9 @@ type Metrics struct {
 	Stopped       atomic.Int64 // replicas stopped by an inconsistency
 	Splits        atomic.Int64
 	Merges        atomic.Int64
-	// MergesRefused were asked for and could not be, MergesUndone were given up after the right side had been frozen.
-	MergesRefused, MergesUndone atomic.Int64
+	MergesRefused MergeRefusals // asked for, and could not be
+	// MergesUndone were given up after the right side had been frozen.
+	MergesUndone atomic.Int64
 	// MergeStallNanos is for how long right sides served nothing.
 	MergeStallNanos atomic.Int64
 	// SplitsBySize, SplitsByLoad and SplitsByCommand are those that this store led, by reason; SplitsRefused were wanted, and no

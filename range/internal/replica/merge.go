@@ -86,7 +86,7 @@ func Mergeable(l, r *kv.RangeDescriptor) error {
 	for _, d := range [2]*kv.RangeDescriptor{l, r} {
 		for _, p := range d.Replicas {
 			if p.Type != kv.Voter && p.Type != kv.NonVoter {
-				return kv.Errorf(kv.CodeNotNow, "range %d is changing its replicas", d.RangeID)
+				return kv.NotNow(kv.NotNowReplicas, "range %d is changing its replicas", d.RangeID)
 			}
 		}
 	}
@@ -96,7 +96,7 @@ func Mergeable(l, r *kv.RangeDescriptor) error {
 		same = same && ok && q.Type == p.Type
 	}
 	if !same {
-		return kv.Errorf(kv.CodeNotNow, "ranges %d and %d have replicas on different stores", l.RangeID, r.RangeID)
+		return kv.NotNow(kv.NotNowReplicas, "ranges %d and %d have replicas on different stores", l.RangeID, r.RangeID)
 	}
 	return nil
 }
