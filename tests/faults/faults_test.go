@@ -59,7 +59,12 @@ func verify(t *testing.T, c *cluster.Cluster, l *Load) {
 	t.Log(v)
 	require.Empty(t, v.Problems)
 	require.Positive(t, v.Acked)
+	agree(t, c)
+}
 
+// agree compares the replicas of all ranges.
+func agree(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
 	var sums struct {
 		Ranges []struct {
 			ID        int64             `json:"range_id"`
