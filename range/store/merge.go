@@ -267,6 +267,13 @@ func (s *Store) orphan(r *replica.Replica, mine, now *kv.RangeDescriptor) bool {
 	return s.absorbable(r, mine, now) && !s.awaited(r, 0)
 }
 
+// leftBehind reports whether a replica of the range mine, which is not frozen, has missed that the range has given it up and was merged away later. A range
+// keeps the key it begins at for as long as it lives, so if a later range holds that key it lives no more; and all replicas that it had
+// in the end were frozen before that, and on disk.
+func leftBehind(r *replica.Replica, mine, now *kv.RangeDescriptor) bool {
+	return now.RangeID != mine.RangeID && now.Generation > mine.Generation && now.Contains(mine.StartKey) && r.Frozen() == nil
+}
+
 // unshared returns the parts of the span that are not of any other initialised replica here, nor of a snapshot that is being received: what may be
 // deleted with the replica of the range. s.creating is held.
 func (s *Store) unshared(id kv.RangeID, span keys.Span) []keys.Span {

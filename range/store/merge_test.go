@@ -418,3 +418,37 @@ func TestMergeKeepsVersions(t *testing.T) {
 	protected.Store(0)
 	c.mergeSoon(ctx, 3)
 }
+
+// A store that misses that a range has given up its replica there finds out although the range is merged away meanwhile, and nothing of it is in
+// the way of what takes its place.
+func TestMergeLeavesNobodyBehind(t *testing.T) {
+	c := newCluster(t, 4, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	for i := range 20 {
+		require.NoError(t, c.put(ctx, i, "a"))
+	}
+	right := c.split(ctx, 10)
+	_, st := c.waitLeader(right)
+	missed := kv.NodeID(1 + int(st.Replica.NodeID)%3)
+	for c.up(missed).replica(right) == nil || c.up(missed).replica(right).Desc() == nil {
+		require.NoError(t, ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
+	c.setFilter(func(m *RaftMessage) bool { return m.RangeID == right && m.To.NodeID == missed })
+	for _, id := range []kv.RangeID{right, kv.FirstUserRange} {
+		c.changeReplicas(ctx, id, []kv.NodeID{4}, []kv.NodeID{missed})
+	}
+	c.mergeSoon(ctx, 10)
+	r := c.up(missed).replica(right)
+	require.NotNil(t, r)
+	require.Nil(t, r.Frozen())
+	c.setFilter(nil)
+	for c.up(missed).replica(right) != nil {
+		require.NoError(t, ctx.Err(), "the replica is still there")
+		time.Sleep(5 * time.Millisecond)
+	}
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{missed}, []kv.NodeID{4})
+	c.values(ctx, 0, 20, func(int) string { return "a" })
+	c.checkReplicas(ctx)
+}

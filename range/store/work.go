@@ -159,7 +159,7 @@ func (s *Store) lookUp(ctx context.Context, r *replica.Replica) error {
 	if err != nil || now == nil {
 		return err
 	}
-	if mine != nil && s.orphan(r, mine, now) {
+	if mine != nil && (s.orphan(r, mine, now) || leftBehind(r, mine, now)) {
 		s.work.push(job{kind: jobRemove, rng: r.ID(), below: replica.NoReplica})
 		return nil
 	}
