@@ -22,8 +22,9 @@ var profiles = map[string]map[string]int{
 	"gateways":  {"unheard": 2, "crash": 4, "late": 5, "one-way": 2, "transfer": 3, "split": 2, "merge": 1},
 	"all":       {"isolate": 2, "one-way": 2, "pair": 2, "partial": 2, "loss": 2, "slow": 2, "late": 2, "crash": 3, "crash-all": 1, "restart": 1, "stall": 2, "slow-disk": 1, "disk-error": 1, "skew": 3, "split": 3, "merge": 3, "transfer": 4, "replicas": 3},
 	"partition": {"unheard": 2, "lapse": 1, "partial": 6, "late": 3, "isolate": 3, "transfer": 1},
-	// For mutants: a few kinds of faults, and many of them.
+	// For mutants, and by -profile: a few kinds of faults, and many of them.
 	"splits":   {"split": 1},
+	"merges":   {"split": 6, "gather": 6, "merge": 2, "transfer": 3, "crash": 1, "partial": 1, "loss": 1, "replicas": 1},
 	"lapse":    {"lapse": 1},
 	"recovery": {"unheard": 1},
 }
@@ -61,7 +62,7 @@ func (f *nemesis) run(d time.Duration) {
 	}
 	pace := 600
 	switch f.w.o.Profile {
-	case "splits":
+	case "splits", "merges":
 		pace = 200
 	case "recovery":
 		pace = 2000
@@ -79,7 +80,7 @@ func (f *nemesis) run(d time.Duration) {
 }
 
 var kindsInOrder = []string{"isolate", "one-way", "pair", "partial", "loss", "slow", "late", "crash", "crash-all", "restart",
-	"unheard", "lapse", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "merge", "transfer", "replicas"}
+	"unheard", "lapse", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "merge", "transfer", "replicas", "gather"}
 
 // lasting does something for a while and takes it back.
 func (f *nemesis) lasting(d time.Duration, begin, end func()) {
@@ -187,6 +188,8 @@ func (f *nemesis) do(kind string, rng *rand.Rand) {
 		f.split(rng)
 	case "merge":
 		f.merge(rng)
+	case "gather":
+		f.gather(rng)
 	case "transfer":
 		f.transfer(rng)
 	case "replicas":

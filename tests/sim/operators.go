@@ -138,3 +138,51 @@ func (f *nemesis) move(rng *rand.Rand) {
 		return err
 	})
 }
+
+// gather merges two neighbours, having moved the replicas of the right one to where the left one's are.
+func (f *nemesis) gather(rng *rand.Rand) {
+	var lefts []kv.RangeID
+	for _, id := range f.w.ranges() {
+		if id >= kv.FirstUserRange {
+			lefts = append(lefts, id)
+		}
+	}
+	l := f.anybody(rng)
+	if l == nil || len(lefts) < 2 {
+		return
+	}
+	id := lefts[rng.IntN(len(lefts))]
+	f.operate("merge, replicas first", l, func(ctx context.Context) error {
+		for {
+			left, right := f.w.neighbours(id)
+			if right == nil {
+				return errNoLeader // or it is the last one
+			}
+			req := kv.AdminChangeReplicas{Generation: right.Generation, Add: elsewhere(left, right), Remove: elsewhere(right, left)}
+			if len(req.Add)+len(req.Remove) == 0 {
+				f.w.trace.say("range %d shall be absorbed by range %d", right.RangeID, left.RangeID)
+				resp, err := l.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{
+					&kv.AdminMerge{Key: left.StartKey, At: right.StartKey, Left: left.Generation, Right: right.Generation},
+				}})
+				if err == nil {
+					l.sender.Learn(resp.Responses[0].(*kv.AdminMergeResponse).Descriptor)
+				}
+				return err
+			}
+			f.w.trace.say("range %d: add %v, remove %v, for a merge", right.RangeID, req.Add, req.Remove)
+			if _, err := l.sender.Send(ctx, &kv.BatchRequest{RangeID: right.RangeID, Requests: []kv.Request{&req}}); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// elsewhere are the replicas of a on stores that have none of b.
+func elsewhere(a, b *kv.RangeDescriptor) (out []kv.Replica) {
+	for _, r := range a.Replicas {
+		if _, ok := b.ReplicaOn(r.StoreID); !ok {
+			out = append(out, kv.Replica{NodeID: r.NodeID, StoreID: r.StoreID})
+		}
+	}
+	return out
+}

@@ -225,6 +225,19 @@ func (w *world) leader(id kv.RangeID) (*life, store.RangeStatus) {
 	return nil, store.RangeStatus{}
 }
 
+// neighbours returns a range and the one that begins where it ends, as their leaders know them; nil if they are not led or do not meet.
+func (w *world) neighbours(id kv.RangeID) (left, right *kv.RangeDescriptor) {
+	if l, st := w.leader(id); l != nil {
+		left = st.Descriptor
+	}
+	for _, id := range w.ranges() {
+		if l, st := w.leader(id); left != nil && l != nil && st.Descriptor.StartKey.Equal(left.EndKey) {
+			return left, st.Descriptor
+		}
+	}
+	return nil, nil
+}
+
 var errNoLeader = kv.Errorf(kv.CodeUnavailable, "nobody leads the range")
 
 func (w *world) changeReplicas(ctx context.Context, id kv.RangeID, add, remove []kv.Replica) error {
@@ -284,7 +297,13 @@ func (w *world) end() {
 		w.fail("a minute after all faults have ended, not everything can be read: %v", err)
 		return
 	}
-	if err := w.until(ctx, func() error { return w.compareReplicas(ctx) }); err != nil {
+	if err := w.until(ctx, func() error {
+		err := w.compareReplicas(ctx)
+		if err != nil {
+			w.trace.say("not yet: %v", err)
+		}
+		return err
+	}); err != nil {
 		w.fail("replicas: %v", err)
 		return
 	}
