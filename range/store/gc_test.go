@@ -67,7 +67,9 @@ func TestCollectionFoolsNobody(t *testing.T) {
 				if commit.Writes[0].Deleted {
 					commit.Writes[0].Value, commit.Writes[1].Value = nil, nil
 				}
-				if _, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: x, Requests: []kv.Request{commit}}); err != nil {
+				_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: x, Requests: []kv.Request{commit}})
+				// A busy machine may take longer for a commit than outcomes are kept for here; it is refused then, for nobody would know it again.
+				if err != nil && !kv.HasCode(err, kv.CodeRefreshFailed) {
 					t.Error(err)
 					return
 				}
