@@ -25,13 +25,13 @@ func sqlstate(err error) string {
 // there is no such transaction any more, or what became of it.
 func preparedRaces(t *testing.T, s *suite) {
 	a, b, c := s.connect(t, 0), s.connect(t, 1), s.connect(t, 2)
-	a.do("create table rc (id int primary key, v int)")
-	a.do("insert into rc values (1, 0), (2, 0)")
-	a.do("select pamir.split_at('rc', 2)")
+	a.do("create table races (id int primary key, v int)")
+	a.do("insert into races values (1, 0), (2, 0)")
+	a.do("select pamir.split_at('races', 2)")
 	want := 0
 	for round := range 40 {
 		a.do("begin")
-		a.do("update rc set v = v + 1")
+		a.do("update races set v = v + 1")
 		a.do("prepare transaction 'race'")
 		second := []string{"commit prepared 'race'", "rollback prepared 'race'"}[round%2]
 		var wg sync.WaitGroup
@@ -39,8 +39,8 @@ func preparedRaces(t *testing.T, s *suite) {
 		wg.Go(func() { _, errB = b.Exec(bg, "commit prepared 'race'") })
 		wg.Go(func() { _, errC = c.Exec(bg, second) })
 		wg.Wait()
-		v := one[int](a, "select max(v) from rc")
-		require.Equal(t, v, one[int](a, "select min(v) from rc"), "half of it")
+		v := one[int](a, "select max(v) from races")
+		require.Equal(t, v, one[int](a, "select min(v) from races"), "half of it")
 		committed := v == want+1
 		require.True(t, committed || v == want, "%d after %d", v, want)
 		want = v
