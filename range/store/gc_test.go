@@ -48,7 +48,7 @@ func TestCollectionFoolsNobody(t *testing.T) {
 	k.GCAfter, k.GCInterval = 60*time.Millisecond, 10*time.Millisecond
 	c := newCluster(t, 1, k)
 	ctx := c.ctx(60 * time.Second)
-	require.NoError(t, c.put(ctx, 0, "x"))
+	require.NoError(t, c.put(ctx, 99, "x")) // the range is there; the pairs are not yet
 	s, _ := c.waitLeader(kv.FirstUserRange)
 	done, cancel := context.WithCancel(ctx)
 	defer cancel()
