@@ -234,13 +234,18 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 
 // dropPrepared removes the row of a name, and reports whether it was still that of this transaction.
 func (s *Session) dropPrepared(ctx context.Context, row *preparedRow) (was bool, _ error) {
+	return s.lookPrepared(ctx, row, true)
+}
+
+// lookPrepared reports whether the row of a name is still that of this transaction, and may remove it.
+func (s *Session) lookPrepared(ctx context.Context, row *preparedRow, remove bool) (is bool, _ error) {
 	err := s.srv.changePrepared(ctx, row.GID, func(_ txn.Txn, old *preparedRow) (*preparedRow, error) {
-		if was = old != nil && old.Meta.ID == row.Meta.ID && old.At.Equal(row.At); was {
+		if is = old != nil && old.Meta.ID == row.Meta.ID && old.At.Equal(row.At); is && remove {
 			return nil, nil
 		}
 		return old, nil
 	})
-	return was, err
+	return is, err
 }
 
 // finishPrepared decides, and forgets the name. It returns what the transaction's record says. If the name is gone by then, somebody else has
@@ -265,8 +270,11 @@ func (s *Session) finishPrepared(ctx context.Context, row *preparedRow, commit b
 	if err != nil {
 		return status, err
 	}
-	if was, err := s.dropPrepared(ctx, row); err != nil || !was {
-		if err == nil {
+	// If it was decided otherwise, who did so forgets the name: were it gone, they would not know that it was they.
+	mine := !row.Ready || (status == kv.TxnCommitted) == commit
+	was, err := s.lookPrepared(ctx, row, mine)
+	if err != nil || !was || !mine {
+		if err == nil && !was {
 			err = noPrepared(row.GID)
 		}
 		return status, err

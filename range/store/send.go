@@ -90,8 +90,13 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	case *kv.AdminTransferLeader:
 		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q), true
 	case *kv.AdminChangeReplicas:
+		began := time.Now()
 		d, err := r.ChangeReplicas(ctx, q.Generation, q.Add, q.Remove, func(st kv.StoreID) bool {
-			return s.support.silence(st) > 4*s.cfg.Knobs.SupportDuration
+			if silence, heard := s.support.silenceOf(st); heard {
+				return silence > 4*s.cfg.Knobs.SupportDuration
+			}
+			// Stores without a range in common say nothing to each other. This one should have begun to.
+			return time.Since(began) > 10*s.cfg.Knobs.SupportDuration
 		})
 		if err != nil {
 			return nil, err, true

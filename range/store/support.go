@@ -66,13 +66,19 @@ func (s *support) MayVote() bool {
 
 // silence returns how long nothing has been heard of st; 0 if nothing ever was (it is new here).
 func (s *support) silence(st kv.StoreID) time.Duration {
+	d, _ := s.silenceOf(st)
+	return d
+}
+
+// silenceOf is silence, and whether anything ever was heard.
+func (s *support) silenceOf(st kv.StoreID) (_ time.Duration, heard bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	heard := s.machine.Heard(st)
-	if heard.IsEmpty() {
-		return 0
+	last := s.machine.Heard(st)
+	if last.IsEmpty() {
+		return 0, false
 	}
-	return time.Duration(s.clock.Now().WallTime - heard.WallTime)
+	return time.Duration(s.clock.Now().WallTime - last.WallTime), true
 }
 
 var (
