@@ -36,6 +36,7 @@ type support struct {
 	beatNow chan struct{}
 	// drained: leadership is not wanted any more.
 	drained atomic.Bool
+	deaf    atomic.Bool // liveness.Machine.Deaf
 }
 
 var _ replica.Support = (*support)(nil)
@@ -96,16 +97,24 @@ func (s *support) MayServe(now hlc.Timestamp) *kv.Error {
 	return s.fenced.Load()
 }
 
-var errDraining = kv.Errorf(kv.CodeUnavailable, "the store is being drained")
+var (
+	errDraining = kv.Errorf(kv.CodeUnavailable, "the store is being drained")
+	errDeaf     = kv.Errorf(kv.CodeUnavailable, "no other store is heard here")
+)
 
 func (s *support) MayLead() *kv.Error {
 	if s.drained.Load() {
 		return errDraining
 	}
+	if s.deaf.Load() {
+		return errDeaf
+	}
 	return s.MayServe(s.clock.Now())
 }
 
 func (s *support) Fenced() bool { return s.fenced.Load() != nil }
+
+func (s *support) Deaf() bool { return s.deaf.Load() }
 
 // clockKey holds: 01 | incarnation 8 | ceiling 8 | horizon 12.
 var clockKey = engine.EncodeKey(keys.Store("clock"))
@@ -244,6 +253,7 @@ func (s *Store) beat() {
 	sp.machine.WatchClock(physical)
 	fenced := s.fence(physical)
 	eff := sp.machine.Tick(now, physical)
+	s.hearing()
 	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: s.nextCeiling(now, physical), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
 	sp.mu.Unlock()
 	if err := s.writeClock(c); err != nil {
@@ -264,6 +274,18 @@ func (s *Store) beat() {
 			}
 			return true
 		})
+	}
+}
+
+// hearing notes whether the store is deaf. support.mu is held.
+func (s *Store) hearing() {
+	sp := &s.support
+	if deaf := sp.machine.Deaf(); sp.deaf.Swap(deaf) != deaf {
+		if deaf {
+			s.log.Warn("no other store is heard here: what is led here is given up, others may hear this one")
+		} else {
+			s.log.Info("other stores are heard again")
+		}
 	}
 }
 
@@ -330,6 +352,7 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 	sp.mu.Lock()
 	physical := s.clock.Physical()
 	eff := sp.machine.Step(s.clock.Now(), physical, h)
+	s.hearing()
 	confirmed := false
 	if h.Answer && sp.fenced.Load() != nil {
 		still, _ := sp.machine.Fenced(physical)

@@ -244,7 +244,8 @@ func (f *nemesis) unheard(rng *rand.Rand, b *node, d time.Duration, not ...*node
 }
 
 // lapse lets the support of a leader run out while other nodes' gateways still reach it, and still take it for the leader: those of
-// nodes at which no clients are, and which finish transactions that seem abandoned.
+// nodes at which no clients are, and which finish transactions that seem abandoned. It hears the others' heartbeats: one that hears nobody would
+// know, and lead no more.
 func (f *nemesis) lapse(rng *rand.Rand, d time.Duration) {
 	l, _, ok := f.anyRange(rng)
 	o, _, ok2 := f.anyRange(rng)
@@ -253,12 +254,11 @@ func (f *nemesis) lapse(rng *rand.Rand, d time.Duration) {
 	}
 	f.jobs.Go(func() {
 		sleep(f.stop, time.Second)
-		f.w.trace.say("the store of node %d is cut off from the others', gateways are not", l.n.id)
+		f.w.trace.say("the store of node %d is not heard by the others', its gateway is", l.n.id)
 		set := func(on bool) {
-			c := func(l *link) { l.cut[raftTraffic], l.cut[heartbeats] = on, on }
 			for _, o := range f.w.nodes {
-				f.w.net.change(l.n.id, o.id, c)
-				f.w.net.change(o.id, l.n.id, c)
+				f.w.net.change(l.n.id, o.id, func(l *link) { l.cut[raftTraffic], l.cut[heartbeats] = on, on })
+				f.w.net.change(o.id, l.n.id, func(l *link) { l.cut[raftTraffic] = on })
 			}
 		}
 		set(true)

@@ -37,6 +37,10 @@
 //	    instead of a floor at its clock, and with the locks that were held.
 //	R10 A request says which reading of S's clock R has last had from S. If that is older than a promise lasts, S
 //	    makes and extends none: R has none that stands, so it does not lead with S's support, and S must not wait for it for ever.
+//	R11 R may release a promise (e, T), T being the latest that R knows, at a reading r of its clock with T <= r plus the
+//	    maximum offset: it counts on e no more, for ever, and its requests say so, with readings from r on. S then withdraws
+//	    at once, and promises nothing before R knows a later reading of S's clock than it did. R does so when it is deaf: it has sent heartbeats in time and has heard nobody
+//	    since. Its last promises are useless to it by then (R7), and S may have extended them in vain (R10 is not that quick).
 //
 // # Why no write slips under a read
 //
@@ -58,6 +62,8 @@
 //	   this quorum, so the vote's reading is past X > ts.
 //	c. The gate was open since R showed a new incarnation. By R4 S's clock was then
 //	   past every reading of L's process, and so past ts.
+//	b'. The gate was open since R had released e (R11), at r. Then X <= T <= r + offset, and by R7 ts + offset < X, so that ts < r, and
+//	   S's clock was past r. R has served nothing with S's support at or after r.
 //	d. The gate was open since L' is L's own replica (L gave up its term by itself). Its own
 //	   clock is past ts.
 //	e. S had restarted. It voted after its clock had passed the horizon >= T >= X > ts.

@@ -33,7 +33,8 @@ type Heartbeat struct {
 	SentAt int64
 	// Epoch and Until are the promise, in an answer: the sender supports the
 	// receiver under Epoch until its own clock has passed Until. Epoch 0 is no promise.
-	// In a request, Until is the latest reading of the receiver's clock that the sender has.
+	// In a request, Until is the latest reading of the receiver's clock that the sender has, and Epoch, if not 0, that of a promise which
+	// the sender has released.
 	Epoch uint64
 	Until hlc.Timestamp
 	// Rest, in a request, is about ranges at rest that the sender leads; Heard, in an answer, is what is answered to it.

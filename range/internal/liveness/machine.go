@@ -39,6 +39,8 @@ type Effects struct {
 	Horizon hlc.Timestamp
 	// Withdrawn lists stores that this one has ceased to support: their groups want a new leader.
 	Withdrawn []kv.StoreID
+	// Released: of what others have promised to this store, something was given up (R11).
+	Released bool
 	// Changed lists stores whose support for this one has a new epoch or that
 	// have a new incarnation: quiet groups with a replica there must be woken.
 	Changed []kv.StoreID
@@ -49,12 +51,15 @@ type given struct {
 	until       hlc.Timestamp
 	incarnation uint64 // the supported store's
 	standing    bool
+	// after: the store has released what it was given, and knew this reading of our clock then. It gets nothing before it knows a later one.
+	after hlc.Timestamp
 }
 
 type got struct {
 	node        kv.NodeID
 	epoch       uint64
 	until       hlc.Timestamp
+	released    uint64 // no promise under this epoch, or one before it, counts any more (R11)
 	incarnation uint64
 	heard       hlc.Timestamp // when we last heard of it
 	reading     hlc.Timestamp // the latest of its clock
@@ -76,7 +81,13 @@ type Machine struct {
 	probe     bool
 	ticked    int64 // the physical clock at the last WatchClock; 0 before the first
 	doubt     int   // ticks for which a step of the clock may go without being confirmed; 0: nothing to confirm
+	alone     int   // ticks in time since anybody was heard
+	deaf      bool
 }
+
+// deafTicks is how many heartbeats, each sent when it was due, must have gone to everybody without a word from anybody before a store takes
+// itself for deaf. One that had no processor for a while is late, not deaf: what it was told is waiting to be read.
+const deafTicks = 3
 
 // New returns a machine.
 func New(cfg Config) *Machine {
@@ -107,11 +118,19 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 	if m.probe {
 		incarnation = 0 // of no process that can be supported
 	}
+	eff.Released = m.release(now)
 	for _, p := range m.peers {
-		eff.Send = append(eff.Send, &Heartbeat{
+		h := &Heartbeat{
 			FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: p.Node, ToStore: p.Store,
-			Incarnation: incarnation, Now: now, Physical: physical, SentAt: physical, Until: m.reading(p.Store),
-		})
+			Incarnation: incarnation, Now: now, Physical: physical, SentAt: physical,
+		}
+		if g := m.got[p.Store]; g != nil {
+			h.Until = g.reading
+			if g.epoch == 0 {
+				h.Epoch = g.released // again and again: a heartbeat may be lost
+			}
+		}
+		eff.Send = append(eff.Send, h)
 	}
 	m.expire(now)
 	// The horizon covers promises made until a tick that comes late by a whole interval.
@@ -147,13 +166,30 @@ func (m *Machine) Expiry() (end hlc.Timestamp, ok bool) {
 	return end, ok
 }
 
-// reading is the latest reading of a store's clock that has come from it.
-func (m *Machine) reading(s kv.StoreID) hlc.Timestamp {
-	if g := m.got[s]; g != nil {
-		return g.reading
+// release is rule R11: a store that is deaf gives up promises that have become useless to it. They may be good for as long again where they
+// were made, and nobody else could lead until then.
+func (m *Machine) release(now hlc.Timestamp) (some bool) {
+	if m.alone < deafTicks {
+		return false
 	}
-	return hlc.Timestamp{}
+	useless := now.Add(m.cfg.MaxOffset)
+	m.deaf = true
+	for _, g := range m.got {
+		switch {
+		case g.epoch == 0:
+		case g.until.LessEq(useless):
+			g.released, g.epoch, g.until = g.epoch, 0, hlc.Timestamp{}
+			some = true
+		default:
+			m.deaf = false // not to the end
+		}
+	}
+	return some
 }
+
+// Deaf reports whether this store asks for support, in time, and hears nothing from anybody, so that it can lead nothing. Others may
+// hear it well.
+func (m *Machine) Deaf() bool { return m.deaf }
 
 // SetProbe says whether requests are only to measure clocks, and ask for no support.
 func (m *Machine) SetProbe(on bool) { m.probe = on }
@@ -176,6 +212,7 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 		m.got[h.FromStore] = s
 	}
 	s.node, s.heard = h.FromNode, now
+	m.alone, m.deaf = 0, false
 	s.reading = s.reading.Forward(h.Now)
 	changed := false
 	if h.Incarnation > s.incarnation {
@@ -186,6 +223,8 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 		switch {
 		case h.Requester != m.cfg.Incarnation:
 			// To a process before this one, or to a probe.
+		case h.Epoch <= s.released:
+			// Given up; or none.
 		case h.Epoch > s.epoch:
 			s.epoch, s.until, changed = h.Epoch, h.Until, true
 		case h.Epoch == s.epoch:
@@ -223,9 +262,15 @@ func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heart
 	if g.standing && (g.until.Less(now) || h.Incarnation > g.incarnation) {
 		m.withdraw(h.FromStore, g)
 	}
-	g.incarnation = h.Incarnation
-	if !h.Until.IsEmpty() && h.Until.Add(m.cfg.Support).Less(now) {
-		return a // it does not hear us (R10): what it was promised is left to run out
+	if h.Incarnation > g.incarnation {
+		g.incarnation, g.after = h.Incarnation, hlc.Timestamp{}
+	}
+	if h.Epoch != 0 && h.Epoch >= g.epoch && g.standing { // it counts on it no more (R11)
+		m.withdraw(h.FromStore, g)
+		g.after = h.Until
+	}
+	if !h.Until.IsEmpty() && (h.Until.Add(m.cfg.Support).Less(now) || h.Until.LessEq(g.after)) {
+		return a // it does not hear us (R10, R11): what it was promised is left to run out
 	}
 	until := now.Add(m.cfg.Support)
 	if m.persisted.Less(until) {
@@ -319,6 +364,9 @@ const sampleLife = 10 * time.Second
 // peer has been measured, or for sampleLife if there is none to be measured.
 func (m *Machine) WatchClock(physical int64) {
 	since := physical - m.ticked
+	if m.alone++; m.ticked == 0 || since < 0 || since > 2*int64(m.cfg.Heartbeat) || len(m.peers) == 0 {
+		m.alone, m.deaf = 0, false
+	}
 	stepped := m.ticked != 0 && (since < 0 || since > int64(m.cfg.Support+m.cfg.Heartbeat))
 	m.ticked = physical
 	if m.doubt > 0 {

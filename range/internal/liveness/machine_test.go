@@ -28,6 +28,8 @@ type world struct {
 	starts   map[kv.StoreID]uint64
 	high     map[kv.StoreID]hlc.Timestamp // HLC readings
 	deaf     map[kv.StoreID]bool          // nothing reaches it, what it sends arrives
+	asleep   map[kv.StoreID]bool
+	late     map[kv.StoreID][]*Heartbeat // what waits for one that is asleep
 }
 
 func (w *world) clock(s kv.StoreID) hlc.Timestamp {
@@ -56,7 +58,7 @@ func (w *world) start(s kv.StoreID) {
 func newWorld() *world {
 	return &world{
 		machines: map[kv.StoreID]*Machine{}, skew: map[kv.StoreID]int64{}, horizon: map[kv.StoreID]hlc.Timestamp{},
-		starts: map[kv.StoreID]uint64{}, high: map[kv.StoreID]hlc.Timestamp{}, deaf: map[kv.StoreID]bool{},
+		late: map[kv.StoreID][]*Heartbeat{}, starts: map[kv.StoreID]uint64{}, high: map[kv.StoreID]hlc.Timestamp{}, deaf: map[kv.StoreID]bool{},
 	}
 }
 
@@ -80,6 +82,10 @@ func (w *world) deliver(out *strings.Builder, h *Heartbeat, reach func(kv.StoreI
 	if m == nil || w.deaf[h.ToStore] || !reach(h.ToStore) || !reach(h.FromStore) {
 		return
 	}
+	if w.asleep[h.ToStore] {
+		w.late[h.ToStore] = append(w.late[h.ToStore], h)
+		return
+	}
 	w.high[h.ToStore] = w.high[h.ToStore].Forward(h.Now)
 	eff := m.Step(w.clock(h.ToStore), w.phys(h.ToStore), h)
 	w.effects(out, h.ToStore, eff)
@@ -95,6 +101,9 @@ func (w *world) effects(out *strings.Builder, s kv.StoreID, eff Effects) {
 	for _, x := range eff.Withdrawn {
 		fmt.Fprintf(out, "%d: s%d withdraws its support of s%d\n", w.now, s, x)
 	}
+	if eff.Released {
+		fmt.Fprintf(out, "%d: s%d hears nobody, and releases what it was promised\n", w.now, s)
+	}
 	for _, x := range eff.Changed {
 		fmt.Fprintf(out, "%d: s%d sees a new epoch or incarnation of s%d\n", w.now, s, x)
 	}
@@ -103,7 +112,8 @@ func (w *world) effects(out *strings.Builder, s kv.StoreID, eff Effects) {
 func TestStories(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		w := newWorld()
-		cut := map[kv.StoreID]bool{}
+		cut, asleep := map[kv.StoreID]bool{}, map[kv.StoreID]bool{}
+		w.asleep = asleep
 		reach := func(s kv.StoreID) bool { return !cut[s] }
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			var out strings.Builder
@@ -127,6 +137,17 @@ func TestStories(t *testing.T) {
 				var by int64
 				d.ScanArgs(t, "by", &by)
 				w.skew[store(0)] = by
+			case "sleep": // sleep s1: has no processor, until it wakes: neither beats nor hears
+				asleep[store(0)] = true
+			case "wake": // ... and then hears what was said meanwhile, after its first beat
+				s := store(0)
+				asleep[s] = false
+				w.beat(&out, s, reach)
+				late := w.late[s]
+				w.late[s] = nil
+				for _, h := range late {
+					w.deliver(&out, h, reach)
+				}
 			case "run": // run 900: everybody beats every 300 ms
 				n, err := strconv.ParseInt(d.CmdArgs[0].Key, 10, 64)
 				require.NoError(t, err)
@@ -134,7 +155,9 @@ func TestStories(t *testing.T) {
 					w.now += 100
 					if w.now%300 == 0 {
 						for _, s := range sorted(w.machines) {
-							w.beat(&out, s, reach)
+							if !asleep[s] {
+								w.beat(&out, s, reach)
+							}
 						}
 					}
 				}
@@ -178,6 +201,7 @@ func sorted(m map[kv.StoreID]*Machine) []kv.StoreID {
 // Whatever is lost, delayed, restarted: while R counts on (e, T) of S and T has not passed on S's clock, S stands by e, or has
 // restarted and does not vote.
 func TestPromisesAreKept(t *testing.T) {
+	released := 0
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		w := newWorld()
@@ -186,8 +210,8 @@ func TestPromisesAreKept(t *testing.T) {
 			w.start(s + 1)
 		}
 		var inFlight []*Heartbeat
-		for range 400 {
-			w.now += rng.Int64N(200)
+		for range 1000 {
+			w.now += rng.Int64N(80)
 			s := kv.StoreID(1 + rng.IntN(3))
 			m := w.machines[s]
 			switch rng.IntN(12) {
@@ -195,12 +219,18 @@ func TestPromisesAreKept(t *testing.T) {
 				w.start(s) // a crash: what was not persisted is forgotten; its clock has passed all it read
 				w.high[s] = hlc.Timestamp{WallTime: w.high[s].WallTime + ms}
 			case 1, 2, 3:
+				m.WatchClock(w.phys(s))
 				eff := m.Tick(w.clock(s), w.phys(s))
 				if !eff.Horizon.IsEmpty() && rng.IntN(3) > 0 { // the disk may be slow
 					w.horizon[s] = eff.Horizon
 					m.Persisted(eff.Horizon)
 				}
 				inFlight = append(inFlight, eff.Send...)
+				if eff.Released {
+					released++
+				}
+			case 4:
+				w.deaf[s] = !w.deaf[s]
 			default:
 				if len(inFlight) == 0 {
 					continue
@@ -210,7 +240,7 @@ func TestPromisesAreKept(t *testing.T) {
 				if rng.IntN(4) > 0 {
 					inFlight = slices.Delete(inFlight, i, i+1)
 				} // else it is delivered twice
-				if rng.IntN(5) == 0 {
+				if rng.IntN(5) == 0 || w.deaf[h.ToStore] {
 					continue // lost
 				}
 				w.high[h.ToStore] = w.high[h.ToStore].Forward(h.Now)
@@ -233,6 +263,43 @@ func TestPromisesAreKept(t *testing.T) {
 			}
 		}
 	}
+	require.Greater(t, released, 50, "promises are released now and then")
+}
+
+// An answer that was under way when what it extends was released is not counted on.
+func TestReleasedPromiseDoesNotComeBack(t *testing.T) {
+	w := newWorld()
+	w.start(1)
+	w.start(2)
+	everybody := func(kv.StoreID) bool { return true }
+	run := func(to int64, beats ...kv.StoreID) {
+		for ; w.now < to; w.now += 300 {
+			for _, s := range beats {
+				w.beat(nil, s, everybody)
+			}
+		}
+	}
+	run(900, 1, 2)
+	before, _ := w.machines[2].SupportFrom(1)
+	require.NotZero(t, before)
+	// One answer stays on its way.
+	m, s := w.machines[2], w.machines[1]
+	var late *Heartbeat
+	w.deaf[2] = true
+	for _, h := range m.Tick(w.clock(2), w.phys(2)).Send {
+		late = s.Step(w.clock(1), w.phys(1), h).Send[0]
+	}
+	require.Equal(t, before, late.Epoch)
+	run(3000, 2)
+	require.Zero(t, s.SupportEpoch(2, w.clock(1)), "it was released")
+	m.Step(w.clock(2), w.phys(2), late)
+	epoch, _ := m.SupportFrom(1)
+	require.Zero(t, epoch)
+	// The next promise is another one.
+	w.deaf[2] = false
+	run(3900, 1, 2)
+	epoch, _ = m.SupportFrom(1)
+	require.Greater(t, epoch, before)
 }
 
 func FuzzHeartbeat(f *testing.F) {

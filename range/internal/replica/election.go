@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"go.etcd.io/raft/v3"
-	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/kv"
@@ -122,11 +121,14 @@ func (r *Replica) tickElection() {
 	}
 }
 
-// heardCandidate is told that another replica asks for votes: this one lets it, if it can have its own. raftMu is held.
-func (r *Replica) heardCandidate(m *pb.Message) {
-	last := r.raftLog.Last()
+// heardCandidate is told that another replica asks for votes: this one lets it, if it can have its own, and could lead if it had. raftMu is held.
+func (r *Replica) heardCandidate(v *raftlog.Message) {
+	last, m := r.raftLog.Last(), v.Raft
 	if m.GetLogTerm() < last.Term || m.GetLogTerm() == last.Term && m.GetIndex() < last.Index {
 		return
+	}
+	if r.deps.Support.SupportEpoch(v.From.StoreID) == 0 {
+		return // it may not even hear what is answered
 	}
 	if c := &r.candidacy; c.wait > 0 && r.role == raft.StateFollower {
 		c.wait = max(c.wait, 5+2*c.turn)
@@ -176,6 +178,20 @@ func (r *Replica) Campaign() {
 		r.wake()
 		r.stand()
 	})
+}
+
+// needsOthers reports whether the range has other voters than this replica.
+func (r *Replica) needsOthers() bool {
+	desc := r.snapshotState().desc
+	if desc == nil {
+		return false
+	}
+	for i := range desc.Replicas {
+		if p := &desc.Replicas[i]; p.ReplicaID != r.rid && (p.VotesOld() || p.VotesNew()) {
+			return true
+		}
+	}
+	return false
 }
 
 // mayCampaign reports whether the gate lets this replica campaign. raftMu is held.

@@ -28,6 +28,8 @@ type Support interface {
 	MayLead() *kv.Error
 	// Fenced reports whether the store's clock is off, so that it must give leadership up.
 	Fenced() bool
+	// Deaf reports whether the store hears no other, so that it can lead only what needs no other.
+	Deaf() bool
 }
 
 // Owner is what a replica asks of the store that holds it. Its methods are called by the
@@ -163,7 +165,7 @@ type Metrics struct {
 
 	Swept atomic.Int64 // transactions whose abandoned locks were settled
 
-	Collected atomic.Int64 // versions, aborted records and commit ids removed by garbage collection
+	Collected atomic.Int64 // versions, records and outcomes of merges removed by garbage collection
 }
 
 // background is the context of work that no client waits for.

@@ -165,7 +165,7 @@ func (r *Replica) step(m *raftlog.Message) {
 	case pb.MsgAppResp, pb.MsgHeartbeatResp:
 		r.acknowledged(m)
 	case pb.MsgVote, pb.MsgPreVote:
-		r.heardCandidate(m.Raft)
+		r.heardCandidate(m)
 	default:
 		r.follow(m)
 	}
@@ -183,6 +183,10 @@ func (r *Replica) tick() {
 			r.resign() // nobody is asked for support any more: let somebody lead who can serve
 			return
 		}
+		if r.deps.Support.Deaf() && r.needsOthers() {
+			r.resign() // it can serve nothing, and what it says keeps others from electing somebody
+			return
+		}
 		if r.maySleep() && r.rest() {
 			r.quiet.Store(true)
 			r.raftLog.DropCache()
@@ -190,6 +194,10 @@ func (r *Replica) tick() {
 		}
 	default:
 		r.askAround()
+		if r.deps.Support.Deaf() && r.needsOthers() {
+			r.checkPending()
+			return // it could not win, and those who could would wait for it
+		}
 		if !r.mayCampaign() {
 			// The follower of a leader that its store supports needs no election clock.
 			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
