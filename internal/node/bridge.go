@@ -12,25 +12,53 @@ import (
 // wire carries what a store sends (store.Transport) over the transport, which knows bytes only.
 type wire struct{ n *Node }
 
-// rawBufs recycles the buffers in which messages are encoded; the transport copies.
-var rawBufs = sync.Pool{New: func() any { return new([]byte) }}
+// rawBuf is where messages are encoded, one after the other; the transport copies.
+type rawBuf struct {
+	b    []byte
+	ends []int
+	msgs [][]byte
+}
 
-const maxPooledBuf = 1 << 20
+var rawBufs = sync.Pool{New: func() any { return new(rawBuf) }}
+
+// maxPooledBuf bounds the buffers that are kept, maxRaftFlush what is encoded before it is handed on.
+const (
+	maxPooledBuf = 1 << 20
+	maxRaftFlush = 256 << 10
+)
 
 func (w wire) SendRaft(to kv.NodeID, msgs []*store.RaftMessage) {
-	buf := rawBufs.Get().(*[]byte)
+	buf := rawBufs.Get().(*rawBuf)
 	for _, m := range msgs {
-		b, err := m.Append((*buf)[:0])
+		b, err := m.Append(buf.b)
 		if err != nil {
 			w.n.log.Error("raft message has no wire form", "to", to, "err", err)
 			continue
 		}
-		*buf = b
-		w.n.transport.SendRaft(to, b)
+		buf.b = b
+		buf.ends = append(buf.ends, len(b))
+		if len(b) >= maxRaftFlush {
+			w.flushRaft(to, buf)
+		}
 	}
-	if cap(*buf) <= maxPooledBuf {
+	w.flushRaft(to, buf)
+	if cap(buf.b) <= maxPooledBuf {
 		rawBufs.Put(buf)
 	}
+}
+
+// flushRaft hands on what is in the buffer, and empties it.
+func (w wire) flushRaft(to kv.NodeID, buf *rawBuf) {
+	if len(buf.ends) == 0 {
+		return
+	}
+	start := 0
+	for _, end := range buf.ends {
+		buf.msgs = append(buf.msgs, buf.b[start:end])
+		start = end
+	}
+	w.n.transport.SendRaft(to, buf.msgs...)
+	buf.b, buf.ends, buf.msgs = buf.b[:0], buf.ends[:0], buf.msgs[:0]
 }
 
 func (w wire) SendHeartbeat(to kv.NodeID, h *store.Heartbeat) {

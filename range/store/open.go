@@ -63,6 +63,7 @@ type Store struct {
 	work       workQueue
 	lists      careLists
 	early      early
+	late       lateReplicas
 	rangeIDs   rangeIDs
 	snapSlots  chan struct{} // outgoing snapshots
 	recvSlots  chan struct{} // incoming ones

@@ -2,6 +2,8 @@ package store
 
 import (
 	"fmt"
+	"sync"
+	"time"
 
 	pb "go.etcd.io/raft/v3/raftpb"
 
@@ -28,6 +30,39 @@ func (o *owner) Need(r *replica.Replica, c replica.Care) { o.lists.add(r, c) }
 
 func (o *owner) Signal(r *replica.Replica) { o.sched.Signal(r) }
 func (o *owner) Gather(r *replica.Replica) { o.sched.Gather(r) }
+
+// lateReplicas have followers that are to be told of a commit.
+type lateReplicas struct {
+	mu   sync.Mutex
+	list []*replica.Replica // guarded by mu
+}
+
+func (o *owner) Late(r *replica.Replica) {
+	l := &o.late
+	l.mu.Lock()
+	l.list = append(l.list, r)
+	first := len(l.list) == 1
+	l.mu.Unlock()
+	if first {
+		time.AfterFunc(replica.LateBy, o.store().sendLate)
+	}
+}
+
+// sendLate has all of them processed, together as far as the scheduler takes them together.
+func (s *Store) sendLate() {
+	l := &s.late
+	l.mu.Lock()
+	rs := l.list
+	l.list = nil
+	l.mu.Unlock()
+	if s.closed.Load() != nil {
+		return
+	}
+	for _, r := range rs {
+		r.PostLate()
+	}
+	s.sched.SignalAll(rs)
+}
 
 func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
 
@@ -125,54 +160,67 @@ func (s *Store) HandleRaftMessages(msgs []*RaftMessage) {
 	if !s.started.Load() || s.closed.Load() != nil {
 		return
 	}
+	// What comes together is processed together: one write to the log, and one answer to the sender.
+	var few [16]*replica.Replica
+	got := few[:0]
 	for _, m := range msgs {
 		if m.To.StoreID != s.id.StoreID || !s.observe(m.Now) {
 			continue // for another store that was at this address, or from a clock that is out of bounds
 		}
-		s.handleRaft(m, false)
+		if r := s.receiver(m, false); r != nil && r.Receive(m) {
+			got = append(got, r)
+		}
+	}
+	s.sched.SignalAll(got)
+}
+
+// handleRaft takes one message that has waited for its range (see early).
+func (s *Store) handleRaft(m *RaftMessage) {
+	if r := s.receiver(m, true); r != nil {
+		r.Deliver(m)
 	}
 }
 
-// handleRaft takes one message; late is one that has waited for its range (see early).
-func (s *Store) handleRaft(m *RaftMessage, late bool) {
+// receiver returns the replica that takes the message, nil if it was for the store, or for nobody. late is one that has waited for its range.
+func (s *Store) receiver(m *RaftMessage, late bool) *replica.Replica {
 	r := s.replica(m.RangeID)
 	if m.RemovedBelow != 0 {
 		if r != nil && r.ReplicaID() < m.RemovedBelow {
 			s.work.push(job{kind: jobRemove, rng: m.RangeID, below: m.RemovedBelow})
 		}
-		return
+		return nil
 	}
 	switch {
 	case m.ChecksumID != 0:
 		s.sums.deliver(m.ChecksumID, m.From.StoreID, string(m.Checksum))
-		return
+		return nil
 	case m.Ask:
 		s.handleAsk(m, r)
-		return
+		return nil
 	case m.Resigned != 0:
 		if r != nil && r.ReplicaID() == m.To.ReplicaID {
 			r.Resigned(m)
 		}
-		return
+		return nil
 	}
 	if r == nil && !late && s.early.keep(m) {
-		return
+		return nil
 	}
 	if r == nil || r.ReplicaID() != m.To.ReplicaID {
 		if r = s.replicaFor(m, r); r == nil {
-			return
+			return nil
 		}
 	}
 	switch m.Raft.GetType() {
 	case pb.MsgVote, pb.MsgPreVote:
 		if gone(r, m.From) { // it was removed while it was away, and still asks for votes
 			s.sayRemoved(m)
-			return
+			return nil
 		}
 	case pb.MsgSnap:
-		return // snapshots come by HandleSnapshot
+		return nil // snapshots come by HandleSnapshot
 	}
-	r.Deliver(m)
+	return r
 }
 
 // replicaFor returns the replica that m is for, and creates it if it may be created; nil if not. have

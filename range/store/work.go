@@ -224,7 +224,7 @@ func (s *Store) tickLoop() {
 		case <-t.C:
 			s.visit(replica.CareTicks, (*replica.Replica).Tick)
 			for _, m := range s.early.tick() {
-				s.handleRaft(m, true)
+				s.handleRaft(m)
 			}
 		case <-s.ctx.Done():
 			return

@@ -136,10 +136,17 @@ type oneWay struct {
 	recv func(b []byte) // answers, if there are any
 }
 
-func (o *oneWay) send(msg []byte) bool {
-	return o.box.add(len(msg)+5, func(b []byte) []byte {
-		b = binary.AppendUvarint(b, uint64(len(msg)))
-		return append(b, msg...)
+func (o *oneWay) send(msgs ...[]byte) bool {
+	size := 0
+	for _, msg := range msgs {
+		size += len(msg) + 5
+	}
+	return o.box.add(size, func(b []byte) []byte {
+		for _, msg := range msgs {
+			b = binary.AppendUvarint(b, uint64(len(msg)))
+			b = append(b, msg...)
+		}
+		return b
 	}) != 0
 }
 

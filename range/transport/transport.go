@@ -144,11 +144,11 @@ func (t *Transport) bookChanged(changed []Entry) {
 
 func (t *Transport) peer(id kv.NodeID) *peer { return (*t.ptr.Load())[id] }
 
-// SendRaft queues a consensus message. It copies msg, never blocks, and drops when the queue is full.
-func (t *Transport) SendRaft(to kv.NodeID, msg []byte) {
+// SendRaft queues consensus messages, which leave together. It copies them, never blocks, and drops them when the queue is full.
+func (t *Transport) SendRaft(to kv.NodeID, msgs ...[]byte) {
 	p := t.peer(to)
-	if p == nil || !p.raft.send(msg) {
-		t.cfg.Metrics.dropped[KindRaft].Inc()
+	if p == nil || !p.raft.send(msgs...) {
+		t.cfg.Metrics.dropped[KindRaft].Add(float64(len(msgs)))
 	}
 }
 

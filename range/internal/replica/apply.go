@@ -165,6 +165,9 @@ func (r *Replica) apply(ents []*pb.Entry) {
 			r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
 			return
 		}
+		if special || cmd.confirm || cmd.checksum {
+			r.hurry() // others wait for it, or take part in what comes next only when they have applied it
+		}
 		if special {
 			st = r.snapshotState()
 		}
@@ -377,7 +380,10 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 		}
 	}
 	if r.role == raft.StateLeader {
-		r.sendLate(nil) // before the right side says a word, so that others have it when they hear of it
+		r.hurry()
+		var out outbox
+		out.take(r)
+		out.flush(r.deps) // before the right side says a word, so that others have it when they hear of it
 	}
 	r.deps.Metrics.Splits.Add(1)
 	r.logger().Info("split", "left", left.String(), "right", right.String())

@@ -23,7 +23,10 @@ func (r *Replica) putAway() {
 	if len(r.pending) == 0 {
 		r.pending = nil
 	}
-	r.out, r.held, r.rd = outbox{}, nil, raft.Ready{}
+	if len(r.out) == 0 {
+		r.out = nil
+	}
+	r.held, r.rd = nil, raft.Ready{}
 	if len(r.late.msgs) == 0 {
 		r.late.msgs = nil
 	}

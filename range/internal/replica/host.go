@@ -41,6 +41,8 @@ type Owner interface {
 	Signal(r *Replica)
 	// Gather is Signal, for one that comes with others.
 	Gather(r *Replica)
+	// Late has PostLate called, and the replica signalled, after LateBy.
+	Late(r *Replica)
 	// SnapshotWanted is told that Raft wants to send a snapshot to the replica.
 	SnapshotWanted(r *Replica, to kv.Replica)
 	// SplitRight prepares for the application of a split of left: it returns the

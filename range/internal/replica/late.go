@@ -7,16 +7,20 @@ import (
 	pb "go.etcd.io/raft/v3/raftpb"
 )
 
-// lateBy is how long a follower may wait for a commit index that nothing else carries to it.
-const lateBy = 10 * time.Millisecond
+// LateBy is how long a follower may wait for a commit index that nothing else carries to it.
+const LateBy = 100 * time.Millisecond
 
 // lateCommits are the appends without entries that Raft wants sent when the commit index moves. The next append tells the
 // same, and under load it comes soon: these are held back for a little while, because each costs as much as an append, and so
 // does its answer. A follower applies later, and more at a time. Only the latest for a follower is kept; a lost one would do no
-// harm either. Guarded by raftMu.
+// harm either. What is still held back when the time has come leaves with that of all other ranges of the store (Owner.Late): one message to
+// each follower's store, and one answer.
+//
+// What others wait to see applied everywhere, or what they need to take part in what comes next, is not held back: see hurry.
+// Guarded by raftMu.
 type lateCommits struct {
 	msgs  []*pb.Message // by follower, at most one each
-	armed bool          // a timer runs that sends them
+	armed bool          // the store knows
 }
 
 // sendAppend sends an append now, or holds it back.
@@ -44,16 +48,25 @@ func (r *Replica) sendAppend(m *pb.Message) {
 	}
 	if !r.late.armed {
 		r.late.armed = true
-		time.AfterFunc(lateBy, func() { r.post(r.sendLate) })
+		r.deps.Owner.Late(r)
 	}
 }
 
-// sendLate sends what has been held back. raftMu is held, unless the replica has ended (err).
-func (r *Replica) sendLate(err error) {
-	if err != nil {
-		return
-	}
-	r.late.armed = false
+// PostLate has what is held back sent when the replica is processed next. The caller signals it, with others.
+func (r *Replica) PostLate() {
+	r.put(func(err error) {
+		if err != nil {
+			return
+		}
+		r.late.armed = false
+		if len(r.late.msgs) > 0 {
+			r.hurry()
+		}
+	})
+}
+
+// hurry sends what is held back with what this round sends. raftMu is held.
+func (r *Replica) hurry() {
 	for i, m := range r.late.msgs {
 		if r.role == raft.StateLeader && m.GetTerm() == r.term {
 			r.send(m)
@@ -61,5 +74,4 @@ func (r *Replica) sendLate(err error) {
 		r.late.msgs[i] = nil
 	}
 	r.late.msgs = r.late.msgs[:0]
-	r.flush()
 }

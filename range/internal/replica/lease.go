@@ -111,7 +111,6 @@ func (r *Replica) sayResigned() {
 // store lives and is supported. A leader that is there takes it for an answer to a heartbeat. raftMu is held.
 func (r *Replica) askLeader() {
 	r.send(&pb.Message{Type: pb.MsgHeartbeatResp.Enum(), From: new(uint64(r.rid)), To: new(uint64(r.lead)), Term: new(r.term)})
-	r.flush()
 }
 
 // forgetLeader makes Raft forget whom it follows, so that it does not wait before it votes. raftMu is held.

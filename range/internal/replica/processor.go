@@ -32,6 +32,8 @@ func (p *Processor) Process(batch []*Replica) {
 	}
 	b := p.deps.Engine.DB().NewBatch()
 	defer func() { b.Close() }()
+	var out outbox
+	defer func() { out.flush(p.deps) }()
 	for round := 0; len(set) > 0; round++ {
 		m.Rounds.Add(1)
 		sync, writers := false, 0
@@ -39,6 +41,7 @@ func (p *Processor) Process(batch []*Replica) {
 		for _, r := range set {
 			var more, s bool
 			r.guarded(func() { more, s = r.begin(b) })
+			out.take(r)
 			if s {
 				sync = true
 				writers++
@@ -50,6 +53,7 @@ func (p *Processor) Process(batch []*Replica) {
 			}
 		}
 		set = next
+		out.flush(p.deps) // appends leave before the local disk has them
 		// A split takes the lock of the right side's replica, if there is one, and that may be of this very set: whoever
 		// applies one holds no other replica's lock, but for those of other splits.
 		var splits []*Replica
@@ -88,6 +92,11 @@ func (p *Processor) Process(batch []*Replica) {
 				b.Reset()
 			}
 		}
+		for _, r := range set {
+			r.guarded(r.sendHeld)
+			out.take(r)
+		}
+		out.flush(p.deps)
 		next = set[:0]
 		for _, r := range set {
 			if len(splits) > 0 && slices.Contains(splits, r) {
@@ -95,6 +104,7 @@ func (p *Processor) Process(batch []*Replica) {
 			}
 			var more bool
 			r.guarded(func() { more = r.finish() })
+			out.take(r)
 			if more && round < maxRounds && len(splits) == 0 {
 				next = append(next, r)
 				continue
@@ -107,6 +117,7 @@ func (p *Processor) Process(batch []*Replica) {
 		for _, r := range splits {
 			var more bool
 			r.guarded(func() { more = r.finish() })
+			out.take(r)
 			if more {
 				p.deps.Owner.Signal(r)
 			}

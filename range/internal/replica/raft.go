@@ -17,33 +17,22 @@ import (
 // maxInboxMessages bounds the Raft messages that wait for a replica; more are dropped.
 const maxInboxMessages = 4096
 
-// outbox collects messages by receiver until they are handed to the transport.
-type outbox struct {
-	to   []kv.Replica
-	msgs [][]*raftlog.Message
-}
-
-func (o *outbox) add(to kv.Replica, m *raftlog.Message) {
-	for i := range o.to {
-		if o.to[i].StoreID == to.StoreID {
-			o.msgs[i] = append(o.msgs[i], m)
-			return
-		}
-	}
-	o.to = append(o.to, to)
-	o.msgs = append(o.msgs, []*raftlog.Message{m})
-}
-
-// Deliver puts a Raft message into the inbox. The caller has moved the clock past m.Now.
+// Deliver puts a Raft message into the inbox, and sees to it that it is taken out. The caller has moved the clock past m.Now.
 func (r *Replica) Deliver(m *raftlog.Message) {
+	if r.Receive(m) {
+		r.deps.Owner.Signal(r)
+	}
+}
+
+// Receive puts a Raft message into the inbox and reports whether it has: the caller then signals the replica, with others that have received some.
+func (r *Replica) Receive(m *raftlog.Message) bool {
 	r.inboxMu.Lock()
+	defer r.inboxMu.Unlock()
 	if len(r.messages) >= maxInboxMessages || r.shutErr != nil {
-		r.inboxMu.Unlock()
-		return
+		return false
 	}
 	r.messages = append(r.messages, m)
-	r.inboxMu.Unlock()
-	r.deps.Owner.Signal(r)
+	return true
 }
 
 // Tick advances Raft's clock, unless the group is quiet. It reports whether it was not.
@@ -362,7 +351,6 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 			r.send(m)
 		}
 	}
-	r.flush()
 	if len(rd.Entries) > 0 {
 		if err := r.raftLog.Append(b, rd.Entries); err != nil {
 			r.stop(err)
@@ -402,16 +390,23 @@ func (r *Replica) applyEarly() {
 	}
 }
 
-// finish handles the part of the Ready that comes after the sync. It reports whether Raft has more to do.
-func (r *Replica) finish() (more bool) {
+// sendHeld sends what had to wait for the sync.
+func (r *Replica) sendHeld() {
 	if !r.hasReady {
-		return false
+		return
 	}
 	for i, m := range r.held {
 		r.send(m)
 		r.held[i] = nil
 	}
-	r.flush()
+	r.held = r.held[:0]
+}
+
+// finish handles the rest of what comes after the sync. It reports whether Raft has more to do.
+func (r *Replica) finish() (more bool) {
+	if !r.hasReady {
+		return false
+	}
 	if len(r.rd.CommittedEntries) > 0 {
 		r.apply(r.rd.CommittedEntries)
 	}
@@ -493,27 +488,10 @@ func (r *Replica) send(m *pb.Message) {
 		return // of a replica that is gone
 	}
 	r.deps.Metrics.RaftSent.Add(1)
-	r.out.add(to, &raftlog.Message{
+	r.out = append(r.out, &raftlog.Message{
 		RangeID: r.id, To: to, Epoch: r.stamp(m), Raft: m,
 		From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
 	})
-}
-
-// flush hands what was collected to the transport, with a clock reading taken now: after whatever the
-// messages speak of.
-func (r *Replica) flush() {
-	if len(r.out.to) == 0 {
-		return
-	}
-	now := r.deps.Clock.Now()
-	for i, to := range r.out.to {
-		for _, m := range r.out.msgs[i] {
-			m.Now = now
-		}
-		r.deps.Owner.SendRaft(to, r.out.msgs[i])
-		r.out.msgs[i] = nil
-	}
-	r.out.to, r.out.msgs = r.out.to[:0], r.out.msgs[:0]
 }
 
 // guarded runs f; a panic (Raft's way to report what must not be) stops the replica.

@@ -70,10 +70,10 @@ type Replica struct {
 	leaderless int // ticks without a leader
 	peers      peers
 	staged     *StagedSnapshot
-	splitting  bool    // guarded by the store, too: see LockForSplit
-	cmd        command // scratch
-	out        outbox
-	held       []*pb.Message // to be sent after the sync
+	splitting  bool               // guarded by the store, too: see LockForSplit
+	cmd        command            // scratch
+	out        []*raftlog.Message // to be sent; guarded by raftMu
+	held       []*pb.Message      // to be sent after the sync
 	late       lateCommits
 	watch      *splitWatch // nil unless a split is being prepared
 	handed     handed      // what the leader of the last term handed over
@@ -514,15 +514,22 @@ func (r *Replica) Call(f func() error) error {
 
 // post queues f for the processor, which calls it with nil, or with an error if the replica has been shut.
 func (r *Replica) post(f func(err error)) {
+	if r.put(f) {
+		r.deps.Owner.Signal(r)
+	}
+}
+
+// put is post for one who signals the replica himself, if it reports true.
+func (r *Replica) put(f func(err error)) bool {
 	r.inboxMu.Lock()
 	if e := r.shutErr; e != nil {
 		r.inboxMu.Unlock()
 		f(e)
-		return
+		return false
 	}
 	r.calls = append(r.calls, f)
 	r.inboxMu.Unlock()
-	r.deps.Owner.Signal(r)
+	return true
 }
 
 // raftLogger lets Raft's warnings and errors through; its notes go to the debug level.

@@ -6,7 +6,7 @@
 // everything that is queued, up to a limit, and processes it as one batch, so that one fsync
 // serves all of them; while it waits for the disk, another worker takes what has
 // arrived since. A caller whose item is idle may run it itself ([Scheduler.Run]), which saves two switches
-// of goroutine in a store with little load. [Scheduler.Gather] is for items that come several at a time: the ranges of one transaction's commit.
+// of goroutine in a store with little load. [Scheduler.SignalAll] is for those that have all been given something at the same time, as by one message from another store. [Scheduler.Gather] is for items that come several at a time: the ranges of one transaction's commit.
 //
 // # What it is not
 //

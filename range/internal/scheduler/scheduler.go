@@ -51,21 +51,40 @@ func New[T Schedulable](workers, max int, process func(batch []T)) *Scheduler[T]
 
 // Signal says that the item has something to do.
 func (s *Scheduler[T]) Signal(x T) {
-	it := x.scheduled()
+	if x.scheduled().queue() {
+		s.push(x)
+	}
+}
+
+// queue notes that the item has something to do, and reports whether the caller must push it.
+func (it *Item) queue() bool {
 	for {
 		switch it.state.Load() {
 		case queued, again:
-			return
+			return false
 		case running:
 			if it.state.CompareAndSwap(running, again) {
-				return
+				return false
 			}
 		case idle:
 			if it.state.CompareAndSwap(idle, queued) {
-				s.push(x)
-				return
+				return true
 			}
 		}
+	}
+}
+
+// SignalAll is Signal for several items at once: one worker takes all of them, up to its limit.
+func (s *Scheduler[T]) SignalAll(xs []T) {
+	n := 0
+	for _, x := range xs {
+		if x.scheduled().queue() {
+			xs[n] = x
+			n++
+		}
+	}
+	if n > 0 {
+		s.push(xs[:n]...)
 	}
 }
 
@@ -99,9 +118,9 @@ func (s *Scheduler[T]) Run(x T) {
 	s.finish(x)
 }
 
-func (s *Scheduler[T]) push(x T) {
+func (s *Scheduler[T]) push(xs ...T) {
 	s.mu.Lock()
-	s.queue = append(s.queue, x)
+	s.queue = append(s.queue, xs...)
 	wake := s.waiting > 0 && !s.waking
 	s.waking = s.waking || wake
 	s.mu.Unlock()

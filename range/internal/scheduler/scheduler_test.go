@@ -91,3 +91,19 @@ func TestGather(t *testing.T) {
 	require.Equal(t, rounds*n, seen)
 	require.Less(t, batches, rounds*n, "nothing was ever gathered")
 }
+
+// What is signalled at once is one batch, whoever else is awake; what is queued already is not queued twice.
+func TestSignalAll(t *testing.T) {
+	const n = 8
+	sizes := make(chan int)
+	s := New(4, 64, func(batch []*thing) { sizes <- len(batch) })
+	defer s.Close()
+	for range 500 {
+		items := make([]*thing, n)
+		for i := range items {
+			items[i] = &thing{}
+		}
+		s.SignalAll(append(append([]*thing(nil), items...), items[:3]...))
+		require.Equal(t, n, <-sizes)
+	}
+}
