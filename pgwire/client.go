@@ -58,7 +58,9 @@ func (c *conn) Rows(r *sql.RowShape, b *types.Batch, from, to int) error {
 			}
 		}
 		w.end(at)
-		w.spill()
+		if err := w.spill(); err != nil {
+			return err
+		}
 		if w.hold && len(w.buf) > heldBytes {
 			return errHeld
 		}
@@ -186,7 +188,7 @@ func (c *conn) CopyRow(data []byte) {
 	at := c.w.begin('d')
 	c.w.buf = append(c.w.buf, data...)
 	c.w.end(at)
-	c.w.spill()
+	_ = c.w.spill() // COPY has nobody to ask: the session did before it began
 }
 
 // CopyDone implements sql.Client.
@@ -213,6 +215,9 @@ var sumSeed = maphash.MakeSeed()
 
 // Hold implements sql.Client.
 func (c *conn) Hold(on bool) { c.w.hold = on }
+
+// BeforeSending implements sql.Client.
+func (c *conn) BeforeSending(f func() error) { c.w.before = f }
 
 // Final implements sql.Client: it looks whether the next message is there and is Sync.
 func (c *conn) Final() bool {

@@ -25,6 +25,8 @@ type writer struct {
 	base int64
 	err  error
 	hold bool
+	// before is asked before a spill; see sql.Client.BeforeSending.
+	before func() error
 }
 
 // begin starts a message and returns where its length goes.
@@ -47,11 +49,18 @@ func (w *writer) string(s string) {
 	w.buf = append(w.buf, 0)
 }
 
-// spill sends the buffer if it is over its bound.
-func (w *writer) spill() {
-	if len(w.buf) >= holdBytes && !w.hold {
-		w.flush()
+// spill sends the buffer if it is over its bound, and if nothing speaks against it.
+func (w *writer) spill() error {
+	if len(w.buf) < holdBytes || w.hold {
+		return nil
 	}
+	if w.before != nil {
+		if err := w.before(); err != nil {
+			return err
+		}
+	}
+	w.flush()
+	return nil
 }
 
 // flush sends what there is. The first failure sticks.

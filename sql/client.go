@@ -43,6 +43,9 @@ type Client interface {
 	// Hold keeps everything back, whatever its size, until it is called again with false; Rows fails beyond a bound. Replays
 	// use it: none of their output may be sent.
 	Hold(on bool)
+	// BeforeSending has f called before output is sent because there is much of it, and so cannot be taken back. If f fails, Rows fails with its
+	// error, and nothing is sent.
+	BeforeSending(f func() error)
 	// Final reports whether the message being served is known to be the last before a Sync that has arrived.
 	Final() bool
 

@@ -198,7 +198,7 @@ func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyfo
 	if !planned(q.stmt.Statement) {
 		return "", pgerr.Unsupported("COPY of this query", "")
 	}
-	sub := &portal{stmt: q}
+	sub := &portal{stmt: q, shows: true}
 	if err := s.start(ctx, sub, false); err != nil {
 		return "", err
 	}

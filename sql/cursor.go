@@ -168,7 +168,7 @@ func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
 	if err != nil {
 		return err
 	}
-	p.stmt = q
+	p.stmt, p.shows = q, true
 	p.decl = &declared{hold: st.Hold, scroll: st.Scroll == 's', binary: st.Binary, end: -1}
 	var formats []int16
 	if st.Binary {

@@ -175,6 +175,7 @@ func (c *nobody) Cut(from int64) (data []byte, ok bool) { c.pos = from; return n
 func (c *nobody) Raw([]byte)                            {}
 func (c *nobody) Sum(int64) (sum uint64, ok bool)       { return 0, false } // nothing is kept to compare with: blocks are not replayed
 func (c *nobody) Hold(bool)                             {}
+func (*nobody) BeforeSending(func() error)              {}
 func (c *nobody) Final() bool                           { return true }
 func (c *nobody) Err() error                            { return nil }
 

@@ -35,6 +35,8 @@ type portal struct {
 	decl *declared
 	// logged: the replay log refers to it, so its memory is not reused.
 	logged bool
+	// shows: its rows are shown while more of them are read, so they cannot be taken back.
+	shows bool
 	// last: the transaction ends with this statement (of utility statements).
 	last bool
 	made time.Time
@@ -304,6 +306,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	resumed := p.state == portalRunning
 	from := s.client.Position()
 	attempt := 1
+	s.fixFirst = false
 	var mark statementMark
 	if s.opts.Isolation == kv.ReadCommitted && s.block == blockOpen && s.tx != nil {
 		mark = statementMark{s.tx.Savepoint(), len(s.adv.attempt)}
@@ -412,6 +415,7 @@ func (s *Session) logEntry(p *portal, from int64) {
 // runPortal runs a planned portal's statement: rows go to the client, the tag stays in the portal.
 func (s *Session) runPortal(ctx context.Context, p *portal, maxRows int, whole bool) error {
 	if p.state == portalNew {
+		p.shows = maxRows > 0
 		if err := s.start(ctx, p, whole); err != nil {
 			return s.translate(err)
 		}
@@ -479,6 +483,11 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 	}
 	if err := s.step(ctx); err != nil {
 		return err
+	}
+	if p.shows || s.fixFirst || s.opts.ReadOnly && s.block == blockOpen && s.opts.Isolation != kv.ReadCommitted {
+		if err := s.fixSnapshot(ctx); err != nil {
+			return err
+		}
 	}
 	if err := s.revalidate(ctx, p.stmt); err != nil {
 		return err

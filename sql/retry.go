@@ -72,6 +72,28 @@ func (l *replayLog) add(e replayEntry) {
 	l.entries = append(l.entries, e)
 }
 
+// fixSnapshot sees to it that the snapshot stays where it is, before results are shown that cannot be taken back: were it to move
+// afterwards, what has been read would be looked at again, and if it had changed, the client would get 40001. That is the business of all
+// transactions that only read, and of READ COMMITTED; the others have to look at their reads at the commit in any case.
+func (s *Session) fixSnapshot(ctx context.Context) error {
+	f, ok := s.tx.(txn.SnapshotFixer)
+	if !ok {
+		return nil
+	}
+	err := f.FixSnapshot(ctx)
+	// It fails if what has been read has changed since: the next attempt fixes its snapshot before it reads anything.
+	s.fixFirst = err != nil
+	return err
+}
+
+// beforeSending is called when the output of a statement has become too much to be kept back.
+func (s *Session) beforeSending() error {
+	if s.tx == nil {
+		return nil
+	}
+	return s.fixSnapshot(s.ctx)
+}
+
 // retryable reports whether the transaction may be run again after err.
 func (s *Session) retryable(err error, attempt int) bool {
 	if s.tx == nil || !s.tx.Retryable(err) && !isDeadlock(err) {

@@ -62,9 +62,11 @@ type Session struct {
 	pathFor string
 	log     replayLog
 	refs    exec.References // what foreign keys leave to see to
-	whyNot  string          // why the error at hand did not make the server run the transaction again
-	seqs    sequenceState
-	adv     advisoryState
+	// fixFirst: the statement at hand runs again because its snapshot could not be kept (fixSnapshot).
+	fixFirst bool
+	whyNot   string // why the error at hand did not make the server run the transaction again
+	seqs     sequenceState
+	adv      advisoryState
 	// holdsAdvisory: adv.held is not empty.
 	holdsAdvisory atomic.Bool
 
@@ -103,6 +105,7 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 	s.settings.Init(settingOwner{s})
 	s.texts.init()
 	s.newContext()
+	client.BeforeSending(s.beforeSending)
 	if err := s.login(&args); err != nil {
 		return nil, err
 	}

@@ -71,6 +71,7 @@ func (c *fakeClient) Raw(data []byte)              { c.put(string(data)) }
 func (c *fakeClient) Err() error                   { return nil }
 func (c *fakeClient) Final() bool                  { return c.final }
 func (c *fakeClient) Hold(on bool)                 { c.hold = on }
+func (c *fakeClient) BeforeSending(f func() error) {}
 func (c *fakeClient) Cut(from int64) ([]byte, bool) {
 	if from < c.base || from > c.Position() {
 		return nil, false

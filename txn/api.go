@@ -141,6 +141,13 @@ type StatementRestarter interface {
 	RestartStatement(m Mark, cause error) bool
 }
 
+// SnapshotFixer is implemented by a Txn that can see to it that its snapshot stays where it is, nearly always: who is about to show what was read,
+// so that it cannot be read again, and then reads on calls FixSnapshot first. It costs a round to the nearby nodes, once a snapshot. After an error
+// of class RetryTxn, what has been read has changed.
+type SnapshotFixer interface {
+	FixSnapshot(ctx context.Context) error
+}
+
 // Mark is a savepoint.
 type Mark int
 

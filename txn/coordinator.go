@@ -36,6 +36,8 @@ type Config struct {
 	// Fenced returns why this node must not say what time it is, and AwaitClock waits until it may (routing.Sender has both). nil: it always may.
 	Fenced     func() *kv.Error
 	AwaitClock func(context.Context) error
+	// Clocks reads the clocks of other nodes (FixSnapshot). nil: there are none.
+	Clocks Clocks
 	// PlantedNoFirmReads is a bug for the test of a test: firm reads (ScanOptions.Firm) are forgotten.
 	PlantedNoFirmReads bool
 }
@@ -50,6 +52,7 @@ type Coordinator struct {
 	recovering map[kv.TxnID]*recovery
 	outcomes   outcomes
 	contention contentions
+	clockReads clockReads
 
 	ctx    context.Context // of the background; ends at the end of Close
 	cancel context.CancelFunc

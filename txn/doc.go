@@ -20,6 +20,8 @@
 // (checked not to have changed up to the new timestamp, and kept from changing), and the client sees nothing of it. Own writes
 // are laid over what comes back; where a pushed-down program meets own writes, it runs here, over the merged rows.
 //
+// Who shows what was read, and reads on, fixes the snapshot first (fix.go).
+//
 // # Commit
 //
 //	no writes                      nothing to send; locked reads are looked at again if the timestamp moved

@@ -30,7 +30,8 @@ func (t *txn) done(ctx context.Context, r readDone) error {
 		t.mu.Lock()
 		cur := t.meta.ReadTS
 		if cur.Less(at) && len(t.reads.spans) == 0 {
-			t.meta.ReadTS, cur = at, at
+			t.setReadTS(at)
+			cur = at
 		}
 		if at == cur {
 			t.add(r)
@@ -139,7 +140,7 @@ func (t *txn) moveTo(ctx context.Context, to hlc.Timestamp) error {
 			return nil
 		}
 		if t.reads.gen == refreshed || len(t.reads.spans) == 0 {
-			t.meta.ReadTS = to
+			t.setReadTS(to)
 			t.mu.Unlock()
 			return nil
 		}

@@ -299,7 +299,7 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		p.reqs[0] = &p.scan
 		p.req.Requests = p.reqs[:]
 		p.req.MaxRows, p.req.TargetBytes = max, s.opts.TargetBytes
-		at, err := t.stamp(ctx, &p.req, &p.meta, &s.opts)
+		at, err := t.stampScan(ctx, p, &s.opts)
 		if err != nil {
 			return nil, err
 		}
@@ -308,7 +308,9 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		}
 		resp, err := t.send(ctx, &p.req)
 		if err != nil {
-			if err := t.moveFor(ctx, err, at, n); err != nil {
+			err := t.moveFor(ctx, err, at, n)
+			t.scanDone(at, err)
+			if err != nil {
 				t.mayHold(s.opts.Lock, nil, spans)
 				return nil, err
 			}
@@ -316,14 +318,18 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 		}
 		got, ok := resp.Responses[0].(*kv.ScanResponse)
 		if !ok {
-			return nil, kv.Errorf(kv.CodeInternal, "the answer to a Scan is a %T", resp.Responses[0])
+			err := kv.Errorf(kv.CodeInternal, "the answer to a Scan is a %T", resp.Responses[0])
+			t.scanDone(at, err)
+			return nil, err
 		}
 		r := readDone{at: readAt(resp, at), strength: s.opts.Lock, firm: s.opts.Firm, lockedKeys: got.Locked}
 		if s.opts.Wait != kv.WaitSkip || s.opts.Lock == kv.LockNone {
 			// What SKIP LOCKED leaves out it has not read, so it has not read the span either.
 			r.spans = covered(spans, got.Resume, s.opts.Reverse)
 		}
-		return got, t.done(ctx, r)
+		err = t.done(ctx, r)
+		t.scanDone(at, err)
+		return got, err
 	}
 }
 

@@ -32,6 +32,9 @@ type txn struct {
 	meta       kv.TxnMeta // as of now; requests carry copies
 	started    bool       // the snapshot is taken
 	suspect    bool       // by a clock that was not believed: it is taken again before anything is read
+	snapshot   int        // raised whenever it is taken
+	fixed      bool       // see FixSnapshot
+	scans      scansOut
 	reads      readSet
 	buf        writeBuffer
 	clocks     []kv.NodeClock // never changed in place: requests share it
@@ -61,11 +64,13 @@ func (t *txn) start() {
 	if t.started {
 		return
 	}
-	t.started = true
+	t.started, t.fixed = true, false
+	t.snapshot++
 	t.suspect = t.c.fenced()
 	now, believed := t.c.cfg.Clock.Reading()
 	t.suspect = t.suspect || !believed
-	t.meta.ReadTS = t.meta.ReadTS.Forward(now)
+	t.setReadTS(t.meta.ReadTS.Forward(now))
+	t.scans.failed = nil
 	t.meta.UncertaintyLimit = now.Add(t.c.cfg.Clock.MaxOffset())
 	// This node's clock has just been read: what it writes later is not from before.
 	t.clocks = []kv.NodeClock{{Node: t.c.cfg.Node, TS: now}}
@@ -135,6 +140,11 @@ func (t *txn) usable() error {
 func (t *txn) stamp(ctx context.Context, req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (hlc.Timestamp, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.stampLocked(ctx, req, meta, opts)
+}
+
+// stampLocked is stamp with t.mu held.
+func (t *txn) stampLocked(ctx context.Context, req *kv.BatchRequest, meta *kv.TxnMeta, opts *ScanOptions) (hlc.Timestamp, error) {
 	if err := t.usable(); err != nil {
 		return hlc.Timestamp{}, err
 	}

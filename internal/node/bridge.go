@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"sync"
+	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/range/store"
 	"github.com/pamirdb/pamir/range/transport"
@@ -67,6 +69,18 @@ func (w wire) SendHeartbeat(to kv.NodeID, h *store.Heartbeat) {
 
 func (w wire) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(send func([]byte) error) error) error {
 	return w.n.transport.SendSnapshot(ctx, to, write)
+}
+
+// clocks reads those of the other nodes (txn.Clocks).
+type clocks struct{ t *transport.Transport }
+
+// nearby is how far a node may be for transactions to wait for a reading of its clock.
+const nearby = 10 * time.Millisecond
+
+func (c clocks) Near() []kv.NodeID { return c.t.Near(nearby) }
+
+func (c clocks) ReadClock(ctx context.Context, node kv.NodeID) (hlc.Timestamp, error) {
+	return c.t.ReadClock(ctx, node)
 }
 
 // inbound is what arrives from other nodes (transport.Handler).

@@ -293,7 +293,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{
 		Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation, MaxBufferBytes: n.cfg.TxnBufferBytes,
-		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
+		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, Clocks: clocks{n.transport}, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
 	})
 	n.onStop("transactions", func(ctx context.Context) error { n.txns.Close(ctx); return nil })
 	n.registerMetrics()

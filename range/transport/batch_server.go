@@ -195,8 +195,11 @@ func (s *batchStream) serveOne(job batchJob) {
 		return
 	}
 	send := s.h.Send
-	if job.relay {
+	switch {
+	case job.relay:
 		send = s.h.Relay
+	case len(req.Requests) == 0: // ReadClock
+		send = s.tellClock
 	}
 	resp, err := send(job.ctx, req)
 	if err != nil {
@@ -220,6 +223,11 @@ func (s *batchStream) serveOne(job batchJob) {
 		return
 	}
 	s.answer(job.id, batchAnswer, body)
+}
+
+// tellClock answers a batch that asks for nothing: with what every answer has.
+func (s *batchStream) tellClock(context.Context, *kv.BatchRequest) (*kv.BatchResponse, error) {
+	return &kv.BatchResponse{Now: s.t.cfg.Clock.Now(), ServedBy: s.t.id.Load().NodeID}, nil
 }
 
 func (s *batchStream) fail(id uint64, e *kv.Error) {

@@ -171,6 +171,27 @@ func (t *Transport) Send(ctx context.Context, to kv.NodeID, req *kv.BatchRequest
 	return p.batch.send(ctx, req, batchRequest)
 }
 
+// ReadClock returns a reading of a node's clock that was taken after it was asked. Errors as for Send.
+func (t *Transport) ReadClock(ctx context.Context, node kv.NodeID) (hlc.Timestamp, error) {
+	resp, err := t.Send(ctx, node, &kv.BatchRequest{Now: t.cfg.Clock.Now()})
+	if err != nil {
+		return hlc.Timestamp{}, err
+	}
+	return resp.Now, nil
+}
+
+// Near returns the other nodes that answer, and within d.
+func (t *Transport) Near(d time.Duration) []kv.NodeID {
+	peers := *t.ptr.Load()
+	out := make([]kv.NodeID, 0, len(peers))
+	for id, p := range peers {
+		if p.alive() && p.distance.Load() <= int64(d) {
+			out = append(out, id)
+		}
+	}
+	return out
+}
+
 // Relay asks a node to pass a batch on to the leader of its range, which this node cannot reach. Errors as for Send.
 func (t *Transport) Relay(ctx context.Context, via kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	p := t.peer(via)
