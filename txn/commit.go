@@ -250,7 +250,8 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		if late(bound, deadline) {
 			return hlc.Timestamp{}, false, errLate(bound, deadline)
 		}
-		commit := &kv.CommitSingleRange{Writes: part.writes, Refreshes: part.reads, MaxTS: deadline}
+		// Whatever was sent before has been answered: from here on it is another one.
+		commit := &kv.CommitSingleRange{Writes: part.writes, Refreshes: part.reads, MaxTS: deadline, Sent: t.c.cfg.Clock.Now()}
 		if len(p.remote) > 0 {
 			if err := t.refresh(ctx, p.remote, bound); err != nil {
 				return hlc.Timestamp{}, false, err
@@ -268,7 +269,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		t.c.answered(meta.ID)
 		if a.unknown && a.err != nil {
 			// Some copy of the batch may be on its way: fence it before anything else is said.
-			return t.settleSingle(ctx, meta, part.writes, a)
+			return t.settleSingle(ctx, meta, commit, a)
 		}
 		if a.err == nil {
 			ts := a.resp.Responses[0].(*kv.CommitSingleRangeResponse).CommitTS
@@ -279,6 +280,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		switch ke := kv.AsError(a.err); {
 		case ke.Code == kv.CodeRangeMismatch:
 			return hlc.Timestamp{}, true, ke
+		case ke.Code == kv.CodeReadBelowGC && n < maxMoves: // it has waited for locks for so long; this was its only copy
 		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
 			t.c.cfg.Clock.Update(ke.TS)
 			if len(p.remote) == 0 {
@@ -343,17 +345,13 @@ func (t *txn) singleCommitted(ts hlc.Timestamp, part *participant) {
 }
 
 // settleSingle finds out what became of a CommitSingleRange that was not answered once at least, and makes sure
-// that it cannot happen later. All of its keys are asked: after a split, every piece has the
-// record of what was committed before, and each must be fenced.
-func (t *txn) settleSingle(ctx context.Context, meta kv.TxnMeta, writes []kv.Write, a answer) (hlc.Timestamp, bool, error) {
+// that it cannot happen later. Its first key is asked: a range in which it can happen holds that, and knows.
+func (t *txn) settleSingle(ctx context.Context, meta kv.TxnMeta, commit *kv.CommitSingleRange, a answer) (hlc.Timestamp, bool, error) {
 	t.mu.Lock()
 	t.traced = true
 	t.mu.Unlock()
-	ks := make([]keys.Key, len(writes))
-	for i := range writes {
-		ks[i] = writes[i].Key
-	}
-	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta, ks) }
+	q := &kv.QueryCommit{Key: commit.Writes[0].Key, ID: meta.ID, Sent: commit.Sent}
+	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta, q) }
 	o, err := settle(ctx)
 	if err != nil {
 		return hlc.Timestamp{}, false, t.leaveUnknown(meta, settle)
@@ -383,27 +381,19 @@ func (t *txn) giveUp() {
 	t.traced = true
 }
 
-// fenceSingle asks every range of the keys for a single-range commit, which fences it where it has not happened.
-func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, ks []keys.Key) (outcome, error) {
+// fenceSingle asks for a single-range commit, which fences it if it has not happened.
+func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, q *kv.QueryCommit) (outcome, error) {
 	o := outcome{status: kv.TxnAborted}
-	results := make(chan kv.QueryCommitResponse, len(ks))
-	cut := func(ks []keys.Key) *kv.BatchRequest {
+	cut := func([]keys.Key) *kv.BatchRequest {
 		m := meta
-		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.QueryCommit{Key: ks[0], ID: meta.ID}}}
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{q}}
 	}
-	err := c.eachRange(ctx, ks, cut, func(_ []keys.Key, resp *kv.BatchResponse) {
-		results <- *resp.Responses[0].(*kv.QueryCommitResponse)
-	})
-	if err != nil {
-		return o, err
-	}
-	close(results)
-	for r := range results {
-		if r.Committed {
+	err := c.eachRange(ctx, []keys.Key{q.Key}, cut, func(_ []keys.Key, resp *kv.BatchResponse) {
+		if r := resp.Responses[0].(*kv.QueryCommitResponse); r.Committed {
 			o = outcome{kv.TxnCommitted, r.CommitTS}
 		}
-	}
-	return o, nil
+	})
+	return o, err
 }
 
 // leaveUnknown lets the background find out what became of the commit, since the client does not wait

@@ -83,6 +83,8 @@ func explain(err error) string {
 		hint = "Another pamir process has this directory open. Stop it, or give another --store."
 	case errors.Is(err, store.ErrNewerFormat):
 		hint = "Nothing was changed. Run the newer version of pamir that wrote it."
+	case errors.Is(err, store.ErrOlderFormat):
+		hint = "Nothing was changed. There is no conversion from that format: run the version of pamir that wrote it, dump its data (pg_dump), and load that into a new cluster."
 	case errors.Is(err, store.ErrNotStore):
 		hint = "Nothing was changed. Give --store an empty directory, or one that pamir has made."
 	case errors.Is(err, store.ErrCorrupt), kv.HasCode(err, kv.CodeCorruption):

@@ -82,6 +82,8 @@ func TestStores(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(format, []byte("pamir store format 999\n"), 0o644))
 	refused(t, "newer version of pamir", append(anywhere, "--store", c.Dir(0))...)
+	require.NoError(t, os.WriteFile(format, []byte("pamir store format 1\n"), 0o644))
+	refused(t, "older version of pamir", append(anywhere, "--store", c.Dir(0))...)
 	require.NoError(t, os.WriteFile(format, was, 0o644))
 
 	// Nothing of this damaged the store.

@@ -7,8 +7,9 @@
 //	0x01 's' <name>                           store: identity, clock ceiling, ...    store  no
 //	0x01 'u' <range id 8> <name>              Raft: hard state, log, truncation      range  no
 //	0x01 'i' <range id 8> <name>              range: applied state, descriptor,      range  yes
-//	                                          commit ids, GC threshold
+//	                                          GC threshold
 //	0x01 'k' <escaped anchor key> <txn id>    transaction records                    key    yes
+//	0x01 'o' <shelf> <escaped anchor key> <id> outcomes of commits                   key    yes
 //	0x01 'z' <key>                            lock table (prepared writes)           key    yes
 //	0x02 <end key>                            meta: range addressing                 key    yes
 //	0x03 <name>                               system: id counters, settings, rules   key    yes
@@ -20,7 +21,7 @@
 // entries belong to a range id.
 //
 // Local keys (0x01) are never addressed by a client: a range's bounds are
-// always keys from 0x02 on, and a range owns the 'k' and 'z' entries of the
+// always keys from 0x02 on, and a range owns the 'k', 'o' and 'z' entries of the
 // keys inside its bounds.
 //
 // <table> and <index> are ordered uvarints (AppendUvarint); <columns> are

@@ -25,6 +25,7 @@ const (
 	localUnreplicated = 'u'
 	localReplicated   = 'i'
 	localTxnRecord    = 'k'
+	localOutcome      = 'o'
 	localLock         = 'z'
 )
 
@@ -201,6 +202,38 @@ func DecodeTxnRecord(k Key) (anchor Key, id [16]byte, err error) {
 	}
 	copy(id[:], rest)
 	return a, id, nil
+}
+
+// Outcome returns the key, in one of several shelves, of what became of the commit of transaction id, whose first write is of anchor.
+func Outcome(shelf byte, anchor Key, id [16]byte) Key {
+	k := make(Key, 0, 3+len(anchor)+4+16)
+	k = append(k, localPrefix, localOutcome, shelf)
+	k = AppendBytes(k, anchor)
+	return append(k, id[:]...)
+}
+
+// OutcomeSpan covers the Outcome keys of a shelf that are anchored in [start, end).
+func OutcomeSpan(shelf byte, start, end Key) Span {
+	return Span{
+		Start: AppendBytes(Key{localPrefix, localOutcome, shelf}, start),
+		End:   AppendBytes(Key{localPrefix, localOutcome, shelf}, end),
+	}
+}
+
+// AllOutcomes covers every Outcome key.
+func AllOutcomes() Span {
+	return Span{Start: Key{localPrefix, localOutcome}, End: Key{localPrefix, localOutcome + 1}}
+}
+
+// DecodeOutcome takes an Outcome key apart.
+func DecodeOutcome(k Key) (shelf byte, anchor Key, id [16]byte, err error) {
+	if len(k) >= 3 && k[0] == localPrefix && k[1] == localOutcome {
+		if a, rest, err := DecodeBytes(k[3:]); err == nil && len(rest) == len(id) {
+			copy(id[:], rest)
+			return k[2], a, id, nil
+		}
+	}
+	return 0, nil, id, fmt.Errorf("keys: %x is not the key of an outcome", []byte(k))
 }
 
 // Lock returns the lock-table key of k.

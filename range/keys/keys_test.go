@@ -33,6 +33,7 @@ func TestMapIsTheCode(t *testing.T) {
 		"0x01 u": {RangeUnreplicated(1, "x"), "Raft"},
 		"0x01 i": {RangeReplicated(1, "x"), "range: applied state"},
 		"0x01 k": {TxnRecord(k, id), "transaction records"},
+		"0x01 o": {Outcome(0, k, id), "outcomes of commits"},
 		"0x01 z": {Lock(k), "lock table"},
 		"0x02":   {Meta(k), "meta"},
 		"0x03":   {System("x"), "system"},
@@ -183,6 +184,8 @@ func TestDerivedKeys(t *testing.T) {
 			in := Span{Start: start, End: end}.Contains(a)
 			require.Equal(t, in, LockSpan(start, end).Contains(Lock(a)))
 			require.Equal(t, in, TxnRecordSpan(start, end).Contains(TxnRecord(a, id)))
+			require.Equal(t, in, OutcomeSpan(1, start, end).Contains(Outcome(1, a, id)))
+			require.False(t, OutcomeSpan(1, start, end).Contains(Outcome(0, a, id)) || OutcomeSpan(1, start, end).Contains(Outcome(2, a, id)))
 		}
 		back, err := DecodeLock(Lock(a))
 		require.NoError(t, err)
@@ -191,6 +194,12 @@ func TestDerivedKeys(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, a, anchor)
 		require.Equal(t, id, gotID)
+		shelf, anchor, gotID, err := DecodeOutcome(Outcome(2, a, id))
+		require.NoError(t, err)
+		require.EqualValues(t, 2, shelf)
+		require.Equal(t, a, anchor)
+		require.Equal(t, id, gotID)
+		require.True(t, AllOutcomes().Contains(Outcome(2, a, id)))
 
 		rangeID := rapid.Int64Range(0, math.MaxInt64-1).Draw(t, "range")
 		name := string(genBytes(t, "name"))

@@ -62,6 +62,10 @@ func prettyLocal(k Key) string {
 		if anchor, id, err := DecodeTxnRecord(k); err == nil {
 			return fmt.Sprintf("/local/txn%s/%x", Pretty(anchor), id)
 		}
+	case localOutcome:
+		if shelf, anchor, id, err := DecodeOutcome(k); err == nil {
+			return fmt.Sprintf("/local/outcome/%d%s/%x", shelf, Pretty(anchor), id)
+		}
 	case localLock:
 		if locked, err := DecodeLock(k); err == nil {
 			return "/local/lock" + Pretty(locked)

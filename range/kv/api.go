@@ -168,10 +168,16 @@ type (
 	// MaxTS, if not empty, bounds the commit timestamp: reads in other ranges are known to hold
 	// up to there only. If it would have to be later, the request fails with CodeWriteTooOld (TS:
 	// the timestamp that it would take; no Key) and nothing happens.
+	//
+	// The range that holds the first key of Writes remembers the outcome for a few minutes: the request, repeated with the same writes, is
+	// answered as it was at first. Sent is when it was sent for the first time, by its sender's clock, and is repeated as it is; if empty, it
+	// is Txn.ReadTS. CodeReadBelowGC says that it has no outcome known, and is so old that one may be forgotten: nothing has happened
+	// now, and something may have before.
 	CommitSingleRange struct {
 		Writes    []Write
 		Refreshes []ReadSpan
 		MaxTS     hlc.Timestamp
+		Sent      hlc.Timestamp
 	}
 	CommitSingleRangeResponse struct{ CommitTS hlc.Timestamp }
 
@@ -272,12 +278,13 @@ type (
 	}
 	RecoverTxnResponse struct{ Record TxnRecord }
 
-	// QueryCommit asks what became of a CommitSingleRange of transaction ID in the range of
-	// Key. If the range has no trace of it, it is fenced: it can no longer commit here. CodeReadBelowGC
-	// says that it may have committed, and that be forgotten; the snapshot of the batch's transaction tells.
+	// QueryCommit asks what became of a CommitSingleRange of transaction ID with that Sent, whose first write is of
+	// Key. If there is no trace of it, it is fenced: it can no longer commit, whatever splits or merges come. CodeReadBelowGC
+	// says that it may have committed, and that be forgotten.
 	QueryCommit struct {
-		Key keys.Key
-		ID  TxnID
+		Key  keys.Key
+		ID   TxnID
+		Sent hlc.Timestamp
 	}
 	QueryCommitResponse struct {
 		Committed bool
@@ -285,11 +292,14 @@ type (
 	}
 
 	// GC raises the range's GC threshold: reads below it fail from then on. With Collect it removes, from the key From on,
-	// versions below Threshold that a newer version at or below it shadows, and (if From is empty) commit ids older than Threshold, which
-	// must not be above the range's. It does a piece; Next is where to go on, empty if there is no more.
+	// versions below Threshold that a newer version at or below it shadows, and (if From is empty) records and outcomes of merges older than
+	// Threshold, which must not be above the range's. It does a piece; Next is where to go on, empty if there is no more.
+	//
+	// With Outcomes it does neither, and turns the outcomes of commits over, unless that was done after Threshold: the older half is forgotten.
 	GC struct {
 		Threshold hlc.Timestamp
 		Collect   bool
+		Outcomes  bool
 		From      keys.Key
 	}
 	GCResponse struct {

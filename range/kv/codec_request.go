@@ -75,7 +75,7 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		return appendBytes(b, q.Rows.Data), nil
 	case *CommitSingleRange:
 		b = appendWrites(append(b, tagCommitSingleRange), q.Writes)
-		return appendTS(appendReadSpans(b, q.Refreshes), q.MaxTS), nil
+		return appendTS(appendTS(appendReadSpans(b, q.Refreshes), q.MaxTS), q.Sent), nil
 	case *Prepare:
 		tag, open := byte(tagPrepare), len(q.Seqs) > 0 || q.Keep != 0
 		if open {
@@ -132,9 +132,9 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		return appendTS(b, q.StagedTS), nil
 	case *QueryCommit:
 		b = appendBytes(append(b, tagQueryCommit), q.Key)
-		return append(b, q.ID[:]...), nil
+		return appendTS(append(b, q.ID[:]...), q.Sent), nil
 	case *GC:
-		return appendBytes(appendBool(appendTS(append(b, tagGC), q.Threshold), q.Collect), q.From), nil
+		return appendBytes(appendBool(appendBool(appendTS(append(b, tagGC), q.Threshold), q.Collect), q.Outcomes), q.From), nil
 	case *Checksum:
 		return append(b, tagChecksum), nil
 	case *AdminSplit:
@@ -173,7 +173,7 @@ func (d *decoder) request() Request {
 	case tagBulkWrite:
 		return &BulkWrite{Span: d.span(), TS: d.ts(), Rows: d.rows()}
 	case tagCommitSingleRange:
-		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans(), MaxTS: d.ts()}
+		return &CommitSingleRange{Writes: d.writes(), Refreshes: d.readSpans(), MaxTS: d.ts(), Sent: d.ts()}
 	case tagPrepare, tagPrepareOpen:
 		q := &Prepare{Writes: d.writes(), StageTS: d.ts(), Refreshes: d.readSpans()}
 		if tag == tagPrepareOpen {
@@ -203,9 +203,9 @@ func (d *decoder) request() Request {
 	case tagRecoverTxn:
 		return &RecoverTxn{Decide: d.txnStatus(), StagedTS: d.ts()}
 	case tagQueryCommit:
-		return &QueryCommit{Key: d.bytes(), ID: d.txnID()}
+		return &QueryCommit{Key: d.bytes(), ID: d.txnID(), Sent: d.ts()}
 	case tagGC:
-		return &GC{Threshold: d.ts(), Collect: d.bool(), From: d.key()}
+		return &GC{Threshold: d.ts(), Collect: d.bool(), Outcomes: d.bool(), From: d.key()}
 	case tagChecksum:
 		return &Checksum{}
 	case tagAdminSplit:

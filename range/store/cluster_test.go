@@ -358,6 +358,8 @@ func firstKey(req *kv.BatchRequest) keys.Key {
 			return q.Spans[0].Start
 		case *kv.CommitSingleRange:
 			return q.Writes[0].Key
+		case *kv.QueryCommit:
+			return q.Key
 		case *kv.AdminSplit:
 			return q.Key
 		case *kv.AdminMerge:

@@ -8,6 +8,8 @@ var (
 	ErrLocked = engine.ErrLocked
 	// ErrNewerFormat: a newer program wrote it.
 	ErrNewerFormat = engine.ErrNewerFormat
+	// ErrOlderFormat: a program wrote it that is so old that this one cannot read it.
+	ErrOlderFormat = engine.ErrOlderFormat
 	// ErrCorrupt: what is there is not what was written.
 	ErrCorrupt = engine.ErrCorrupt
 	// ErrNotStore: the directory holds something else.

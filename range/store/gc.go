@@ -22,8 +22,8 @@ type gcState struct {
 	held    bool      // the last collection left something that is protected
 }
 
-// gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, commit
-// ids whose gateways have long given up, aborted records. One range at a time. A range is left alone if there is nothing in it
+// gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, outcomes of
+// commits whose gateways have long given up, records of transactions that have ended. One range at a time. A range is left alone if there is nothing in it
 // that could be garbage, and once it was collected so long after its last write that nothing in it can become garbage any more; it is
 // not even looked at again before it is written to.
 func (s *Store) gcLoop() {
@@ -51,6 +51,10 @@ func (s *Store) gcLoop() {
 				known[r.ID()] = st
 				return true
 			}
+			remembers, err := s.forget(r)
+			if err != nil && s.ctx.Err() == nil {
+				s.log.Info("outcomes of commits in a range could not be forgotten and will be", "range", int64(r.ID()), "err", err)
+			}
 			asOf := s.clock.Now()
 			lag := time.Duration(0) // of what is known about protection
 			if !keep.AsOf.IsEmpty() {
@@ -58,7 +62,7 @@ func (s *Store) gcLoop() {
 			}
 			if time.Since(st.ran) >= gcInterval(k.GCInterval, keep.After, r.Applied().Stats) {
 				some, err := s.collectable(r)
-				if err == nil && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
+				if err == nil && !remembers && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
 					delete(known, r.ID())
 					return false
 				}
@@ -106,6 +110,27 @@ func (s *Store) retention(r *replica.Replica) Retention {
 		t.After = s.cfg.Knobs.GCAfter
 	}
 	return t
+}
+
+// forget makes the range forget what became of commits long ago, and reports whether there is anything left to be forgotten later.
+func (s *Store) forget(r *replica.Replica) (remembers bool, err error) {
+	d := r.Desc()
+	if d == nil {
+		return false, nil
+	}
+	if remembers, err = mvcc.Remembered(s.eng.DB(), d); err != nil || !remembers {
+		return err != nil, err
+	}
+	before := s.clock.Now().Add(-s.cfg.Knobs.OutcomesAfter)
+	if before.Less(r.Applied().Outcomes.Since) {
+		return true, nil
+	}
+	_, err = r.Send(s.ctx, &kv.BatchRequest{RangeID: r.ID(), Now: s.clock.Now(), Requests: []kv.Request{&kv.GC{Outcomes: true, Threshold: before}}})
+	var e *kv.Error
+	if errors.As(err, &e) && e.Code.Class() == kv.RetryRouting {
+		err = nil // whoever leads now does it
+	}
+	return true, err
 }
 
 // collect raises the threshold of the range and removes what is below it, piece by piece. held reports whether something was

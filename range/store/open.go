@@ -92,6 +92,7 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	dur(&k.ClosedLag, 3*time.Second)
 	dur(&k.GCAfter, time.Hour)
 	dur(&k.GCInterval, 10*time.Minute)
+	dur(&k.OutcomesAfter, 2*time.Minute)
 	dur(&k.SweepInterval, sweepInterval)
 	dur(&k.SplitLoadFor, 10*time.Second)
 	dur(&k.SplitInterval, time.Second)

@@ -114,9 +114,12 @@ type Knobs struct {
 	MaxOpenFiles  int
 	// ClosedLag is how far the closed timestamp trails the clock, 3 s.
 	ClosedLag time.Duration
-	// GCAfter is how long old versions and commit ids are kept, 1 h; GCInterval is the pause
+	// GCAfter is how long old versions are kept, 1 h; GCInterval is the pause
 	// between two collections of one range, 10 min.
 	GCAfter, GCInterval time.Duration
+	// OutcomesAfter is for how long at the least a range remembers what became of a commit, for a gateway that was not answered: 2 min. It
+	// takes up to twice that, and a tenth of GCInterval, until it is forgotten.
+	OutcomesAfter time.Duration
 	// SplitBytes is the size from which on a range is split, 64 MiB; negative for never. A range that is asked for more than
 	// SplitRequests a second, 20,000, or takes more than SplitCPU cores, 0.75, for SplitLoadFor, 10 s, is split if that divides
 	// its load; negative for never. SplitInterval is the pause between two looks at the ranges, 1 s.

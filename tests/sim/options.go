@@ -68,7 +68,7 @@ func (o *Options) settle() {
 func (o *Options) knobs() store.Knobs {
 	k := store.Knobs{MemTableBytes: 1 << 20, ClosedLag: time.Second, GCAfter: o.GCAfter, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10, GatewayDeadAfter: o.DeadAfter}
 	if o.GCAfter < time.Hour {
-		k.GCInterval = 3 * time.Second
+		k.GCInterval, k.OutcomesAfter = 3*time.Second, o.GCAfter
 	}
 	k.Planted = mutants[o.Planted].plant
 	return k

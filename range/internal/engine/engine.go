@@ -20,7 +20,10 @@ import (
 
 // FormatVersion is the on-disk format that this program writes. Raise it when an older
 // program must not open the store any more, and say in docs/formats what changed.
-const FormatVersion = 1
+const FormatVersion = 2
+
+// oldestFormat is the oldest one that can be opened: there is no conversion from those before it.
+const oldestFormat = 2
 
 const (
 	formatFile   = "PAMIR-FORMAT"
@@ -84,7 +87,7 @@ type Engine struct {
 }
 
 // Open opens the store in cfg.Dir, or makes one. The error says clearly why it refuses, and
-// wraps ErrLocked, ErrNewerFormat, ErrCorrupt, ErrNotStore or ErrNoStore where one of them is the reason.
+// wraps ErrLocked, ErrNewerFormat, ErrOlderFormat, ErrCorrupt, ErrNotStore or ErrNoStore where one of them is the reason.
 func Open(cfg Config) (*Engine, error) {
 	e := &Engine{dir: cfg.Dir, fs: cfg.FS, log: cfg.Logger, onFatal: cfg.OnFatal, reserve: cfg.ReserveBytes}
 	if e.fs == nil {
@@ -177,6 +180,9 @@ func (e *Engine) checkFormat(cfg Config) error {
 	}
 	if v > FormatVersion {
 		return openError(e.dir, ErrNewerFormat, fmt.Errorf("format %d, this program knows up to %d", v, FormatVersion))
+	}
+	if v < oldestFormat {
+		return openError(e.dir, ErrOlderFormat, fmt.Errorf("format %d, this program knows %d to %d", v, oldestFormat, FormatVersion))
 	}
 	return nil
 }

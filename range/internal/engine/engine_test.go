@@ -123,6 +123,11 @@ func TestOpenRefuses(t *testing.T) {
 		write(t, fs, formatFile, "pamir store format 999\n")
 		refused(t, fs, ErrNewerFormat, nil)
 	})
+	t.Run("older format", func(t *testing.T) {
+		fs := made(t)
+		write(t, fs, formatFile, "pamir store format 1\n")
+		refused(t, fs, ErrOlderFormat, nil)
+	})
 	t.Run("damaged format file", func(t *testing.T) {
 		fs := made(t)
 		write(t, fs, formatFile, "what?")

@@ -16,6 +16,8 @@ var (
 	ErrLocked = errors.New("store is in use by another process")
 	// ErrNewerFormat: a newer program wrote it.
 	ErrNewerFormat = errors.New("store was written by a newer version of pamir")
+	// ErrOlderFormat: a program wrote it that is so old that this one cannot read it.
+	ErrOlderFormat = errors.New("store was written by an older version of pamir")
 	// ErrCorrupt: what is there is not what was written.
 	ErrCorrupt = errors.New("store is damaged")
 	// ErrNotStore: the directory holds something else.

@@ -275,8 +275,15 @@ func (e *evaluation) checkRefreshes(refreshes []kv.ReadSpan, writes []kv.Write, 
 }
 
 func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, error) {
-	rng := e.env.Desc.RangeID
-	if o, ok, err := e.commitOutcome(e.id); err != nil {
+	if len(r.Writes) == 0 {
+		return nil, kv.Errorf(kv.CodeBadRequest, "commit without writes")
+	}
+	anchor := r.Writes[0].Key
+	sent, err := e.firstSent(r.Sent)
+	if err != nil {
+		return nil, err
+	}
+	if o, ok, err := e.commitOutcome(anchor, e.id, sent); err != nil {
 		return nil, err
 	} else if ok {
 		if !o.Committed {
@@ -287,8 +294,8 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 		e.eff.Resolved = append(e.eff.Resolved, ResolvedLock{Txn: e.id, Commit: true, CommitTS: o.CommitTS})
 		return &kv.CommitSingleRangeResponse{CommitTS: o.CommitTS}, nil
 	}
-	if e.forgotten() {
-		return nil, &kv.Error{Code: kv.CodeRefreshFailed, TS: e.env.GCThreshold, Message: "the transaction is older than the GC threshold: had it committed before, nobody would know"}
+	if sent.Less(e.env.Outcomes.Forgotten) {
+		return nil, e.forgotten()
 	}
 	if e.readTS.IsEmpty() {
 		return nil, kv.Errorf(kv.CodeBadRequest, "commit without a read timestamp")
@@ -317,7 +324,7 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 			return nil, err
 		}
 	}
-	if err := w.PutCommitOutcome(rng, e.id, mvcc.CommitOutcome{Committed: true, CommitTS: ts}); err != nil {
+	if err := w.PutCommitOutcome(e.env.Outcomes.Half, anchor, e.id, mvcc.CommitOutcome{Committed: true, CommitTS: ts}); err != nil {
 		return nil, err
 	}
 	e.wrote(ts)
@@ -326,36 +333,55 @@ func (e *evaluation) commitSingleRange(r *kv.CommitSingleRange) (kv.Response, er
 	return &kv.CommitSingleRangeResponse{CommitTS: ts}, nil
 }
 
-// commitOutcome returns what the range remembers of a commit.
-func (e *evaluation) commitOutcome(id kv.TxnID) (o mvcc.CommitOutcome, ok bool, err error) {
-	o, ok, err = e.r.CommitOutcome(e.env.Desc.RangeID, id)
+// firstSent returns when a commit was first sent, at the latest. The clock is past it from now on: what is found out about it is true of all copies.
+func (e *evaluation) firstSent(sent hlc.Timestamp) (hlc.Timestamp, error) {
+	if t := e.req.Txn; sent.IsEmpty() && t != nil {
+		sent = t.ReadTS
+	}
+	if now := e.env.Clock.Peek(); now.Less(sent) {
+		if ahead := sent.WallTime - now.WallTime; ahead > int64(e.env.Clock.MaxOffset()) {
+			return sent, kv.Errorf(kv.CodeBadRequest, "a commit that will be sent at %s, and it is %s", sent, now)
+		}
+		e.env.Clock.Update(sent)
+	}
+	return sent, nil
+}
+
+// commitOutcome returns what the range remembers of a commit that was first sent then.
+func (e *evaluation) commitOutcome(anchor keys.Key, id kv.TxnID, sent hlc.Timestamp) (o mvcc.CommitOutcome, ok bool, err error) {
+	at := e.env.Outcomes
+	o, ok, err = e.r.CommitOutcome(at.Half, anchor, id)
+	if err == nil && !ok && sent.Less(at.Since) {
+		o, ok, err = e.r.CommitOutcome(at.Older(), anchor, id)
+	}
 	if e.env.Planted.ForgottenCommits && ok && o.CommitTS.Less(e.env.LeaderSince) {
 		return mvcc.CommitOutcome{}, false, err
 	}
 	return o, ok, err
 }
 
-// forgotten reports whether the outcome of the transaction's commit may have been there and be collected by now: no trace of it
-// proves nothing then. (A commit is never below the snapshot of its transaction.)
-func (e *evaluation) forgotten() bool {
-	t := e.req.Txn
-	return t != nil && !t.ReadTS.IsEmpty() && t.ReadTS.Less(e.env.GCThreshold)
+// forgotten: a commit of which there is no trace may have happened all the same.
+func (e *evaluation) forgotten() error {
+	return &kv.Error{Code: kv.CodeReadBelowGC, TS: e.env.Outcomes.Forgotten, Message: "what became of a commit as old as that is forgotten"}
 }
 
 // queryCommit tells what became of a CommitSingleRange. Where nothing is known it writes a
 // fence, so that the answer "not committed" stays true when the commit arrives late.
 func (e *evaluation) queryCommit(r *kv.QueryCommit) (kv.Response, error) {
-	rng := e.env.Desc.RangeID
-	o, ok, err := e.commitOutcome(r.ID)
+	sent, err := e.firstSent(r.Sent)
 	if err != nil {
 		return nil, err
 	}
-	if !ok && e.forgotten() {
-		return nil, &kv.Error{Code: kv.CodeReadBelowGC, TS: e.env.GCThreshold, Message: "what became of a commit as old as that is forgotten"}
+	o, ok, err := e.commitOutcome(r.Key, r.ID, sent)
+	if err != nil {
+		return nil, err
 	}
 	if !ok {
+		if sent.Less(e.env.Outcomes.Forgotten) {
+			return nil, e.forgotten()
+		}
 		o = mvcc.CommitOutcome{CommitTS: e.env.Clock.Now()}
-		if err := e.batch().PutCommitOutcome(rng, r.ID, o); err != nil {
+		if err := e.batch().PutCommitOutcome(e.env.Outcomes.Half, r.Key, r.ID, o); err != nil {
 			return nil, err
 		}
 	}
@@ -439,16 +465,20 @@ const (
 	gcScanned    = 50_000
 )
 
-// outcomesPerGC bounds the commit outcomes that one GC looks at; they go by one range deletion.
-const outcomesPerGC = 50_000
-
-// gc raises the threshold, or collects what is below it. The two are apart: the new threshold is applied, and whoever passed the
+// gc raises the threshold, or collects what is below it, or turns the outcomes of commits over. The first two are apart: the new threshold is applied, and whoever passed the
 // check of the old one has ended, before anything goes.
 func (e *evaluation) gc(r *kv.GC) (kv.Response, error) {
 	if now := e.env.Clock.Now(); !r.Threshold.Less(now) {
 		return nil, kv.Errorf(kv.CodeBadRequest, "GC threshold %s is not in the past", r.Threshold)
 	}
 	resp := &kv.GCResponse{}
+	if r.Outcomes {
+		if e.env.Outcomes.Since.LessEq(r.Threshold) {
+			// What was sent before this is what has come before this: see firstSent, and no two clocks differ by more.
+			e.eff.TurnOutcomes = e.env.Clock.Now().Add(2 * e.env.Clock.MaxOffset())
+		}
+		return resp, nil
+	}
 	if !r.Collect {
 		if e.env.GCThreshold.Less(r.Threshold) {
 			e.eff.GCThreshold = r.Threshold
@@ -466,7 +496,7 @@ func (e *evaluation) gc(r *kv.GC) (kv.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		n, err = mvcc.PurgeCommitOutcomes(e.env.Reader, w, e.env.Desc.RangeID, r.Threshold, outcomesPerGC)
+		n, err = mvcc.PurgeMergeOutcomes(e.env.Reader, w, e.env.Desc.Span(), r.Threshold, gcPerRequest)
 		resp.Removed += n
 		if err != nil {
 			return nil, err

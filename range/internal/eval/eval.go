@@ -4,6 +4,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -18,13 +19,14 @@ type Env struct {
 	// LeaderSince is a timestamp at or after which this leadership began to
 	// serve; observed timestamps before it prove nothing (see kv.TxnMeta.Observed).
 	LeaderSince hlc.Timestamp
-	// Stats and GCThreshold are those of the applied state, read after the latches were taken and, if
+	// Stats, GCThreshold and Outcomes are those of the applied state, read after the latches were taken and, if
 	// Reader is a snapshot, after the snapshot was. Stats.Locks
 	// is the number of prepared locks on disk: at zero nobody need look for one.
 	// ClosedTS, on a leader, is the highest timestamp it has promised to close, applied or
 	// not: every write lands above it. On a follower it is that of the applied state.
 	Stats       kv.Stats
 	GCThreshold hlc.Timestamp
+	Outcomes    mvcc.Outcomes
 	ClosedTS    hlc.Timestamp
 	Locks       Locks
 	TSCache     TimestampCache
@@ -69,6 +71,8 @@ type Effects struct {
 	Resolved []ResolvedLock
 	// GCThreshold, if not empty, is the new threshold.
 	GCThreshold hlc.Timestamp
+	// TurnOutcomes, if not empty, turns the outcomes of commits over (mvcc.Outcomes.Turn). Nothing else is to be done then.
+	TurnOutcomes hlc.Timestamp
 	// MaxWriteTS is the highest timestamp of any version written.
 	MaxWriteTS hlc.Timestamp
 }

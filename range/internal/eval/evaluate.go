@@ -281,7 +281,7 @@ func (e *evaluation) effects() *Effects {
 	if e.w.Batch != nil && e.w.Batch.Empty() && e.w.Batch.Close() == nil {
 		e.w.Batch = nil
 	}
-	if e.w.Batch == nil && len(e.eff.Resolved) == 0 && e.eff.GCThreshold.IsEmpty() {
+	if e.w.Batch == nil && len(e.eff.Resolved) == 0 && e.eff.GCThreshold.IsEmpty() && e.eff.TurnOutcomes.IsEmpty() {
 		return nil
 	}
 	eff := e.eff // escapes only here: reads allocate no effects

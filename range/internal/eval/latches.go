@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/pamirdb/pamir/hlc"
-	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -49,8 +48,8 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 		case *kv.BulkWrite:
 			dst = append(dst, Latch{Span: r.Span, Access: Write})
 		case *kv.CommitSingleRange:
-			if req.Txn != nil {
-				dst = append(dst, Latch{Span: keys.Span{Start: mvcc.CommitIDKey(req.RangeID, req.Txn.ID)}, Access: Write})
+			if req.Txn != nil && len(r.Writes) > 0 {
+				dst = append(dst, outcomeLatch(r.Writes[0].Key, req.Txn.ID))
 			}
 			dst = writeLatches(dst, r.Writes, r.Refreshes, txnTS)
 		case *kv.Prepare:
@@ -72,8 +71,13 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 		case *kv.QueryPrepared:
 			dst = keyLatches(dst, r.Keys, Read)
 		case *kv.QueryCommit:
-			dst = append(dst, Latch{Span: keys.Span{Start: mvcc.CommitIDKey(req.RangeID, r.ID)}, Access: Write})
+			dst = append(dst, outcomeLatch(r.Key, r.ID))
 		case *kv.GC:
+			if r.Outcomes {
+				// Whatever commits is over, and has left its outcome, before the shelves change.
+				dst = append(dst, Latch{Span: keys.AllOutcomes(), Access: Write})
+				continue
+			}
 			if r.Collect {
 				// What is removed is below the threshold, which nobody reads or writes any more: one collection at a time is enough.
 				dst = append(dst, Latch{Span: keys.Span{Start: keys.RangeReplicated(int64(req.RangeID), "g")}, Access: Write})
@@ -85,6 +89,11 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 		}
 	}
 	return dst
+}
+
+// outcomeLatch is that of a commit's outcome, on whichever shelf it is.
+func outcomeLatch(anchor keys.Key, id kv.TxnID) Latch {
+	return Latch{Span: keys.Span{Start: keys.Outcome(0, anchor, id)}, Access: Write}
 }
 
 // readLatchTS is the highest timestamp that the batch's reads without locks look at; empty if that is not known.

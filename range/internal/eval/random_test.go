@@ -173,7 +173,9 @@ func TestRandomHistories(t *testing.T) {
 				if !ok {
 					return
 				}
-				k.writes = genWrites(t)
+				if k.writes = genWrites(t); len(k.writes) == 0 {
+					return
+				}
 				req := &kv.BatchRequest{Txn: &k.meta, Requests: []kv.Request{&kv.CommitSingleRange{Writes: k.writes, Refreshes: rs}}}
 				resp, _, err := w.do(req)
 				if err != nil {

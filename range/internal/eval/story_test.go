@@ -223,7 +223,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 		}
 		return r
 	case "commit":
-		return &kv.CommitSingleRange{Writes: writes, Refreshes: refreshes}
+		return &kv.CommitSingleRange{Writes: writes, Refreshes: refreshes, Sent: ts("sent")}
 	case "prepare":
 		return &kv.Prepare{Writes: writes, StageTS: ts("stage"), Refreshes: refreshes}
 	case "stage":
@@ -239,9 +239,13 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	case "recover":
 		return &kv.RecoverTxn{Decide: map[string]kv.TxnStatus{"": 0, "committed": kv.TxnCommitted, "aborted": kv.TxnAborted}[one("decide")], StagedTS: ts("staged")}
 	case "query-commit":
-		return &kv.QueryCommit{Key: name("a"), ID: txnNamed(plain[0]).ID}
+		key := name("a")
+		if k := one("key"); k != "" {
+			key = name(k)
+		}
+		return &kv.QueryCommit{Key: key, ID: txnNamed(plain[0]).ID, Sent: ts("sent")}
 	case "gc":
-		return &kv.GC{Threshold: ts("threshold"), Collect: slices.Contains(plain, "collect")}
+		return &kv.GC{Threshold: ts("threshold"), Collect: slices.Contains(plain, "collect"), Outcomes: slices.Contains(plain, "outcomes")}
 	case "checksum":
 		return &kv.Checksum{}
 	}
@@ -325,6 +329,9 @@ func showOutcome(req *kv.BatchRequest, resp *kv.BatchResponse, eff *Effects, err
 		}
 		if !eff.GCThreshold.IsEmpty() {
 			fmt.Fprintf(&b, "  gc threshold: %s\n", show(eff.GCThreshold))
+		}
+		if !eff.TurnOutcomes.IsEmpty() {
+			b.WriteString("  the outcomes of commits are turned over\n")
 		}
 	}
 	return b.String()
@@ -444,11 +451,11 @@ func (w *world) state() string {
 				fmt.Fprintf(&b, "record of %s at %s: %s at %s, keys %s\n", txnName(id), unname(anchor), statusNames[rec.Status], show(rec.CommitTS), names(rec.Prepared))
 				continue
 			}
-			_, _, n, err := keys.DecodeRangeLocal(k)
+			shelf, anchor, id, err := keys.DecodeOutcome(k)
 			require.NoError(w.t, err)
 			o, err := mvcc.DecodeCommitOutcome(it.Value())
 			require.NoError(w.t, err)
-			fmt.Fprintf(&b, "outcome of %s: committed %v at %s\n", n[1:2], o.Committed, show(o.CommitTS))
+			fmt.Fprintf(&b, "outcome of %s at %s, shelf %d: committed %v at %s\n", txnName(id), unname(anchor), shelf, o.Committed, show(o.CommitTS))
 		}
 	}
 	return b.String()

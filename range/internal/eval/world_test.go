@@ -70,6 +70,11 @@ func (w *world) apply(eff *Effects) {
 	}
 	w.env.Stats.Add(eff.Stats)
 	w.env.GCThreshold = w.env.GCThreshold.Forward(eff.GCThreshold)
+	if !eff.TurnOutcomes.IsEmpty() {
+		b := w.e.DB().NewBatch()
+		require.NoError(w.t, w.env.Outcomes.Turn(b, w.env.Desc, eff.TurnOutcomes))
+		require.NoError(w.t, b.Commit(pebble.NoSync))
+	}
 	for _, r := range eff.Resolved {
 		w.locks.drop(r.Txn, r.Keys)
 	}

@@ -15,12 +15,15 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// ReplicatedSpans returns the spans (of keys, not encoded) that hold everything the replicas of a range share: its own
-// state, transaction records, locks, and data. A snapshot carries them, and a removed replica deletes them.
+// ReplicatedSpans returns the spans (of keys, not encoded) that hold everything the replicas of a range share, in the order of their keys: its own
+// state, transaction records, outcomes of commits, locks, and data. All but the first go by the range's bounds. A snapshot carries them, and a removed replica deletes them.
 func ReplicatedSpans(d *kv.RangeDescriptor) []keys.Span {
 	return []keys.Span{
 		keys.RangeReplicatedSpan(int64(d.RangeID)),
 		keys.TxnRecordSpan(d.StartKey, d.EndKey),
+		keys.OutcomeSpan(0, d.StartKey, d.EndKey),
+		keys.OutcomeSpan(1, d.StartKey, d.EndKey),
+		keys.OutcomeSpan(MergeShelf, d.StartKey, d.EndKey),
 		keys.LockSpan(d.StartKey, d.EndKey),
 		d.Span(),
 	}

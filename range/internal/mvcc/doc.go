@@ -26,5 +26,6 @@
 //  2. A version, once written, never changes; it is removed by GC only.
 //  3. At most one lock per key; no version of its key is newer than the lock's timestamp.
 //  4. Stats deltas are exact: the sum of all deltas equals [ComputeStats] at all times.
-//  5. A Reader never returns memory that Pebble owns beyond the call that its doc names.
+//  5. A commit of which nothing is known, and which was first sent at or after Outcomes.Forgotten, has not happened.
+//  6. A Reader never returns memory that Pebble owns beyond the call that its doc names.
 package mvcc

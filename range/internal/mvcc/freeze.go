@@ -2,7 +2,6 @@ package mvcc
 
 import (
 	"encoding/binary"
-	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -62,39 +61,4 @@ func LoadFreeze(r pebble.Reader, id kv.RangeID) (*Freeze, error) {
 		return nil, err
 	}
 	return DecodeFreeze(b)
-}
-
-// UniteCommitOutcomes writes what one range knows of transactions for another into b: for a merge. A commit is a
-// fact; a fence only keeps one from happening.
-func UniteCommitOutcomes(r pebble.Reader, b *pebble.Batch, from, to kv.RangeID) (err error) {
-	span := CommitIDSpan(from)
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
-	if err != nil {
-		return engine.Classify(err)
-	}
-	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	for it.First(); it.Valid(); it.Next() {
-		k, _, ok := engine.SplitKey(it.Key())
-		if !ok || len(k) != len(span.Start)+16 {
-			return kv.Errorf(kv.CodeCorruption, "commit outcome at %x", it.Key())
-		}
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return engine.Classify(err)
-		}
-		o, err := DecodeCommitOutcome(v)
-		if err != nil {
-			return err
-		}
-		id := kv.TxnID(k[len(span.Start):])
-		if _, known, err := LoadCommitOutcome(r, to, id); err != nil {
-			return err
-		} else if known && !o.Committed {
-			continue
-		}
-		if err := b.Set(engine.EncodeKey(CommitIDKey(to, id)), v, nil); err != nil {
-			return engine.Classify(err)
-		}
-	}
-	return engine.Classify(it.Error())
 }

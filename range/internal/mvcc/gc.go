@@ -86,41 +86,6 @@ func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Tim
 	return removed, nil, err
 }
 
-// PurgeCommitOutcomes forgets what became of transactions that were decided before threshold. Ids sort
-// by the start of their transaction, so it goes from the oldest to the first that was decided later (a transaction
-// that ran for long keeps younger ones until it is old itself), at most limit of them.
-func PurgeCommitOutcomes(r pebble.Reader, w *Writer, rng kv.RangeID, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
-	span := CommitIDSpan(rng)
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
-	if err != nil {
-		return 0, engine.Classify(err)
-	}
-	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	end := engine.EncodeKey(span.End)
-	for it.First(); it.Valid(); it.Next() {
-		b, err := it.ValueAndErr()
-		if err != nil {
-			return 0, engine.Classify(err)
-		}
-		o, err := DecodeCommitOutcome(b)
-		if err != nil {
-			return 0, err
-		}
-		if threshold.LessEq(o.CommitTS) || removed >= limit {
-			end = bytes.Clone(it.Key())
-			break
-		}
-		removed++
-	}
-	if err := it.Error(); err != nil {
-		return 0, engine.Classify(err)
-	}
-	if removed == 0 {
-		return 0, nil
-	}
-	return removed, engine.Classify(w.Batch.DeleteRange(engine.EncodeKey(span.Start), end, nil))
-}
-
 // PurgeTxnRecords removes the ABORTED records decided before threshold, at most limit. Such a record is a
 // fence: it keeps a late StageTxn of the transaction from succeeding. A message that is as old as
 // the threshold cannot stage any more, since it would stage below the threshold, which is refused too.
@@ -151,23 +116,10 @@ func PurgeTxnRecords(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.T
 }
 
 // Collectable reports whether the range holds anything that may be garbage, or become it without being written to: versions that are not live,
-// outcomes of commits, transaction records. It looks at no more than a key of each kind.
+// outcomes of merges, transaction records. It looks at no more than a key of each kind. (Outcomes of commits go another way: Outcomes.Turn.)
 func Collectable(r pebble.Reader, d *kv.RangeDescriptor, st kv.Stats) (bool, error) {
 	if st.Versions != st.LiveRows {
 		return true, nil
 	}
-	for _, span := range [2]keys.Span{CommitIDSpan(d.RangeID), keys.TxnRecordSpan(d.StartKey, d.EndKey)} {
-		it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
-		if err != nil {
-			return false, engine.Classify(err)
-		}
-		found := it.First()
-		if err := errors.Join(it.Error(), it.Close()); err != nil {
-			return false, engine.Classify(err)
-		}
-		if found {
-			return true, nil
-		}
-	}
-	return false, nil
+	return some(r, keys.OutcomeSpan(MergeShelf, d.StartKey, d.EndKey), keys.TxnRecordSpan(d.StartKey, d.EndKey))
 }

@@ -3,6 +3,7 @@ package mvcc
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
@@ -377,7 +378,7 @@ func TestChecksumAndRecords(t *testing.T) {
 		require.NoError(t, w.Put(keys.Key("\x04k"), hlc.Timestamp{WallTime: 5}, false, []byte("v"), Newest{}))
 		require.NoError(t, w.PutLock(keys.Key("\x04l"), &kv.LockRecord{Txn: kv.TxnMeta{ID: id}, TS: hlc.Timestamp{WallTime: 6}, Value: []byte("x")}, false))
 		require.NoError(t, w.PutTxnRecord(&kv.TxnRecord{Meta: kv.TxnMeta{ID: id, Anchor: keys.Key("\x04l")}, Status: kv.TxnStaging, Prepared: []keys.Key{keys.Key("\x04l")}}))
-		require.NoError(t, w.PutCommitOutcome(7, id, CommitOutcome{Committed: true, CommitTS: hlc.Timestamp{WallTime: 5}}))
+		require.NoError(t, w.PutCommitOutcome(0, keys.Key("\x04l"), id, CommitOutcome{Committed: true, CommitTS: hlc.Timestamp{WallTime: 5}}))
 		require.NoError(t, w.Batch.Set(DescriptorKey(7), modelDesc.AppendWire(nil), nil))
 		require.NoError(t, w.Batch.Commit(pebble.Sync))
 	}
@@ -396,7 +397,8 @@ func TestChecksumAndRecords(t *testing.T) {
 
 	// The applied state does not count; everything else does.
 	st := AppliedState{AppliedIndex: 3, AppliedTerm: 2, Stats: kv.Stats{LiveRows: 1, LiveBytes: -2, Versions: 3, Bytes: 4, Locks: 5},
-		ClosedTS: hlc.Timestamp{WallTime: 9, Logical: 1}, GCThreshold: hlc.Timestamp{WallTime: 1}}
+		ClosedTS: hlc.Timestamp{WallTime: 9, Logical: 1}, GCThreshold: hlc.Timestamp{WallTime: 1},
+		Outcomes: Outcomes{Half: 1, Since: hlc.Timestamp{WallTime: 8, Logical: 2}, Forgotten: hlc.Timestamp{WallTime: 7}}}
 	require.NoError(t, a.DB().Set(AppliedStateKey(7), AppendAppliedState(nil, &st), pebble.Sync))
 	require.Equal(t, first, sum(a))
 	got, ok, err := LoadAppliedState(a.DB(), 7)
@@ -410,7 +412,7 @@ func TestChecksumAndRecords(t *testing.T) {
 		func(w *Writer) error { return w.ClearLock(keys.Key("\x04l"), id) },
 		func(w *Writer) error { return w.ClearTxnRecord(keys.Key("\x04l"), id) },
 		func(w *Writer) error {
-			return w.PutCommitOutcome(7, kv.TxnID{1}, CommitOutcome{CommitTS: hlc.Timestamp{WallTime: 1}})
+			return w.PutCommitOutcome(1, keys.Key("\x04l"), kv.TxnID{1}, CommitOutcome{CommitTS: hlc.Timestamp{WallTime: 1}})
 		},
 		func(w *Writer) error {
 			return w.Put(keys.Key("\x04k"), hlc.Timestamp{WallTime: 7}, true, nil, Newest{Exists: true, TS: hlc.Timestamp{WallTime: 5}, ValueLen: 1})
@@ -426,33 +428,96 @@ func TestChecksumAndRecords(t *testing.T) {
 	d, err := LoadDescriptor(a.DB(), 7)
 	require.NoError(t, err)
 	require.Equal(t, modelDesc.String(), d.String())
-	o, ok, err := LoadCommitOutcome(a.DB(), 7, id)
-	require.NoError(t, err)
-	require.True(t, ok && o.Committed)
+}
 
-	// A split gives the outcomes to the other side.
-	batch := a.DB().NewBatch()
-	require.NoError(t, CopyCommitOutcomes(a.DB(), batch, 7, 8))
-	require.NoError(t, batch.Commit(pebble.Sync))
-	o, ok, err = LoadCommitOutcome(a.DB(), 8, id)
-	require.NoError(t, err)
-	require.True(t, ok && o.Committed)
+// Outcomes are kept for a turn, and belong to the range that holds their key.
+func TestOutcomes(t *testing.T) {
+	e := testEngine(t)
+	defer func() { require.NoError(t, e.Close()) }()
+	key, id := keys.Key("\x04l"), kv.TxnID{9}
+	ts := func(n int64) hlc.Timestamp { return hlc.Timestamp{WallTime: n} }
+	var o Outcomes
+	do := func(fn func(w *Writer) error) {
+		t.Helper()
+		w := Writer{Batch: e.DB().NewBatch()}
+		require.NoError(t, fn(&w))
+		require.NoError(t, w.Batch.Commit(pebble.Sync))
+	}
+	put := func(key keys.Key) {
+		t.Helper()
+		do(func(w *Writer) error {
+			return w.PutCommitOutcome(o.Half, key, id, CommitOutcome{Committed: true, CommitTS: ts(5)})
+		})
+	}
+	turn := func(d *kv.RangeDescriptor, at int64) {
+		t.Helper()
+		do(func(w *Writer) error { return o.Turn(w.Batch, d, ts(at)) })
+	}
+	known := func(key keys.Key) string {
+		t.Helper()
+		s := ""
+		for shelf := range byte(3) {
+			got, ok, err := LoadCommitOutcome(e.DB(), shelf, key, id)
+			require.NoError(t, err)
+			require.Equal(t, ok, got.Committed)
+			if ok {
+				s += fmt.Sprint(shelf)
+			}
+		}
+		return s
+	}
+	remembered := func(d *kv.RangeDescriptor) bool {
+		t.Helper()
+		ok, err := Remembered(e.DB(), d)
+		require.NoError(t, err)
+		return ok
+	}
 
-	// Old outcomes are forgotten, young ones kept.
-	w := Writer{Batch: a.DB().NewBatch()}
-	require.NoError(t, w.PutCommitOutcome(7, kv.TxnID{10}, CommitOutcome{Committed: true, CommitTS: hlc.Timestamp{WallTime: 50}}))
-	require.NoError(t, w.Batch.Commit(pebble.Sync))
-	w = Writer{Batch: a.DB().NewBatch()}
-	n, err := PurgeCommitOutcomes(a.DB(), &w, 7, hlc.Timestamp{WallTime: 50}, 100)
-	require.NoError(t, err)
-	require.EqualValues(t, 1, n)
-	require.NoError(t, w.Batch.Commit(pebble.Sync))
-	_, ok, err = LoadCommitOutcome(a.DB(), 7, id)
-	require.NoError(t, err)
-	require.False(t, ok)
-	_, ok, err = LoadCommitOutcome(a.DB(), 7, kv.TxnID{10})
-	require.NoError(t, err)
-	require.True(t, ok)
+	require.False(t, remembered(modelDesc))
+	put(key)
+	require.Equal(t, "0", known(key))
+	require.True(t, remembered(modelDesc))
+	turn(modelDesc, 10)
+	require.Equal(t, Outcomes{Half: 1, Since: ts(10)}, o)
+	require.Equal(t, "0", known(key), "the older shelf now")
+	put(keys.Key("\x04m"))
+	turn(modelDesc, 20)
+	require.Equal(t, Outcomes{Half: 0, Since: ts(20), Forgotten: ts(10)}, o)
+	require.Equal(t, "", known(key))
+	require.Equal(t, "1", known(keys.Key("\x04m")))
+
+	// Two ranges that came of a split forget for themselves.
+	left, right := modelDesc.Clone(), modelDesc.Clone()
+	left.EndKey, right.StartKey = keys.Key("\x04m"), keys.Key("\x04m")
+	put(key)
+	require.True(t, remembered(left) && remembered(right))
+	was := o
+	turn(right, 30)
+	require.Equal(t, "0", known(key))
+	require.Equal(t, "", known(keys.Key("\x04m")))
+	require.False(t, remembered(right))
+
+	// United, they know all that either knew, and the next turn is a whole one.
+	o = was.Merged(o, ts(40))
+	require.Equal(t, Outcomes{Half: 0, Since: ts(40), Forgotten: ts(20)}, o)
+	turn(modelDesc, 60)
+	require.Equal(t, ts(40), o.Forgotten)
+	require.Equal(t, "0", known(key))
+
+	// Merges are remembered for longer.
+	do(func(w *Writer) error {
+		return w.PutCommitOutcome(MergeShelf, key, id, CommitOutcome{Committed: true, CommitTS: ts(50)})
+	})
+	turn(modelDesc, 80)
+	require.Equal(t, "2", known(key))
+	for _, c := range []struct{ below, removed int64 }{{50, 0}, {51, 1}} {
+		do(func(w *Writer) error {
+			n, err := PurgeMergeOutcomes(e.DB(), w, modelDesc.Span(), ts(c.below), 100)
+			require.Equal(t, c.removed, n)
+			return err
+		})
+	}
+	require.Equal(t, "", known(key))
 }
 
 func FuzzDecoders(f *testing.F) {

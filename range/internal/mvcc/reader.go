@@ -277,11 +277,6 @@ func (r *Reader) TxnRecord(anchor keys.Key, id kv.TxnID) (*kv.TxnRecord, error) 
 	return &rec, nil
 }
 
-// CommitOutcome: see LoadCommitOutcome.
-func (r *Reader) CommitOutcome(rng kv.RangeID, id kv.TxnID) (CommitOutcome, bool, error) {
-	return LoadCommitOutcome(r.src, rng, id)
-}
-
 // decodeValue takes a stored version apart; it sets *local only if the version says so.
 func decodeValue(b []byte, local *hlc.Timestamp) (deleted bool, value []byte, err error) {
 	if len(b) == 0 {

@@ -19,8 +19,6 @@ const (
 	NameAppliedState = "a"
 	// NameDescriptor holds the kv.RangeDescriptor.
 	NameDescriptor = "d"
-	// NameCommitID, followed by the 16 bytes of a transaction id, holds a CommitOutcome.
-	NameCommitID = "c"
 	// NameFrozen, if there, holds the Freeze of a range that is being merged into its left neighbour.
 	NameFrozen = "f"
 )
@@ -35,18 +33,6 @@ func DescriptorKey(id kv.RangeID) []byte {
 	return engine.EncodeKey(keys.RangeReplicated(int64(id), NameDescriptor))
 }
 
-// CommitIDKey returns the key (not encoded) of a transaction's outcome in the range.
-func CommitIDKey(id kv.RangeID, txn kv.TxnID) keys.Key {
-	k := keys.RangeReplicated(int64(id), NameCommitID)
-	return append(k, txn[:]...)
-}
-
-// CommitIDSpan covers the outcomes of all transactions in the range.
-func CommitIDSpan(id kv.RangeID) keys.Span {
-	k := keys.RangeReplicated(int64(id), NameCommitID)
-	return keys.Span{Start: k, End: k.PrefixEnd()}
-}
-
 // AppliedState is how far a replica has applied its log, and what follows from it. It is
 // written in the same batch as the effects of the entry.
 type AppliedState struct {
@@ -57,12 +43,13 @@ type AppliedState struct {
 	ClosedTS hlc.Timestamp
 	// GCThreshold: reads below it fail.
 	GCThreshold hlc.Timestamp
+	Outcomes    Outcomes
 }
 
-const appliedStateVersion = 1
+const appliedStateVersion = 2
 
-// appliedStateLen is the length of version 1: fixed width, so that encoding is a few stores.
-const appliedStateLen = 1 + 2*8 + 5*8 + 2*hlc.EncodedLen
+// appliedStateLen is the length of version 2: fixed width, so that encoding is a few stores.
+const appliedStateLen = 1 + 2*8 + 5*8 + 2*hlc.EncodedLen + 1 + 2*hlc.EncodedLen
 
 // AppendAppliedState appends the stored form of s.
 func AppendAppliedState(dst []byte, s *AppliedState) []byte {
@@ -73,7 +60,8 @@ func AppendAppliedState(dst []byte, s *AppliedState) []byte {
 	} {
 		dst = binary.BigEndian.AppendUint64(dst, v)
 	}
-	return s.GCThreshold.Append(s.ClosedTS.Append(dst))
+	dst = s.GCThreshold.Append(s.ClosedTS.Append(dst))
+	return s.Outcomes.Forgotten.Append(s.Outcomes.Since.Append(append(dst, s.Outcomes.Half)))
 }
 
 // DecodeAppliedState reads what AppendAppliedState wrote.
@@ -85,8 +73,17 @@ func DecodeAppliedState(b []byte) (s AppliedState, err error) {
 	s.AppliedIndex, s.AppliedTerm = binary.BigEndian.Uint64(b), binary.BigEndian.Uint64(b[8:])
 	num := func(i int) int64 { return int64(binary.BigEndian.Uint64(b[16+8*i:])) }
 	s.Stats = kv.Stats{LiveRows: num(0), LiveBytes: num(1), Versions: num(2), Bytes: num(3), Locks: num(4)}
-	if s.ClosedTS, b, err = hlc.Decode(b[56:]); err == nil {
-		s.GCThreshold, _, err = hlc.Decode(b)
+	if s.ClosedTS, b, err = hlc.Decode(b[56:]); err != nil {
+		return s, err
+	}
+	if s.GCThreshold, b, err = hlc.Decode(b); err != nil {
+		return s, err
+	}
+	if s.Outcomes.Half, b = b[0], b[1:]; s.Outcomes.Half > 1 {
+		return s, corrupt("applied state", b)
+	}
+	if s.Outcomes.Since, b, err = hlc.Decode(b); err == nil {
+		s.Outcomes.Forgotten, _, err = hlc.Decode(b)
 	}
 	return s, err
 }
@@ -112,72 +109,6 @@ func LoadDescriptor(r pebble.Reader, id kv.RangeID) (*kv.RangeDescriptor, error)
 		return nil, &kv.Error{Code: kv.CodeCorruption, Message: err.Error()}
 	}
 	return d, nil
-}
-
-// CommitOutcome is what a range remembers of a transaction that tried to commit in it alone.
-type CommitOutcome struct {
-	// Committed is false for an id that was fenced: it can no longer commit here.
-	Committed bool
-	CommitTS  hlc.Timestamp // or when it was fenced
-}
-
-const (
-	outcomeCommitted = 1
-	outcomeFenced    = 2
-)
-
-// AppendCommitOutcome appends the stored form of o.
-func AppendCommitOutcome(dst []byte, o CommitOutcome) []byte {
-	kind := byte(outcomeFenced)
-	if o.Committed {
-		kind = outcomeCommitted
-	}
-	return o.CommitTS.Append(append(dst, kind))
-}
-
-// DecodeCommitOutcome reads what AppendCommitOutcome wrote.
-func DecodeCommitOutcome(b []byte) (o CommitOutcome, err error) {
-	if len(b) != 1+hlc.EncodedLen || (b[0] != outcomeCommitted && b[0] != outcomeFenced) {
-		return o, corrupt("commit outcome", b)
-	}
-	o.Committed = b[0] == outcomeCommitted
-	o.CommitTS, _, err = hlc.Decode(b[1:])
-	return o, err
-}
-
-// LoadCommitOutcome reads what the range remembers of the transaction; ok is false if nothing.
-func LoadCommitOutcome(r pebble.Reader, id kv.RangeID, txn kv.TxnID) (o CommitOutcome, ok bool, err error) {
-	b, ok, err := load(r, engine.EncodeKey(CommitIDKey(id, txn)))
-	if err != nil || !ok {
-		return o, false, err
-	}
-	o, err = DecodeCommitOutcome(b)
-	return o, err == nil, err
-}
-
-// CopyCommitOutcomes writes all of one range's outcomes for another range into b: a split gives
-// them to the right side, and a merge unites them.
-func CopyCommitOutcomes(r pebble.Reader, b *pebble.Batch, from, to kv.RangeID) (err error) {
-	span := CommitIDSpan(from)
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
-	if err != nil {
-		return engine.Classify(err)
-	}
-	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	for it.First(); it.Valid(); it.Next() {
-		k, _, ok := engine.SplitKey(it.Key())
-		if !ok || len(k) != len(span.Start)+16 {
-			return kv.Errorf(kv.CodeCorruption, "commit outcome at %x", it.Key())
-		}
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return engine.Classify(err)
-		}
-		if err := b.Set(engine.EncodeKey(CommitIDKey(to, kv.TxnID(k[len(span.Start):]))), v, nil); err != nil {
-			return engine.Classify(err)
-		}
-	}
-	return engine.Classify(it.Error())
 }
 
 // load gets an unversioned value, in fresh memory.

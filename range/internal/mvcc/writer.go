@@ -133,11 +133,3 @@ func (w *Writer) ClearTxnRecord(anchor keys.Key, id kv.TxnID) error {
 	w.buf = engine.AppendKey(w.buf[:0], keys.TxnRecord(anchor, id))
 	return engine.Classify(w.Batch.Delete(w.buf, nil))
 }
-
-// PutCommitOutcome remembers what became of a transaction in the range.
-func (w *Writer) PutCommitOutcome(rng kv.RangeID, id kv.TxnID, o CommitOutcome) error {
-	w.buf = engine.AppendKey(w.buf[:0], CommitIDKey(rng, id))
-	n := len(w.buf)
-	w.buf = AppendCommitOutcome(w.buf, o)
-	return engine.Classify(w.Batch.Set(w.buf[:n], w.buf[n:], nil))
-}

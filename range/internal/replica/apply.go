@@ -115,6 +115,11 @@ func (r *Replica) apply(ents []*pb.Entry) {
 			case cmd.handOver:
 				r.handed = handed{index: e.GetIndex(), data: bytes.Clone(cmd.batch)}
 			case cmd.freeze || cmd.thaw || cmd.merge || cmd.confirm: // no batch
+			case !cmd.turn.IsEmpty():
+				if err := as.Outcomes.Turn(b, st.desc, cmd.turn); err != nil {
+					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
+					return
+				}
 			case len(cmd.batch) > 0:
 				if err := sub.SetRepr(cmd.batch); err != nil {
 					r.stop(fmt.Errorf("entry %d: %w", e.GetIndex(), err))
@@ -295,17 +300,14 @@ func InitialState(b *pebble.Batch, desc *kv.RangeDescriptor, rid kv.ReplicaID, s
 }
 
 // dataSpans returns the spans of Pebble keys that belong to a range with these bounds, in key order. The first
-// is that of the range id, the others are those of its keys.
+// is that of the range id, the last that of its data, the others go by its keys, too.
 func dataSpans(id kv.RangeID, start, end keys.Key) []pebble.KeyRange {
-	enc := func(s keys.Span) pebble.KeyRange {
-		return pebble.KeyRange{Start: engine.EncodeKey(s.Start), End: engine.EncodeKey(s.End)}
+	all := mvcc.ReplicatedSpans(&kv.RangeDescriptor{RangeID: id, StartKey: start, EndKey: end})
+	out := make([]pebble.KeyRange, len(all))
+	for i, s := range all {
+		out[i] = pebble.KeyRange{Start: engine.EncodeKey(s.Start), End: engine.EncodeKey(s.End)}
 	}
-	return []pebble.KeyRange{
-		enc(keys.RangeReplicatedSpan(int64(id))),
-		enc(keys.TxnRecordSpan(start, end)),
-		enc(keys.LockSpan(start, end)),
-		enc(keys.Span{Start: start, End: end}),
-	}
+	return out
 }
 
 // applySplit applies a split. raftMu is held, and the leader holds latches over the whole range.
@@ -337,14 +339,11 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 		if existing != nil {
 			hs = existing.raftLog.HardState() // its raftMu is held by SplitRight
 		}
-		rs := mvcc.AppliedState{Stats: cmd.rightStats, ClosedTS: as.ClosedTS, GCThreshold: as.GCThreshold}
+		rs := mvcc.AppliedState{Stats: cmd.rightStats, ClosedTS: as.ClosedTS, GCThreshold: as.GCThreshold, Outcomes: as.Outcomes}
 		if r.deps.Planted.SplitForgetsGC {
 			rs.GCThreshold = hlc.Timestamp{}
 		}
 		if err := InitialState(b, right, me.ReplicaID, rs, hs); err != nil {
-			return err
-		}
-		if err := mvcc.CopyCommitOutcomes(r.deps.Engine.DB(), b, r.id, right.RangeID); err != nil {
 			return err
 		}
 	}

@@ -15,7 +15,7 @@ import (
 //	01 | flags | id 8 | [closed 12] [gc 12] [max write 12] [5 stats, zigzag varints]
 //	   | [descriptor: length, bytes] [split or merge: length, right descriptor, 5 stats, zigzag varints] [kind 1] | batch
 //
-// A kind says that the rest is no batch: 1 is a hand-over (see handover.go), 2 to 4 are of a merge (see merge.go).
+// A kind says that the rest is no batch: 1 is a hand-over (see handover.go), 2 to 5 are of a merge (see merge.go), 6 turns the outcomes of commits over.
 // The batch is the rest. A configuration change carries the same payload as its context.
 type command struct {
 	// id lets the proposer find its proposal again. It is unique among all proposals of the range, for ever.
@@ -37,8 +37,10 @@ type command struct {
 	freeze, thaw, merge bool
 	// confirm asks every replica to say that it has applied this entry, and has it on disk. So does a freeze.
 	confirm bool
-	of      *mvcc.Freeze
-	batch   []byte
+	// turn turns the outcomes of commits over (mvcc.Outcomes.Turn).
+	turn  hlc.Timestamp
+	of    *mvcc.Freeze
+	batch []byte
 }
 
 const (
@@ -60,6 +62,7 @@ const (
 	kindThaw     = 3 // nothing else
 	kindMerge    = 4 // the rest is the mvcc.Freeze of the right side
 	kindConfirm  = 5 // nothing else
+	kindTurn     = 6 // the rest is a timestamp
 )
 
 var errCommand = errors.New("replica: corrupt command")
@@ -87,7 +90,7 @@ func (c *command) append(dst []byte) []byte {
 	if c.checksum {
 		flags |= cmdChecksum
 	}
-	if c.handOver || c.freeze || c.thaw || c.merge || c.confirm {
+	if c.handOver || c.freeze || c.thaw || c.merge || c.confirm || !c.turn.IsEmpty() {
 		flags |= cmdKind
 	}
 	dst = append(dst, commandVersion, flags)
@@ -117,6 +120,8 @@ func (c *command) append(dst []byte) []byte {
 		dst = append(dst, kindConfirm)
 	case c.merge:
 		dst = c.of.Append(append(dst, kindMerge))
+	case !c.turn.IsEmpty():
+		dst = c.turn.Append(append(dst, kindTurn))
 	}
 	return append(dst, c.batch...)
 }
@@ -167,6 +172,7 @@ func (c *command) decode(b []byte) error {
 		if len(b) == 0 {
 			return errCommand
 		}
+		turn := false
 		switch b[0] {
 		case kindHandOver:
 			c.handOver = true
@@ -178,6 +184,8 @@ func (c *command) decode(b []byte) error {
 			c.merge = true
 		case kindConfirm:
 			c.confirm = true
+		case kindTurn:
+			turn = true
 		default:
 			return fmt.Errorf("replica: command of a kind that is not known: %.20x", b)
 		}
@@ -185,8 +193,12 @@ func (c *command) decode(b []byte) error {
 		if (c.freeze || c.thaw || c.merge) && c.desc == nil || c.merge && c.right == nil {
 			return errCommand
 		}
+		if turn {
+			if c.turn, b, err = hlc.Decode(b); err != nil || len(b) > 0 || c.turn.IsEmpty() {
+				return errCommand
+			}
+		}
 		if c.freeze || c.merge {
-			var err error
 			if c.of, err = mvcc.DecodeFreeze(b); err != nil {
 				return err
 			}

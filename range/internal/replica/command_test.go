@@ -26,6 +26,7 @@ func sampleCommands() []command {
 		{id: 9, desc: d, freeze: true, of: of},
 		{id: 10, desc: d, thaw: true},
 		{id: 12, confirm: true},
+		{id: 13, turn: hlc.Timestamp{WallTime: 9, Logical: 1}},
 		{id: 11, desc: d, right: d, rightStats: kv.Stats{Versions: 7}, merge: true, of: of},
 	}
 }

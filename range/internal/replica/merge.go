@@ -31,8 +31,8 @@ import (
 //  4. The meta range is told, and R's entry there goes.
 //
 // If the merge is not heard of any more after 1, whoever leads R asks the range that holds L's first key (AdminEndMerge): has it happened? It has, if the
-// ID is known there as a commit: what a range knows of commits is copied by splits and united by merges, so it is where L's first key is, whatever
-// became of L. Else, if L is at Base, it raises its generation by a command of its own, so that the merge can never happen. Else it is
+// ID is known there as a commit: it is kept under L's first key, and goes wherever that goes, whatever
+// becomes of L. Else, if L is at Base, it raises its generation by a command of its own, so that the merge can never happen. Else it is
 // beyond Base without having merged. In the last two cases R thaws. Ids are forgotten by garbage collection, after a minute at the least: a question about
 // one that old is answered by an error, and R stays frozen rather than alive twice.
 //
@@ -176,7 +176,8 @@ func (r *Replica) Merge(ctx context.Context, right *Replica, want [2]int64, conf
 	next.Generation = max(s.desc.Generation, frozen.Generation) + 1
 	err = r.standing(ctx, &s, func() (*command, error) {
 		// Nothing is being collected on either side now.
-		return &command{id: nextProposalID(), desc: next, right: frozen, rightStats: stats, merge: true, of: of}, agreed()
+		return &command{id: nextProposalID(), desc: next, right: frozen, rightStats: stats, merge: true, of: of,
+			maxWrite: r.deps.Clock.Now().Add(2 * r.deps.Clock.MaxOffset())}, agreed()
 	})
 	if err != nil {
 		return nil, err
@@ -246,7 +247,7 @@ func (r *Replica) EndMerge(ctx context.Context, q *kv.AdminEndMerge) (merged boo
 	var known bool
 	err = r.Call(func() error {
 		s = r.snapshotState()
-		o, _, err := mvcc.LoadCommitOutcome(r.deps.Engine.DB(), r.id, q.ID)
+		o, _, err := mvcc.LoadCommitOutcome(r.deps.Engine.DB(), mvcc.MergeShelf, q.Key, q.ID)
 		known = o.Committed
 		return err
 	})
@@ -325,12 +326,10 @@ func (r *Replica) applyMerge(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	if err := b.Set(mvcc.DescriptorKey(r.id), left.AppendWire(nil), nil); err != nil {
 		return err
 	}
-	if err := mvcc.UniteCommitOutcomes(r.deps.Engine.DB(), b, right.id, r.id); err != nil {
-		return err
-	}
+	as.Outcomes = as.Outcomes.Merged(rs.applied.Outcomes, cmd.maxWrite)
 	// Whoever asks for an id that may be collected is told so (EndMerge): it goes by the same timestamp.
 	known := mvcc.CommitOutcome{Committed: true, CommitTS: hlc.Timestamp{WallTime: cmd.of.ID.Start()}}
-	if err := b.Set(engine.EncodeKey(mvcc.CommitIDKey(r.id, cmd.of.ID)), mvcc.AppendCommitOutcome(nil, known), nil); err != nil {
+	if err := b.Set(engine.EncodeKey(keys.Outcome(mvcc.MergeShelf, cmd.of.Start, cmd.of.ID)), mvcc.AppendCommitOutcome(nil, known), nil); err != nil {
 		return err
 	}
 	own := keys.RangeReplicatedSpan(int64(right.id))

@@ -109,7 +109,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	db := r.deps.Engine.DB()
 	env := eval.Env{
 		Reader: db, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
-		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold,
+		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold, Outcomes: s.applied.Outcomes,
 		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
 	}
 	var bucket *closedBucket
@@ -121,7 +121,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
-	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty()) {
+	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty() && eff.TurnOutcomes.IsEmpty()) {
 		if bucket != nil {
 			r.closed.end(bucket)
 		}
@@ -143,7 +143,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	}
 	cmd := command{
 		id: nextProposalID(), gc: eff.GCThreshold, maxWrite: eff.MaxWriteTS, stats: eff.Stats,
-		closed: r.closed.closed(),
+		closed: r.closed.closed(), turn: eff.TurnOutcomes,
 	}
 	p, err := r.newProposal(&cmd, eff.Batch, s.term)
 	if err != nil {

@@ -340,7 +340,9 @@ func (r *Replica) applySnapshot(meta *pb.Snapshot) error {
 		hs = r.raftLog.HardState()
 	}
 	hs = &pb.HardState{Term: hs.Term, Vote: hs.Vote, Commit: new(max(hs.GetCommit(), index))}
-	excise := dataSpans(r.id, s.Desc.StartKey, s.Desc.EndKey)[3]
+	spans := dataSpans(r.id, s.Desc.StartKey, s.Desc.EndKey)
+	data := len(spans) - 1
+	excise := spans[data]
 	err := func() error {
 		err := s.addTable("raft", func(w *sstable.Writer) error {
 			p := raftlog.Position{Index: index, Term: meta.GetMetadata().GetTerm()}
@@ -352,8 +354,8 @@ func (r *Replica) applySnapshot(meta *pb.Snapshot) error {
 		if old := r.snapshotState().desc; old != nil && s.Desc.EndKey.Less(old.EndKey) {
 			// There was a split that we have not seen: what was right of it goes.
 			rest := dataSpans(r.id, s.Desc.EndKey, old.EndKey)
-			excise.End = rest[3].End
-			for i, span := range rest[1:3] {
+			excise.End = rest[data].End
+			for i, span := range rest[1:data] {
 				err := s.addTable(fmt.Sprintf("rest%d", i), func(w *sstable.Writer) error {
 					return w.DeleteRange(span.Start, span.End)
 				})

@@ -1,0 +1,204 @@
+package store
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/engine"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// oneCommit is a commit that can be sent again.
+type oneCommit struct {
+	txn kv.TxnMeta
+	req kv.CommitSingleRange
+}
+
+func newCommit(now hlc.Timestamp, ks ...int) *oneCommit {
+	x := &oneCommit{txn: kv.TxnMeta{ID: kv.MakeTxnID(now, rand.Uint64()), Anchor: key(ks[0]), Gateway: 1, ReadTS: now, UncertaintyLimit: now}}
+	x.req.Sent = now
+	for _, k := range ks {
+		x.req.Writes = append(x.req.Writes, kv.Write{Key: key(k), Value: []byte(x.txn.ID.String())})
+	}
+	return x
+}
+
+func (x *oneCommit) send(c *cluster) (hlc.Timestamp, error) {
+	txn, req := x.txn, x.req
+	resp, err := c.Send(c.ctx(20*time.Second), &kv.BatchRequest{Txn: &txn, Requests: []kv.Request{&req}})
+	if err != nil {
+		return hlc.Timestamp{}, err
+	}
+	return resp.Responses[0].(*kv.CommitSingleRangeResponse).CommitTS, nil
+}
+
+func (x *oneCommit) ask(c *cluster) (kv.QueryCommitResponse, error) {
+	txn := x.txn
+	resp, err := c.Send(c.ctx(20*time.Second), &kv.BatchRequest{Txn: &txn, Requests: []kv.Request{&kv.QueryCommit{Key: x.req.Writes[0].Key, ID: x.txn.ID, Sent: x.req.Sent}}})
+	if err != nil {
+		return kv.QueryCommitResponse{}, err
+	}
+	return *resp.Responses[0].(*kv.QueryCommitResponse), nil
+}
+
+// What became of a commit is known wherever its first key goes: through splits, merges, changes of leaders, and snapshots.
+func TestCommitIsKnownAgain(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(120 * time.Second)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	type done struct {
+		*oneCommit
+		at hlc.Timestamp
+	}
+	var all []done
+	var never []*oneCommit
+	more := func() {
+		for _, ks := range [][]int{{5}, {25}, {25, 26}, {5, 6}, {26, 25}} {
+			x := newCommit(s.clock.Now(), ks...)
+			at, err := x.send(c)
+			require.NoError(t, err)
+			all = append(all, done{x, at})
+			y := newCommit(s.clock.Now(), ks...)
+			o, err := y.ask(c)
+			require.NoError(t, err)
+			require.False(t, o.Committed)
+			never = append(never, y)
+		}
+	}
+	check := func(what string) {
+		t.Helper()
+		for _, x := range all {
+			at, err := x.send(c)
+			require.NoError(t, err, what)
+			require.Equal(t, x.at, at, what)
+			o, err := x.ask(c)
+			require.NoError(t, err, what)
+			require.Equal(t, kv.QueryCommitResponse{Committed: true, CommitTS: x.at}, o, what)
+		}
+		for _, y := range never {
+			_, err := y.send(c)
+			require.True(t, kv.HasCode(err, kv.CodeTxnAborted), "%s: %v", what, err)
+			o, err := y.ask(c)
+			require.NoError(t, err)
+			require.False(t, o.Committed, what)
+		}
+	}
+	turn := func() {
+		for _, r := range c.userRanges() {
+			s, _ := c.waitLeader(r.RangeID)
+			rep := s.replica(r.RangeID)
+			since := rep.Applied().Outcomes.Since
+			// As the store does it, but without waiting for it to be time.
+			for s.clock.Now().LessEq(since) {
+				time.Sleep(10 * time.Millisecond)
+			}
+			_, err := s.Send(ctx, &kv.BatchRequest{RangeID: r.RangeID, Requests: []kv.Request{&kv.GC{Outcomes: true, Threshold: since}}})
+			require.NoError(t, err)
+			require.Less(t, since.WallTime, rep.Applied().Outcomes.Since.WallTime)
+		}
+	}
+	more()
+	check("at first")
+	c.split(ctx, 20)
+	check("split")
+	more()
+	turn()
+	check("turned over")
+	more()
+	c.mergeSoon(ctx, 20)
+	check("merged")
+	s, _ = c.waitLeader(kv.FirstUserRange)
+	rep := s.replica(kv.FirstUserRange)
+	to := 1 + int32(s.id.StoreID)%3
+	require.NoError(t, rep.TransferLeader(ctx, &kv.AdminTransferLeader{Target: kv.StoreID(to)}))
+	check("led by another")
+	c.checkReplicas(ctx)
+}
+
+// Ranges forget, all replicas alike, and what is forgotten is not executed again.
+func TestCommitsAreForgotten(t *testing.T) {
+	k := testKnobs
+	k.OutcomesAfter, k.GCInterval = 50*time.Millisecond, 50*time.Millisecond
+	c := newCluster(t, 3, k)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(120 * time.Second)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	rep := s.replica(kv.FirstUserRange)
+	count := func() (n int) {
+		for shelf := range byte(2) {
+			span := keys.OutcomeSpan(shelf, keys.Min, keys.Max)
+			it, err := s.eng.DB().NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
+			require.NoError(t, err)
+			for it.First(); it.Valid(); it.Next() {
+				n++
+			}
+			require.NoError(t, it.Close())
+		}
+		return n
+	}
+	x := newCommit(s.clock.Now(), 1)
+	_, err := x.send(c)
+	require.NoError(t, err)
+	y := newCommit(s.clock.Now(), 1)
+	made := 0
+	for rep.Applied().Outcomes.Forgotten.LessEq(y.req.Sent) {
+		_, err := newCommit(s.clock.Now(), made%100).send(c)
+		require.NoError(t, err)
+		made++
+	}
+	require.Less(t, count(), made)
+	_, err = x.send(c)
+	require.True(t, kv.HasCode(err, kv.CodeReadBelowGC), "%v", err)
+	_, err = y.send(c)
+	require.True(t, kv.HasCode(err, kv.CodeReadBelowGC), "%v", err)
+	_, err = y.ask(c)
+	require.True(t, kv.HasCode(err, kv.CodeReadBelowGC), "%v", err)
+	// Left alone, it forgets everything.
+	require.Eventually(t, func() bool { return count() == 0 }, 30*time.Second, 10*time.Millisecond)
+	c.checkReplicas(ctx)
+}
+
+// How long a range stands still for a split does not depend on how many commits it remembers. To measure: PAMIR_SPLIT_OUTCOMES=1000000.
+func TestSplitWithManyOutcomes(t *testing.T) {
+	n := 2000
+	if many, err := strconv.Atoi(os.Getenv("PAMIR_SPLIT_OUTCOMES")); err == nil {
+		n = many
+	}
+	c := newCluster(t, 1, testKnobs)
+	ctx := c.ctx(120 * time.Second)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	for i := range 100 {
+		require.NoError(t, c.put(ctx, i, "x"))
+	}
+	now := s.clock.Now()
+	for i := 0; i < n; { // as if so many had been made
+		w := mvcc.Writer{Batch: s.eng.DB().NewBatch()}
+		for end := min(n, i+10_000); i < end; i++ {
+			require.NoError(t, w.PutCommitOutcome(0, key(i%100), kv.MakeTxnID(now, uint64(i)), mvcc.CommitOutcome{Committed: true, CommitTS: now}))
+		}
+		require.NoError(t, w.Batch.Commit(pebble.NoSync))
+	}
+	before := s.eng.DB().Metrics().WAL.BytesIn
+	right := c.split(ctx, 50)
+	wrote := s.eng.DB().Metrics().WAL.BytesIn - before
+	t.Logf("%d outcomes: the range stood still for %v, and the split wrote %d bytes", n, time.Duration(s.metrics.SplitStallNanos.Load()), wrote)
+	require.Less(t, wrote, uint64(50_000))
+	for _, k := range []int{7, 77} {
+		x := newCommit(now, k)
+		x.txn.ID = kv.MakeTxnID(now, uint64(k))
+		at, err := x.send(c)
+		require.NoError(t, err)
+		require.Equal(t, now, at, fmt.Sprint(right))
+	}
+}
