@@ -32,8 +32,23 @@ var changes = []change{
 		"which of the cases of a select that are ready is taken",
 	},
 	{
-		"runtime/time.go", "			t.rand = cheaprand()\n", "			t.rand = sim_cheaprandn(1 << 31)\n",
-		"which of the timers that are due at the same time is first",
+		"runtime/time.go", "			t.rand = cheaprand()\n", `			// A select begins to wait for its timers in the order of their addresses: what they draw may not depend on who is first.
+			if t.isChan {
+				t.rand = uint32(sim_mix(sim_state^t.sim) >> 33)
+			} else {
+				t.rand = sim_cheaprandn(1 << 31)
+			}
+`, "which of the timers that are due at the same time is first",
+	},
+	{
+		"runtime/time.go", "	rand    uint32 // randomizes", "	sim     uint64 // tells the timers of one select apart\n	rand    uint32 // randomizes", "likewise",
+	},
+	{
+		"runtime/time.go", "	t.timer.init(nil, nil)\n", `	t.timer.init(nil, nil)
+	if sim_inside() {
+		t.sim = sim_next()
+	}
+`, "likewise",
 	},
 	{
 		"runtime/rand.go", "// rand32 is uint32(rand()), called from compiler-generated code.\n", `//go:linkname sim_state
@@ -56,7 +71,11 @@ func sim_inside() bool {
 //go:nosplit
 func sim_next() uint64 {
 	sim_state += 0x9e3779b97f4a7c15
-	z := sim_state
+	return sim_mix(sim_state)
+}
+
+//go:nosplit
+func sim_mix(z uint64) uint64 {
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z = (z ^ z>>27) * 0x94d049bb133111eb
 	return z ^ z>>31
