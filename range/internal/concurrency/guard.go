@@ -421,8 +421,11 @@ func (g *Guard) wait(ctx context.Context, w *waiter) (err error) {
 	t.cfg.Metrics.LockWaits.Add(1)
 	defer func() { t.cfg.Metrics.LockWaitNanos.Add(int64(time.Since(start))) }()
 
+	// A plain read waits for locks only while they are being resolved, which is not what lock_timeout is about, unless a client has left a
+	// prepared transaction: for that it waits as whoever locks does.
+	read, overdue := w.strength == kv.LockNone, false
 	var timeout <-chan time.Time
-	if g.req.LockTimeout > 0 && w.strength != kv.LockNone {
+	if g.req.LockTimeout > 0 {
 		tm := time.NewTimer(time.Duration(g.req.LockTimeout))
 		defer tm.Stop()
 		timeout = tm.C
@@ -436,18 +439,28 @@ func (g *Guard) wait(ctx context.Context, w *waiter) (err error) {
 		case <-ctx.Done():
 			return ctxError(ctx.Err())
 		case <-timeout:
-			t.cfg.Metrics.LockTimeouts.Add(1)
-			e := kv.Errorf(kv.CodeLockNotAvailable, "canceling statement due to lock timeout")
-			e.Key = keys.Key(t.keyOf(w))
-			return e
+			if overdue = read && !p.byClient; !overdue {
+				return t.timedOut(w)
+			}
 		case <-p.due():
 			p.begin(ctx)
 		case err := <-p.done:
 			if err := p.finish(err); err != nil {
 				return err
 			}
+			if overdue && p.byClient {
+				return t.timedOut(w)
+			}
 		}
 	}
+}
+
+// timedOut is the end of a wait by LockTimeout.
+func (t *Table) timedOut(w *waiter) error {
+	t.cfg.Metrics.LockTimeouts.Add(1)
+	e := kv.Errorf(kv.CodeLockNotAvailable, "canceling statement due to lock timeout")
+	e.Key = keys.Key(t.keyOf(w))
+	return e
 }
 
 // keyOf returns the key that the waiter waits at, if it still does.

@@ -2,6 +2,7 @@ package concurrency
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -24,6 +25,9 @@ type pusher struct {
 	running  bool
 	done     chan error
 	cancel   context.CancelFunc
+	// byClient: what blocks is a transaction that its client has prepared, so that only its client ends the wait. found is the same
+	// while a look is running.
+	byClient, found bool
 }
 
 func newPusher(t *Table, w *waiter) *pusher {
@@ -71,6 +75,7 @@ func (p *pusher) begin(ctx context.Context) {
 
 func (p *pusher) finish(err error) error {
 	p.running = false
+	p.byClient = p.found
 	if p.cancel != nil {
 		p.cancel()
 	}
@@ -126,6 +131,7 @@ const maxBlockers = 32
 // look does one round. An error ends the wait.
 func (p *pusher) look(ctx context.Context) error {
 	t, w := p.t, p.w
+	p.found = false
 	bs, key := t.blockersOf(w)
 	if len(bs) == 0 {
 		return nil
@@ -166,6 +172,7 @@ func (p *pusher) look(ctx context.Context) error {
 			t.note(b.txn.ID, st)
 		}
 		if err := t.settle(ctx, key, b, st); err != nil {
+			p.found = errors.Is(err, errPreparedByClient)
 			return nil // the next round tries again
 		}
 	}
@@ -219,6 +226,9 @@ func (s *silences) answered(n kv.NodeID) {
 	s.mu.Unlock()
 }
 
+// errPreparedByClient says that nobody but a client decides what becomes of the holder.
+var errPreparedByClient = errors.New("concurrency: the transaction waits for COMMIT PREPARED or ROLLBACK PREPARED")
+
 // settle removes the holder's lock on the key if nobody else will.
 func (t *Table) settle(ctx context.Context, key keys.Key, b blocker, st HolderState) error {
 	if b.waiting {
@@ -247,6 +257,9 @@ func (t *Table) settle(ctx context.Context, key keys.Key, b blocker, st HolderSt
 		if status, commitTS, err = t.cfg.Recoverer.Recover(ctx, *b.txn, key); err != nil {
 			return err
 		}
+	}
+	if status == kv.TxnPrepared {
+		return errPreparedByClient
 	}
 	if status != kv.TxnCommitted && status != kv.TxnAborted {
 		return fmt.Errorf("concurrency: recovery of %s is undecided", b.txn.ID)

@@ -195,6 +195,34 @@ func TestClientPreparedLockStays(t *testing.T) {
 	require.Equal(t, &Settled{Commit: true, CommitTS: ts(7)}, got)
 }
 
+// A plain read that waits for what a client has prepared waits for as long as lock_timeout says; behind a commit that is only not resolved yet,
+// which is no lock that its user has heard of, it waits on.
+func TestLockTimeoutOfReads(t *testing.T) {
+	gw := newGateways()
+	r := &recovery{status: kv.TxnPrepared, at: ts(5)}
+	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r, PushDelayPrepared: 20 * time.Millisecond, PushInterval: 20 * time.Millisecond})
+	r.tb = tb
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(1), TS: ts(5)})
+	for _, timeout := range []time.Duration{time.Nanosecond, 100 * time.Millisecond} { // before it is known whose lock it is, and after
+		req, ls := readReq(20, "k")
+		req.LockTimeout = int64(timeout)
+		err := evaluate(context.Background(), tb, req, ls)
+		require.True(t, kv.HasCode(err, kv.CodeLockNotAvailable), "%v", err)
+		require.Equal(t, "k", string(kv.AsError(err).Key))
+	}
+	require.EqualValues(t, 2, tb.cfg.Metrics.LockTimeouts.Load())
+
+	gw.begin(meta(2), 1) // lives, and has not decided
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("c"), Txn: *meta(2), TS: ts(5)})
+	req, ls := readReq(20, "c")
+	req.LockTimeout = int64(time.Nanosecond)
+	done := make(chan error, 1)
+	go func() { done <- evaluate(context.Background(), tb, req, ls) }()
+	require.Eventually(t, func() bool { return tb.cfg.Metrics.Pushes.Load() >= 10 }, 10*time.Second, time.Millisecond)
+	tb.Resolved(eval.ResolvedLock{Txn: meta(2).ID, Keys: []keys.Key{keys.Key("c")}, Commit: true, CommitTS: ts(6)})
+	require.NoError(t, <-done)
+}
+
 // claimReq is a commit of what the transaction has read under locks: it validates every key that it writes.
 func claimReq(m *kv.TxnMeta, ks ...string) (*kv.BatchRequest, []eval.Latch) {
 	req, ls := commitReq(m, ks...)
