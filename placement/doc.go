@@ -13,6 +13,7 @@
 //	merges    neighbours that are small and cold become one range; the smaller one's replicas are lined up first (merge.go)
 //	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go)
 //	leaders   off stores that drain, to where the rule prefers them, to where their clients are (leaders.go)
+//	pressure  leaders of heavy ranges off stores that are short of processors, against their clients (pressure.go)
 //	load      leaders by number and by processor time, as far as the clients do not mind (leaders.go)
 //
 // # Hysteresis
@@ -20,7 +21,8 @@
 // A move for balance begins only where two stores differ by more than a bound, and only if it lowers the
 // cluster's imbalance: the sum over all stores and kinds of load of the squared distance from the
 // mean. The sum cannot fall for ever, so with a load that holds still the moves end. A leader follows its clients only
-// if they are nearer to the other replica by a clear margin, and not right after it has moved.
+// if they are nearer to the other replica by a clear margin, and not right after it has moved. One that has left them, since their node was short of processors,
+// follows them again only when there is much room.
 //
 // # What it is not
 //
@@ -41,4 +43,6 @@
 //  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive, and none more than
 //     Limits.Outgoing to send but those that one range needs at once.
 //  7. Merges come to an end, and no split follows from one: what is merged is at most two fifths of what is split for its size, a quarter for its load.
+//  8. A leader is moved against its clients only off a store that is short of processors, to one that is less busy afterwards than it was, and not to another of the
+//     widest domains; with a load that holds still and is measured right these moves end.
 package placement

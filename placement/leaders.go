@@ -119,7 +119,7 @@ func (p *planner) placeLeader(i int32, at int32, c *compiledRule) {
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("s%d %s", from.ID, from.mayLead), &rejected)
 	case rank < c.rank[at]:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Name, c.Get(OptLeaderPreference)), &rejected)
-	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain):
+	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain) && !p.crowds(r, from, &p.stores[best]):
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to s%d than to s%d: %s", p.stores[best].ID, from.ID, p.sources(r)), &rejected)
 	default:
 		p.notThere(r, c, at, &rejected)
@@ -326,11 +326,12 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32,
 			}
 			to := &p.stores[j]
 			d := l.amount(from) - l.amount(to)
-			if to.mayLead != fine || to.Unsteady || c.rank[j] > c.rank[fromAt] || d < l.bound || x >= d {
+			// What is nearly the whole difference makes the other one the busier by as much, and would come back with the next reading.
+			if to.mayLead != fine || to.Unsteady || c.rank[j] > c.rank[fromAt] || d < l.bound || x > 0.8*d {
 				continue
 			}
 			g := gain(loads, k, from, to, r)
-			if (g > most || g == most && best >= 0 && r.ID < p.ranges[best].ID) && !p.minds(r, from, to) {
+			if (g > most || g == most && best >= 0 && r.ID < p.ranges[best].ID) && !p.minds(r, from, to) && !p.crowds(r, from, to) {
 				best, bestTo, most = i, j, g
 			}
 		}
@@ -361,6 +362,8 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32,
 				rejected.add(whyNotPreferred, v)
 			case p.minds(r, from, s):
 				rejected.add(whyFar, v)
+			case p.crowds(r, from, s):
+				rejected.add(whyBusier, v)
 			default:
 				rejected.add(whyLeadsMore, v)
 			}

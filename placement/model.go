@@ -28,6 +28,9 @@ type Store struct {
 	Draining, Decommissioning bool
 	// Capacity and Free are the bytes of its disk; Capacity is 0 where it is not known.
 	Capacity, Free int64
+	// Cores is how many processors the node may use, Used how many its process does, and Idle how many of its machine nobody uses that it
+	// could. All are 0 where they are not known.
+	Cores, Used, Idle float64
 }
 
 // Range as its leader reported it.
@@ -43,6 +46,8 @@ type Range struct {
 	// Leader is 0 if nobody leads. LedSince is since when it has been the same, on the clock of Moment.Now.
 	Leader   StoreID
 	LedSince time.Duration
+	// LedBefore is who led before Leader; 0 if that is not known.
+	LedBefore StoreID
 	// Changing: a replica change is under way.
 	Changing bool
 
@@ -114,6 +119,10 @@ type Limits struct {
 	FollowAfter time.Duration
 	FollowRate  float64
 	FollowGain  float64
+	// Pressed is the share of the processors that it could have beyond which a store is short of them, Relieved that below which it may be again
+	// what its clients' ranges are led by, after ReturnAfter. MeasuredAfter is how long what a node measures takes to show a change of leaders.
+	Pressed, Relieved          float64
+	ReturnAfter, MeasuredAfter time.Duration
 	// Ranges that hold no more than MergeBytes together, are asked for no more than MergeRequests a second and take no more than MergeCPU cores, and were not
 	// cut for MergeAfter, are merged, Merges at a time. MergeBytes of 0: none are. See MergeBelow.
 	MergeBytes              int64
@@ -134,6 +143,7 @@ func DefaultRules() Rules {
 			Slack: 0.05, BytesSlack: 0.1, WriteSlack: 0.3, CPUSlack: 0.2,
 			Full: 0.95, NearlyFull: 0.9,
 			FollowAfter: 10 * time.Second, FollowRate: 5, FollowGain: 0.4,
+			Pressed: 0.7, Relieved: 0.5, ReturnAfter: 10 * time.Minute, MeasuredAfter: 15 * time.Second,
 			Merges: 16,
 		},
 	}
@@ -233,6 +243,8 @@ const (
 	whyNotPreferred
 	whyFar
 	whyLeadsMore
+	whyBusier
+	whyCameFrom
 	whyCount
 )
 
@@ -252,6 +264,8 @@ var whyText = [whyCount]string{
 	whyNotPreferred:    "the leader preference names another",
 	whyFar:             "further from the clients",
 	whyLeadsMore:       "leads more",
+	whyBusier:          "would be busier",
+	whyCameFrom:        "led it a short while ago",
 }
 
 func (w why) String() string { return whyText[w] }

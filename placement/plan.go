@@ -35,6 +35,7 @@ func (m *Ranges) Plan(now Moment, rules Rules) Result {
 	}
 	p.placeLeaders()
 	if !rules.Limits.Paused {
+		p.relieve()
 		p.balanceLeaders()
 	}
 	return p.out
@@ -64,6 +65,8 @@ type store struct {
 	replicas, leaders  int
 	bytes, writes, cpu float64
 	planned            float64 // bytes that are to come, less those that are to go
+	used               float64 // Used, and what the plan adds to it
+	settled            answer
 	in, out            int
 }
 
@@ -91,7 +94,8 @@ type planner struct {
 	classes []class
 	comp    []compiledRule
 
-	repairs   int // operators for repair that were made or wait for a slot
+	inflated  float64 // what ranges are said to take is to be multiplied by it
+	repairs   int     // operators for repair that were made or wait for a slot
 	transfers int
 	mean      struct{ replicas, bytes, writes, leaders, cpu float64 }
 	out       Result
@@ -138,6 +142,7 @@ func newPlanner(m *Ranges, now Moment, rules *Rules) *planner {
 		s.held = m.holdings(s.ID)
 		s.replicas, s.leaders, s.bytes = s.held.replicas, s.held.leaders, float64(s.held.bytes)
 		s.writes, s.cpu = float64(s.held.writes), float64(s.held.nanocpus)/1e9
+		s.used = s.Used
 	}
 	const maxDense = 1 << 16
 	if n := len(order); n > 0 && order[n-1].ID < maxDense {
@@ -152,6 +157,7 @@ func newPlanner(m *Ranges, now Moment, rules *Rules) *planner {
 		}
 	}
 	p.findDomains()
+	p.findInflated()
 	p.refresh()
 	p.ranges = m.slots
 	p.count(now.InFlight)
@@ -305,6 +311,13 @@ func (p *planner) count(inFlight []Operator) {
 		p.touch(at)
 		switch op.Kind {
 		case TransferLeader:
+			if r.Load.CPU >= heavyCPU {
+				for _, id := range [2]StoreID{r.Leader, op.To} {
+					if s := p.find(id); s != nil {
+						s.settled = no
+					}
+				}
+			}
 			p.moveLeader(r, op.To)
 			continue
 		case MergeRanges:
@@ -366,14 +379,20 @@ func (p *planner) place(r *Range, op *Operator) {
 	}
 }
 
-func (p *planner) moveLeader(r *Range, to StoreID) {
-	if s := p.find(r.Leader); s != nil {
-		s.leaders--
-		s.cpu -= r.Load.CPU
+func (p *planner) moveLeader(r *Range, id StoreID) {
+	from, to := p.find(r.Leader), p.find(id)
+	if from != nil {
+		from.leaders--
+		from.cpu -= r.Load.CPU
 	}
-	if s := p.find(to); s != nil {
-		s.leaders++
-		s.cpu += r.Load.CPU
+	if to != nil {
+		to.leaders++
+		to.cpu += r.Load.CPU
+	}
+	if from != nil && to != nil && from != to {
+		relief, growth := p.shift(r, from, to)
+		from.used -= relief
+		to.used += growth
 	}
 }
 

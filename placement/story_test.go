@@ -13,7 +13,7 @@ import (
 
 // story is a cluster as the golden files write it, one line each:
 //
-//	s1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%]
+//	s1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%] [busy=1.9/2] [idle=0.1]
 //	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [cut=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
@@ -21,7 +21,7 @@ import (
 //	inflight r1 r2
 //	merge 25 1m
 //
-// A disk is of 100 GiB, size and writes are in MiB, and a node has the number of its store.
+// Busy is how many of its processors a store uses; of them nobody else uses the rest, or idle are left. A disk is of 100 GiB, size and writes are in MiB, and a node has the number of its store.
 type story struct {
 	snap  Snapshot
 	rules Rules
@@ -97,6 +97,12 @@ func parse(t testing.TB, in string) *story {
 					s.Draining = true
 				case "decommissioning":
 					s.Decommissioning = true
+				case "busy":
+					used, cores, _ := strings.Cut(v, "/")
+					s.Used, s.Cores = num(used), num(cores)
+					s.Idle = s.Cores - s.Used
+				case "idle":
+					s.Idle = num(v)
 				case "disk":
 					s.Capacity = 100 << 30
 					s.Free = int64(float64(s.Capacity) * (1 - num(strings.TrimSuffix(v, "%"))/100))
@@ -207,7 +213,7 @@ func (st *story) apply(res Result) {
 			}
 			switch o.Kind {
 			case TransferLeader:
-				r.Leader, r.LedSince = o.To, st.snap.Now
+				r.LedBefore, r.Leader, r.LedSince = r.Leader, o.To, st.snap.Now
 				continue
 			case MergeRanges:
 				merges = append(merges, o)

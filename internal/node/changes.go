@@ -31,8 +31,11 @@ type changesReport struct {
 	Full     bool
 	Capacity int64
 	Free     int64
-	Ranges   []changedRange
-	Gone     []kv.RangeID
+	// Cores it may use, those that its process uses, and those that are left: all 0 of a node that does not say.
+	Cores      int
+	Used, Idle float64
+	Ranges     []changedRange
+	Gone       []kv.RangeID
 }
 
 type changedRange struct {
@@ -90,6 +93,7 @@ func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (
 	m := n.store.DiskMetrics()
 	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID, Capacity: m.CapacityBytes, Free: m.FreeBytes}
 	now := time.Now()
+	out.Used, out.Idle, out.Cores = n.loads.busy.update(now)
 	of := int64(1 << 20)
 	if split, _, _ := n.store.SplitLimits(); split > 0 {
 		of = min(of, split/64)
@@ -138,6 +142,8 @@ type reporter struct {
 	lost           bool // it does not answer: nothing is known to be led there
 	store          kv.StoreID
 	capacity, free int64
+	cores          int
+	used, idle     float64
 }
 
 type knownRange struct {
@@ -146,6 +152,8 @@ type knownRange struct {
 	leader kv.NodeID // 0 if nobody says that it leads
 	store  kv.StoreID
 	since  time.Time
+	// led is who led last, as far as is known, and ledBefore who did before that.
+	led, ledBefore kv.StoreID
 	// cut is when the range was first known, or found to be smaller than it was: nothing was cut from it since.
 	cut    time.Time
 	bytes  int64
@@ -241,6 +249,7 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		return nil
 	}
 	from.store, from.capacity, from.free, from.ack, from.lost = rep.StoreID, rep.Capacity, rep.Free, rep.Number, false
+	from.cores, from.used, from.idle = rep.Cores, rep.Used, rep.Idle
 	if rep.Full {
 		for id, r := range c.ranges {
 			if r.leader == rep.NodeID {
@@ -268,6 +277,12 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		}
 		k := &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
 			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}
+		k.led = rep.StoreID
+		if old != nil {
+			if k.ledBefore = old.ledBefore; old.led != k.led {
+				k.ledBefore = old.led
+			}
+		}
 		if old != nil && now.Sub(k.since) < c.young {
 			if k.before = old.before; old.term < k.term {
 				k.before = *old.load()

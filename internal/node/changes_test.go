@@ -42,3 +42,24 @@ func TestNewLeaderKnowsNothingOfClients(t *testing.T) {
 	require.True(t, c.changed[7], "the planner is to be told")
 	require.Empty(t, c.borrow)
 }
+
+// Who led a range before its leader is known through reports that nobody does, and after a leader of a later term has come back.
+func TestWhoLedBefore(t *testing.T) {
+	c := newCollected(10 * time.Second)
+	c.nodes[1], c.nodes[2] = &reporter{}, &reporter{}
+	tell := func(node kv.NodeID, term uint64) {
+		d := someDesc(7)
+		x := changedRange{Desc: d.AppendWire(nil), Term: term}
+		require.NoError(t, c.take(&changesReport{NodeID: node, StoreID: kv.StoreID(10 * node), Number: 1, Ranges: []changedRange{x}}, time.Now()))
+	}
+	tell(1, 5)
+	require.Zero(t, c.ranges[7].ledBefore)
+	require.NoError(t, c.take(&changesReport{NodeID: 1, StoreID: 10, Number: 2, Gone: []kv.RangeID{7}}, time.Now()))
+	require.Zero(t, c.ranges[7].store, "nobody leads it")
+	tell(2, 6)
+	require.Equal(t, kv.StoreID(10), c.ranges[7].ledBefore)
+	tell(2, 7)
+	require.Equal(t, kv.StoreID(10), c.ranges[7].ledBefore, "the same leader, elected anew")
+	tell(1, 8)
+	require.Equal(t, kv.StoreID(20), c.ranges[7].ledBefore)
+}

@@ -13,8 +13,10 @@ import (
 // rateTime is the time over which rates are smoothed: what was asked so long ago counts for a third.
 const rateTime = 8 * time.Second
 
-// loads turns the counters of the ranges led here into rates.
+// loads turns the counters of the ranges led here into rates, and those of the processors into how many are used.
 type loads struct {
+	busy busy
+
 	updating sync.Mutex // held by update
 
 	mu     sync.Mutex
@@ -34,7 +36,11 @@ type ledHere struct {
 
 // keepRates brings the rates up to date until ctx ends.
 func (n *Node) keepRates(ctx context.Context) {
-	every(ctx, n.cfg.PlacementInterval, func() { n.loads.update(n.store, time.Now()) })
+	every(ctx, n.cfg.PlacementInterval, func() {
+		now := time.Now()
+		n.loads.update(n.store, now)
+		n.loads.busy.update(now)
+	})
 }
 
 // update takes new readings. It may be called at any time: rates do not depend on how often.

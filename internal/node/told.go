@@ -37,6 +37,7 @@ func (d *driver) moment(now time.Time) placement.Moment {
 		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor()
 		if r := d.known.nodes[e.NodeID]; r != nil {
 			s.Capacity, s.Free = r.capacity, r.free
+			s.Cores, s.Used, s.Idle = float64(r.cores), r.used, r.idle
 		}
 		out.Stores = append(out.Stores, s)
 	}
@@ -130,7 +131,7 @@ func (d *driver) translate(k *knownRange, held bool) placement.Range {
 		Changing: held || k.desc.InJoint(), Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
 		Load: placement.Load{Requests: load.Requests, WriteBytes: load.WriteBytes, CPU: load.CPU}}
 	if k.leader != 0 {
-		r.LedSince = k.since.Sub(d.began)
+		r.LedSince, r.LedBefore = k.since.Sub(d.began), placement.StoreID(k.ledBefore)
 	}
 	if len(load.From) > 0 {
 		r.From = make([]placement.Source, 0, len(load.From))

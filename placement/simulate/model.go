@@ -33,6 +33,7 @@ type Store struct {
 	silentAt  time.Duration // last seen to be silent
 	Bandwidth float64       // bytes per second, each way
 	otherUse  int64         // bytes on its disk that are no replicas
+	others    float64       // processors that other processes of its machine use
 }
 
 // Cluster is the model.
@@ -48,6 +49,10 @@ type Cluster struct {
 	kept    *placement.Ranges
 	changed []int // ranges that kept does not know as they are
 	used    []int64
+	// Processors of each node, if they are modelled: see measure. What ranges take is Unseen times what their leaders say.
+	Processors int
+	Unseen     float64
+	busy       [][2]float64 // used and idle, smoothed
 
 	// What has happened so far.
 	Moves, Transfers, Failed int
@@ -76,11 +81,12 @@ type Spec struct {
 	Bytes                 int64   // of a range
 	Skew                  float64 // sigma of the logarithm of the sizes; 0 is none
 	Capacity              int64   // of a disk
+	Processors            int     // of a node; 0: they are not modelled
 }
 
 // New makes a cluster.
 func New(s Spec) *Cluster {
-	c := &Cluster{Rules: placement.DefaultRules(), flights: map[placement.RangeID]*flight{}, kept: placement.NewRanges(),
+	c := &Cluster{Rules: placement.DefaultRules(), Processors: s.Processors, Unseen: 1, flights: map[placement.RangeID]*flight{}, kept: placement.NewRanges(),
 		rnd: rand.New(rand.NewPCG(s.Seed, 1))}
 	for i := range s.Nodes {
 		r := i % s.Regions
@@ -162,6 +168,7 @@ func (c *Cluster) Tick() error {
 		return err
 	}
 	c.elect()
+	c.work()
 	now := c.moment()
 	began := processorTime()
 	for _, i := range c.changed { // telling is part of the cost
@@ -207,7 +214,7 @@ func (c *Cluster) begin(op placement.Operator) {
 			c.Failed++
 			return
 		}
-		r.Leader, r.LedSince = op.To, c.Now
+		r.LedBefore, r.Leader, r.LedSince = r.Leader, op.To, c.Now
 		return
 	}
 	f := &flight{op: op, ends: c.Now + changeTime}

@@ -15,9 +15,11 @@ import (
 
 // The stories. Commands and their arguments:
 //
-//	cluster  nodes, ranges, regions, zones (in a region), size (MiB), skew, disk (GiB), seed
+//	cluster  nodes, ranges, regions, zones (in a region), size (MiB), skew, disk (GiB), seed, processors
 //	add      nodes, region, zone               kill, revive, drain, decommission  node or zone or region
 //	flap     node, down, up, for               disk    node, use (GiB that are no replicas)
+//	unseen   factor: what ranges take, beside what their leaders say
+//	others   node, cores: what other processes use there
 //	slow     region, factor                    hot     ranges=a-b, from=(nodes), rate, cpu, writes (MiB)
 //	rule     [ranges=a-b], options as lines    run     for, every
 //	settle   within                            show
@@ -76,7 +78,8 @@ func TestStories(t *testing.T) {
 			switch d.Cmd {
 			case "cluster":
 				c = New(Spec{Seed: uint64(num("seed", 1)), Nodes: num("nodes", 3), Ranges: num("ranges", 100), Regions: num("regions", 1), Zones: num("zones", 1),
-					Bytes: int64(num("size", 64)) << 20, Skew: float("skew"), Capacity: int64(num("disk", 0)) << 30})
+					Bytes: int64(num("size", 64)) << 20, Skew: float("skew"), Capacity: int64(num("disk", 0)) << 30,
+					Processors: num("processors", 0)})
 				c.Twin = true
 			case "add":
 				for range num("nodes", 1) {
@@ -86,6 +89,10 @@ func TestStories(t *testing.T) {
 				c.Join(num("nodes", 1))
 			case "busy":
 				c.Busy()
+			case "unseen":
+				c.Unseen = float("factor")
+			case "others":
+				which()[0].others = float("cores")
 			case "measure":
 				m, err := c.Measure(Scene{Happen: func(*Cluster) {}}, dur("within"), nil)
 				require.NoError(t, err)

@@ -97,6 +97,9 @@ func (c *Cluster) Show() string {
 		if cpu > 0 {
 			fmt.Fprintf(&b, " %.1f cores", cpu)
 		}
+		if c.Processors > 0 && len(c.busy) >= int(s.ID) {
+			fmt.Fprintf(&b, ", uses %.1f of %d", c.busy[s.ID-1][0], c.Processors)
+		}
 		switch {
 		case s.Down:
 			b.WriteString("  down")

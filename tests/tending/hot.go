@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,8 +22,9 @@ func showHot(t *testing.T) {
 	s.exec("create table hot (id bigint primary key, v bigint not null)", "select pamir.split_at('hot', 0)",
 		fmt.Sprintf("insert into hot select g, 0 from generate_series(0, %d) g", rows-1))
 	s.rest(3 * time.Second)
-	say("hot: 32 clients, half of them at each of two nodes, add up 2,000 rows anywhere in one range, and one in ten updates a row")
-	w := startTraffic(32, s.dsns()[:2], 0, 30*time.Second, time.Minute, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
+	at := s.dsns()[:min(max(*hotNodes, 1), 3)]
+	say("hot: 32 clients, on %d of three nodes, add up 2,000 rows anywhere in one range, and one in ten updates a row", len(at))
+	w := startTraffic(32, at, 0, 30*time.Second, time.Minute, func(ctx context.Context, conn *pgx.Conn, rng *rand.Rand) error {
 		at := rng.Int64N(rows)
 		if rng.IntN(10) == 0 {
 			_, err := conn.Exec(ctx, "update hot set v = v + 1 where id = $1", at)
@@ -57,7 +59,7 @@ func showHot(t *testing.T) {
 		if since.IsZero() {
 			since = time.Now()
 		}
-		if time.Since(since) < 10*time.Second {
+		if time.Since(since) < 20*time.Second { // longer than after which leaders follow their clients
 			return errors.New("just now")
 		}
 		return nil
@@ -70,7 +72,31 @@ func showHot(t *testing.T) {
 	}
 	table("The hot table", "range|from|leader|requests/s|cores", lines)
 	d := w.durations(began, time.Now())
+	for _, line := range s.transfers(rs) {
+		fmt.Println(line)
+	}
 	say("one range became %d after %s, led by different nodes %s after the clients had begun; %d operations, p50 %s, p99 %s", len(rs), seconds(split), seconds(apart), len(d),
 		ms(quantile(d, 0.5)), ms(quantile(d, 0.99)))
 	require.Empty(t, w.errorsSeen(), "errors of clients")
+}
+
+// transfers says which leaders of some ranges placement has moved, and why.
+func (s *show) transfers(of []rng) (lines []string) {
+	s.t.Helper()
+	var view struct {
+		Recent []struct {
+			Operator struct {
+				RangeID int64  `json:"range_id"`
+				Text    string `json:"text"`
+			} `json:"operator"`
+			Error string `json:"error"`
+		} `json:"recent"`
+	}
+	require.NoError(s.t, s.c.API(0, "/api/v1/placement", &view))
+	for _, d := range view.Recent {
+		if slices.ContainsFunc(of, func(r rng) bool { return r.ID == d.Operator.RangeID }) && strings.Contains(d.Operator.Text, "leader to") {
+			lines = append(lines, strings.TrimSpace("placement: "+d.Operator.Text+" "+d.Error))
+		}
+	}
+	return lines
 }

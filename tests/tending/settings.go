@@ -21,6 +21,8 @@ var (
 
 	mergeAfter = flag.Duration("merge-after", 30*time.Second, "delete: for how long ranges must not have been cut before they are merged")
 
+	hotNodes = flag.Int("hot-nodes", 1, "hot: how many of the three nodes the clients connect to")
+
 	repeat    = flag.Int("repeat", 5, "faults: times each")
 	kinds     = flag.String("faults", strings.Join(faultNames(), ","), "faults: which")
 	clients   = flag.Int("clients", 100, "faults: connections")
