@@ -152,6 +152,7 @@ func applicable(db *pebble.DB, r *Replica) (uint64, error) {
 type nowhere struct{}
 
 func (nowhere) SendRaft(kv.NodeID, []*store.RaftMessage)  {}
+func (nowhere) Suspect(kv.NodeID)                         {}
 func (nowhere) SendHeartbeat(kv.NodeID, *store.Heartbeat) {}
 func (nowhere) SendSnapshot(context.Context, kv.NodeID, kv.StoreID, func(func([]byte) error) error) error {
 	return errAlone

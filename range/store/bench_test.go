@@ -16,6 +16,7 @@ type noTransport struct{}
 
 func (noTransport) SendRaft(kv.NodeID, []*RaftMessage)  {}
 func (noTransport) SendHeartbeat(kv.NodeID, *Heartbeat) {}
+func (noTransport) Suspect(kv.NodeID)                   {}
 func (noTransport) SendSnapshot(context.Context, kv.NodeID, kv.StoreID, func(func([]byte) error) error) error {
 	return nil
 }

@@ -246,6 +246,8 @@ func (nd *link) SendHeartbeat(to kv.NodeID, h *Heartbeat) {
 	})
 }
 
+func (nd *link) Suspect(kv.NodeID) {}
+
 func (nd *link) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(func([]byte) error) error) error {
 	s := nd.c.up(to)
 	nd.c.mu.Lock()

@@ -1,11 +1,13 @@
 package store
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
@@ -110,4 +112,113 @@ func (c *cluster) untilLedElsewhere(id kv.NodeID) time.Duration {
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// Thousands of ranges at rest whose leader's store is lost do not all elect at once: some do, then the next ones, in the order of their numbers. One that
+// somebody asks for does not wait for its turn.
+func TestElectionsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ranges, atOnce = 400, 20
+		k := Knobs{MemTableBytes: 4 << 20, turns: atOnce}
+		var mu sync.Mutex
+		counting := false
+		asked := map[int64]map[kv.RangeID]bool{} // by tick: ranges that asked for votes
+		c := newClusterWith(t, 3, k, productionClock)
+		c.upReplicate(2, 3)
+		c.atRest(ranges)
+		c.gather(1)
+		c.untilQuiet()
+		c.setFilter(func(m *RaftMessage) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			if counting && m.Raft != nil && m.Raft.GetType() == pb.MsgPreVote {
+				tick := time.Now().UnixMilli() / 100
+				if asked[tick] == nil {
+					asked[tick] = map[kv.RangeID]bool{}
+				}
+				asked[tick][m.RangeID] = true
+			}
+			return false
+		})
+		mu.Lock()
+		counting = true
+		mu.Unlock()
+		began := time.Now()
+		c.nodes[1].crash()
+		// The last of them is asked for.
+		last := c.descOn(2, (ranges-1)*10).RangeID
+		var served time.Duration
+		for served == 0 {
+			for n := kv.NodeID(2); n <= 3 && served == 0; n++ {
+				if _, err := c.up(n).Send(c.ctx(time.Minute), &kv.BatchRequest{RangeID: last, Requests: []kv.Request{&kv.Get{Key: key((ranges - 1) * 10)}}}); err == nil {
+					served = time.Since(began)
+				}
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, served, 1500*time.Millisecond, "it does not wait for its turn")
+		all := c.untilLedElsewhere(1)
+		t.Logf("the range that was asked for was served after %v, all after %v more", served, all)
+		mu.Lock()
+		most := 0
+		for _, ids := range asked {
+			most = max(most, len(ids))
+		}
+		mu.Unlock()
+		require.LessOrEqual(t, most, 2*atOnce+2, "both stores that are left take as many turns at a time")
+		require.Greater(t, all, time.Second, "or the test shows nothing")
+	})
+}
+
+// What waits for its turn is bounded by the number of ranges, whatever happens meanwhile, and the last word counts.
+func TestTurns(t *testing.T) {
+	c := newCluster(t, 1, testKnobs)
+	c.waitLeader(kv.FirstUserRange)
+	c.waitLeader(kv.MetaRangeID)
+	r, meta := c.up(1).replica(kv.FirstUserRange), c.up(1).replica(kv.MetaRangeID)
+	var q turns
+	now := time.Now()
+	gone := func(kv.StoreID) bool { return false }
+	next := func(after time.Duration, supported func(kv.StoreID) bool) (ids []kv.RangeID, lost []bool) {
+		for _, t := range q.next(now.Add(after), 1, supported) {
+			ids, lost = append(ids, t.r.ID()), append(lost, t.lost)
+		}
+		return ids, lost
+	}
+	for range 3 {
+		q.add([]turn{{r, 1, true}, {meta, 1, true}})
+	}
+	q.add([]turn{{r, 1, false}})
+	require.Len(t, q.waiting, 2)
+	ids, lost := next(0, gone)
+	require.Equal(t, []kv.RangeID{kv.MetaRangeID}, ids)
+	require.Equal(t, []bool{true}, lost)
+	ids, _ = next(turnLasts, gone)
+	require.Empty(t, ids, "the election is under way")
+	ids, lost = next(turnLasts+1, gone)
+	require.Equal(t, []kv.RangeID{kv.FirstUserRange}, ids, "which may take so long and no longer")
+	require.Equal(t, []bool{false}, lost, "the last word")
+	ids, _ = next(turnLasts+1, gone)
+	require.Empty(t, ids)
+	// A store that is back keeps what it leads.
+	q.add([]turn{{r, 1, true}})
+	ids, lost = next(0, func(kv.StoreID) bool { return true })
+	require.Equal(t, []kv.RangeID{kv.FirstUserRange}, ids)
+	require.Equal(t, []bool{false}, lost)
+	// One that has another leader needs nothing.
+	q.add([]turn{{r, 2, true}})
+	ids, _ = next(0, gone)
+	require.Empty(t, ids)
+	require.Empty(t, q.waiting)
+}
+
+// descOn is descOf for what node id knows.
+func (c *cluster) descOn(id kv.NodeID, i int) *kv.RangeDescriptor {
+	for _, st := range c.up(id).Ranges() {
+		if st.Descriptor != nil && st.Descriptor.Contains(key(i)) {
+			return st.Descriptor
+		}
+	}
+	c.t.Fatalf("node %d knows no range with row %d", id, i)
+	return nil
 }

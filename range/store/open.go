@@ -49,6 +49,8 @@ type Store struct {
 	support support
 	pacing  *pace
 	resting resting
+	// withdrawals, for the log.
+	withdrawals withdrawals
 
 	ctx     context.Context // ends when Close begins
 	cancel  context.CancelFunc
@@ -62,6 +64,7 @@ type Store struct {
 	peersDirty atomic.Bool
 	work       workQueue
 	lists      careLists
+	turns      turns
 	early      early
 	late       lateReplicas
 	rangeIDs   rangeIDs
@@ -113,6 +116,9 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	}
 	if k.Workers <= 0 {
 		k.Workers = 4
+	}
+	if k.turns <= 0 {
+		k.turns = maxTurns
 	}
 }
 

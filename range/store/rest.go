@@ -67,10 +67,14 @@ func (s *Store) tellClosed(hs []*Heartbeat) {
 	for _, h := range hs {
 		stores = append(stores, h.ToStore)
 	}
+	var lost []turn
 	for _, r := range s.unsupported(stores, now.Add(s.clock.MaxOffset())) {
 		x.teller.Leave(r.ID())
 		r.Stirred(x.told)
-		r.Wake() // it will come to rest again if it can
+		lost = append(lost, turn{r: r, st: s.id.StoreID}) // woken, it will come to rest again if it can
+	}
+	if len(lost) > 0 {
+		s.turns.add(lost)
 	}
 	ts := hlc.Timestamp{WallTime: now.WallTime - int64(s.cfg.Knobs.ClosedLag)}
 	x.told = x.told.Forward(ts)

@@ -41,6 +41,8 @@ type Transport interface {
 	// returns), closes the stream and waits for the receiver's verdict: nil if
 	// Store.HandleSnapshot there returned nil.
 	SendSnapshot(ctx context.Context, to kv.NodeID, store kv.StoreID, write func(send func(frame []byte) error) error) error
+	// Suspect is told of a node whose store has lost this one's support: if nothing else is heard of it either, whoever waits for it should not.
+	Suspect(node kv.NodeID)
 }
 
 // MaxSnapshotFrame bounds a frame of a snapshot stream.
@@ -131,6 +133,9 @@ type Knobs struct {
 	// GatewayDeadAfter is how long a gateway must be out of reach before its locks are dropped, or its transactions
 	// finished by others, 1 s. Both are safe at any time.
 	GatewayDeadAfter time.Duration
+
+	// turns is how many ranges at rest are woken at a time by what becomes of a store: maxTurns, but in tests.
+	turns int
 
 	// Planted bugs, for the tests of the tests.
 	serveEarly, ignorePromises bool

@@ -267,6 +267,7 @@ func (s *Store) beat() {
 	}
 	s.tellClosed(eff.Send)
 	s.carryOut(eff)
+	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch)
 	if fenced {
 		s.each(func(r *replica.Replica) bool {
 			if _, leads := r.Serving(); leads {
@@ -383,24 +384,22 @@ func (s *Store) carryOut(eff liveness.Effects) {
 		s.cfg.Transport.SendHeartbeat(h.ToNode, h)
 	}
 	for _, st := range eff.Changed {
-		s.each(func(r *replica.Replica) bool {
-			if d := r.Desc(); d != nil {
-				if _, ok := d.ReplicaOn(st); ok {
-					if _, leads := r.Serving(); leads || r.LeaderStore() == st {
-						r.Wake()
-					}
-				}
-			}
-			return true
-		})
+		s.tell(st, false)
 	}
 	for _, st := range eff.Withdrawn {
-		s.log.Warn("support withdrawn", "from", int(st))
-		s.each(func(r *replica.Replica) bool {
-			r.Withdrawn(st)
-			return true
-		})
+		s.withdrawals.begin(st, time.Now())
+		if node := s.nodeOf(st); node != 0 {
+			s.cfg.Transport.Suspect(node)
+		}
+		s.tell(st, true)
 	}
+}
+
+// nodeOf returns the node of another store; 0 if nothing was ever heard of it.
+func (s *Store) nodeOf(st kv.StoreID) kv.NodeID {
+	s.support.mu.Lock()
+	defer s.support.mu.Unlock()
+	return s.support.machine.Node(st)
 }
 
 // refreshPeers finds the stores with which this one shares a range.

@@ -222,6 +222,7 @@ func (s *Store) tickLoop() {
 	for {
 		select {
 		case <-t.C:
+			s.takeTurns()
 			s.visit(replica.CareTicks, (*replica.Replica).Tick)
 			for _, m := range s.early.tick() {
 				s.handleRaft(m)

@@ -10,6 +10,7 @@ type Metrics struct {
 	rejected   prometheus.Counter
 	badClock   prometheus.Counter
 	broken     prometheus.Counter
+	suspected  prometheus.Counter
 	inFlight   prometheus.Gauge
 	served     prometheus.Gauge
 	peersAlive prometheus.Gauge
@@ -42,6 +43,7 @@ func NewMetrics() *Metrics {
 	m.rejected = counter("pamir_rpc_refused_streams_total", "Streams of other clusters, versions or for other nodes that were refused.")
 	m.badClock = counter("pamir_rpc_clock_rejected_total", "Frames not delivered because the sender's clock is ahead by more than the maximum offset.")
 	m.broken = counter("pamir_rpc_broken_streams_total", "Streams to peers that broke.")
+	m.suspected = counter("pamir_rpc_peers_suspected_total", "Peers that were taken for gone before the peer timeout, since their store had lost its support.")
 	m.inFlight = gauge("pamir_rpc_batches_in_flight", "Batches sent to other nodes that wait for their answer.")
 	m.served = gauge("pamir_rpc_batches_served", "Batches of other nodes being answered.")
 	m.peersAlive = gauge("pamir_rpc_peers_alive", "Peers heard of within the peer timeout.")

@@ -40,6 +40,8 @@ type peer struct {
 	batch         *batchClient
 
 	lastPong   atomic.Int64 // monotonic; 0 before the first
+	suspected  atomic.Int64 // the lastPong since when nothing is expected of it: see Suspect
+	doubting   atomic.Bool
 	sentGossip atomic.Uint64
 	rtt        atomic.Int64
 	distance   atomic.Int64 // what rtt is without waiting for processors: the least of it, forgotten slowly
@@ -90,7 +92,8 @@ func (p *peer) silence() time.Duration {
 }
 
 func (p *peer) alive() bool {
-	return p.lastPong.Load() != 0 && p.silence() < p.t.cfg.PeerTimeout
+	last := p.lastPong.Load()
+	return last != 0 && last != p.suspected.Load() && p.silence() < p.t.cfg.PeerTimeout
 }
 
 // failed records why a stream could not be opened or broke.
@@ -276,10 +279,7 @@ func (t *Transport) pingAll(full bool) {
 	version := t.book.Version()
 	alive := 0
 	for _, p := range *t.ptr.Load() {
-		var ping [9]byte
-		ping[0] = controlPing
-		binary.BigEndian.PutUint64(ping[1:], uint64(monotonic()))
-		p.control.send(ping[:])
+		p.ping()
 		if full || p.sentGossip.Load() != version {
 			if gossip == nil {
 				var err error

@@ -29,6 +29,7 @@ type recorder struct {
 	id    kv.NodeID
 	block chan struct{} // if not nil, a Get of "wait" waits for it or for its context
 
+	waiting    atomic.Int64
 	canceled   atomic.Int64
 	mu         sync.Mutex
 	raft       []string
@@ -40,6 +41,7 @@ func (r *recorder) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRes
 	k := req.Requests[0].(*kv.Get).Key
 	switch string(k) {
 	case "wait":
+		r.waiting.Add(1)
 		select {
 		case <-r.block:
 		case <-ctx.Done():
@@ -112,6 +114,7 @@ type nodeOpts struct {
 	cluster uuid.UUID
 	skew    time.Duration
 	faults  Faults
+	timeout time.Duration // default 400 ms
 }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
@@ -121,8 +124,11 @@ func startNode(t testing.TB, id kv.NodeID, o nodeOpts) *testNode {
 	require.NoError(t, err)
 	clock := hlc.NewClock(func() int64 { return time.Now().Add(o.skew).UnixNano() }, 250*time.Millisecond)
 	n := &testNode{h: &recorder{id: id, block: make(chan struct{})}, addr: ln.Addr().String()}
+	if o.timeout == 0 {
+		o.timeout = 400 * time.Millisecond
+	}
 	n.Transport = New(Config{Clock: clock, Log: quiet, Faults: o.faults,
-		PingInterval: 20 * time.Millisecond, GossipInterval: 50 * time.Millisecond, PeerTimeout: 400 * time.Millisecond})
+		PingInterval: 20 * time.Millisecond, GossipInterval: 50 * time.Millisecond, PeerTimeout: o.timeout})
 	n.Serve(ln)
 	book := NewBook(id)
 	book.Merge(Entry{NodeID: id, RPCAddr: n.addr, Incarnation: 1})
@@ -384,6 +390,47 @@ func TestFaults(t *testing.T) {
 		_, err := nodes[0].Send(t.Context(), 2, get("x"))
 		return err == nil
 	}, 5*time.Second, 10*time.Millisecond)
+}
+
+// Who waits for a node that is suspected, and says nothing else either, waits no longer, and nobody begins to. It is found out when the node answers.
+func TestSuspect(t *testing.T) {
+	f := &testFaults{}
+	nodes := startCluster(t, 2, nodeOpts{faults: f, timeout: time.Hour})
+	for range 5 { // of a node that answers nothing is believed
+		nodes[0].Suspect(2)
+		time.Sleep(10 * time.Millisecond)
+	}
+	var err error
+	require.Eventually(t, func() bool {
+		_, err = nodes[0].Send(t.Context(), 2, get("x"))
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+
+	errc := make(chan error, 1)
+	go func() {
+		_, err := nodes[0].Send(t.Context(), 2, get("wait"))
+		errc <- err
+	}()
+	require.Eventually(t, func() bool { return nodes[1].h.waiting.Load() == 1 }, 5*time.Second, time.Millisecond)
+	f.cut.Store(true)
+	for err = nil; err == nil; {
+		nodes[0].Suspect(2)
+		select {
+		case err = <-errc:
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), err)
+	require.False(t, nodes[0].Alive(2))
+	_, err = nodes[0].Send(t.Context(), 2, get("x"))
+	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
+	f.cut.Store(false)
+	require.Eventually(t, func() bool {
+		_, err := nodes[0].Send(t.Context(), 2, get("x"))
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	require.True(t, nodes[0].Alive(2))
+	nodes[0].Suspect(7) // of whom nobody knows
 }
 
 func TestBook(t *testing.T) {

@@ -304,6 +304,9 @@ func (x *wire) SendHeartbeat(to kv.NodeID, h *store.Heartbeat) {
 	}, nil)
 }
 
+// Suspect changes nothing: when a node counts as silent is the network's to say (network.silent).
+func (x *wire) Suspect(kv.NodeID) {}
+
 func (x *wire) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(send func([]byte) error) error) error {
 	l := (*life)(x)
 	l.n.w.trace.count("snapshots", 1)

@@ -344,6 +344,14 @@ func (m *Machine) Heard(s kv.StoreID) hlc.Timestamp {
 	return hlc.Timestamp{}
 }
 
+// Node returns the node of store s; 0 if this store never heard of it.
+func (m *Machine) Node(s kv.StoreID) kv.NodeID {
+	if g := m.got[s]; g != nil {
+		return g.node
+	}
+	return 0
+}
+
 // Horizon returns the end of the promises made so far, as persisted.
 func (m *Machine) Horizon() hlc.Timestamp { return m.persisted }
 

@@ -151,6 +151,21 @@ func (r *Replica) Withdrawn(s kv.StoreID) {
 	})
 }
 
+// Asked wakes a quiet replica that does not lead, for somebody who wants something of the range: if its leader's store has lost support, the replica
+// need not wait to be told (Withdrawn).
+func (r *Replica) Asked() {
+	r.post(func(err error) {
+		if err != nil || r.raft == nil {
+			return
+		}
+		r.wake()
+		if f := &r.following; f.epoch != 0 && r.role == raft.StateFollower && r.candidacy.wait == 0 && r.deps.Support.SupportEpoch(f.store) == 0 {
+			r.forgetLeader()
+			r.run(f.store)
+		}
+	})
+}
+
 // Resigned is told that a replica has stopped, and will not lead at any term up to the given one: a
 // promise to it binds nobody. (It is case d of package liveness: its leadership is over, and the message
 // carries a clock reading from after that.)

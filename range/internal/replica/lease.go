@@ -183,7 +183,7 @@ func (r *Replica) mayServe(s *state, ts hlc.Timestamp) *kv.Error {
 	}
 	if !s.serving || s.transferring {
 		if !s.serving && r.quiet.Load() {
-			r.Wake() // whom the sender took for the leader may be gone; before it is quiet again, the replica asks (askLeader)
+			r.Asked() // whom the sender took for the leader may be gone; before it is quiet again, the replica asks (askLeader)
 		}
 		return r.notLeaderIn(s)
 	}

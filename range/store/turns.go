@@ -1,0 +1,149 @@
+package store
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// turns are what ranges at rest are woken for, a few at a time.
+//
+// When a store is lost, or comes back, every range with a leader or a replica there wants an election, or a word from its leader. Those in use are
+// told at once. Those at rest, of which there may be tens of thousands, take turns: else a machine whose stores all lost the processor for a second would have them all elect
+// together, which takes the processor from the stores again. A range that is asked for something does not wait for its turn (replica.Replica.Asked).
+//
+// An election that takes its time holds its turn until it has a leader, or for turnLasts: a machine that is slow is given less to do.
+type turns struct {
+	mu      sync.Mutex
+	waiting []turn                // each range once, for each event in the order of their numbers; guarded by mu
+	queued  map[kv.RangeID]turn   // what waits for a range: a later event replaces an earlier one; guarded by mu
+	taken   map[kv.RangeID]elects // elections under way; guarded by mu
+}
+
+// turn is one replica's.
+type turn struct {
+	r  *replica.Replica
+	st kv.StoreID
+	// lost: support for the store was withdrawn, so that its ranges want another leader. Otherwise it is there (again), and is to be told or heard.
+	lost bool
+}
+
+type elects struct {
+	turn
+	since time.Time
+}
+
+// over reports whether the range has another leader, or does not need one.
+func (e *elects) over(now time.Time, back bool) bool {
+	lead := e.r.LeaderStore()
+	return lead != 0 && lead != e.st || back || now.Sub(e.since) > turnLasts
+}
+
+const (
+	// maxTurns is how many ranges at rest are woken at a time: a few hundred go without waiting.
+	maxTurns  = 512
+	turnLasts = 2 * time.Second
+)
+
+// add queues what is to be done for ranges at rest.
+func (q *turns) add(ts []turn) {
+	slices.SortFunc(ts, func(a, b turn) int { return cmp.Compare(a.r.ID(), b.r.ID()) })
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.queued == nil {
+		q.queued, q.taken = map[kv.RangeID]turn{}, map[kv.RangeID]elects{}
+	}
+	for _, t := range ts {
+		if _, ok := q.queued[t.r.ID()]; !ok {
+			q.waiting = append(q.waiting, t)
+		}
+		q.queued[t.r.ID()] = t
+	}
+}
+
+// next returns those whose turn it is, at most limit less the elections that have not come to an end. supported says whether a store is supported now.
+func (q *turns) next(now time.Time, limit int, supported func(kv.StoreID) bool) (out []turn) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		clear(q.taken)
+		return nil
+	}
+	for id, e := range q.taken {
+		if e.over(now, supported(e.st)) {
+			delete(q.taken, id)
+		}
+	}
+	n, under := 0, len(q.taken)
+	for ; n < len(q.waiting) && len(out)+under < limit; n++ {
+		id := q.waiting[n].r.ID()
+		t := q.queued[id]
+		delete(q.queued, id)
+		if t.lost {
+			if lead := t.r.LeaderStore(); lead != 0 && lead != t.st {
+				continue // it has found another leader meanwhile
+			}
+			if t.lost = !supported(t.st); t.lost { // otherwise it is back, and the range may keep its leader
+				q.taken[id] = elects{t, now}
+			}
+		}
+		out = append(out, t)
+	}
+	if q.waiting = q.waiting[n:]; len(q.waiting) == 0 {
+		q.waiting = nil // the array may be large
+	}
+	return out
+}
+
+// tell tells all replicas what has become of a store.
+func (s *Store) tell(st kv.StoreID, lost bool) {
+	var later []turn
+	s.each(func(r *replica.Replica) bool {
+		if !r.Quiet() && lost {
+			r.Withdrawn(st) // it knows best whom it follows
+			return true
+		}
+		if r.LeaderStore() != st {
+			if _, leads := r.Serving(); lost || !leads || !hasReplica(r, st) {
+				return true
+			}
+		}
+		if t := (turn{r, st, lost}); r.Quiet() {
+			later = append(later, t)
+		} else {
+			t.come()
+		}
+		return true
+	})
+	s.turns.add(later)
+	s.takeTurns()
+}
+
+func hasReplica(r *replica.Replica, st kv.StoreID) bool {
+	d := r.Desc()
+	if d == nil {
+		return false
+	}
+	_, ok := d.ReplicaOn(st)
+	return ok
+}
+
+func (t turn) come() {
+	if t.lost {
+		t.r.Withdrawn(t.st)
+	} else {
+		t.r.Wake()
+	}
+}
+
+// takeTurns wakes the next ranges at rest.
+func (s *Store) takeTurns() {
+	supported := func(st kv.StoreID) bool { return s.support.SupportEpoch(st) != 0 }
+	for _, t := range s.turns.next(time.Now(), s.cfg.Knobs.turns, supported) {
+		t.come()
+	}
+}

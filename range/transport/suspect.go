@@ -1,0 +1,64 @@
+package transport
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+const (
+	// suspectAnswer is how long a node that is suspected has for an answer. This process may only just have got the processor back, with everything
+	// that it was told waiting to be read.
+	suspectAnswer = 200 * time.Millisecond
+	// suspectPings is for how many pings a node must have been silent to be suspected.
+	suspectPings = 2
+)
+
+// Suspect is told by somebody who should hear from a node that it has been silent for too long. If it has answered no pings lately either, it gets
+// one more, and a moment; then it is taken for gone until it answers: requests that wait for it end, and there are no new ones. A node that does not
+// hear, and is heard, is found out so before the peer timeout.
+func (t *Transport) Suspect(id kv.NodeID) {
+	p := t.peer(id)
+	if p == nil || p.silence() < suspectPings*t.cfg.PingInterval || !p.alive() || !p.doubting.CompareAndSwap(false, true) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.done {
+		return
+	}
+	t.wg.Add(1)
+	go func() {
+		defer t.wg.Done()
+		defer p.doubting.Store(false)
+		p.doubt()
+	}()
+}
+
+// doubt gives the peer its last chance.
+func (p *peer) doubt() {
+	last := p.lastPong.Load()
+	p.ping()
+	timer := time.NewTimer(suspectAnswer + time.Duration(2*p.distance.Load()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-p.ctx.Done():
+		return
+	}
+	if p.lastPong.Load() != last {
+		return
+	}
+	p.suspected.Store(last)
+	p.t.cfg.Metrics.suspected.Inc()
+	p.t.cfg.Log.Warn("peer is silent, and a store there has lost its support: nothing is asked of it until it answers", "node", p.id, "silent_for", p.silence().Round(time.Millisecond))
+	p.batch.breakStream()
+}
+
+func (p *peer) ping() {
+	var ping [9]byte
+	ping[0] = controlPing
+	binary.BigEndian.PutUint64(ping[1:], uint64(monotonic()))
+	p.control.send(ping[:])
+}
