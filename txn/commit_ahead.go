@@ -90,13 +90,11 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	c.setStatus(meta.ID, kv.TxnCommitted, at)
 	c.background(func(ctx context.Context) {
 		defer c.unregister(meta.ID)
-		err := c.resolveSpans(ctx, meta, spans, true, at)
-		if err == nil {
-			err = c.removeRecord(ctx, meta, true, at)
-		}
-		if err != nil {
+		if err := c.resolveSpans(ctx, meta, spans, true, at); err != nil {
 			c.metrics.BackgroundFailed.Add(1) // the ranges find out about what is left
+			return
 		}
+		c.forget(meta)
 	})
 	t.committed(at, nil)
 	return at, nil

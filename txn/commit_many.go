@@ -367,7 +367,7 @@ func (mc *manyCommit) finish(ts hlc.Timestamp, explicit bool) {
 	mc.c.background(func(ctx context.Context) { mc.finishNow(ctx, ts, explicit) })
 }
 
-// finishNow: record to COMMITTED, then every lock to a version, then the record away. In this order: a lock may
+// finishNow: record to COMMITTED, then every lock to a version; the record goes some time later, with others. In this order: a lock may
 // be resolved only when the record no longer depends on its being there.
 func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit bool) {
 	c := mc.c
@@ -387,9 +387,7 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 		c.metrics.BackgroundFailed.Add(1)
 		return
 	}
-	if err := c.removeRecord(ctx, mc.meta, true, ts); err != nil {
-		c.metrics.BackgroundFailed.Add(1)
-	}
+	c.forget(mc.meta)
 }
 
 // abort ends a commit that failed because of cause. The client may be told so only when the record says ABORTED: a refused prepare

@@ -60,6 +60,8 @@ type Coordinator struct {
 	mu     sync.RWMutex // held for reading while a job is handed in
 	closed bool
 	wg     sync.WaitGroup
+
+	forgetter forgetter
 }
 
 var _ Gateway = (*Coordinator)(nil)
@@ -83,6 +85,8 @@ func New(cfg Config) *Coordinator {
 	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue), recovering: map[kv.TxnID]*recovery{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.reg.init()
+	c.forgetter.init()
+	go c.forgetAll() // Close waits for it
 	for range cfg.Workers {
 		c.wg.Add(1)
 		go func() {
@@ -107,7 +111,12 @@ func (c *Coordinator) Close(ctx context.Context) {
 	close(c.jobs)
 	c.mu.Unlock()
 	done := make(chan struct{})
-	go func() { c.wg.Wait(); close(done) }()
+	go func() {
+		c.wg.Wait()
+		close(c.forgetter.stop) // whoever tells it of records has ended
+		<-c.forgetter.done
+		close(done)
+	}()
 	select {
 	case <-done:
 	case <-ctx.Done():

@@ -34,7 +34,7 @@
 //	... more keys than a record    Prepare, then EndTxn: two rounds, nothing is staged
 //	more than fits into memory     Prepare while it runs (ahead.go), then EndTxn with the spans (commit_ahead.go)
 //
-// Afterwards, in the background: record COMMITTED, then locks to versions, then the record away. The order matters: a
+// Afterwards, in the background: record COMMITTED, then locks to versions, then, with those of other transactions, the record away. The order matters: a
 // lock that goes while the record says STAGING is a missing prepare to recovery.
 //
 // # Who decides what

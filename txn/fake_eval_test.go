@@ -62,6 +62,8 @@ func name(q kv.Request) string {
 		return "stage"
 	case *kv.EndTxn:
 		return "end"
+	case *kv.ForgetTxns:
+		return "forget"
 	case *kv.ResolveLocks, *kv.ResolveSpan:
 		return "resolve"
 	case *kv.UndoSpan:
@@ -209,6 +211,13 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 		return &kv.StageTxnResponse{}, nil, nil
 	case *kv.EndTxn:
 		return s.end(req, q)
+	case *kv.ForgetTxns:
+		for _, r := range q.Records {
+			if rec := s.records[r.ID]; rec != nil && rec.Status == kv.TxnCommitted {
+				delete(s.records, r.ID)
+			}
+		}
+		return &kv.ForgetTxnsResponse{}, nil, nil
 	case *kv.ResolveLocks:
 		return &kv.ResolveLocksResponse{}, nil, s.resolve(id, q.Keys, q.Commit, q.CommitTS)
 	case *kv.ResolveSpan:

@@ -348,6 +348,10 @@ func (s *fakeStore) outside(req *kv.BatchRequest) bool {
 		case *kv.EndTxn:
 			see(keys.Span{Start: req.Txn.Anchor})
 			ks(q.Local)
+		case *kv.ForgetTxns:
+			for _, r := range q.Records {
+				see(keys.Span{Start: r.Anchor})
+			}
 		case *kv.ResolveLocks:
 			ks(q.Keys)
 		case *kv.ResolveSpan:

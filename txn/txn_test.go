@@ -106,6 +106,7 @@ func settled(t testing.TB, c *Coordinator, s *fakeStore) {
 		defer s.mu.Unlock()
 		return len(s.prepared) == 0 && len(s.held) == 0 && len(c.Active()) == 0
 	}, 10*time.Second, time.Millisecond, "locks or transactions are left")
+	c.forgetNow()
 }
 
 func TestOwnWritesByStatement(t *testing.T) {

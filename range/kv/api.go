@@ -235,6 +235,11 @@ type (
 		CommitTS hlc.Timestamp
 	}
 
+	// ForgetTxns removes the records of transactions that have committed, and of which no lock is left anywhere. Records that do not say
+	// COMMITTED stay. It is sent without a transaction, and its records are in one range.
+	ForgetTxns         struct{ Records []RecordRef }
+	ForgetTxnsResponse struct{}
+
 	// ResolveLocks turns the transaction's locks among Keys into versions at
 	// CommitTS, or removes them, on disk and in memory. Txn is the lock holder's.
 	ResolveLocks struct {
@@ -374,6 +379,12 @@ func (f *foundKeys) Keys() []keys.Key { return f.keys }
 // Resume returns what of the span is left.
 func (f *foundKeys) Resume() keys.Span { return f.resume }
 
+// RecordRef says where the record of a transaction is.
+type RecordRef struct {
+	Anchor keys.Key
+	ID     TxnID
+}
+
 // Write is one buffered write of a transaction: the final one of its key.
 type Write struct {
 	Key     keys.Key
@@ -428,6 +439,7 @@ func (*CommitSingleRange) request()   {}
 func (*Prepare) request()             {}
 func (*StageTxn) request()            {}
 func (*EndTxn) request()              {}
+func (*ForgetTxns) request()          {}
 func (*ResolveLocks) request()        {}
 func (*ResolveSpan) request()         {}
 func (*UndoSpan) request()            {}
@@ -454,6 +466,7 @@ func (*CommitSingleRangeResponse) response()   {}
 func (*PrepareResponse) response()             {}
 func (*StageTxnResponse) response()            {}
 func (*EndTxnResponse) response()              {}
+func (*ForgetTxnsResponse) response()          {}
 func (*ResolveLocksResponse) response()        {}
 func (*ResolveSpanResponse) response()         {}
 func (*UndoSpanResponse) response()            {}

@@ -32,6 +32,7 @@ const (
 	tagUndoSpan            = 23
 	tagAdminMerge          = 24
 	tagAdminEndMerge       = 25
+	tagForgetTxns          = 26
 
 	// Second forms of requests.
 	tagPrepareOpen = 200 // a Prepare with Seqs
@@ -122,6 +123,12 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendBool(append(b, tagResolveLocks), q.Commit)
 		b = appendTS(b, q.CommitTS)
 		return appendKeys(b, q.Keys), nil
+	case *ForgetTxns:
+		b = binary.AppendUvarint(append(b, tagForgetTxns), uint64(len(q.Records)))
+		for i := range q.Records {
+			b = append(appendBytes(b, q.Records[i].Anchor), q.Records[i].ID[:]...)
+		}
+		return b, nil
 	case *ReleaseLocks:
 		return appendKeys(append(b, tagReleaseLocks), q.Keys), nil
 	case *QueryPrepared:
@@ -196,6 +203,8 @@ func (d *decoder) request() Request {
 		return q
 	case tagResolveLocks:
 		return &ResolveLocks{Commit: d.bool(), CommitTS: d.ts(), Keys: d.keys()}
+	case tagForgetTxns:
+		return &ForgetTxns{Records: decodeSlice(d, 1+len(TxnID{}), (*decoder).recordRef)}
 	case tagReleaseLocks:
 		return &ReleaseLocks{Keys: d.keys()}
 	case tagQueryPrepared:
@@ -223,3 +232,5 @@ func (d *decoder) request() Request {
 		return nil
 	}
 }
+
+func (d *decoder) recordRef() RecordRef { return RecordRef{Anchor: d.bytes(), ID: d.txnID()} }

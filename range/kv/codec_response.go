@@ -38,6 +38,8 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 		return append(b, tagStageTxn), nil
 	case *EndTxnResponse:
 		return appendTS(append(b, tagEndTxn, byte(q.Status)), q.CommitTS), nil
+	case *ForgetTxnsResponse:
+		return append(b, tagForgetTxns), nil
 	case *ResolveLocksResponse:
 		return append(b, tagResolveLocks), nil
 	case *ResolveSpanResponse:
@@ -103,6 +105,8 @@ func (d *decoder) response() Response {
 		return &StageTxnResponse{}
 	case tagEndTxn:
 		return &EndTxnResponse{Status: d.txnStatus(), CommitTS: d.ts()}
+	case tagForgetTxns:
+		return &ForgetTxnsResponse{}
 	case tagResolveLocks:
 		return &ResolveLocksResponse{}
 	case tagResolveSpan:

@@ -17,7 +17,7 @@ var allRequests = []Request{
 	&Get{}, &Scan{}, &Refresh{}, &Put{}, &Delete{}, &Increment{}, &CommitSingleRange{}, &Prepare{}, &StageTxn{},
 	&EndTxn{}, &ResolveLocks{}, &ReleaseLocks{}, &QueryPrepared{}, &RecoverTxn{}, &QueryCommit{}, &GC{}, &Checksum{},
 	&AdminSplit{}, &AdminTransferLeader{}, &AdminChangeReplicas{}, &BulkWrite{}, &ResolveSpan{}, &UndoSpan{},
-	&AdminMerge{}, &AdminEndMerge{},
+	&AdminMerge{}, &AdminEndMerge{}, &ForgetTxns{},
 }
 
 var allResponses = []Response{
@@ -26,7 +26,7 @@ var allResponses = []Response{
 	&ReleaseLocksResponse{}, &QueryPreparedResponse{}, &RecoverTxnResponse{}, &QueryCommitResponse{}, &GCResponse{},
 	&ChecksumResponse{}, &AdminSplitResponse{}, &AdminTransferLeaderResponse{}, &AdminChangeReplicasResponse{},
 	&BulkWriteResponse{}, &ResolveSpanResponse{}, &UndoSpanResponse{},
-	&AdminMergeResponse{}, &AdminEndMergeResponse{},
+	&AdminMergeResponse{}, &AdminEndMergeResponse{}, &ForgetTxnsResponse{},
 }
 
 // testProgram is a pushdown and a result that is nothing but its wire form.

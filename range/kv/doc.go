@@ -15,7 +15,7 @@
 //
 //	reads     Get, Scan (optionally locking), Refresh
 //	writes    non-transactional: Put, Delete, Increment (system keys, counters)
-//	commit    CommitSingleRange | Prepare [+ StageTxn] | EndTxn | ResolveLocks |
+//	commit    CommitSingleRange | Prepare [+ StageTxn] | EndTxn | ResolveLocks | ForgetTxns |
 //	          QueryPrepared | RecoverTxn
 //
 // Requests of a batch are evaluated in order, under latches for all of

@@ -32,6 +32,12 @@ func (b *BatchRequest) EachSpan(f func(keys.Span) bool) bool {
 			ok = b.anchor(f)
 		case *EndTxn:
 			ok = b.anchor(f) && eachKey(q.Local, f)
+		case *ForgetTxns:
+			for i := range q.Records {
+				if ok = ok && f(keys.Span{Start: q.Records[i].Anchor}); !ok {
+					break
+				}
+			}
 		case *ResolveLocks:
 			ok = eachKey(q.Keys, f)
 		case *ResolveSpan:

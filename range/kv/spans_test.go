@@ -52,6 +52,8 @@ func keysIn(v reflect.Value) (out []keys.Key) {
 		return []keys.Key{x}
 	case keys.Span:
 		return []keys.Key{x.Start}
+	case RecordRef:
+		return []keys.Key{x.Anchor}
 	case Write:
 		return []keys.Key{x.Key}
 	case ReadSpan:

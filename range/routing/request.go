@@ -32,7 +32,7 @@ func repeatable(b *kv.BatchRequest) repeat {
 	for _, q := range b.Requests {
 		switch q.(type) {
 		case *kv.Get, *kv.Scan, *kv.Refresh, *kv.Checksum, *kv.ReleaseLocks:
-		case *kv.BulkWrite, *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks, *kv.ResolveSpan, *kv.UndoSpan,
+		case *kv.BulkWrite, *kv.CommitSingleRange, *kv.Prepare, *kv.StageTxn, *kv.EndTxn, *kv.ResolveLocks, *kv.ResolveSpan, *kv.UndoSpan, *kv.ForgetTxns,
 			*kv.QueryPrepared, *kv.RecoverTxn, *kv.QueryCommit, *kv.GC, *kv.AdminSplit, *kv.AdminMerge,
 			*kv.AdminEndMerge, *kv.AdminTransferLeader:
 			r = max(r, repeatCommit)

@@ -139,6 +139,8 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 		return e.queryCommit(r)
 	case *kv.GC:
 		return e.gc(r)
+	case *kv.ForgetTxns:
+		return &kv.ForgetTxnsResponse{}, e.forgetTxns(r)
 	case *kv.Checksum, *kv.AdminSplit, *kv.AdminMerge, *kv.AdminEndMerge, *kv.AdminTransferLeader, *kv.AdminChangeReplicas:
 		return nil, kv.Errorf(kv.CodeBadRequest, "%T comes alone", r) // the replica serves it
 	}

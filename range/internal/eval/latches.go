@@ -62,6 +62,10 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 			dst = keyLatches(dst, r.Local, Write)
 		case *kv.RecoverTxn:
 			dst = recordLatch(dst, req.Txn, Write)
+		case *kv.ForgetTxns:
+			for i := range r.Records {
+				dst = append(dst, Latch{Span: keys.Span{Start: keys.TxnRecord(r.Records[i].Anchor, r.Records[i].ID)}, Access: Write})
+			}
 		case *kv.ResolveLocks:
 			dst = resolveLatches(dst, r.Keys, r.Commit, r.CommitTS)
 		case *kv.ResolveSpan:

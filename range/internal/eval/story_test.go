@@ -230,6 +230,8 @@ func parseRequest(t *testing.T, line string) kv.Request {
 		return &kv.StageTxn{CommitTS: ts("at"), Prepared: list("keys")}
 	case "end":
 		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove"), Hold: plain[0] == "hold"}
+	case "forget":
+		return &kv.ForgetTxns{Records: []kv.RecordRef{{Anchor: name(one("anchor")), ID: txnNamed(plain[0]).ID}}}
 	case "resolve":
 		return &kv.ResolveLocks{Commit: plain[0] == "commit", CommitTS: ts("at"), Keys: list("keys")}
 	case "release":

@@ -217,6 +217,28 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 	return resp, nil
 }
 
+// forgetTxns removes records. It is told of transactions that have committed; what says anything else is not what it was told of: the
+// trace of a late request, or of a recovery that found nothing left, and that goes by age.
+func (e *evaluation) forgetTxns(r *kv.ForgetTxns) error {
+	for i := range r.Records {
+		ref := &r.Records[i]
+		if !e.env.Desc.Contains(ref.Anchor) {
+			return &kv.Error{Code: kv.CodeRangeMismatch, Key: ref.Anchor, Descriptors: []kv.RangeDescriptor{*e.env.Desc}}
+		}
+		rec, err := e.r.TxnRecord(ref.Anchor, ref.ID)
+		if err != nil {
+			return err
+		}
+		if rec == nil || rec.Status != kv.TxnCommitted {
+			continue
+		}
+		if err := e.batch().ClearTxnRecord(ref.Anchor, ref.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // holdTxn writes the PREPARED record. Repeated, or arriving late, it finds what was made of the transaction since.
 func (e *evaluation) holdTxn(r *kv.EndTxn, rec *kv.TxnRecord) (kv.Response, error) {
 	if rec != nil {

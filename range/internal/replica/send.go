@@ -233,7 +233,7 @@ func unknown(msg string) *kv.Error { return &kv.Error{Code: kv.CodeUnknownOutcom
 // oneOfMany reports whether the batch is likely to come with others, for other ranges: those of a transaction's commit.
 func oneOfMany(req *kv.BatchRequest) bool {
 	switch req.Requests[0].(type) {
-	case *kv.Prepare, *kv.ResolveLocks, *kv.EndTxn:
+	case *kv.Prepare, *kv.ResolveLocks, *kv.EndTxn, *kv.ForgetTxns:
 		return true
 	}
 	return false
