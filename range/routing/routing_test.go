@@ -295,6 +295,45 @@ func TestMovedRange(t *testing.T) {
 	require.EqualValues(t, 5, resp.ServedBy)
 }
 
+// A batch that names its range and no key finds it where it has moved, and hears soon that it is not there any more.
+func TestMovedRangeByID(t *testing.T) {
+	w := newWorld()
+	w.split(key(5))
+	s := w.sender(1)
+	byID := func() (*kv.BatchResponse, error) { return s.Send(t.Context(), &kv.BatchRequest{RangeID: 3}) }
+	_, err := byID()
+	require.NoError(t, err)
+	w.mu.Lock()
+	w.ranges[2].Replicas = replicas(4, 5, 6)
+	w.ranges[2].Generation = 9
+	w.leader[3] = 5
+	w.mu.Unlock()
+	resp, err := byID()
+	require.NoError(t, err)
+	require.EqualValues(t, 5, resp.ServedBy)
+	// The meta range is behind: it says what was before the split. That proves nothing.
+	w.mu.Lock()
+	truth := slices.Clone(w.ranges)
+	w.ranges[2].Replicas, w.leader[3] = replicas(1, 2, 3), 1
+	w.metaLag = slices.Clone(w.ranges[:2])
+	w.metaLag[1].EndKey = keys.Max
+	w.metaLag[1].Generation = 1
+	w.mu.Unlock()
+	_, err = byID()
+	require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+	// It has been merged away.
+	w.mu.Lock()
+	w.metaLag, w.ranges = nil, truth[:2]
+	w.ranges[1].EndKey = keys.Max
+	w.ranges[1].Generation = 10
+	w.mu.Unlock()
+	s = w.sender(1)
+	s.Learn(truth[2])
+	_, err = byID()
+	require.True(t, kv.HasCode(err, kv.CodeRangeMismatch), "%v", err)
+	require.Contains(t, err.Error(), "there is no range 3 any more")
+}
+
 // The meta range has moved, and the cached descriptor names dead nodes only: gossip says where it is now.
 func TestMovedMetaRange(t *testing.T) {
 	w := newWorld()

@@ -174,6 +174,9 @@ type attempt struct {
 	req   *kv.BatchRequest
 	key   keys.Key
 	class repeat
+	// start and generation of the last entry that was given up: a batch without keys finds its range again by them.
+	start      keys.Key
+	generation int64
 
 	e       *entry
 	at      int    // index of the replica last asked
@@ -229,7 +232,7 @@ func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error)
 			if a.renew() {
 				continue // somebody else has learned better meanwhile
 			}
-			if time.Since(a.since) > 200*time.Millisecond && a.key != nil {
+			if time.Since(a.since) > 200*time.Millisecond {
 				a.forget() // perhaps the range has moved away from all of these
 			}
 			continue
@@ -271,9 +274,19 @@ func (a *attempt) locate(ctx context.Context) error {
 			return &kv.Error{Code: kv.CodeRangeMismatch, Message: "the batch lies in several ranges",
 				Descriptors: []kv.RangeDescriptor{*a.e.desc}, Now: a.s.cfg.Clock.Now()}
 		}
-		e, err := a.s.lookup(ctx, a.key, a.req.RangeID)
+		key := a.key
+		if key == nil {
+			key = a.start
+		}
+		e, err := a.s.lookup(ctx, key, a.req.RangeID)
 		if err != nil {
 			return err
+		}
+		if a.key == nil && e.desc.RangeID != a.req.RangeID {
+			if e.desc.Generation <= a.generation { // from before the range came to be
+				return kv.Errorf(kv.CodeUnavailable, "the meta range does not know range %d yet", a.req.RangeID)
+			}
+			return kv.Errorf(kv.CodeRangeMismatch, "there is no range %d any more: what it held is in range %d", a.req.RangeID, e.desc.RangeID)
 		}
 		a.e, a.tried, a.fresh = e, 0, true
 	}
@@ -283,6 +296,7 @@ func (a *attempt) locate(ctx context.Context) error {
 // forget drops the entry from the cache, so that the meta range is asked.
 func (a *attempt) forget() {
 	if a.e != nil && a.e.desc.RangeID != kv.MetaRangeID {
+		a.start, a.generation = a.e.desc.StartKey, a.e.desc.Generation
 		a.s.cache.evict(a.e)
 		a.e, a.tried, a.fresh = nil, 0, false
 	}

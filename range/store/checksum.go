@@ -13,6 +13,9 @@ import (
 // checksumWait is how long the leader waits for the others' results.
 const checksumWait = time.Minute
 
+// checksumLook is how often it looks whether there is still somebody to wait for.
+const checksumLook = 200 * time.Millisecond
+
 // checksums collects results for the checksum commands that this store has proposed.
 type checksums struct {
 	mu      sync.Mutex
@@ -69,10 +72,13 @@ func (s *Store) checksum(ctx context.Context, r *replica.Replica) (kv.Response, 
 	resp := &kv.ChecksumResponse{ByStore: make(map[kv.StoreID]string), Stats: r.Applied().Stats}
 	timeout := time.NewTimer(checksumWait)
 	defer timeout.Stop()
-	for len(resp.ByStore) < len(d.Replicas) {
+	tick := time.NewTicker(checksumLook)
+	defer tick.Stop()
+	for s.missesSum(r, d, resp) {
 		select {
 		case x := <-results:
 			resp.ByStore[x.store] = x.sum
+		case <-tick.C: // replicas may have gone
 		case <-timeout.C:
 			return resp, nil
 		case <-ctx.Done():
@@ -82,6 +88,23 @@ func (s *Store) checksum(ctx context.Context, r *replica.Replica) (kv.Response, 
 		}
 	}
 	return resp, nil
+}
+
+// missesSum reports whether a replica that was there when the checksum was asked for, and still is, has not answered.
+func (s *Store) missesSum(r *replica.Replica, asked *kv.RangeDescriptor, resp *kv.ChecksumResponse) bool {
+	now := r.Desc()
+	if now == nil {
+		return false
+	}
+	for _, p := range asked.Replicas {
+		if _, ok := resp.ByStore[p.StoreID]; ok {
+			continue
+		}
+		if q, ok := now.ReplicaOn(p.StoreID); ok && q.ReplicaID == p.ReplicaID {
+			return true
+		}
+	}
+	return false
 }
 
 // Checksum computes the checksum of the state as it is now, in the background, and sends it to whoever may have asked.
