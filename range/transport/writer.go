@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"runtime"
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
@@ -36,6 +37,9 @@ func (w *writer) run(ctx context.Context) (sent bool, err error) {
 			case <-w.box.pending:
 			case <-ctx.Done():
 				return sent, ctx.Err()
+			}
+			if w.kind == KindBatch {
+				runtime.Gosched() // what is about to be added leaves in the same frame: the batches of one commit, and their answers
 			}
 		}
 	}
