@@ -401,6 +401,8 @@ func (s *Session) logEntry(p *portal, from int64) {
 			s.log.bar(resultsSent)
 			return
 		}
+		pl := p.stmt.plan
+		e.past = s.opts.Isolation == kv.ReadCommitted && !s.txWrote && pl != nil && pl.Pure
 	}
 	if p == &s.one {
 		// The portal of simple queries is used again at once: the log gets one of its own.

@@ -32,7 +32,10 @@ type replayEntry struct {
 	from, to int64  // its output
 	sum      uint64 // of the output, in a block
 	summed   bool
-	final    bool // its completion waits for the commit
+	// past: a statement of a READ COMMITTED block that only read, before the block wrote or locked anything. It had a snapshot of its own, and
+	// what it gave is as true of the transaction that is run again: it stays as it is.
+	past  bool
+	final bool // its completion waits for the commit
 }
 
 // Bounds of the log, in a transaction block.
@@ -221,6 +224,9 @@ func (s *Session) replay(ctx context.Context, own bool) error {
 	defer s.client.Hold(false)
 	for i := range l.entries {
 		e := &l.entries[i]
+		if e.past {
+			continue
+		}
 		from := s.client.Position()
 		err := s.rerun(ctx, e)
 		sum, ok := s.client.Sum(from)

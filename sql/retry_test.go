@@ -68,6 +68,40 @@ func TestDeadlockInABlockIsRunAgain(t *testing.T) {
 		require.NoError(t, a.Execute(nil, 0), q)
 		require.NoError(t, a.Sync())
 	}
+	// Under READ COMMITTED what was read before anything was written is true of its own moment, and need not be so again.
+	b := w.session()
+	b.must("update t set v = v")
+	run("begin isolation level read committed")
+	run("select v from t where id = 2")
+	run("select count(*) from t")
+	b.must("insert into t values (4, 40)")
+	b.must("update t set v = 21 where id = 2")
+	v.armed = 1
+	run("update t set v = v where id = 3")
+	require.Zero(t, v.armed)
+	// What is read after a write may be what was written: it has to be the same.
+	run("select v from t where id = 2")
+	b.must("update t set v = 20 where id = 2")
+	b.must("delete from t where id = 4")
+	v.armed = 1
+	require.NoError(t, a.Parse("", "update t set v = v where id = 3", nil))
+	require.NoError(t, a.Bind(nil, nil, nil, nil, nil))
+	err := a.Execute(nil, 0)
+	require.ErrorContains(t, err, "could not serialize access")
+	require.NoError(t, a.Sync())
+	run("rollback")
+	// A volatile function is run again, and gives something else.
+	a.must("create sequence s")
+	run("begin isolation level read committed")
+	run("select nextval('s')")
+	v.armed = 1
+	require.NoError(t, a.Parse("", "update t set v = v where id = 3", nil))
+	require.NoError(t, a.Bind(nil, nil, nil, nil, nil))
+	require.ErrorContains(t, a.Execute(nil, 0), "could not serialize access")
+	require.NoError(t, a.Sync())
+	run("rollback")
+	a.take()
+	w.srv.metrics.Retries.Store(0)
 	for _, times := range []int{1, 3} {
 		run("begin")
 		run("update t set v = v + 1 where id = 1")

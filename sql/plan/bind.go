@@ -34,9 +34,11 @@ func Build(cat catalog.Snapshot, env *Env, stmt ast.Statement) (out *Statement, 
 	switch stmt := stmt.(type) {
 	case *ast.Select:
 		r, cols := b.topSelect(stmt)
+		pure := !hasVolatile(r)
 		s.Root, s.Tag = p.query(r, cols), "SELECT"
 		if len(s.Subplans) == 0 {
 			s.KeyRead = keyRead(s.Root)
+			s.Pure = pure && !b.writes
 		}
 	case *ast.Insert:
 		s.Root, s.Tag = p.dml(b.insert(stmt, nil)), "INSERT 0"

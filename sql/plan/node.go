@@ -29,6 +29,8 @@ type Statement struct {
 	Needs []Need
 	// ReadOnly: the plan neither writes nor locks.
 	ReadOnly bool
+	// Pure: the plan is read-only and has no volatile functions, so nobody but its client can tell that it ran.
+	Pure bool
 	// KeyRead is set for plans that read rows by a unique key and do nothing else.
 	KeyRead *KeyRead
 	// Instances keeps the operators that package exec made of the plan, for the next execution. A Statement is
