@@ -24,4 +24,5 @@
 //  5. Every goroutine that the store starts has ended when Close returns.
 //  6. A disk error stops the store for good (it fails every request from then
 //     on); an inconsistency inside a range stops that replica only. Both are loud.
+//  7. What becomes of another store wakes ranges at rest a bounded number at a time; one that is asked for something does not wait.
 package store

@@ -186,9 +186,9 @@ func TestTurns(t *testing.T) {
 		return ids, lost
 	}
 	for range 3 {
-		q.add([]turn{{r, 1, true}, {meta, 1, true}})
+		q.add([]turn{{r, event{store: 1, lost: true}}, {meta, event{store: 1, lost: true}}})
 	}
-	q.add([]turn{{r, 1, false}})
+	q.add([]turn{{r, event{store: 2}}})
 	require.Len(t, q.waiting, 2)
 	ids, lost := next(0, gone)
 	require.Equal(t, []kv.RangeID{kv.MetaRangeID}, ids)
@@ -200,13 +200,22 @@ func TestTurns(t *testing.T) {
 	require.Equal(t, []bool{false}, lost, "the last word")
 	ids, _ = next(turnLasts+1, gone)
 	require.Empty(t, ids)
-	// A store that is back keeps what it leads.
-	q.add([]turn{{r, 1, true}})
-	ids, lost = next(0, func(kv.StoreID) bool { return true })
-	require.Equal(t, []kv.RangeID{kv.FirstUserRange}, ids)
+	// A store that is back keeps what it leads, unless it was started again.
+	back := func(kv.StoreID) bool { return true }
+	q.add([]turn{{r, event{store: 1, lost: true}}})
+	q.add([]turn{{r, event{store: 1}}})
+	_, lost = next(0, gone)
+	require.Equal(t, []bool{true}, lost)
+	clear(q.taken)
+	q.add([]turn{{r, event{store: 1, lost: true}}})
+	_, lost = next(0, back)
 	require.Equal(t, []bool{false}, lost)
+	q.add([]turn{{r, event{store: 1, lost: true, restarted: true}}})
+	_, lost = next(0, back)
+	require.Equal(t, []bool{true}, lost)
+	clear(q.taken)
 	// One that has another leader needs nothing.
-	q.add([]turn{{r, 2, true}})
+	q.add([]turn{{r, event{store: 2, lost: true}}})
 	ids, _ = next(0, gone)
 	require.Empty(t, ids)
 	require.Empty(t, q.waiting)

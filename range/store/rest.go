@@ -71,7 +71,7 @@ func (s *Store) tellClosed(hs []*Heartbeat) {
 	for _, r := range s.unsupported(stores, now.Add(s.clock.MaxOffset())) {
 		x.teller.Leave(r.ID())
 		r.Stirred(x.told)
-		lost = append(lost, turn{r: r, st: s.id.StoreID}) // woken, it will come to rest again if it can
+		lost = append(lost, turn{r, event{store: s.id.StoreID}}) // woken, it will come to rest again if it can
 	}
 	if len(lost) > 0 {
 		s.turns.add(lost)

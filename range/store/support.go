@@ -384,14 +384,14 @@ func (s *Store) carryOut(eff liveness.Effects) {
 		s.cfg.Transport.SendHeartbeat(h.ToNode, h)
 	}
 	for _, st := range eff.Changed {
-		s.tell(st, false)
+		s.tell(event{store: st})
 	}
 	for _, st := range eff.Withdrawn {
 		s.withdrawals.begin(st, time.Now())
 		if node := s.nodeOf(st); node != 0 {
 			s.cfg.Transport.Suspect(node)
 		}
-		s.tell(st, true)
+		s.tell(event{st, true, slices.Contains(eff.Restarted, st)})
 	}
 }
 

@@ -20,16 +20,23 @@ import (
 type turns struct {
 	mu      sync.Mutex
 	waiting []turn                // each range once, for each event in the order of their numbers; guarded by mu
-	queued  map[kv.RangeID]turn   // what waits for a range: a later event replaces an earlier one; guarded by mu
+	queued  map[kv.RangeID]event  // what waits for a range, the latest; guarded by mu
 	taken   map[kv.RangeID]elects // elections under way; guarded by mu
 }
 
 // turn is one replica's.
 type turn struct {
-	r  *replica.Replica
-	st kv.StoreID
+	r *replica.Replica
+	event
+}
+
+// event is what has become of a store.
+type event struct {
+	store kv.StoreID
 	// lost: support for the store was withdrawn, so that its ranges want another leader. Otherwise it is there (again), and is to be told or heard.
 	lost bool
+	// restarted: it is another process by now, which leads nothing until it is elected.
+	restarted bool
 }
 
 type elects struct {
@@ -40,7 +47,7 @@ type elects struct {
 // over reports whether the range has another leader, or does not need one.
 func (e *elects) over(now time.Time, back bool) bool {
 	lead := e.r.LeaderStore()
-	return lead != 0 && lead != e.st || back || now.Sub(e.since) > turnLasts
+	return lead != 0 && lead != e.store || back && !e.restarted || now.Sub(e.since) > turnLasts
 }
 
 const (
@@ -55,13 +62,16 @@ func (q *turns) add(ts []turn) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.queued == nil {
-		q.queued, q.taken = map[kv.RangeID]turn{}, map[kv.RangeID]elects{}
+		q.queued, q.taken = map[kv.RangeID]event{}, map[kv.RangeID]elects{}
 	}
 	for _, t := range ts {
-		if _, ok := q.queued[t.r.ID()]; !ok {
+		e, ok := q.queued[t.r.ID()]
+		if !ok {
 			q.waiting = append(q.waiting, t)
 		}
-		q.queued[t.r.ID()] = t
+		if e.store != t.store || !e.lost || t.lost { // whether a store that was lost is back is looked at when it is the range's turn
+			q.queued[t.r.ID()] = t.event
+		}
 	}
 }
 
@@ -74,20 +84,20 @@ func (q *turns) next(now time.Time, limit int, supported func(kv.StoreID) bool) 
 		return nil
 	}
 	for id, e := range q.taken {
-		if e.over(now, supported(e.st)) {
+		if e.over(now, supported(e.store)) {
 			delete(q.taken, id)
 		}
 	}
 	n, under := 0, len(q.taken)
 	for ; n < len(q.waiting) && len(out)+under < limit; n++ {
 		id := q.waiting[n].r.ID()
-		t := q.queued[id]
+		t := turn{q.waiting[n].r, q.queued[id]}
 		delete(q.queued, id)
 		if t.lost {
-			if lead := t.r.LeaderStore(); lead != 0 && lead != t.st {
+			if lead := t.r.LeaderStore(); lead != 0 && lead != t.store {
 				continue // it has found another leader meanwhile
 			}
-			if t.lost = !supported(t.st); t.lost { // otherwise it is back, and the range may keep its leader
+			if t.lost = t.restarted || !supported(t.store); t.lost { // otherwise it is back, and the range may keep its leader
 				q.taken[id] = elects{t, now}
 			}
 		}
@@ -100,19 +110,20 @@ func (q *turns) next(now time.Time, limit int, supported func(kv.StoreID) bool) 
 }
 
 // tell tells all replicas what has become of a store.
-func (s *Store) tell(st kv.StoreID, lost bool) {
+func (s *Store) tell(e event) {
 	var later []turn
 	s.each(func(r *replica.Replica) bool {
-		if !r.Quiet() && lost {
-			r.Withdrawn(st) // it knows best whom it follows
+		quiet, lead := r.Quiet(), r.LeaderStore()
+		if e.lost && (!quiet || lead == 0) {
+			r.Withdrawn(e.store) // it knows best whom it follows
 			return true
 		}
-		if r.LeaderStore() != st {
-			if _, leads := r.Serving(); lost || !leads || !hasReplica(r, st) {
+		if lead != e.store {
+			if _, leads := r.Serving(); e.lost || !leads || !hasReplica(r, e.store) {
 				return true
 			}
 		}
-		if t := (turn{r, st, lost}); r.Quiet() {
+		if t := (turn{r, e}); quiet {
 			later = append(later, t)
 		} else {
 			t.come()
@@ -134,7 +145,7 @@ func hasReplica(r *replica.Replica, st kv.StoreID) bool {
 
 func (t turn) come() {
 	if t.lost {
-		t.r.Withdrawn(t.st)
+		t.r.Withdrawn(t.store)
 	} else {
 		t.r.Wake()
 	}

@@ -32,7 +32,7 @@
 //  5. Every frame carries a clock reading. A reading that is ahead of this node's
 //     physical clock by more than the maximum offset is not believed: the frame is
 //     not delivered, except on the control stream, where the offset is measured.
-//  6. Silence of a peer for longer than Config.PeerTimeout breaks its
+//  6. Silence of a peer for longer than Config.PeerTimeout, or less if it is suspected, breaks its
 //     streams, so that no request waits for a node that is gone.
 //
 // # Who may use it

@@ -39,6 +39,8 @@ type Effects struct {
 	Horizon hlc.Timestamp
 	// Withdrawn lists stores that this one has ceased to support: their groups want a new leader.
 	Withdrawn []kv.StoreID
+	// Restarted lists those of them that are of another process by now: nothing that they led is led there any more.
+	Restarted []kv.StoreID
 	// Released: of what others have promised to this store, something was given up (R11).
 	Released bool
 	// Changed lists stores whose support for this one has a new epoch or that
@@ -78,6 +80,7 @@ type Machine struct {
 	old       hlc.Timestamp
 	persisted hlc.Timestamp
 	withdrawn []kv.StoreID // not reported yet
+	restarted []kv.StoreID // of these
 	probe     bool
 	ticked    int64 // the physical clock at the last WatchClock; 0 before the first
 	doubt     int   // ticks for which a step of the clock may go without being confirmed; 0: nothing to confirm
@@ -137,14 +140,16 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 	if want := now.Add(m.cfg.Support + 2*m.cfg.Heartbeat); len(m.peers) > 0 && m.persisted.Less(want) {
 		eff.Horizon = want
 	}
-	eff.Withdrawn = m.takeWithdrawn()
+	m.takeWithdrawn(&eff)
 	return eff
 }
 
 // Expire withdraws what has expired, between ticks.
 func (m *Machine) Expire(now hlc.Timestamp) Effects {
 	m.expire(now)
-	return Effects{Withdrawn: m.takeWithdrawn()}
+	var eff Effects
+	m.takeWithdrawn(&eff)
+	return eff
 }
 
 func (m *Machine) expire(now hlc.Timestamp) {
@@ -241,7 +246,7 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 	if changed {
 		eff.Changed = []kv.StoreID{h.FromStore}
 	}
-	eff.Withdrawn = m.takeWithdrawn()
+	m.takeWithdrawn(&eff)
 	return eff
 }
 
@@ -261,6 +266,9 @@ func (m *Machine) answer(now hlc.Timestamp, physical int64, h *Heartbeat) *Heart
 	}
 	if g.standing && (g.until.Less(now) || h.Incarnation > g.incarnation) {
 		m.withdraw(h.FromStore, g)
+		if h.Incarnation > g.incarnation {
+			m.restarted = append(m.restarted, h.FromStore)
+		}
 	}
 	if h.Incarnation > g.incarnation {
 		g.incarnation, g.after = h.Incarnation, hlc.Timestamp{}
@@ -293,11 +301,10 @@ func (m *Machine) withdraw(s kv.StoreID, g *given) {
 	m.withdrawn = append(m.withdrawn, s)
 }
 
-func (m *Machine) takeWithdrawn() []kv.StoreID {
-	w := m.withdrawn
-	m.withdrawn = nil
-	slices.Sort(w)
-	return w
+func (m *Machine) takeWithdrawn(eff *Effects) {
+	eff.Withdrawn, eff.Restarted = m.withdrawn, m.restarted
+	m.withdrawn, m.restarted = nil, nil
+	slices.Sort(eff.Withdrawn)
 }
 
 // Supports reports whether this store stands by the epoch of its support for
