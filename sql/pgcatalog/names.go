@@ -9,6 +9,7 @@ import (
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -18,43 +19,12 @@ func splitName(s string) ([]string, error) {
 	var parts []string
 	s = strings.TrimSpace(s)
 	for {
-		if s == "" {
+		part, rest, ok := setting.CutIdentifier(s, ". \t\n\"")
+		if !ok || part == "" {
 			return bad()
 		}
-		var part string
-		if s[0] == '"' {
-			var b strings.Builder
-			i := 1
-			for {
-				j := strings.IndexByte(s[i:], '"')
-				if j < 0 {
-					return bad()
-				}
-				b.WriteString(s[i : i+j])
-				i += j + 1
-				if i < len(s) && s[i] == '"' {
-					b.WriteByte('"')
-					i++
-					continue
-				}
-				break
-			}
-			part, s = b.String(), s[i:]
-			if part == "" {
-				return bad()
-			}
-		} else {
-			i := strings.IndexAny(s, ". \t\n\"")
-			if i < 0 {
-				i = len(s)
-			}
-			if i == 0 {
-				return bad()
-			}
-			part, s = strings.ToLower(s[:i]), s[i:]
-		}
 		parts = append(parts, part)
-		s = strings.TrimLeft(s, " \t\n")
+		s = strings.TrimLeft(rest, " \t\n")
 		if s == "" {
 			return parts, nil
 		}

@@ -10,37 +10,12 @@ func SplitIdentifiers(v string) ([]string, bool) {
 		return nil, true
 	}
 	for {
-		var name string
-		if s != "" && s[0] == '"' {
-			var b strings.Builder
-			i := 1
-			for {
-				j := strings.IndexByte(s[i:], '"')
-				if j < 0 {
-					return nil, false
-				}
-				b.WriteString(s[i : i+j])
-				i += j + 1
-				if i < len(s) && s[i] == '"' {
-					b.WriteByte('"')
-					i++
-					continue
-				}
-				break
-			}
-			name, s = b.String(), s[i:]
-		} else {
-			i := strings.IndexAny(s, ", \t\n")
-			if i < 0 {
-				i = len(s)
-			}
-			if i == 0 {
-				return nil, false
-			}
-			name, s = strings.ToLower(s[:i]), s[i:]
+		name, rest, ok := CutIdentifier(s, ", \t\n")
+		if !ok {
+			return nil, false
 		}
 		out = append(out, name)
-		s = strings.TrimSpace(s)
+		s = strings.TrimSpace(rest)
 		if s == "" {
 			return out, true
 		}
@@ -48,6 +23,32 @@ func SplitIdentifiers(v string) ([]string, bool) {
 			return nil, false
 		}
 		s = strings.TrimSpace(s[1:])
+	}
+}
+
+// CutIdentifier takes the identifier at the beginning of s off it. One in quotes is taken as it is, with "" for a quote in it, and may be empty;
+// any other ends before one of the bytes in until, and is folded. ok is false if there is none, or a quote is not closed.
+func CutIdentifier(s, until string) (name, rest string, ok bool) {
+	if s == "" || s[0] != '"' {
+		i := strings.IndexAny(s, until)
+		if i < 0 {
+			i = len(s)
+		}
+		return strings.ToLower(s[:i]), s[i:], i > 0
+	}
+	var b strings.Builder
+	for i := 1; ; {
+		j := strings.IndexByte(s[i:], '"')
+		if j < 0 {
+			return "", s, false
+		}
+		b.WriteString(s[i : i+j])
+		i += j + 1
+		if i == len(s) || s[i] != '"' {
+			return b.String(), s[i:], true
+		}
+		b.WriteByte('"')
+		i++
 	}
 }
 

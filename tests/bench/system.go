@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"os/user"
@@ -200,17 +201,33 @@ func (s *system) waitReplicas(ctx context.Context, n int) error {
 	}
 }
 
+// replicated looks at all ranges, a page after the other.
 func (s *system) replicated(ctx context.Context, want int) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/api/v1/ranges", nil)
+	for after := ""; ; {
+		next, err := s.pageReplicated(ctx, want, after)
+		if err != nil || next == "" {
+			return err
+		}
+		after = next
+	}
+}
+
+func (s *system) pageReplicated(ctx context.Context, want int, after string) (next string, err error) {
+	ask := url.Values{"limit": {"1000"}}
+	if after != "" {
+		ask.Set("after", after)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.http+"/api/v1/ranges?"+ask.Encode(), nil)
 	if err != nil {
-		return err
+		return "", err
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer resp.Body.Close()
 	var out struct {
+		Next   string `json:"next"`
 		Ranges []struct {
 			ID       int64 `json:"id"`
 			Replicas []struct {
@@ -219,10 +236,10 @@ func (s *system) replicated(ctx context.Context, want int) error {
 		} `json:"ranges"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&out); err != nil {
-		return err
+		return "", err
 	}
-	if len(out.Ranges) == 0 {
-		return fmt.Errorf("no ranges")
+	if len(out.Ranges) == 0 && after == "" {
+		return "", fmt.Errorf("no ranges")
 	}
 	for _, r := range out.Ranges {
 		voters := 0
@@ -232,10 +249,10 @@ func (s *system) replicated(ctx context.Context, want int) error {
 			}
 		}
 		if voters < want {
-			return fmt.Errorf("range %d has %d voters", r.ID, voters)
+			return "", fmt.Errorf("range %d has %d voters", r.ID, voters)
 		}
 	}
-	return nil
+	return out.Next, nil
 }
 
 // pgBin is where Debian puts PostgreSQL 15.
