@@ -137,8 +137,11 @@ func (mc *manyCommit) prepareAll(ctx context.Context) {
 	// Unlike inParallel, no failure stops the others: each needs its answer.
 	var wg sync.WaitGroup
 	limit := mc.c.cfg.Parallel
-	if len(pieces) > len(mc.plan.parts) {
+	switch {
+	case len(pieces) > len(mc.plan.parts):
 		limit = min(limit, largeParallel)
+	case mc.staged && mc.plan.bytes <= mc.c.cfg.MaxBatchBytes: // whoever waits for another's answer makes two rounds of one
+		limit *= smallParallel
 	}
 	slots := make(chan struct{}, limit)
 	for i := 1; i < len(pieces); i++ {

@@ -31,7 +31,7 @@ type Config struct {
 	// MaxBufferBytes is how much memory the writes of one transaction may take at the gateway before they are sent ahead,
 	// as prepared locks (default 64 MiB). Small transactions commit faster, so it is not to be much below MaxCommitBytes.
 	MaxBufferBytes int64
-	// Parallel bounds the ranges that one transaction talks to at a time (default 16).
+	// Parallel bounds the ranges that one transaction talks to at a time (default 16); four times as many where little is said to each.
 	Parallel int
 	// Fenced returns why this node must not say what time it is, and AwaitClock waits until it may (routing.Sender has both). nil: it always may.
 	Fenced     func() *kv.Error

@@ -111,6 +111,9 @@ const maxKeysPerBatch = 4096
 // others until they give up.
 const largeParallel = 4
 
+// smallParallel times Config.Parallel ranges are asked at a time for what is small: the prepares of a commit of a few megabytes, and lists of keys to be resolved.
+const smallParallel = 4
+
 // eachRange sends, for the keys of each range, the batch that mk makes, until it has been answered; keys are cut
 // again when a range has split. Whatever mk makes must be idempotent. Other errors than those of
 // routing and lost answers end it.
@@ -134,9 +137,9 @@ func (c *Coordinator) eachRangeN(ctx context.Context, ks []keys.Key, mk func([]k
 			rest = rest[n:]
 		}
 	}
-	limit := c.cfg.Parallel
+	limit := smallParallel * c.cfg.Parallel
 	if len(chunks) > len(cut) {
-		limit = min(limit, largeParallel)
+		limit = min(c.cfg.Parallel, largeParallel)
 	}
 	return inParallel(ctx, len(chunks), limit, func(ctx context.Context, i int) error {
 		return c.oneChunk(ctx, chunks[i], mk, got, depth)
