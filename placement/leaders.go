@@ -134,7 +134,7 @@ func (p *planner) notThere(r *Range, c *compiledRule, at int32, rejected *reject
 	why := "no voter there can lead"
 	for _, v := range rejected[whyUnsteady] {
 		if i := p.index(v); c.rank[i] < c.rank[at] {
-			why = fmt.Sprintf("s%d there was silent a short while ago", v)
+			why = fmt.Sprintf("s%d there %s", v, whyUnsteady)
 		}
 	}
 	p.note(r, fmt.Sprintf("%s prefers leaders in %s, and %s", c.Name, c.better(c.rank[at]), why))

@@ -22,12 +22,14 @@ type Store struct {
 	Locality []string
 	// Silence is how long nothing has been heard of the node.
 	Silence time.Duration
-	// Unsteady: it was silent a short while ago. It keeps what it has and is given nothing that can wait.
+	// Unsteady: it was silent a short while ago, or its disk is slow just now. It keeps what it has and is given nothing that can wait.
 	Unsteady bool
 	// Draining: the node is about to stop; Decommissioning: it is to leave for good.
 	Draining, Decommissioning bool
 	// Capacity and Free are the bytes of its disk; Capacity is 0 where it is not known.
 	Capacity, Free int64
+	// SlowDisk: its syncs take far longer than those of others. It leads nothing.
+	SlowDisk bool
 	// Cores is how many processors the node may use, Used how many its process does, and Idle how many of its machine nobody uses that it
 	// could. All are 0 where they are not known.
 	Cores, Used, Idle float64
@@ -245,6 +247,7 @@ const (
 	whyLeadsMore
 	whyBusier
 	whyCameFrom
+	whySlowDisk
 	whyCount
 )
 
@@ -254,7 +257,7 @@ var whyText = [whyCount]string{
 	whyDraining:        "is draining",
 	whySilent:          "is silent",
 	whyFull:            "its disk is nearly full",
-	whyUnsteady:        "was silent a short while ago",
+	whyUnsteady:        "was silent a short while ago, or its disk is slow just now",
 	whyNotAllowed:      "the constraints exclude it",
 	whyNotNeeded:       "another meets a constraint that is not met yet",
 	whyShares:          "shares more of its locality with other replicas",
@@ -266,6 +269,7 @@ var whyText = [whyCount]string{
 	whyLeadsMore:       "leads more",
 	whyBusier:          "would be busier",
 	whyCameFrom:        "led it a short while ago",
+	whySlowDisk:        "has a slow disk",
 }
 
 func (w why) String() string { return whyText[w] }

@@ -183,6 +183,9 @@ func (s *store) judge(l *Limits) {
 	case s.fill(0) > l.NearlyFull:
 		s.refuses = whyFull
 	}
+	if s.SlowDisk && s.mayLead == fine {
+		s.mayLead = whySlowDisk
+	}
 	switch {
 	case s.dead:
 		s.gone = fmt.Sprintf("s%d has been silent for %s", s.ID, s.Silence.Round(time.Second))

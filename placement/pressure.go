@@ -27,7 +27,7 @@ const (
 	fairShare = 0.5
 	// unsettledShare of a store's processors is how much may have changed since without making a difference.
 	unsettledShare = 0.02
-	// unlike is how much more than another, as a share of its processors and times as much, a store must use.
+	// A store must use more of its processors than another by unlikeUse of them all, and unlikeTimes as much.
 	unlikeUse, unlikeTimes = 0.1, 1.5
 )
 

@@ -34,8 +34,10 @@ type changesReport struct {
 	// Cores it may use, those that its process uses, and those that are left: all 0 of a node that does not say.
 	Cores      int
 	Used, Idle float64
-	Ranges     []changedRange
-	Gone       []kv.RangeID
+	// Sync is what a sync of the log takes; 0 if there was none lately.
+	Sync   time.Duration
+	Ranges []changedRange
+	Gone   []kv.RangeID
 }
 
 type changedRange struct {
@@ -94,6 +96,7 @@ func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (
 	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID, Capacity: m.CapacityBytes, Free: m.FreeBytes}
 	now := time.Now()
 	out.Used, out.Idle, out.Cores = n.loads.busy.update(now)
+	out.Sync = n.loads.readSync(n.store, now)
 	of := int64(1 << 20)
 	if split, _, _ := n.store.SplitLimits(); split > 0 {
 		of = min(of, split/64)
@@ -144,6 +147,7 @@ type reporter struct {
 	capacity, free int64
 	cores          int
 	used, idle     float64
+	sync           time.Duration
 }
 
 type knownRange struct {
@@ -249,7 +253,7 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		return nil
 	}
 	from.store, from.capacity, from.free, from.ack, from.lost = rep.StoreID, rep.Capacity, rep.Free, rep.Number, false
-	from.cores, from.used, from.idle = rep.Cores, rep.Used, rep.Idle
+	from.cores, from.used, from.idle, from.sync = rep.Cores, rep.Used, rep.Idle, rep.Sync
 	if rep.Full {
 		for id, r := range c.ranges {
 			if r.leader == rep.NodeID {

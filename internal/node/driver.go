@@ -107,6 +107,7 @@ type driver struct {
 	began time.Time // the planner's clock starts here
 	// silent is when a node was last seen to be silent.
 	silent map[kv.NodeID]time.Time
+	disks  slowDisks
 	// ranges is what the planner has been told; held are those of them that something was under way with, and told the rules of their spans.
 	ranges *placement.Ranges
 	held   map[kv.RangeID]bool

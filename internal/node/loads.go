@@ -16,6 +16,7 @@ const rateTime = 8 * time.Second
 // loads turns the counters of the ranges led here into rates, and those of the processors into how many are used.
 type loads struct {
 	busy busy
+	sync syncTime
 
 	updating sync.Mutex // held by update
 
@@ -40,7 +41,14 @@ func (n *Node) keepRates(ctx context.Context) {
 		now := time.Now()
 		n.loads.update(n.store, now)
 		n.loads.busy.update(now)
+		n.loads.readSync(n.store, now)
 	})
+}
+
+// readSync returns what a sync of the log takes.
+func (l *loads) readSync(st *store.Store, now time.Time) time.Duration {
+	m := st.Counters().Replicas
+	return l.sync.update(now, m.Fsyncs.Load(), m.FsyncNanos.Load())
 }
 
 // update takes new readings. It may be called at any time: rates do not depend on how often.

@@ -21,20 +21,27 @@ func (d *driver) moment(now time.Time) placement.Moment {
 	for _, x := range n.transport.Peers() {
 		peers[x.NodeID] = x
 	}
+	syncs := map[kv.NodeID]time.Duration{}
+	for id, r := range d.known.nodes {
+		if peers[id].Silence <= n.cfg.Rules.Limits.AliveWithin {
+			syncs[id] = r.sync
+		}
+	}
+	slow := d.disks.update(now, syncs)
 	for _, e := range n.book.Entries() {
 		m, leaves := d.left[e.NodeID]
 		if m.Gone() {
 			continue
 		}
 		s := placement.Store{ID: placement.StoreID(e.StoreID), Node: placement.NodeID(e.NodeID), Locality: e.Locality,
-			Draining: e.Draining, Decommissioning: leaves}
+			Draining: e.Draining, Decommissioning: leaves, SlowDisk: slow[e.NodeID]}
 		if x, ok := peers[e.NodeID]; ok {
 			s.Silence = silent(x, n.cfg.Rules.Limits.AliveWithin)
 		}
 		if peers[e.NodeID].Silence > n.cfg.Rules.Limits.AliveWithin {
 			d.silent[e.NodeID] = now
 		}
-		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor()
+		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor() || d.disks.suspect(e.NodeID)
 		if r := d.known.nodes[e.NodeID]; r != nil {
 			s.Capacity, s.Free = r.capacity, r.free
 			s.Cores, s.Used, s.Idle = float64(r.cores), r.used, r.idle
