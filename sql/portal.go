@@ -483,9 +483,11 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 	if err := s.ensureTxn(ctx); err != nil {
 		return err
 	}
+	first := !s.txUsed
 	if err := s.step(ctx); err != nil {
 		return err
 	}
+	s.mayFix = first || s.opts.Isolation == kv.ReadCommitted || s.block == blockIdle && !s.log.barred
 	if p.shows || s.fixFirst || s.opts.ReadOnly && s.block == blockOpen && s.opts.Isolation != kv.ReadCommitted {
 		if err := s.fixSnapshot(ctx); err != nil {
 			return err

@@ -77,10 +77,11 @@ func (l *replayLog) add(e replayEntry) {
 
 // fixSnapshot sees to it that the snapshot stays where it is, before results are shown that cannot be taken back: were it to move
 // afterwards, what has been read would be looked at again, and if it had changed, the client would get 40001. That is the business of all
-// transactions that only read, and of READ COMMITTED; the others have to look at their reads at the commit in any case.
+// transactions that only read, and of READ COMMITTED; the others have to look at their reads at the commit in any case. A snapshot of which something
+// has been shown stays as it is: to move it would mean to fail for what nobody may ever have asked for.
 func (s *Session) fixSnapshot(ctx context.Context) error {
 	f, ok := s.tx.(txn.SnapshotFixer)
-	if !ok {
+	if !ok || !s.mayFix {
 		return nil
 	}
 	err := f.FixSnapshot(ctx)

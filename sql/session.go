@@ -64,9 +64,11 @@ type Session struct {
 	refs    exec.References // what foreign keys leave to see to
 	// fixFirst: the statement at hand runs again because its snapshot could not be kept (fixSnapshot).
 	fixFirst bool
-	whyNot   string // why the error at hand did not make the server run the transaction again
-	seqs     sequenceState
-	adv      advisoryState
+	// mayFix: nothing has been shown that rests on the snapshot, so it may be moved.
+	mayFix bool
+	whyNot string // why the error at hand did not make the server run the transaction again
+	seqs   sequenceState
+	adv    advisoryState
 	// holdsAdvisory: adv.held is not empty.
 	holdsAdvisory atomic.Bool
 

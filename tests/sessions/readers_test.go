@@ -61,6 +61,21 @@ func readersAreNotFailed(t *testing.T, s *suite) {
 			}
 		}()
 	}
+	// A block that has shown something keeps its snapshot, whatever has changed since and however much it shows then.
+	b := s.connect(t, 1)
+	a.do("create table rq as select g as id, repeat('x', 500) as pad from generate_series(1, 300) g")
+	for _, level := range []string{"repeatable read", "serializable"} {
+		a.do("begin isolation level " + level)
+		v := one[int](a, "select v from rd where id = 1")
+		b.do("update rd set v = v + 1 where id = 1")
+		a.do("select * from rq")
+		a.do("declare c cursor for select * from rq")
+		a.do("fetch 10 from c")
+		a.do("copy rq to stdout")
+		require.Equal(t, v, one[int](a, "select v from rd where id = 1"), level)
+		a.do("commit")
+	}
+
 	same := func(stmts ...string) func(int) []string { return func(int) []string { return stmts } }
 	for w := range 2 {
 		worker("writer", 1+w, func(i int) []string {
