@@ -73,6 +73,12 @@ func TestFailoverBounds(t *testing.T) {
 					worst := c.untilLedElsewhere(1)
 					t.Logf("round %d: all ranges have a new leader after %v", round, worst)
 					require.Less(t, time.Since(began), f.bound)
+					// Whoever finds that node 1 leads nothing, and seems to be there, does not get leaders back to it.
+					s, st := c.waitLeaderBut(1, kv.FirstUserRange)
+					_, err := s.Send(ctx, &kv.BatchRequest{RangeID: st.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: 1}}})
+					require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+					_, now := c.waitLeaderBut(1, kv.FirstUserRange)
+					require.Equal(t, st.Term, now.Term)
 					if c.up(1) == nil {
 						c.nodes[1].start()
 					}
@@ -83,6 +89,20 @@ func TestFailoverBounds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// waitLeaderBut returns who serves the range, other than node id.
+func (c *cluster) waitLeaderBut(id kv.NodeID, rng kv.RangeID) (*Store, RangeStatus) {
+	c.t.Helper()
+	for n := range c.nodes {
+		if s := c.up(n); s != nil && n != id {
+			if st, ok := s.RangeDetail(rng); ok && st.Serving {
+				return s, st
+			}
+		}
+	}
+	c.t.Fatalf("range %d is served by node %d, if at all", rng, id)
+	return nil, RangeStatus{}
 }
 
 // untilLedElsewhere waits until all ranges are served by other nodes than id.

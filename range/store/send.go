@@ -209,11 +209,14 @@ func (x resolver) Resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.Key,
 	return err
 }
 
-// transferLeader moves leadership to a store that has been heard of lately. A transfer cannot be taken back: to a store
+// transferLeader moves leadership to a store that has been heard of lately, and that hears this one. A transfer cannot be taken back: to a store
 // that has just died it would cost the range as long as its leader's own death.
 func (s *Store) transferLeader(ctx context.Context, r *replica.Replica, q *kv.AdminTransferLeader) error {
 	if silent := s.support.silence(q.Target); silent > 2*s.cfg.Knobs.HeartbeatInterval {
 		return kv.Errorf(kv.CodeUnavailable, "store %d has not been heard of for %s", q.Target, silent.Round(time.Millisecond))
+	}
+	if _, heard := s.support.silenceOf(q.Target); heard && q.Target != s.id.StoreID && s.support.SupportEpoch(q.Target) == 0 {
+		return kv.Errorf(kv.CodeUnavailable, "store %d is not supported: it may be heard and hear nobody", q.Target)
 	}
 	return r.TransferLeader(ctx, q)
 }
