@@ -206,7 +206,7 @@ func DecodeTxnRecord(k Key) (anchor Key, id [16]byte, err error) {
 
 // Outcome returns the key, in one of several shelves, of what became of the commit of transaction id, whose first write is of anchor.
 func Outcome(shelf byte, anchor Key, id [16]byte) Key {
-	k := make(Key, 0, 3+len(anchor)+4+16)
+	k := make(Key, 0, 3+len(anchor)+16+16) // with room for the escapes of most keys
 	k = append(k, localPrefix, localOutcome, shelf)
 	k = AppendBytes(k, anchor)
 	return append(k, id[:]...)
