@@ -7,6 +7,7 @@ import (
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/txn"
@@ -163,7 +164,7 @@ func (s *Session) ensureTxn(ctx context.Context) error {
 // awaitClock waits until this node may say what time it is: a snapshot is about to be taken, and with it the catalog's version.
 func (s *Session) awaitClock(ctx context.Context) error {
 	if a, ok := s.srv.cfg.Gateway.(txn.ClockAwaiter); ok {
-		return a.AwaitClock(ctx)
+		return exec.Translate(a.AwaitClock(ctx), nil)
 	}
 	return nil
 }

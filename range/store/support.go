@@ -28,6 +28,7 @@ type support struct {
 
 	mu      sync.Mutex
 	machine *liveness.Machine
+	wrote   time.Duration // what writing the ceiling has lately taken at most
 
 	// ceiling: no reading of the clock at or above it may be used before a later one is on disk (wall time).
 	ceiling atomic.Int64
@@ -153,8 +154,26 @@ func (s *Store) writeClock(c clockState) error {
 	return engine.Classify(s.eng.DB().Set(clockKey, c.horizon.Append(v), pebble.Sync))
 }
 
-// ceilingLead is how far ahead of the clock the ceiling is kept. A restart waits it out.
-func (s *Store) ceilingLead() int64 { return int64(s.cfg.Knobs.SupportDuration) }
+// ceilingLead is how far ahead of the clock the ceiling is kept: further on a disk that takes long to write it, since the clock stands still
+// at the ceiling, and nobody can begin anything at a node whose clock stands still. A restart waits it out.
+// support.mu is held, or nothing runs yet.
+func (s *Store) ceilingLead() int64 {
+	return int64(s.cfg.Knobs.SupportDuration + min(3*s.support.wrote, maxExtraLead))
+}
+
+// maxExtraLead bounds what a slow disk adds to ceilingLead, and so to a restart.
+const maxExtraLead = 10 * time.Second
+
+// writeCeiling is writeClock, and remembers how long that takes. Only beat calls it.
+func (s *Store) writeCeiling(c clockState) error {
+	begin := time.Now()
+	err := s.writeClock(c)
+	took := time.Since(begin)
+	s.support.mu.Lock()
+	s.support.wrote = max(took, s.support.wrote*7/8)
+	s.support.mu.Unlock()
+	return err
+}
 
 // startSupport begins a new incarnation, after the clock has passed what the last one may have read.
 func (s *Store) startSupport(ctx context.Context) error {
@@ -256,7 +275,7 @@ func (s *Store) beat() {
 	s.hearing()
 	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: s.nextCeiling(now, physical), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
 	sp.mu.Unlock()
-	if err := s.writeClock(c); err != nil {
+	if err := s.writeCeiling(c); err != nil {
 		s.log.Error("cannot persist the clock", "err", err)
 	} else {
 		sp.ceiling.Store(c.ceiling)
