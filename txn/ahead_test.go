@@ -227,12 +227,12 @@ func TestSentAheadUnanswered(t *testing.T) {
 	require.NoError(t, x.StepStatement(bg))
 	require.NoError(t, x.Put(k("b"), []byte("2")))
 	ctx, cancel := context.WithCancel(bg)
-	s.onSend = func(req *kv.BatchRequest) error {
+	s.intercept(func(req *kv.BatchRequest) error {
 		cancel()
 		return kv.Errorf(kv.CodeUnknownOutcome, "injected")
-	}
+	})
 	require.Error(t, x.(*txn).sendAhead(ctx, true))
-	s.onSend = nil
+	s.intercept(nil)
 	x.RollbackTo(m)
 	_, err := x.Commit(bg)
 	require.True(t, kv.HasCode(err, kv.CodeTxnAborted), "%v", err)

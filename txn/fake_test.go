@@ -182,13 +182,23 @@ func (s *fakeStore) chance(p float64) bool {
 	return s.rng.Float64() < p
 }
 
+// intercept has f called with every request from now on; what the background still does among them.
+func (s *fakeStore) intercept(f func(*kv.BatchRequest) error) {
+	s.mu.Lock()
+	s.onSend = f
+	s.mu.Unlock()
+}
+
 // Send implements Sender.
 func (s *fakeStore) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	if ctx.Err() != nil {
 		return nil, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
 	}
-	if s.onSend != nil {
-		if err := s.onSend(req); err != nil {
+	s.mu.Lock()
+	onSend := s.onSend
+	s.mu.Unlock()
+	if onSend != nil {
+		if err := onSend(req); err != nil {
 			return nil, err
 		}
 	}

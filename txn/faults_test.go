@@ -23,7 +23,7 @@ func TestLostReplyThenSplit(t *testing.T) {
 	for _, applied := range []bool{true, false} {
 		c, s := newTest(t, "x")
 		var n atomic.Int32
-		s.onSend = func(req *kv.BatchRequest) error {
+		s.intercept(func(req *kv.BatchRequest) error {
 			if isCommit(req) && n.Add(1) == 1 {
 				if applied {
 					_, err := s.serve(bg, req)
@@ -33,7 +33,7 @@ func TestLostReplyThenSplit(t *testing.T) {
 				return kv.Errorf(kv.CodeUnknownOutcome, "injected")
 			}
 			return nil
-		}
+		})
 		x := c.Begin(bg, Options{})
 		require.NoError(t, x.Put(k("a"), []byte("1")))
 		require.NoError(t, x.Put(k("h"), []byte("1")))
@@ -73,7 +73,7 @@ func TestSplitBeforeCommit(t *testing.T) {
 func TestSplitDuringCommit(t *testing.T) {
 	c, s := newTest(t, "m")
 	var n atomic.Int32
-	s.onSend = func(req *kv.BatchRequest) error {
+	s.intercept(func(req *kv.BatchRequest) error {
 		switch req.Requests[0].(type) {
 		case *kv.Prepare:
 			if n.Add(1) == 1 {
@@ -86,7 +86,7 @@ func TestSplitDuringCommit(t *testing.T) {
 			}
 		}
 		return nil
-	}
+	})
 	put(t, c, "a", "1", "b", "1", "d", "1", "p", "1", "q", "1")
 	settled(t, c, s)
 	require.Equal(t, "a=1 b=1 d=1 p=1 q=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
@@ -96,7 +96,7 @@ func TestSplitDuringCommit(t *testing.T) {
 func TestOutcomeAfterLeaving(t *testing.T) {
 	c, s := newTest(t, "m")
 	var cut atomic.Bool
-	s.onSend = func(req *kv.BatchRequest) error {
+	s.intercept(func(req *kv.BatchRequest) error {
 		if cut.Load() {
 			return kv.Errorf(kv.CodeUnknownOutcome, "injected")
 		}
@@ -108,7 +108,7 @@ func TestOutcomeAfterLeaving(t *testing.T) {
 			return kv.Errorf(kv.CodeUnknownOutcome, "injected")
 		}
 		return nil
-	}
+	})
 	x := c.Begin(bg, Options{})
 	require.NoError(t, x.Put(k("a"), []byte("1")))
 	require.NoError(t, x.Put(k("x"), []byte("1")))
@@ -251,7 +251,7 @@ func TestReadSetStaysBounded(t *testing.T) {
 func TestCloseDrains(t *testing.T) {
 	s := newFakeStore("m")
 	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Workers: 1, Queue: 2})
-	s.onSend = func(*kv.BatchRequest) error { time.Sleep(100 * time.Microsecond); return nil }
+	s.intercept(func(*kv.BatchRequest) error { time.Sleep(100 * time.Microsecond); return nil })
 	for range 20 {
 		put(t, c, "a", "1", "x", "2")
 	}

@@ -164,7 +164,7 @@ func TestFixedSnapshotAwaitsScans(t *testing.T) {
 		x := c.Begin(bg, Options{Isolation: kv.ReadCommitted})
 		onTheWay, release := make(chan struct{}), make(chan struct{})
 		id := x.ID()
-		s.onSend = func(req *kv.BatchRequest) error {
+		s.intercept(func(req *kv.BatchRequest) error {
 			if req.Txn == nil || req.Txn.ID != id {
 				return nil
 			}
@@ -173,7 +173,7 @@ func TestFixedSnapshotAwaitsScans(t *testing.T) {
 				<-release
 			}
 			return nil
-		}
+		})
 		sc := x.Scan(bg, []keys.Span{span("a", "z")}, ScanOptions{Parallel: true})
 		_, ok, err := sc.Next(bg)
 		require.NoError(t, err)

@@ -14,7 +14,7 @@ func TestRecordsGoTogether(t *testing.T) {
 	c, s := newTest(t, "g", "p")
 	const n = 30
 	forgets := 0 // guarded by s.mu
-	s.onSend = func(req *kv.BatchRequest) error {
+	s.intercept(func(req *kv.BatchRequest) error {
 		q, ok := req.Requests[0].(*kv.ForgetTxns)
 		if !ok {
 			return nil
@@ -29,7 +29,7 @@ func TestRecordsGoTogether(t *testing.T) {
 			}
 		}
 		return nil
-	}
+	})
 	for i := range n {
 		put(t, c, "h", fmt.Sprint(i), "a", fmt.Sprint(i)) // the anchor's range is that of h
 	}

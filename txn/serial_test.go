@@ -312,12 +312,12 @@ func TestClientsLeave(t *testing.T) {
 		c, s := newTest(t, "g", "n", "t")
 		s.rng = rand.New(rand.NewPCG(seed, 10))
 		s.loseRequest, s.loseReply = 0.05, 0.1
-		s.onSend = func(*kv.BatchRequest) error {
+		s.intercept(func(*kv.BatchRequest) error {
 			if rand.IntN(4) == 0 {
 				time.Sleep(time.Duration(rand.IntN(700)) * time.Microsecond)
 			}
 			return nil
-		}
+		})
 		const accounts = 8
 		h := bank(t, c, s, seed, 5, 30, accounts, true)
 		s.waitLate()
