@@ -192,7 +192,7 @@ func (s *Store) receiver(m *RaftMessage, late bool) *replica.Replica {
 	}
 	switch {
 	case m.ChecksumID != 0:
-		s.sums.deliver(m.ChecksumID, m.From.StoreID, string(m.Checksum))
+		s.handleChecksum(m, r)
 		return nil
 	case m.Ask:
 		s.handleAsk(m, r)

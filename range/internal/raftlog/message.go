@@ -29,7 +29,8 @@ type Message struct {
 	// RemovedBelow, if not zero, says that replicas of the range with a smaller id
 	// have been removed for ever. There is no Raft message then.
 	RemovedBelow kv.ReplicaID
-	// ChecksumID, if not zero, says that From computed Checksum for the command of that id. There is no Raft message then.
+	// ChecksumID, if not zero, is a checksum command's, and Checksum what became of it at From; if that is empty, From asks what became of it at To
+	// (store.checksums). There is no Raft message then.
 	ChecksumID uint64
 	Checksum   []byte
 	// Resigned says that From has stopped for good and will never lead again at a term up to this one. There is no Raft message then.
