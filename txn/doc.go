@@ -56,6 +56,7 @@
 //	10 record       COMMITTED and asked to abort, or the reverse     stays, and says what it is
 //	11 coordinator  all locks of a COMMITTED transaction are gone    removes the record
 //	12 range        ABORTED                                          keeps it until the GC threshold passes
+//	   range        COMMITTED, and its coordinator did not remove it  keeps it
 //	13 recovery     PREPARED                                         leaves it, and the locks
 //	14 coordinator  every prepare, asked to hold (PREPARE TRANSACTION)  refreshes; EndTxn(hold) at the highest
 //	15 anybody      PREPARED, and told to commit or to roll back     EndTxn at the timestamp of the record; resolves

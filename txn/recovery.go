@@ -110,8 +110,8 @@ func (c *Coordinator) queryPrepared(ctx context.Context, holder kv.TxnMeta, ks [
 	return missing, err
 }
 
-// finishRecovered resolves in the background what the record lists. The record itself stays until the range forgets it by
-// age: an aborted one fences what its coordinator may still have under way, and a committed one tells that
+// finishRecovered resolves in the background what the record lists. The record itself stays: an aborted one until the range forgets it by
+// age, for it fences what its coordinator may still have under way, and a committed one for good, since it tells that
 // coordinator, should it be cut off and not dead, what became of its transaction. (Without a record it would conclude: nothing.)
 func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known []keys.Key, spans []keys.Span) {
 	commit := rec.Status == kv.TxnCommitted

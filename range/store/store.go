@@ -120,7 +120,7 @@ type Knobs struct {
 	// between two collections of one range, 10 min.
 	GCAfter, GCInterval time.Duration
 	// OutcomesAfter is for how long at the least a range remembers what became of a commit, for a gateway that was not answered: 2 min. It
-	// takes up to twice that, and a tenth of GCInterval, until it is forgotten.
+	// takes up to twice that, and a fifth of GCInterval (each of two turns may be that much late by half), until it is forgotten.
 	OutcomesAfter time.Duration
 	// SplitBytes is the size from which on a range is split, 64 MiB; negative for never. A range that is asked for more than
 	// SplitRequests a second, 20,000, or takes more than SplitCPU cores, 0.75, for SplitLoadFor, 10 s, is split if that divides

@@ -312,8 +312,10 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 			}
 			prev = mvcc.Describe(v, ok)
 			if commitTS.Less(l.TS) {
-				// Left by a late repetition of Prepare: see prepare. The version has been written then.
-				if !ok || v.TS.Less(commitTS) {
+				// Left by a late repetition of Prepare: see prepare. The version has been written then. (A tombstone may have been collected
+				// since, with all that it hid; a deletion is made once more by nothing.)
+				collected := !ok && l.Deleted && !l.Open() && commitTS.LessEq(e.env.GCThreshold)
+				if !collected && (!ok || v.TS.Less(commitTS)) {
 					return &kv.Error{Code: kv.CodeInternal, Key: k, Message: "lock at " + l.TS.String() + " of transaction " +
 						e.id.String() + ", which is said to have committed below it, at " + commitTS.String()}
 				}
