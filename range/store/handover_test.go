@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -68,6 +69,41 @@ func TestLocksAreHandedOver(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, <-waits)
 	require.Positive(t, s.metrics.LocksHandedOver.Load())
+}
+
+// Leadership is not handed to a store that this one does not support: it may be heard and hear nobody, and its range would stand still until the
+// transfer is given up. The range is at rest, and all that its leader knows of the follower is that it has everything.
+func TestNoHandOverToAStoreWithoutSupport(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClusterWith(t, 3, Knobs{MemTableBytes: 4 << 20}, productionClock)
+		c.upReplicate(2, 3)
+		ctx := c.ctx(time.Minute)
+		c.gather(1)
+		require.NoError(t, c.put(ctx, 1, "v"))
+		c.untilQuiet()
+		c.sever(1, 3, true)
+		c.sever(2, 3, true)
+		s := c.up(1)
+		for s.support.SupportEpoch(3) != 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Less(t, s.support.silence(3), 2*s.cfg.Knobs.HeartbeatInterval, "it is heard well")
+		began := time.Now()
+		for _, move := range []func() error{
+			func() error {
+				_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: 3}}})
+				return err
+			},
+			func() error { return s.transferLeader(ctx, s.replica(kv.FirstUserRange), &kv.AdminTransferLeader{Target: 3}) },
+		} {
+			err := move()
+			require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+			require.NoError(t, c.put(ctx, 1, "w"))
+		}
+		require.Less(t, time.Since(began), 100*time.Millisecond, "nobody has waited")
+		require.Zero(t, s.Drain(ctx))
+		require.Equal(t, kv.StoreID(2), c.waitLeaderStore().id.StoreID, "who drains hands over to another")
+	})
 }
 
 // commitAt commits a write of a transaction that read at ts, and returns where it landed.
