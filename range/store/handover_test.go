@@ -94,7 +94,9 @@ func TestNoHandOverToAStoreWithoutSupport(t *testing.T) {
 				_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: 3}}})
 				return err
 			},
-			func() error { return s.transferLeader(ctx, s.replica(kv.FirstUserRange), &kv.AdminTransferLeader{Target: 3}) },
+			func() error {
+				return s.transferLeader(ctx, s.replica(kv.FirstUserRange), &kv.AdminTransferLeader{Target: 3})
+			},
 		} {
 			err := move()
 			require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
