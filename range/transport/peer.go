@@ -42,6 +42,8 @@ type peer struct {
 	lastPong   atomic.Int64 // monotonic; 0 before the first
 	suspected  atomic.Int64 // the lastPong since when nothing is expected of it: see Suspect
 	doubting   atomic.Bool
+	turns      atomic.Int32 // see turn
+	turnPong   int64        // lastPong at the last turn; the pinger's
 	sentGossip atomic.Uint64
 	rtt        atomic.Int64
 	distance   atomic.Int64 // what rtt is without waiting for processors: the least of it, forgotten slowly
@@ -258,7 +260,7 @@ func (t *Transport) pinger() {
 	defer t.wg.Done()
 	tick := time.NewTicker(t.cfg.PingInterval)
 	defer tick.Stop()
-	var lastGossip int64
+	var lastGossip, lastTurn int64
 	for {
 		select {
 		case <-tick.C:
@@ -270,15 +272,17 @@ func (t *Transport) pinger() {
 		if full {
 			lastGossip = now
 		}
-		t.pingAll(full)
+		t.pingAll(full, now-lastTurn < int64(t.cfg.PingInterval)*3/2)
+		lastTurn = now
 	}
 }
 
-func (t *Transport) pingAll(full bool) {
+func (t *Transport) pingAll(full, inTime bool) {
 	var gossip []byte
 	version := t.book.Version()
 	alive := 0
 	for _, p := range *t.ptr.Load() {
+		p.turn(inTime)
 		p.ping()
 		if full || p.sentGossip.Load() != version {
 			if gossip == nil {

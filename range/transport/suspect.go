@@ -11,6 +11,9 @@ const (
 	// suspectAnswer is how long a node that is suspected has for an answer. This process may only just have got the processor back, with everything
 	// that it was told waiting to be read.
 	suspectAnswer = 200 * time.Millisecond
+	// suspectAwake is how long it has if that is not so: this process has pinged in time, and read nothing, suspectTurns times in a row.
+	suspectAwake = 20 * time.Millisecond
+	suspectTurns = 2
 	// suspectPings is for how many pings a node must have been silent to be suspected.
 	suspectPings = 2
 )
@@ -20,12 +23,12 @@ const (
 // hear, and is heard, is found out so before the peer timeout.
 func (t *Transport) Suspect(id kv.NodeID) {
 	p := t.peer(id)
-	if p == nil || p.silence() < suspectPings*t.cfg.PingInterval || !p.alive() || !p.doubting.CompareAndSwap(false, true) {
+	if p == nil || p.silence() < suspectPings*t.cfg.PingInterval || !p.alive() {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.done {
+	if t.done || !p.doubting.CompareAndSwap(false, true) {
 		return
 	}
 	t.wg.Add(1)
@@ -40,7 +43,11 @@ func (t *Transport) Suspect(id kv.NodeID) {
 func (p *peer) doubt() {
 	last := p.lastPong.Load()
 	p.ping()
-	timer := time.NewTimer(suspectAnswer + time.Duration(2*p.distance.Load()))
+	patience := suspectAnswer
+	if p.turns.Load() >= suspectTurns {
+		patience = suspectAwake
+	}
+	timer := time.NewTimer(patience + time.Duration(2*p.distance.Load()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -54,6 +61,17 @@ func (p *peer) doubt() {
 	p.t.cfg.Metrics.suspected.Inc()
 	p.t.cfg.Log.Warn("peer is silent, and a store there has lost its support: nothing is asked of it until it answers", "node", p.id, "silent_for", p.silence().Round(time.Millisecond))
 	p.batch.breakStream()
+}
+
+// turn counts, for a pinger that comes in time, how often in a row it has found no answer since it was here last.
+func (p *peer) turn(inTime bool) {
+	last := p.lastPong.Load()
+	if !inTime || last != p.turnPong {
+		p.turns.Store(0)
+	} else {
+		p.turns.Add(1)
+	}
+	p.turnPong = last
 }
 
 func (p *peer) ping() {

@@ -433,6 +433,25 @@ func TestSuspect(t *testing.T) {
 	nodes[0].Suspect(7) // of whom nobody knows
 }
 
+// A node that is suspected has little time left for an answer if whoever waits has been awake: it would have read one.
+func TestTurns(t *testing.T) {
+	p := &peer{}
+	turn := func(inTime, answered bool) int32 {
+		if answered {
+			p.lastPong.Add(1)
+		}
+		p.turn(inTime)
+		return p.turns.Load()
+	}
+	require.EqualValues(t, 0, turn(true, true))
+	require.EqualValues(t, 1, turn(true, false))
+	require.EqualValues(t, 2, turn(true, false))
+	require.EqualValues(t, 0, turn(true, true), "it answers")
+	require.EqualValues(t, 1, turn(true, false))
+	require.EqualValues(t, 0, turn(false, false), "nobody was here to read an answer")
+	require.EqualValues(t, 1, turn(true, false))
+}
+
 func TestBook(t *testing.T) {
 	b := NewBook(1)
 	var seen []Entry
