@@ -238,10 +238,11 @@ func (s *Store) awaited(r *replica.Replica, by kv.RangeID) bool {
 	return d != nil && d.Generation <= of.Base
 }
 
-// absorbable reports whether the frozen replica r, whose descriptor is d, may give way to range by. Of two descriptors that overlap the later
-// is true: there is another range where r's was, so the merge has happened. s.mu is held.
+// absorbable reports whether the frozen replica r, whose descriptor is d, may give way to range by: whether its range was merged away. A range keeps the
+// key it begins at for as long as it lives, so that is so if a later range holds that key. One that only overlaps d may have been split from it,
+// after the merge was given up and before this replica has heard of that. s.mu is held.
 func (s *Store) absorbable(r *replica.Replica, d, by *kv.RangeDescriptor) bool {
-	return r.Frozen() != nil && by.RangeID != d.RangeID && by.Generation > d.Generation && by.Span().Overlaps(d.Span()) && !s.awaited(r, by.RangeID)
+	return r.Frozen() != nil && by.RangeID != d.RangeID && by.Generation > d.Generation && by.Contains(d.StartKey) && !s.awaited(r, by.RangeID)
 }
 
 // dropAbsorbed removes frozen replicas of ranges that r's, by a snapshot, turns out to have taken the place of.

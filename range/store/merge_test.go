@@ -198,6 +198,49 @@ func TestMergeGivenUp(t *testing.T) {
 	c.checkReplicas(ctx)
 }
 
+// A merge is given up, and the right side is split afterwards, while a store is still frozen for the merge. The part that was split off is later than what
+// that store holds, and overlaps it; its snapshot has to wait, since nothing was merged away.
+func TestMergeGivenUpThenSplit(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	for i := range 20 {
+		require.NoError(t, c.put(ctx, i, "a"))
+	}
+	right := c.split(ctx, 10)
+	s, _ := c.waitLeader(right)
+	_, left := c.waitLeader(kv.FirstUserRange)
+	behind := kv.NodeID(0)
+	for id := range c.nodes {
+		if id != s.id.NodeID && id != left.Replica.NodeID {
+			behind = id
+		}
+	}
+	frozen := func() bool { r := c.up(behind).replica(right); return r != nil && r.Frozen() != nil }
+	// Once it is frozen the store hears nothing of the right side, and nobody hears that it has got so far.
+	c.setFilter(func(m *RaftMessage) bool {
+		return m.RangeID == right && frozen() && (m.To.NodeID == behind || m.From.NodeID == behind)
+	})
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	require.Error(t, c.merge(short, 10))
+	cancel()
+	require.True(t, frozen())
+	c.split(ctx, 5) // the left side goes on, so that the store knows that it waits for nothing
+	late := c.split(ctx, 15)
+	for i := range 20 {
+		require.NoError(t, c.put(ctx, i, "b"))
+	}
+	time.Sleep(300 * time.Millisecond) // its snapshot is offered
+	require.True(t, frozen())
+	if r := c.up(behind).replica(late); r != nil {
+		require.Nil(t, r.Desc(), "two replicas hold the same keys")
+	}
+	c.setFilter(nil)
+	c.checkReplicas(ctx)
+	c.values(ctx, 0, 20, func(int) string { return "b" })
+	c.metaTiles(ctx)
+}
+
 // The store that leads both sides dies when the right side is frozen: whoever leads it next lets it serve again, and the old
 // attempt cannot be completed any more.
 func TestMergeLeaderDies(t *testing.T) {

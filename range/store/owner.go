@@ -12,6 +12,7 @@ import (
 	"github.com/pamirdb/pamir/range/internal/engine"
 	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -100,6 +101,10 @@ func (o *owner) SplitRight(left *replica.Replica, right *kv.RangeDescriptor) (*r
 	me, ok := right.ReplicaOn(s.id.StoreID)
 	if !ok {
 		return nil, true, nil
+	}
+	if other, ok := s.receivingFor(right); ok {
+		s.creating.Unlock()
+		return nil, false, fmt.Errorf("a snapshot of range %d is being received over %s, which the split makes", other, right)
 	}
 	r := s.replica(right.RangeID)
 	if r != nil {
@@ -374,6 +379,18 @@ func (s *Store) overlapping(by *kv.RangeDescriptor) (kv.RangeID, bool) {
 			return other, true
 		}
 	}
+	return s.receivingOver(id, span)
+}
+
+// receivingFor returns the range, if there is one, of which a snapshot is being received that overlaps d, of another range.
+func (s *Store) receivingFor(d *kv.RangeDescriptor) (kv.RangeID, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.receivingOver(d.RangeID, d.Span())
+}
+
+// receivingOver: see receivingFor. s.mu is held.
+func (s *Store) receivingOver(id kv.RangeID, span keys.Span) (kv.RangeID, bool) {
 	for other, sp := range s.receiving {
 		if other != id && sp.Overlaps(span) {
 			return other, true

@@ -522,6 +522,6 @@ func (c *client) snapshot(ctx context.Context) {
 	if was == nil {
 		h.addSnapshot(snapshot{at, w, row, o.rows, who})
 	} else if was.rows != o.rows {
-		c.w.fail("what was there at %v has changed: %s read\n  %s\nand %s\n  %s", at, was.who, was.rows, who, o.rows)
+		c.w.fail("what was there at %v has changed (%c, row %d): %s read\n  %s\nand %s\n  %s", at, w.letter, row, was.who, was.rows, who, o.rows)
 	}
 }
