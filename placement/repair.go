@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // alive counts the voters whose stores are heard of.
@@ -120,15 +121,36 @@ func (p *planner) await() {
 		if s.alive || s.gone != "" {
 			continue
 		}
-		text := fmt.Sprintf("s%d is silent; if it stays so for %s its replica is made anew elsewhere", s.ID, p.limits.DeadAfter)
+		text := p.awaited(s)
 		for _, at := range s.held.on {
-			r := &p.ranges[at]
-			first := slices.IndexFunc(r.Voters, func(v StoreID) bool { o := p.find(v); return o != nil && !o.alive && o.gone == "" })
-			if p.m.flags[at]&isWrong == 0 && r.Voters[first] == s.ID {
+			if r := &p.ranges[at]; p.m.flags[at]&isWrong == 0 && p.silentVoter(r) == s {
 				p.note(r, text)
 			}
 		}
 	}
+}
+
+// silentVoter returns the store of the first voter that is silent, and not for so long that it counts as dead; nil if there is none.
+func (p *planner) silentVoter(r *Range) *store {
+	for _, v := range r.Voters {
+		if s := p.find(v); s != nil && !s.alive && s.gone == "" {
+			return s
+		}
+	}
+	return nil
+}
+
+// awaited says what is waited for with a store that is silent.
+func (p *planner) awaited(s *store) string {
+	return fmt.Sprintf("s%d has been silent for %s; if it stays so for %s (--dead-after) its replica is made anew elsewhere", s.ID, s.Silence.Round(time.Second), p.limits.DeadAfter)
+}
+
+// awaits is awaited of the range's silent voter, to be added to what else is wrong; "" if it has none.
+func (p *planner) awaits(r *Range) string {
+	if s := p.silentVoter(r); s != nil {
+		return "; " + p.awaited(s)
+	}
+	return ""
 }
 
 const waitsForSlots = "to be repaired; waits until stores that send and receive other replicas are free"
@@ -268,7 +290,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%s, and a voter is to take the place of the non-voting replica on s%d", reason, id), nil)
 			return
 		}
-		p.note(r, reason+", and there is no store to replace it"+p.others(r, c))
+		p.note(r, reason+", and there is no store to replace it"+p.others(r, c)+p.awaits(r))
 		return
 	case len(have) > want && len(stay) > c.Replicas:
 		op.Remove = []StoreID{p.surplus(r, stay)}
@@ -281,7 +303,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%d of %d voters, and one is to take the place of the non-voting replica on s%d", len(stay), c.Replicas, id), nil)
 			return
 		}
-		p.note(r, fmt.Sprintf("%d of %d voters, and too few stores for more", len(stay), c.Replicas))
+		p.note(r, fmt.Sprintf("%d of %d voters, and too few stores for more", len(stay), c.Replicas)+p.awaits(r))
 		return
 	}
 	left := append(without(r.Voters, op.Remove...), op.Add...)
@@ -396,7 +418,7 @@ func (p *planner) respread(at int32, c *compiledRule) bool {
 		return false
 	}
 	if p.alive(r.Voters) < len(r.Voters) { // it may come back: repair first, then improve
-		p.note(r, "a voter is silent; what else the rule wants waits until it is back or replaced")
+		p.note(r, "what else the rule wants waits until a voter is back or replaced"+p.awaits(r))
 		return true
 	}
 	var from, to StoreID
