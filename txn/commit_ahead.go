@@ -71,16 +71,16 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	spans := slices.Clone(ahead.spans)
 	told := make(chan bool, 1)
 	go func() { told <- c.tellLeaders(ctx, meta, spans, ts) }()
-	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans})
+	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans, Staged: ts})
 	inform := <-told
 	switch {
 	case a.err == nil && status == kv.TxnCommitted:
-	case a.err == nil || a.definite:
+	case a.err == nil || a.definite && !(a.again && kv.HasCode(a.err, kv.CodeReadBelowGC)): // which says: perhaps
 		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery")
 	default:
 		return hlc.Timestamp{}, t.leaveUnknown(meta, func(ctx context.Context) (outcome, error) {
-			s, ts, err := c.recover(ctx, meta, nil, spans)
-			return outcome{s, ts}, err
+			s, at, err := c.recover(ctx, meta, ts, nil, spans)
+			return outcome{s, at}, err
 		})
 	}
 	if !inform { // as in manyCommit.explicit

@@ -27,6 +27,8 @@ type manyCommit struct {
 	results []prepareResult
 	pieces  []preparedPiece // what is locked, or may be, by range as far as known
 	firstEr error
+	// doubt: a request was sent more than once. A copy that was not answered may have had an effect long ago, which others have finished since.
+	doubt bool
 }
 
 // preparedPiece is the share of the keys that was prepared together.
@@ -193,6 +195,11 @@ func (mc *manyCommit) prepare(ctx context.Context, writes []kv.Write, reads []kv
 		}
 		return req
 	}, false)
+	if a.again {
+		mc.mu.Lock()
+		mc.doubt = true
+		mc.mu.Unlock()
+	}
 	if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {
 		mc.reprepare(ctx, writes, reads, depth)
 		return
@@ -292,9 +299,9 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	// rely on that (kv.TxnMeta.Observed). So each is told before the client is.
 	told := make(chan bool, 1)
 	go func() { told <- mc.tellClocks(ctx, ts) }()
-	status, at, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys()})
+	status, at, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys(), Spans: mc.recordSpans(), Staged: mc.stageTS})
 	inform := <-told
-	mc.localDone = local
+	mc.localDone, mc.doubt = local, mc.doubt || a.again
 	switch {
 	case a.err == nil && status == kv.TxnCommitted:
 	case a.err == nil || a.definite:
@@ -348,7 +355,7 @@ func (mc *manyCommit) anchorKeys() []keys.Key {
 }
 
 // recordKeys is the key list for the record: that of the staged one. A list too long to be staged is too long
-// for any record; the locks are then resolved by this gateway, or one by one as they are met.
+// for any record, which has spans then.
 func (mc *manyCommit) recordKeys() []keys.Key {
 	if mc.staged {
 		return mc.all
@@ -356,9 +363,45 @@ func (mc *manyCommit) recordKeys() []keys.Key {
 	return nil
 }
 
+// maxRecordSpans bounds the spans in a record.
+const maxRecordSpans = 64
+
+// recordSpans cover the keys if there are too many to list.
+func (mc *manyCommit) recordSpans() (spans []keys.Span) {
+	if mc.staged {
+		return nil
+	}
+	for i := range mc.plan.parts {
+		var s keys.Span
+		for j := range mc.plan.parts[i].writes {
+			k := mc.plan.parts[i].writes[j].Key
+			if s.Start == nil || k.Less(s.Start) {
+				s.Start = k
+			}
+			if s.End == nil || !k.Less(s.End) {
+				s.End = k.Next()
+			}
+		}
+		switch n := len(spans); {
+		case s.Start == nil:
+		case n < maxRecordSpans:
+			spans = append(spans, s)
+		default: // the last one covers the rest
+			last := &spans[n-1]
+			if s.Start.Less(last.Start) {
+				last.Start = s.Start
+			}
+			if last.End.Less(s.End) {
+				last.End = s.End
+			}
+		}
+	}
+	return spans
+}
+
 // settle finds out what became of the transaction, as any other node would.
 func (mc *manyCommit) settle(ctx context.Context) (outcome, error) {
-	s, ts, err := mc.c.recover(ctx, mc.meta, mc.all, nil)
+	s, ts, err := mc.c.recover(ctx, mc.meta, mc.stageTS, mc.all, nil)
 	return outcome{s, ts}, err
 }
 
@@ -377,7 +420,7 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 	defer c.unregister(mc.meta.ID)
 	done := mc.localDone
 	if !explicit {
-		status, _, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys()})
+		status, _, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys(), Spans: mc.recordSpans(), Staged: mc.stageTS})
 		done = local
 		if a.err != nil || status != kv.TxnCommitted {
 			// The staged record and the locks say that it is committed; whoever meets a lock finishes this.
@@ -397,7 +440,11 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 // may have been sent twice, and the copy, arriving later, may be accepted; if then everything is prepared, recovery commits.
 // For the same reason an ABORTED record is not removed when the locks are gone; the range forgets it by age.
 func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, error) {
-	status, ts, local, a := mc.c.endTxn(ctx, mc.meta, &kv.EndTxn{Local: mc.anchorKeys()})
+	end := &kv.EndTxn{Local: mc.anchorKeys()}
+	if mc.doubt {
+		end.Staged = mc.stageTS
+	}
+	status, ts, local, a := mc.c.endTxn(ctx, mc.meta, end)
 	switch {
 	case a.err != nil:
 		return hlc.Timestamp{}, mc.t.leaveUnknown(mc.meta, mc.settle)

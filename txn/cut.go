@@ -172,6 +172,8 @@ type answer struct {
 	// way. If err is not definite, whether it has happened is not known.
 	unknown  bool
 	definite bool
+	// again: some copy of the batch was not answered, and may have had an effect before the one that was.
+	again bool
 }
 
 // maxBugs is how often insist asks again after an internal error.
@@ -184,7 +186,9 @@ func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, pa
 	var b backoff
 	bugs := 0
 	for {
-		a.resp, a.err = c.cfg.Sender.Send(ctx, mk())
+		req := mk()
+		a.resp, a.err = c.cfg.Sender.Send(ctx, req)
+		a.again = a.again || req.Repeated()
 		if a.err == nil {
 			a.definite = true
 			return a
@@ -196,14 +200,14 @@ func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, pa
 			if !a.unknown {
 				c.metrics.UnknownOutcomes.Add(1)
 			}
-			a.unknown = true
+			a.unknown, a.again = true, true
 			if ke.Code == kv.CodeInternal && isKV(a.err) {
 				if bugs++; bugs >= maxBugs {
 					return a // it will not get better; recovery or the fence finds out what happened
 				}
 			}
 		case ke.Code.Class() == kv.Corruption:
-			a.unknown = true
+			a.unknown, a.again = true, true
 			return a
 		case ke.Code == kv.CodeRangeMismatch, ke.Code.Class() != kv.RetryRouting:
 			a.definite = true

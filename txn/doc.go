@@ -56,14 +56,16 @@
 //	10 record       COMMITTED and asked to abort, or the reverse     stays, and says what it is
 //	11 coordinator  all locks of a COMMITTED transaction are gone    removes the record
 //	12 range        ABORTED                                          keeps it until the GC threshold passes
-//	   range        COMMITTED, and its coordinator did not remove it  keeps it
+//	   its leader   COMMITTED, well below the GC threshold           resolves all that it lists, then removes it (FinishRecord)
+//	   record       none or ABORTED; its coordinator asks, and has staged before the GC threshold: says that it is forgotten
 //	13 recovery     PREPARED                                         leaves it, and the locks
 //	14 coordinator  every prepare, asked to hold (PREPARE TRANSACTION)  refreshes; EndTxn(hold) at the highest
 //	15 anybody      PREPARED, and told to commit or to roll back     EndTxn at the timestamp of the record; resolves
 //
 // Why row 4 waits for the record: a refused prepare may have a copy under way that is accepted, and recovery would
 // then commit what the client was told had failed. Why row 12: were it removed, a late copy of the staging would revive the
-// transaction for a recovery that looked at the keys before they were dropped.
+// transaction for a recovery that looked at the keys before they were dropped. When it may be gone nobody can tell what it said, so a commit that comes
+// so late is refused, and so is an abort (EndTxn.Staged) if something was sent more than once: the first copy may have committed.
 //
 // # Clocks
 //

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -304,4 +305,104 @@ func TestRestartAfterLostLock(t *testing.T) {
 	z.Rollback(bg)
 	x.Rollback(bg)
 	settled(t, c, s)
+}
+
+// A record that was left over says where the locks are: whoever finds it finishes the transaction and removes it, whether all keys are listed or only spans.
+func TestFinishRecord(t *testing.T) {
+	for _, large := range []bool{false, true} {
+		c, s := newTest(t, "m")
+		if large {
+			c.cfg.MaxStagedBytes = 1
+		}
+		var dead atomic.Bool
+		s.intercept(func(req *kv.BatchRequest) error {
+			switch q := req.Requests[0].(type) {
+			case *kv.ResolveLocks, *kv.ResolveSpan:
+				if dead.Load() {
+					return kv.Errorf(kv.CodeCorruption, "injected")
+				}
+			case *kv.EndTxn:
+				q.Local = nil // all locks stay
+			}
+			return nil
+		})
+		dead.Store(true)
+		x := c.Begin(bg, Options{})
+		require.NoError(t, x.Put(k("a"), []byte("1")))
+		require.NoError(t, x.Put(k("q"), []byte("1")))
+		require.NoError(t, x.Put(k("z"), []byte("1")))
+		commit(t, x)
+		var rec kv.TxnRecord
+		require.Eventually(t, func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if r := s.records[x.ID()]; r != nil && r.Status == kv.TxnCommitted {
+				rec = *r
+			}
+			return rec.Status == kv.TxnCommitted && c.Metrics().BackgroundFailed.Load() > 0
+		}, 10*time.Second, time.Millisecond)
+		require.Equal(t, large, len(rec.Spans) > 0)
+		require.Equal(t, large, len(rec.Prepared) == 0)
+		require.Error(t, c.FinishRecord(bg, rec))
+		s.mu.Lock()
+		require.NotNil(t, s.records[x.ID()], "not before the locks are gone")
+		s.mu.Unlock()
+		dead.Store(false)
+		require.NoError(t, c.FinishRecord(bg, rec))
+		s.mu.Lock()
+		require.Nil(t, s.records[x.ID()])
+		require.Empty(t, s.prepared)
+		s.mu.Unlock()
+		require.Equal(t, "a=1 q=1 z=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "zz")))
+		rec.Prepared, rec.Spans = nil, nil
+		require.Error(t, c.FinishRecord(bg, rec), "it does not say where")
+	}
+}
+
+// An abort says what was staged if, and only if, something was sent more than once: whoever has it collected then may have finished the transaction
+// by an earlier copy. It does not matter who has sent it again, and whether the piece was cut since.
+func TestAbortInDoubt(t *testing.T) {
+	for _, what := range []string{"", "not answered", "sent again by the sender", "not answered and split"} {
+		t.Run(what, func(t *testing.T) {
+			c, s := newTest(t, "m")
+			var staged []hlc.Timestamp // guarded by s.mu
+			var n atomic.Int32
+			s.intercept(func(req *kv.BatchRequest) error {
+				switch q := req.Requests[0].(type) {
+				case *kv.Prepare:
+					if !q.Writes[0].Key.Equal(k("q")) {
+						break
+					}
+					switch again := n.Add(1) > 1; {
+					case what == "not answered" && !again:
+						return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+					case what == "not answered and split" && !again:
+						s.split("r")
+						return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+					case what == "not answered and split" && len(q.Writes) > 1:
+						return kv.Errorf(kv.CodeRangeMismatch, "injected")
+					case what == "sent again by the sender":
+						req.SetRepeated()
+					}
+					return kv.Errorf(kv.CodeWriteTooOld, "injected")
+				case *kv.EndTxn:
+					s.mu.Lock()
+					staged = append(staged, q.Staged)
+					s.mu.Unlock()
+				}
+				return nil
+			})
+			x := c.Begin(bg, Options{})
+			for _, key := range []string{"a", "q", "z"} {
+				require.NoError(t, x.Put(k(key), []byte("1")))
+			}
+			_, err := x.Commit(bg)
+			require.Error(t, err)
+			settled(t, c, s)
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			require.Len(t, staged, 1)
+			require.Equal(t, what != "", !staged[0].IsEmpty())
+		})
+	}
 }

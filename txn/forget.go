@@ -15,15 +15,14 @@ const (
 	forgetAfter = time.Second
 	// forgetMany are so many that it is not waited for more.
 	forgetMany = 1024
-	// maxForgotten bounds what waits; beyond it, records stay.
+	// maxForgotten bounds what waits; beyond it, records are left to the ranges.
 	maxForgotten = 32 * forgetMany
 	// forgetWithin bounds how long a range that cannot be reached is asked.
 	forgetWithin = 10 * time.Second
 )
 
 // forgetter removes the records of transactions that have committed and whose locks are gone. A record that stays does no
-// harm but takes its place, so nothing here is repeated for long. Nobody removes it later: ranges remove ABORTED records by age, and not COMMITTED ones,
-// by which a coordinator that was cut off learns what became of its transaction.
+// harm but takes its place, so nothing here is repeated for long: when it is well below the GC threshold, its range's leader has it removed (FinishRecord).
 type forgetter struct {
 	turn sync.Mutex // held while records are removed
 	mu   sync.Mutex

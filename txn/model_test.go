@@ -37,6 +37,7 @@ const (
 	ending    // the record is to be written
 	resolving // bit i of done: key i
 	removing
+	settling // the client has left, and the outcome is asked for
 	finished
 )
 
@@ -80,6 +81,7 @@ type modelState struct {
 	// decided: one of them has written the record.
 	decided bool
 	unnamed bool // the row of its name is gone
+	a       modelAge
 }
 
 // modelRules is the size of the model and what is done differently in it; all but unstaged and abortOpen are bugs.
@@ -102,6 +104,12 @@ type modelRules struct {
 	forgetEarly  bool // whoever has committed removes the record before all locks are resolved
 	heldTooEarly bool // the client is told that it is prepared before the record says so
 	tellAnyway   bool // who finds the name gone in the end tells what the record said, all the same
+
+	age          bool // records are collected (model_age_test.go)
+	collectFirst bool // a COMMITTED record is removed before its locks are resolved
+	noStaged     bool // EndTxn.Staged is never looked at
+	noDoubt      bool // the coordinator takes everything that it has sent for the only copy
+	believe      bool // who asks for the coordinator's own transaction does not say what was staged
 }
 
 func tsOf(n uint8) hlc.Timestamp { return hlc.Timestamp{WallTime: int64(n)} }
@@ -125,6 +133,10 @@ func (m *modelRules) next(s modelState, emit func(string, modelState)) {
 	for j := range m.deciders {
 		m.decider(s, j, emit)
 	}
+	if m.age {
+		m.ageing(s, emit)
+		m.settling(s, emit)
+	}
 }
 
 func (m *modelRules) deliver(s modelState, i int, emit func(string, modelState)) {
@@ -136,6 +148,12 @@ func (m *modelRules) deliver(s modelState, i int, emit func(string, modelState))
 		}
 	}
 	name := fmt.Sprintf("prepare %d", i)
+	if m.age {
+		if s.a.delivered&(1<<i) != 0 && !s.a.repeated {
+			return
+		}
+		s.a.delivered |= 1 << i
+	}
 	if i == 0 {
 		switch s.rec.status {
 		case kv.TxnAborted:
@@ -144,6 +162,11 @@ func (m *modelRules) deliver(s modelState, i int, emit func(string, modelState))
 		case kv.TxnCommitted:
 			reply(name+" after the end", s, s.rec.ts)
 			return
+		case kv.TxnUnknown:
+			if s.a.aged && !m.unstaged {
+				reply(name+" staged too late", s, 3)
+				return
+			}
 		}
 	}
 	if s.r[i].lock == 0 {
@@ -156,7 +179,7 @@ func (m *modelRules) deliver(s modelState, i int, emit func(string, modelState))
 			if s.r[i].lock != ts {
 				continue
 			}
-		case ts == 1 && (s.r[i].fenced || s.r[i].version != 0):
+		case ts == 1 && (s.r[i].fenced || s.r[i].version != 0 || s.a.aged):
 			continue // pushed above the fence, or above the version of a commit that is over
 		default:
 			d.r[i].lock = ts
@@ -242,6 +265,10 @@ func (m *modelRules) coordinator(s modelState, emit func(string, modelState)) {
 		c.phase = ending
 		emit("refresh failed", s)
 	case ending:
+		if m.age {
+			m.ending(s, emit)
+			return
+		}
 		switch {
 		case c.commit && s.rec.status == kv.TxnAborted:
 			// EndTxn is refused.
@@ -290,7 +317,9 @@ func (m *modelRules) coordinator(s modelState, emit func(string, modelState)) {
 			}
 		}
 	case removing:
-		s.rec = modelRecord{}
+		if !m.age || s.rec.status == kv.TxnCommitted {
+			s.rec = modelRecord{}
+		}
 		c.phase = finished
 		emit("record removed", s)
 	}
@@ -331,6 +360,10 @@ func (m *modelRules) recoverer(s modelState, j int, emit func(string, modelState
 		}
 	case recDecide:
 		switch {
+		case m.forgotten(&s, true):
+			v.phase = recDone
+			emit(what+"is told that it is forgotten", s)
+			return
 		case s.rec.status == kv.TxnUnknown:
 			s.rec = modelRecord{kv.TxnAborted, 0}
 		case s.rec.status == kv.TxnStaging || m.overwrite:

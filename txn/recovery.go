@@ -28,7 +28,7 @@ func (c *Coordinator) Recover(ctx context.Context, holder kv.TxnMeta, key keys.K
 			c.recovering[holder.ID] = r
 			c.recMu.Unlock()
 			c.metrics.Recoveries.Add(1)
-			r.status, r.ts, r.err = c.recover(ctx, holder, []keys.Key{key}, nil)
+			r.status, r.ts, r.err = c.recover(ctx, holder, hlc.Timestamp{}, []keys.Key{key}, nil)
 			c.recMu.Lock()
 			delete(c.recovering, holder.ID)
 			c.recMu.Unlock()
@@ -55,9 +55,10 @@ type recovery struct {
 	err    error
 }
 
-// recover decides. known and spans are where locks are, or may be, besides what the record lists.
-func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, known []keys.Key, spans []keys.Span) (kv.TxnStatus, hlc.Timestamp, error) {
-	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{})
+// recover decides. known and spans are where locks are, or may be, besides what the record lists. own, if it is this gateway's own transaction, is
+// the lowest timestamp at which it may have committed: CodeReadBelowGC says that its record may have been collected.
+func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, own hlc.Timestamp, known []keys.Key, spans []keys.Span) (kv.TxnStatus, hlc.Timestamp, error) {
+	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{StagedTS: own})
 	for n := 0; err == nil && n < maxRecoveryRounds; n++ {
 		switch onRecord(rec.Status) {
 		case stepLeave:
@@ -110,8 +111,25 @@ func (c *Coordinator) queryPrepared(ctx context.Context, holder kv.TxnMeta, ks [
 	return missing, err
 }
 
-// finishRecovered resolves in the background what the record lists. The record itself stays: an aborted one until the range forgets it by
-// age, for it fences what its coordinator may still have under way, and a committed one for good, since it tells that
+// FinishRecord resolves what a COMMITTED record lists, and then removes it. It is for those that are so old that nobody asks for them any more, or is
+// told that the answer is forgotten.
+func (c *Coordinator) FinishRecord(ctx context.Context, rec kv.TxnRecord) error {
+	if rec.Status != kv.TxnCommitted || len(rec.Prepared)+len(rec.Spans) == 0 {
+		return kv.Errorf(kv.CodeInternal, "the record of transaction %s does not say that all is committed, and where", rec.Meta.ID)
+	}
+	if err := c.resolve(ctx, rec.Meta, rec.Prepared, true, rec.CommitTS); err != nil {
+		return err
+	}
+	if len(rec.Spans) > 0 {
+		if err := c.resolveSpans(ctx, rec.Meta, rec.Spans, true, rec.CommitTS); err != nil {
+			return err
+		}
+	}
+	return c.removeRecord(ctx, rec.Meta, true, rec.CommitTS)
+}
+
+// finishRecovered resolves in the background what the record lists. The record itself stays until the range forgets it by
+// age: an aborted one fences what its coordinator may still have under way, and a committed one tells that
 // coordinator, should it be cut off and not dead, what became of its transaction. (Without a record it would conclude: nothing.)
 func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known []keys.Key, spans []keys.Span) {
 	commit := rec.Status == kv.TxnCommitted
@@ -145,6 +163,7 @@ func (c *Coordinator) resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.
 // they are to be resolved with the others. It returns what the record says, and the keys resolved with it.
 func (c *Coordinator) endTxn(ctx context.Context, meta kv.TxnMeta, end *kv.EndTxn) (kv.TxnStatus, hlc.Timestamp, []keys.Key, answer) {
 	local := end.Local
+	again := false
 	for n := 0; ; n++ {
 		a := c.insist(ctx, func() *kv.BatchRequest {
 			m := meta
@@ -152,6 +171,8 @@ func (c *Coordinator) endTxn(ctx context.Context, meta kv.TxnMeta, end *kv.EndTx
 			e.Local = local
 			return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&e}}
 		}, true)
+		again = again || a.again
+		a.again = again
 		if kv.HasCode(a.err, kv.CodeRangeMismatch) && len(local) > 0 && n < maxRecuts {
 			local = c.keysWith(ctx, meta.Anchor, local)
 			continue

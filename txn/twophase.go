@@ -136,6 +136,7 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.EndTxn{Hold: true, CommitTS: ts, Prepared: mc.all}}}
 	}, true)
 	inform := <-told
+	mc.doubt = mc.doubt || a.again
 	switch {
 	case a.err != nil && a.definite:
 		return mc.abort(ctx, a.err)

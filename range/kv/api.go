@@ -39,7 +39,16 @@ type BatchRequest struct {
 	// observed: the clocks that the transaction has seen. It stays at the gateway (see ForNode).
 	observed  []NodeClock
 	delivered bool
+	// repeated: see Repeated.
+	repeated bool
 }
+
+// Repeated reports whether a sender has delivered the batch more than once, or had somebody do it who may have: whatever it was answered in the end, an
+// earlier copy may have had an effect.
+func (b *BatchRequest) Repeated() bool { return b.repeated }
+
+// SetRepeated: see Repeated.
+func (b *BatchRequest) SetRepeated() { b.repeated = true }
 
 // SetObserved tells the batch which nodes' clocks its transaction has seen. The slice must not be changed afterwards.
 func (b *BatchRequest) SetObserved(clocks []NodeClock) { b.observed = clocks }
@@ -218,6 +227,9 @@ type (
 	// EndTxn moves the record to COMMITTED (at CommitTS) or ABORTED and resolves
 	// the locks among Local, which are in this range. With Remove the record is deleted:
 	// only once no lock of the transaction is left anywhere.
+	//
+	// Staged, if not empty, is the lowest timestamp at which the transaction may have
+	// committed before. CodeReadBelowGC says that nobody knows: a record as old may have been there and be collected.
 	EndTxn struct {
 		Commit   bool
 		CommitTS hlc.Timestamp
@@ -228,7 +240,8 @@ type (
 		Spans    []keys.Span
 		// Hold makes the record PREPARED at CommitTS instead, with Prepared: the transaction waits for somebody's decision, which
 		// is another EndTxn. Commit, Local and Remove are not set. It fails with CodeTxnAborted if recovery got there first.
-		Hold bool
+		Hold   bool
+		Staged hlc.Timestamp
 	}
 	EndTxnResponse struct {
 		Status   TxnStatus // what the record says now; an abort of a committed transaction changes nothing
@@ -277,7 +290,8 @@ type (
 	// queries the prepared keys and ends the transaction with Decide.
 	RecoverTxn struct {
 		// Decide is TxnUnknown to ask, or TxnCommitted / TxnAborted to record the
-		// finding for a record that is still STAGING at StagedTS.
+		// finding for a record that is still STAGING at StagedTS. Who asks for his own transaction gives the lowest timestamp at which it
+		// may have committed as StagedTS: if a record as old may have been there and be collected, he is told so (CodeReadBelowGC).
 		Decide   TxnStatus
 		StagedTS hlc.Timestamp
 	}

@@ -158,6 +158,9 @@ func appendTxnRecord(b []byte, r *TxnRecord) []byte {
 	if len(r.Spans) > 0 {
 		status |= recordHasSpans
 	}
+	if r.Held {
+		status |= recordHeld
+	}
 	b = append(b, status)
 	b = appendTS(b, r.CommitTS)
 	b = appendKeys(b, r.Prepared)
@@ -167,8 +170,8 @@ func appendTxnRecord(b []byte, r *TxnRecord) []byte {
 	return b
 }
 
-// recordHasSpans is set in the status of a record with Spans.
-const recordHasSpans = 0x80
+// recordHasSpans is set in the status of a record with Spans, recordHeld in that of one that is Held.
+const recordHasSpans, recordHeld = 0x80, 0x40
 
 func appendStats(b []byte, s Stats) []byte {
 	for _, v := range [...]int64{s.LiveRows, s.LiveBytes, s.Versions, s.Bytes, s.Locks} {
@@ -438,7 +441,8 @@ func (d *decoder) lockStrength() LockStrength { return LockStrength(d.enum(byte(
 func (d *decoder) txnRecord() TxnRecord {
 	r := TxnRecord{Meta: d.txnMeta()}
 	status := d.byte()
-	if r.Status = TxnStatus(status &^ recordHasSpans); r.Status > TxnPrepared {
+	r.Held = status&recordHeld != 0
+	if r.Status = TxnStatus(status &^ (recordHasSpans | recordHeld)); r.Status > TxnPrepared {
 		d.fail("enum out of range")
 	}
 	r.CommitTS, r.Prepared = d.ts(), d.keys()

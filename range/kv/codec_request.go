@@ -114,7 +114,7 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendTS(b, q.CommitTS)
 		b = appendKeys(b, q.Local)
 		b = appendKeys(b, q.Prepared)
-		b = appendBool(b, q.Remove)
+		b = appendTS(appendBool(b, q.Remove), q.Staged)
 		if tag != tagEndTxn {
 			b = appendSpans(b, q.Spans)
 		}
@@ -195,7 +195,7 @@ func (d *decoder) request() Request {
 	case tagStageTxn:
 		return &StageTxn{CommitTS: d.ts(), Prepared: d.keys()}
 	case tagEndTxn, tagEndTxnSpans, tagEndTxnHold:
-		q := &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool()}
+		q := &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool(), Staged: d.ts()}
 		if tag != tagEndTxn {
 			q.Spans = d.spans()
 		}

@@ -386,11 +386,12 @@ func TestDeadlockRoundTrip(t *testing.T) {
 func TestRecordsOfEveryStatus(t *testing.T) {
 	for s := TxnUnknown; s <= TxnPrepared; s++ {
 		for _, spans := range [][]keys.Span{nil, {{Start: keys.Key("a"), End: keys.Key("b")}}} {
-			r := TxnRecord{Status: s, CommitTS: hlc.Timestamp{WallTime: 3}, Prepared: []keys.Key{keys.Key("k")}, Spans: spans}
+			r := TxnRecord{Status: s, CommitTS: hlc.Timestamp{WallTime: 3}, Prepared: []keys.Key{keys.Key("k")}, Spans: spans, Held: s == TxnCommitted && spans == nil}
 			got, err := DecodeTxnRecord(r.AppendWire(nil))
 			require.NoError(t, err)
 			require.Equal(t, s, got.Status)
 			require.Equal(t, spans, got.Spans)
+			require.Equal(t, r.Held, got.Held)
 		}
 	}
 }

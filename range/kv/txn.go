@@ -135,6 +135,8 @@ type TxnRecord struct {
 	Prepared []keys.Key
 	// Spans cover the keys of a transaction that laid too many locks to list. It is never STAGING.
 	Spans []keys.Span
+	// Held: it was PREPARED before. Whoever has decided removes it, and nobody else: he may ask again at any time.
+	Held bool
 }
 
 // LockRecord is the value in the lock table: one prepared write.

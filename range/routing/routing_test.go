@@ -249,6 +249,11 @@ func TestOutcomes(t *testing.T) {
 	commit := &kv.BatchRequest{Txn: &kv.TxnMeta{}, Requests: []kv.Request{&kv.CommitSingleRange{Writes: []kv.Write{{Key: key(2)}}}}}
 	_, err = s.Send(t.Context(), commit)
 	require.NoError(t, err)
+	require.True(t, commit.Repeated())
+	once := &kv.BatchRequest{Txn: &kv.TxnMeta{}, Requests: []kv.Request{&kv.CommitSingleRange{Writes: []kv.Write{{Key: key(2)}}}}}
+	_, err = s.Send(t.Context(), once)
+	require.NoError(t, err)
+	require.False(t, once.Repeated())
 	// A blind write is not.
 	w.lose[1] = 1
 	_, err = s.Send(t.Context(), &kv.BatchRequest{Requests: []kv.Request{&kv.Put{Key: key(3)}}})
@@ -356,9 +361,11 @@ func TestRelay(t *testing.T) {
 	s := New(Config{Node: 1, Clock: w.clock, Local: w.at(1), Remote: far, Hints: w, GiveUp: 300 * time.Millisecond})
 	w.relay = map[kv.NodeID]*Sender{2: w.sender(2)}
 	for range 3 {
-		resp, err := s.Send(t.Context(), getReq(key(1)))
+		req := getReq(key(1))
+		resp, err := s.Send(t.Context(), req)
 		require.NoError(t, err)
 		require.EqualValues(t, 3, resp.ServedBy)
+		require.True(t, req.Repeated())
 	}
 	// The leader is really dead: the relay does not wait for it either.
 	w.dead[3] = true

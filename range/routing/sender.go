@@ -260,6 +260,7 @@ func (a *attempt) relay(ctx context.Context) (*kv.BatchResponse, error) {
 	req := a.req.ForNode(0) // this node knows nothing of the clock of whoever answers in the end
 	req.Now = a.s.cfg.Clock.Now()
 	a.s.cfg.Metrics.relays.Inc()
+	a.req.SetRepeated() // it may ask several, and does not tell
 	resp, err := a.s.cfg.Remote.Relay(ctx, via, req)
 	if err == nil {
 		a.s.cfg.Clock.Update(resp.Now)
@@ -393,6 +394,7 @@ func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 		}
 		if a.class == repeatCommit {
 			a.unknown = ke
+			a.req.SetRepeated()
 		}
 	default:
 		return true, a.answer(ke)

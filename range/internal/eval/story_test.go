@@ -229,7 +229,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	case "stage":
 		return &kv.StageTxn{CommitTS: ts("at"), Prepared: list("keys")}
 	case "end":
-		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove"), Hold: plain[0] == "hold"}
+		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove"), Hold: plain[0] == "hold", Staged: ts("staged")}
 	case "forget":
 		return &kv.ForgetTxns{Records: []kv.RecordRef{{Anchor: name(one("anchor")), ID: txnNamed(plain[0]).ID}}}
 	case "resolve":
@@ -450,7 +450,11 @@ func (w *world) state() string {
 			if anchor, id, err := keys.DecodeTxnRecord(k); err == nil {
 				rec, err := kv.DecodeTxnRecord(it.Value())
 				require.NoError(w.t, err)
-				fmt.Fprintf(&b, "record of %s at %s: %s at %s, keys %s\n", txnName(id), unname(anchor), statusNames[rec.Status], show(rec.CommitTS), names(rec.Prepared))
+				held := ""
+				if rec.Held {
+					held = ", held"
+				}
+				fmt.Fprintf(&b, "record of %s at %s: %s at %s%s, keys %s\n", txnName(id), unname(anchor), statusNames[rec.Status], show(rec.CommitTS), held, names(rec.Prepared))
 				continue
 			}
 			shelf, anchor, id, err := keys.DecodeOutcome(k)

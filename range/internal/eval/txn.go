@@ -147,6 +147,17 @@ func (e *evaluation) stageTxn(r *kv.StageTxn) (kv.Response, error) {
 	return &kv.StageTxnResponse{}, e.putRecord(rec)
 }
 
+// collected reports whether rec does not say what became of a transaction that has committed at staged or later, if it has: its record may have
+// been collected, and ABORTED be what somebody wrote since, who met a late copy of a lock. (Without staged, whoever asks is
+// that one. A record goes after all locks, so his lock is of no consequence.)
+func (e *evaluation) collected(rec *kv.TxnRecord, staged hlc.Timestamp) bool {
+	return (rec == nil || rec.Status == kv.TxnAborted) && !staged.IsEmpty() && staged.Less(e.env.GCThreshold)
+}
+
+func (e *evaluation) recordCollected() error {
+	return &kv.Error{Code: kv.CodeReadBelowGC, TS: e.env.GCThreshold, Message: "what became of transaction " + e.id.String() + " is forgotten"}
+}
+
 // endTxn records the outcome and resolves the locks in this range by what the record says then.
 func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 	rec, err := e.record()
@@ -157,11 +168,14 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 		return e.holdTxn(r, rec)
 	}
 	had := rec != nil
+	if !r.Remove && e.collected(rec, r.Staged) {
+		return nil, e.recordCollected()
+	}
 	switch {
 	case rec != nil && rec.Status == kv.TxnPrepared:
 		// What was read has been validated up to the timestamp in the record, so that is the one to commit at.
 		had = false
-		next := &kv.TxnRecord{Status: kv.TxnAborted, CommitTS: e.env.Clock.Now(), Prepared: rec.Prepared}
+		next := &kv.TxnRecord{Status: kv.TxnAborted, CommitTS: e.env.Clock.Now(), Prepared: rec.Prepared, Held: true}
 		if r.Commit {
 			next.Status, next.CommitTS = kv.TxnCommitted, rec.CommitTS
 		}
@@ -368,6 +382,8 @@ func (e *evaluation) recoverTxn(r *kv.RecoverTxn) (kv.Response, error) {
 		return nil, err
 	}
 	switch {
+	case e.collected(rec, r.StagedTS):
+		return nil, e.recordCollected()
 	case rec == nil:
 		// The coordinator has not staged. From now on it can't. (If the transaction has ended and its record is
 		// gone, no lock of it is left, so nobody acts on this.)
