@@ -171,6 +171,7 @@ func (n *Node) open() error {
 	st, err := store.Open(n.ctx, store.Config{
 		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Clock: n.clock,
 		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, Retention: n.retentionOf, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
+		FinishRecord: func(ctx context.Context, rec kv.TxnRecord) error { return n.txns.FinishRecord(ctx, rec) },
 	})
 	if err != nil {
 		return err

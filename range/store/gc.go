@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -19,7 +20,7 @@ type gcState struct {
 	changed time.Time // when they were seen to have grown
 	ran     time.Time
 	seen    time.Time // what was garbage by then, was collected
-	held    bool      // the last collection left something that is protected
+	held    bool      // the last collection left something that is protected, or could not be removed
 }
 
 // gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, outcomes of
@@ -134,7 +135,7 @@ func (s *Store) forget(r *replica.Replica) (remembers bool, err error) {
 }
 
 // collect raises the threshold of the range and removes what is below it, piece by piece. held reports whether something was
-// kept because it is protected. asOf is when t was known.
+// left that may go later: it is protected, or a record could not be removed. asOf is when t was known.
 func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (held bool, err error) {
 	threshold := asOf.Add(-t.After)
 	if !t.Protected.IsEmpty() && t.Protected.Less(threshold) {
@@ -157,7 +158,8 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (he
 		got := resp.Responses[0].(*kv.GCResponse)
 		s.metrics.Collected.Add(got.Removed)
 		if q.Collect && len(got.Next) == 0 {
-			return held, nil
+			left, err := s.finishRecords(r, threshold.Add(-s.cfg.Knobs.GCAfter))
+			return held || left, err
 		}
 		q.Collect, q.From = true, got.Next
 		select {
@@ -166,4 +168,43 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (he
 			return held, s.ctx.Err()
 		}
 	}
+}
+
+const (
+	// finishedRecords is how many left over records one collection of a range removes; the next goes on.
+	finishedRecords = 100
+	// finishTimeout bounds the time for one of them, finishFailures how many may fail until the next.
+	finishTimeout  = 10 * time.Second
+	finishFailures = 3
+)
+
+// finishRecords removes records of transactions that were committed before threshold (well below that of the range: gateways that were cut off are to
+// find them, even if their transactions were old when they were decided) by those who did not come back to remove them: a gateway
+// that died meanwhile, or a recovery, which leaves the record for that gateway. left reports whether some are left for the next collection.
+func (s *Store) finishRecords(r *replica.Replica, threshold hlc.Timestamp) (left bool, err error) {
+	d := r.Desc()
+	if d == nil || s.cfg.FinishRecord == nil {
+		return false, nil
+	}
+	recs, err := mvcc.FinishedRecords(s.eng.DB(), d.Span(), threshold, finishedRecords)
+	if err != nil {
+		return true, err
+	}
+	var failed []error
+	for i := range recs {
+		ctx, cancel := context.WithTimeout(s.ctx, finishTimeout)
+		err := s.cfg.FinishRecord(ctx, recs[i])
+		cancel()
+		if err != nil {
+			failed = append(failed, err)
+			if len(failed) == finishFailures || s.ctx.Err() != nil {
+				break
+			}
+			continue
+		}
+		s.metrics.Collected.Add(1)
+	}
+	rest, err := mvcc.FinishedRecords(s.eng.DB(), d.Span(), hlc.Max, 1) // too young yet, or in spite of us
+	// What has been resolved here hides older versions, and the collection that is over has not seen them.
+	return len(recs) > 0 || len(rest) > 0 || err != nil, errors.Join(append(failed, err)...)
 }

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -201,4 +203,67 @@ func TestSplitWithManyOutcomes(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, now, at, fmt.Sprint(right))
 	}
+}
+
+// Records of committed transactions that nobody has removed are handed to whoever can, when they are old, until they are gone. Those that others
+// remove stay, and those that do not say where locks may be.
+func TestLeftOverRecordsGo(t *testing.T) {
+	k := testKnobs
+	k.GCAfter, k.GCInterval = 200*time.Millisecond, 50*time.Millisecond
+	var c *cluster
+	var failed, early atomic.Int64
+	c = newClusterWith(t, 1, k, func(cfg *Config) {
+		clock := cfg.Clock
+		cfg.FinishRecord = func(_ context.Context, rec kv.TxnRecord) error {
+			if clock.Now().Add(-k.GCAfter).Less(rec.CommitTS) {
+				early.Add(1)
+			}
+			if failed.Add(1) <= 2 {
+				return kv.Errorf(kv.CodeUnavailable, "injected")
+			}
+			m := rec.Meta
+			_, err := c.Send(c.ctx(20*time.Second), &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &m, Requests: []kv.Request{
+				&kv.ResolveLocks{Commit: true, CommitTS: rec.CommitTS, Keys: rec.Prepared}, &kv.EndTxn{Commit: true, CommitTS: rec.CommitTS, Remove: true}}})
+			return err
+		}
+	})
+	ctx := c.ctx(60 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	end := func(i int, reqs ...kv.Request) kv.TxnMeta {
+		now := s.clock.Now()
+		txn := kv.TxnMeta{ID: kv.MakeTxnID(now, uint64(i)), Anchor: key(i), Gateway: 1, ReadTS: now, UncertaintyLimit: now}
+		for _, q := range reqs {
+			if e, ok := q.(*kv.EndTxn); ok {
+				e.CommitTS = now
+			}
+			m := txn
+			_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &m, Requests: []kv.Request{q}})
+			require.NoError(t, err)
+		}
+		return txn
+	}
+	var left []kv.TxnMeta
+	for i := range 5 {
+		left = append(left, end(i, &kv.EndTxn{Commit: true, Prepared: []keys.Key{key(i)}}))
+	}
+	held := end(10, &kv.EndTxn{Hold: true, Prepared: []keys.Key{key(10)}}, &kv.EndTxn{Commit: true})
+	nowhere := end(11, &kv.EndTxn{Commit: true})
+	there := func(m kv.TxnMeta) bool {
+		r := mvcc.NewReader(s.eng.DB())
+		defer func() { require.NoError(t, r.Close()) }()
+		rec, err := r.TxnRecord(m.Anchor, m.ID)
+		require.NoError(t, err)
+		return rec != nil
+	}
+	require.Eventually(t, func() bool {
+		for _, m := range left {
+			if there(m) {
+				return false
+			}
+		}
+		return true
+	}, 30*time.Second, 10*time.Millisecond)
+	require.True(t, there(held) && there(nowhere))
+	require.Zero(t, early.Load())
 }

@@ -71,6 +71,8 @@ type Config struct {
 	// Retention says how long old versions of a span are kept; nil for Knobs.GCAfter everywhere.
 	Retention func(keys.Span) Retention
 	Recoverer Recoverer
+	// FinishRecord resolves all locks of a committed transaction, whose record has been left over, and then removes that; nil for never.
+	FinishRecord func(context.Context, kv.TxnRecord) error
 	// OnFatal is told, once, that the store cannot go on (engine.Config.OnFatal): by default the process exits.
 	OnFatal func(error)
 	// Logger; nil is slog.Default().

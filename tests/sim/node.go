@@ -84,7 +84,7 @@ func (l *life) begin() (err error) {
 	log := w.trace.logger(w.o, int(n.id), l.no)
 	l.store, err = store.Open(l.ctx, store.Config{
 		Dir: "store", FS: n.disk.open(l), CacheBytes: 4 << 20, Clock: l.clock, Transport: (*wire)(l),
-		Holders: (*holders)(l), Recoverer: (*recoverer)(l), Logger: log, Knobs: w.o.knobs(),
+		Holders: (*holders)(l), Recoverer: (*recoverer)(l), FinishRecord: (*recoverer)(l).finish, Logger: log, Knobs: w.o.knobs(),
 		OnFatal: func(err error) { // once
 			if !l.dead.Load() {
 				w.trace.say("node %d: the store cannot go on: %v", n.id, err)
@@ -425,4 +425,10 @@ func (r *recoverer) Recover(ctx context.Context, holder kv.TxnMeta, key keys.Key
 	l := (*life)(r)
 	l.n.w.trace.count("recoveries", 1)
 	return l.txns.Recover(ctx, holder, key)
+}
+
+func (r *recoverer) finish(ctx context.Context, rec kv.TxnRecord) error {
+	l := (*life)(r)
+	l.n.w.trace.count("records finished", 1)
+	return l.txns.FinishRecord(ctx, rec)
 }

@@ -115,6 +115,36 @@ func PurgeTxnRecords(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.T
 	return removed, engine.Classify(it.Error())
 }
 
+// FinishedRecords returns COMMITTED records decided before threshold, at most limit: whoever was to remove them has not come back. They may go
+// when all their locks are resolved. Those that do not say where these are stay, and those that others remove.
+func FinishedRecords(r pebble.Reader, span keys.Span, threshold hlc.Timestamp, limit int) (out []kv.TxnRecord, err error) {
+	rs := keys.TxnRecordSpan(span.Start, span.EndKey())
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(rs.Start), UpperBound: engine.EncodeKey(rs.End)})
+	if err != nil {
+		return nil, engine.Classify(err)
+	}
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	for it.First(); it.Valid() && len(out) < limit; it.Next() {
+		b, err := it.ValueAndErr()
+		if err != nil {
+			return nil, engine.Classify(err)
+		}
+		rec, err := kv.DecodeTxnRecord(b)
+		if err != nil {
+			return nil, corrupt("transaction record", b)
+		}
+		if rec.Status != kv.TxnCommitted || rec.Held || !rec.CommitTS.Less(threshold) || len(rec.Prepared)+len(rec.Spans) == 0 {
+			continue
+		}
+		// It aliases what the iterator overwrites.
+		if rec, err = kv.DecodeTxnRecord(bytes.Clone(b)); err != nil {
+			return nil, corrupt("transaction record", b)
+		}
+		out = append(out, rec)
+	}
+	return out, engine.Classify(it.Error())
+}
+
 // Collectable reports whether the range holds anything that may be garbage, or become it without being written to: versions that are not live,
 // outcomes of merges, transaction records. It looks at no more than a key of each kind. (Outcomes of commits go another way: Outcomes.Turn.)
 func Collectable(r pebble.Reader, d *kv.RangeDescriptor, st kv.Stats) (bool, error) {

@@ -538,3 +538,44 @@ func FuzzDecoders(f *testing.F) {
 		}
 	})
 }
+
+// What FinishedRecords returns outlives its iterator, and the blocks that it has read.
+func TestFinishedRecords(t *testing.T) {
+	e := testEngine(t)
+	defer func() { require.NoError(t, e.Close()) }()
+	const n = 2000
+	key := func(i, j int) keys.Key { return fmt.Appendf(keys.Key("\x04k"), "%d/%d/%0200d", i, j, 0) } // all of it more than the cache takes
+	w := Writer{Batch: e.DB().NewBatch()}
+	want := map[kv.TxnID]kv.TxnRecord{}
+	for i := range n {
+		rec := kv.TxnRecord{Meta: kv.TxnMeta{ID: kv.MakeTxnID(hlc.Timestamp{WallTime: int64(i + 1)}, uint64(i)), Anchor: key(i, 0)}, Status: kv.TxnCommitted, CommitTS: hlc.Timestamp{WallTime: 5}}
+		for j := range i%30 + 1 {
+			rec.Prepared = append(rec.Prepared, key(i, j))
+		}
+		switch i % 6 {
+		case 0:
+			rec.Status = kv.TxnStaging
+		case 1:
+			rec.Held = true
+		case 2:
+			rec.CommitTS.WallTime = 6
+		case 3:
+			rec.Prepared = nil
+		default:
+			want[rec.Meta.ID] = rec
+		}
+		require.NoError(t, w.PutTxnRecord(&rec))
+	}
+	require.NoError(t, w.Batch.Commit(pebble.Sync))
+	require.NoError(t, e.DB().Flush())
+	recs, err := FinishedRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, hlc.Timestamp{WallTime: 6}, n)
+	require.NoError(t, err)
+	require.Len(t, recs, len(want))
+	for _, rec := range recs {
+		require.Equal(t, want[rec.Meta.ID].Prepared, rec.Prepared)
+		require.Equal(t, want[rec.Meta.ID].Meta.Anchor, rec.Meta.Anchor)
+	}
+	recs, err = FinishedRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, hlc.Timestamp{WallTime: 6}, 3)
+	require.NoError(t, err)
+	require.Len(t, recs, 3)
+}
