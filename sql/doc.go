@@ -25,8 +25,7 @@
 //  4. An implicit transaction's last result is reported complete only after the commit.
 //  5. Settings changed in a transaction that does not commit are as they were before it.
 //  6. A session holds no transaction while it is idle outside a transaction block.
-//  7. An advisory lock is given to nobody else while its holder's node has a lease; a session whose node has lost
-//     its lease begins no further statement.
+//  7. A session that holds advisory locks (package advisory) and whose node has lost its lease on them begins no further statement.
 //  8. An answer of pg_xact_status other than "in progress" stays true.
 //  9. A prepared transaction is finished by COMMIT PREPARED or ROLLBACK PREPARED and by nothing else, once.
 package sql

@@ -11,6 +11,7 @@ import (
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/advisory"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/role"
@@ -172,9 +173,9 @@ func (s *Session) activity() []NodeActivity {
 	return all
 }
 
-// blockers says for each session that waits for a lock which sessions it waits for; 0 stands for a transaction without a session, such
-// as a prepared one.
-func blockers(all []NodeActivity) map[int32][]int32 {
+// rowBlockers says for each session that waits for the lock of a row which sessions it waits for; 0 stands for a transaction without a
+// session, such as a prepared one.
+func rowBlockers(all []NodeActivity) map[int32][]int32 {
 	out := map[int32][]int32{}
 	add := func(pid, by int32) {
 		if pid != 0 && by != pid && !slices.Contains(out[pid], by) {
@@ -186,13 +187,6 @@ func blockers(all []NodeActivity) map[int32][]int32 {
 			for _, w := range t.Waits {
 				for _, h := range w.Holders {
 					add(t.ID.Session(), h.Session())
-				}
-			}
-		}
-		for _, in := range all[i].Sessions {
-			if in.Advisory != nil {
-				for _, by := range in.Advisory.Blockers {
-					add(in.PID, by)
 				}
 			}
 		}
@@ -415,7 +409,7 @@ func (s *Session) signal(pid int32, signal string) (types.Datum, error) {
 
 // blockingPIDs is pg_blocking_pids.
 func (s *Session) blockingPIDs(pid int32) (types.Datum, error) {
-	by := blockers(s.activity())[pid]
+	by := s.blockers(s.activity())[pid]
 	a := &types.Array{Elem: types.Int4OID}
 	for _, p := range by {
 		a.Elems = append(a.Elems, types.NewInt(int64(p)))
@@ -432,4 +426,6 @@ type Observer interface {
 	Activity(ctx context.Context) (all []NodeActivity, silent []kv.NodeID)
 	// Signal sends a signal to a session of another node and returns its answer.
 	Signal(ctx context.Context, pid int32, signal, user string, superuser bool) (string, error)
+	// AdvisoryGranted tells another node that a session there has been given an advisory lock; nothing rests on its arrival.
+	AdvisoryGranted(ctx context.Context, node kv.NodeID, g advisory.Grant) error
 }

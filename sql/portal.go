@@ -309,7 +309,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	s.fixFirst = false
 	var mark statementMark
 	if s.opts.Isolation == kv.ReadCommitted && s.block == blockOpen && s.tx != nil {
-		mark = statementMark{s.tx.Savepoint(), len(s.adv.attempt)}
+		mark = statementMark{s.tx.Savepoint(), s.adv.OfAttempt()}
 	}
 	for {
 		err = s.runPortal(ctx, p, maxRows, final && s.log.len() == 0)

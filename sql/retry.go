@@ -135,7 +135,11 @@ func (s *Session) statementAgain(ctx context.Context, err error, mark statementM
 		return false
 	}
 	r, ok := s.tx.(txn.StatementRestarter)
-	if !ok || !s.cut(from) || s.retakeAdvisory(ctx, mark.advisory) != nil || !r.RestartStatement(mark.writes, err) {
+	if !ok || !s.cut(from) {
+		return false
+	}
+	s.adv.Retake(ctx, mark.advisory)
+	if !r.RestartStatement(mark.writes, err) {
 		return false
 	}
 	s.srv.metrics.Retries.Add(1)
@@ -193,9 +197,7 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 			return s.translate(ctx.Err())
 		}
 	}
-	if err := s.retakeAdvisory(ctx, 0); err != nil {
-		return s.translate(err)
-	}
+	s.adv.Retake(ctx, 0)
 	if isDeadlock(cause) {
 		s.tx.Rollback(ctx)
 		s.tx = s.srv.cfg.Gateway.Begin(ctx, s.opts)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/sql/advisory"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/job"
@@ -80,7 +81,7 @@ type Server struct {
 	lastPID  atomic.Int32
 	// incarnation tells this process from others of the same node.
 	incarnation int64
-	advisory    advisoryNode
+	advisory    *advisory.Locks
 	lastXact    atomic.Int64 // time of the last transaction id, µs
 }
 
@@ -96,6 +97,7 @@ func NewServer(cfg Config) *Server {
 	srv.sizes = &tableSizes{srv: srv}
 	srv.jobs = &job.Table{Gateway: cfg.Gateway, Counters: cfg.Catalog.Counters(), Node: cfg.Node}
 	srv.incarnation = time.Now().UnixNano()
+	srv.advisory = srv.newAdvisory()
 	return srv
 }
 
@@ -135,6 +137,7 @@ func (srv *Server) register(s *Session) error {
 		return pgerr.New(pgerr.InternalError, "process id %d is taken", s.pid)
 	}
 	srv.sessions[s.pid] = s
+	s.adv.Init(srv.advisory, s.pid)
 	return nil
 }
 

@@ -4,10 +4,10 @@ import (
 	"context"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/sql/advisory"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
@@ -68,9 +68,7 @@ type Session struct {
 	mayFix bool
 	whyNot string // why the error at hand did not make the server run the transaction again
 	seqs   sequenceState
-	adv    advisoryState
-	// holdsAdvisory: adv.held is not empty.
-	holdsAdvisory atomic.Bool
+	adv    advisory.Session
 
 	// Prepared statements and portals (prepared.go, portal.go).
 	stmts    map[string]*prepared
@@ -206,9 +204,9 @@ func (s *Session) Close() {
 		cancel()
 		s.tx = nil
 	}
-	if s.holdsAdvisory.Load() {
+	if s.adv.Holds() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		s.closeAdvisory(ctx)
+		s.adv.Close(ctx)
 		cancel()
 	}
 	s.mu.Lock()
@@ -294,7 +292,7 @@ func (s *Session) begin() (context.Context, error) {
 	if s.gone {
 		return nil, errTerminating
 	}
-	if s.holdsAdvisory.Load() && s.srv.leaseLost() {
+	if s.adv.Holds() && s.srv.advisory.Lost() {
 		s.gone = true
 		return nil, errAdvisoryLost
 	}

@@ -105,7 +105,7 @@ func (s *Session) mayPrepare(gid string) error {
 	if s.epoch != 0 {
 		return pgerr.New(pgerr.FeatureNotSupported, "cannot PREPARE a transaction that has changed the schema")
 	}
-	if len(s.adv.txn) > 0 {
+	if s.adv.OfTxn() > 0 {
 		return pgerr.New(pgerr.FeatureNotSupported, "cannot PREPARE a transaction that holds advisory locks of its own").
 			WithHint("Use advisory locks of the session.")
 	}

@@ -215,8 +215,8 @@ func (s *Session) clearTxn(commit bool) {
 	s.refs.End()
 	s.fnctx.TxnStart = 0
 	s.log.reset()
-	s.endAdvisory(0)
-	s.adv.attempt = s.adv.attempt[:0]
+	s.adv.EndTxn(0)
+	s.adv.EndAttempt()
 	s.settings.End(commit)
 	s.refreshSettings()
 	if commit {
@@ -407,7 +407,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 		if err := s.ensureTxn(ctx); err != nil {
 			return err
 		}
-		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.Mark(), s.log.len(), len(s.adv.txn)})
+		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.Mark(), s.log.len(), s.adv.OfTxn()})
 		return nil
 	}
 	i := len(s.saves) - 1
@@ -428,7 +428,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 	s.dropPortals()
 	s.tx.RollbackTo(p.mark)
 	s.refs.Undo()
-	s.endAdvisory(p.advisory)
+	s.adv.EndTxn(p.advisory)
 	s.settings.RollbackTo(p.settings)
 	s.saves = s.saves[:i+1]
 	s.snap = nil // the catalog changes made since are gone

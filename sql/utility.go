@@ -384,7 +384,7 @@ func (s *Session) runDiscard(st *ast.Discard) error {
 			return pgerr.New(pgerr.ActiveSQLTransaction, "DISCARD ALL cannot run inside a transaction block")
 		}
 		s.closePortals(true)
-		s.unlockAllAdvisory(s.ctx)
+		s.adv.UnlockAll(s.ctx)
 		if err := s.settings.Reset("session_authorization", false); err != nil {
 			return err
 		}

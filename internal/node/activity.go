@@ -9,6 +9,7 @@ import (
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql"
+	"github.com/pamirdb/pamir/sql/advisory"
 )
 
 // What sessions, transactions and locks there are, asked of every node (sql.Observer).
@@ -118,6 +119,21 @@ func (o operate) Signal(ctx context.Context, pid int32, signal, user string, sup
 		}
 	}
 	return answer, nil
+}
+
+type grantedResponse struct{}
+
+func (n *Node) serveGranted(_ context.Context, _ kv.NodeID, g *advisory.Grant) (*grantedResponse, error) {
+	if f := n.serving.Load(); f != nil {
+		f.sql.Advisory().Granted(*g)
+	}
+	return &grantedResponse{}, nil
+}
+
+// AdvisoryGranted implements sql.Observer.
+func (o operate) AdvisoryGranted(ctx context.Context, node kv.NodeID, g advisory.Grant) error {
+	_, err := ask[advisory.Grant, grantedResponse](ctx, o.n, node, "granted", &g)
+	return err
 }
 
 // closedHere is the timestamp up to which every replica of this node's store serves reads of the past, or leads. Where not every range

@@ -27,6 +27,7 @@ func init() { // some of them ask others
 		"activity":     call((*Node).serveActivity, false),
 		"signal":       call((*Node).serveSignal, false),
 		"cancel":       call((*Node).serveCancel, false),
+		"granted":      call((*Node).serveGranted, false),
 	}
 }
 

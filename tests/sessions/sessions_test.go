@@ -115,6 +115,7 @@ func TestSessions(t *testing.T) {
 		{"prepared races", preparedRaces},
 		{"prepared foreign keys", preparedForeignKeys},
 		{"advisory", advisory},
+		{"advisory order", advisoryOrder},
 		{"outcomes", outcomes},
 		{"two-phase commit", twoPhase},
 	} {
@@ -256,22 +257,28 @@ func advisory(t *testing.T, s *suite) {
 	require.True(t, one[bool](b, "select pg_advisory_unlock(7)"))
 }
 
-// The node of a session that holds an advisory lock dies: others get the lock, but not before its lease has run out.
+// The node of a session that holds an advisory lock is cut off, with one that waits: others get the lock when its lease has run out,
+// and by then the session has been ended.
 func TestAdvisoryLockOfADeadNode(t *testing.T) {
 	if testing.Short() {
 		t.Skip("waits for a lease to run out")
 	}
 	s := &suite{cluster.StartLocal(t, 3, nil), t}
-	a, b := s.connect(t, 0), s.connect(t, 2)
+	a, b, c := s.connect(t, 0), s.connect(t, 2), s.connect(t, 2)
 	b.do("select pg_advisory_lock(1)")
 	require.False(t, one[bool](a, "select pg_try_advisory_lock(1)"))
-	s.Stop(2, false)
+	c.later("select pg_advisory_lock(1)") // comes first, and is as good as dead, too
+	a.eventually("select count(*) = 1 from pg_locks where locktype = 'advisory' and not granted")
+	s.Net.CutBoth(3, 1)
+	s.Net.CutBoth(3, 2)
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(bg, time.Minute)
 	defer cancel()
 	_, err := a.Exec(ctx, "select pg_advisory_lock(1)")
 	require.NoError(t, err)
 	t.Logf("taken over after %s", time.Since(began).Round(time.Millisecond))
+	_, err = b.Exec(bg, "select 1")
+	require.Error(t, err, "two would have it")
 }
 
 // What became of a transaction is the same on every node, while it runs and after its session is gone.
