@@ -7,6 +7,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/pamirdb/pamir/range/internal/raftlog"
 	"github.com/pamirdb/pamir/range/internal/replica"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -273,6 +274,34 @@ func (s *Store) orphan(r *replica.Replica, mine, now *kv.RangeDescriptor) bool {
 // in the end were frozen before that, and on disk.
 func leftBehind(r *replica.Replica, mine, now *kv.RangeDescriptor) bool {
 	return now.RangeID != mine.RangeID && now.Generation > mine.Generation && now.Contains(mine.StartKey) && r.Frozen() == nil
+}
+
+// askMerged asks the other stores whether the range of r, which has never got a snapshot and which the meta range does not know, was merged away. That the meta
+// range does not know it is not enough: it may be told of a new one later.
+func (s *Store) askMerged(r *replica.Replica) {
+	s.support.mu.Lock()
+	peers := s.support.machine.Peers()
+	s.support.mu.Unlock()
+	for _, p := range peers {
+		s.cfg.Transport.SendRaft(p.Node, []*RaftMessage{{
+			RangeID: r.ID(), From: r.Me(), To: kv.Replica{NodeID: p.Node, StoreID: p.Store}, Now: s.clock.Now(), Ask: true,
+		}})
+	}
+}
+
+// sayMerged answers askMerged, if that is so. All replicas that the range had in the end were frozen before it was merged away, so one that has nothing
+// had been removed from it. Those that have something are told nothing here: they may still have to be absorbed.
+func (s *Store) sayMerged(m *RaftMessage) {
+	below, err := raftlog.ReadTombstone(s.eng.DB(), m.RangeID)
+	if err != nil {
+		s.log.Error("cannot read a tombstone", "range", int64(m.RangeID), "err", err)
+		return
+	}
+	if below == replica.NoReplica {
+		s.cfg.Transport.SendRaft(m.From.NodeID, []*RaftMessage{{
+			RangeID: m.RangeID, From: m.To, To: m.From, Now: s.clock.Now(), RemovedBelow: replica.NoReplica,
+		}})
+	}
 }
 
 // unshared returns the parts of the span that are not of any other initialised replica here, nor of a snapshot that is being received: what may be

@@ -6,12 +6,15 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
+	"github.com/pamirdb/pamir/range/internal/replica"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -494,4 +497,51 @@ func TestMergeLeavesNobodyBehind(t *testing.T) {
 	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{missed}, []kv.NodeID{4})
 	c.values(ctx, 0, 20, func(int) string { return "a" })
 	c.checkReplicas(ctx)
+}
+
+// A replica that has never got anything, of a range that was merged away since, goes, although all who had the range have nothing left but a tombstone. One
+// of a range of which nobody knows anything stays: the range may be new.
+func TestMergeLeavesNoEmptyReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 4, testKnobs)
+		c.upReplicate(2, 3)
+		ctx := c.ctx(10 * time.Minute)
+		require.NoError(t, c.put(ctx, 1, "a"))
+		merged := c.split(ctx, 10)
+		c.mergeSoon(ctx, 10)
+		c.checkReplicas(ctx)
+		// The store has a replica of another range, and so knows other stores.
+		c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{4}, []kv.NodeID{3})
+		const unknown = kv.RangeID(999)
+		s := c.up(4)
+		for _, id := range []kv.RangeID{merged, unknown} {
+			s.HandleRaftMessages([]*RaftMessage{{
+				RangeID: id, From: kv.Replica{NodeID: 3, StoreID: 3, ReplicaID: 3}, To: kv.Replica{NodeID: 4, StoreID: 4, ReplicaID: 7}, Now: s.clock.Now(),
+				Raft: &pb.Message{Type: pb.MsgHeartbeat.Enum(), From: new(uint64(3)), To: new(uint64(7)), Term: new(uint64(6))},
+			}})
+		}
+		for s.replica(merged) == nil || s.replica(unknown) == nil {
+			time.Sleep(time.Millisecond)
+		}
+		for s.replica(merged) != nil {
+			require.NoError(t, ctx.Err(), "the replica is still there")
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Minute)
+		require.NotNil(t, s.replica(unknown))
+	})
+}
+
+// A replica that has something may still have to be absorbed here: it is not removed on the word that its range was merged away.
+func TestMergedIsNotSaidToReplicasWithData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1, testKnobs)
+		c.waitLeader(kv.FirstUserRange)
+		s := c.up(1)
+		s.HandleRaftMessages([]*RaftMessage{{
+			RangeID: kv.FirstUserRange, From: kv.Replica{NodeID: 2, StoreID: 2}, To: s.replica(kv.FirstUserRange).Me(), Now: s.clock.Now(), RemovedBelow: replica.NoReplica,
+		}})
+		time.Sleep(time.Minute)
+		require.NoError(t, c.put(c.ctx(time.Minute), 1, "a"))
+	})
 }

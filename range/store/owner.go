@@ -190,7 +190,8 @@ func (s *Store) handleRaft(m *RaftMessage) {
 func (s *Store) receiver(m *RaftMessage, late bool) *replica.Replica {
 	r := s.replica(m.RangeID)
 	if m.RemovedBelow != 0 {
-		if r != nil && r.ReplicaID() < m.RemovedBelow {
+		// That a range was merged away is said to replicas that have nothing; others may still have to be absorbed.
+		if r != nil && r.ReplicaID() < m.RemovedBelow && (m.RemovedBelow != replica.NoReplica || r.Desc() == nil) {
 			s.work.push(job{kind: jobRemove, rng: m.RangeID, below: m.RemovedBelow})
 		}
 		return nil
@@ -307,6 +308,9 @@ func gone(r *replica.Replica, p kv.Replica) bool {
 // handleAsk answers a replica that has not heard of a leader.
 func (s *Store) handleAsk(m *RaftMessage, r *replica.Replica) {
 	if r == nil {
+		if m.To.ReplicaID == 0 { // it asks the store
+			s.sayMerged(m)
+		}
 		return
 	}
 	if gone(r, m.From) {

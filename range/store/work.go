@@ -156,6 +156,9 @@ func (s *Store) lookUp(ctx context.Context, r *replica.Replica) error {
 	} else {
 		now, _, err = s.readMeta(ctx, keys.Meta(mine.StartKey).Next(), 1, func(*kv.RangeDescriptor) bool { return true })
 	}
+	if err == nil && now == nil && mine == nil {
+		s.askMerged(r)
+	}
 	if err != nil || now == nil {
 		return err
 	}

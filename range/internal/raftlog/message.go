@@ -36,7 +36,7 @@ type Message struct {
 	// Resigned says that From has stopped for good and will never lead again at a term up to this one. There is no Raft message then.
 	Resigned uint64
 	// Ask says that From has heard of no leader for a while, and wants to know whether it still belongs to the
-	// range. There is no Raft message then.
+	// range; if To has no replica id, whether the range was merged away. There is no Raft message then.
 	Ask  bool
 	Raft *pb.Message
 }
