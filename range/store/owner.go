@@ -218,8 +218,8 @@ func (s *Store) receiver(m *RaftMessage, late bool) *replica.Replica {
 		}
 	}
 	switch m.Raft.GetType() {
-	case pb.MsgVote, pb.MsgPreVote:
-		if gone(r, m.From) { // it was removed while it was away, and still asks for votes
+	case pb.MsgVote, pb.MsgPreVote, pb.MsgHeartbeatResp:
+		if gone(r, m.From) { // it was removed while it was away, and still asks for votes, or whether its leader is there (Replica.askLeader)
 			s.sayRemoved(m)
 			return nil
 		}

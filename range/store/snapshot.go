@@ -130,6 +130,7 @@ func (s *Store) reserve(d *kv.RangeDescriptor) error {
 	s.creating.Lock()
 	defer s.creating.Unlock()
 	if other, ok := s.overlapping(d); ok {
+		s.work.push(job{kind: jobLookUp, rng: other}) // it may be one that its range has given up
 		return fmt.Errorf("store: snapshot of %s overlaps range %d, which has not caught up", d, other)
 	}
 	s.mu.Lock()

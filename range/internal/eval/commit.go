@@ -496,7 +496,7 @@ func (e *evaluation) gc(r *kv.GC) (kv.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		n, err = mvcc.PurgeMergeOutcomes(e.env.Reader, w, e.env.Desc.Span(), r.Threshold, gcPerRequest)
+		n, err = mvcc.PurgeMergeOutcomes(e.env.Reader, w, e.env.Desc.Span(), r.Threshold.Add(-mvcc.MergesKept), gcPerRequest)
 		resp.Removed += n
 		if err != nil {
 			return nil, err

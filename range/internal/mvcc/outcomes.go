@@ -2,6 +2,7 @@ package mvcc
 
 import (
 	"errors"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -33,6 +34,10 @@ import (
 //
 // Outcomes of merges (see range/internal/replica/merge.go) are few, and asked for by stores that were away for long. They have a shelf of their own, which is
 // collected like old versions.
+
+// MergesKept is how much longer than old versions outcomes of merges are kept. A replica that is frozen for a merge and cannot learn what became of it
+// stays frozen, so it must be asked for before that: by a majority that has been together since. There are few of them.
+const MergesKept = 24 * time.Hour
 
 // MergeShelf holds outcomes of merges. The shelves 0 and 1 are those of commits.
 const MergeShelf = 2

@@ -33,8 +33,8 @@ import (
 // If the merge is not heard of any more after 1, whoever leads R asks the range that holds L's first key (AdminEndMerge): has it happened? It has, if the
 // ID is known there as a commit: it is kept under L's first key, and goes wherever that goes, whatever
 // becomes of L. Else, if L is at Base, it raises its generation by a command of its own, so that the merge can never happen. Else it is
-// beyond Base without having merged. In the last two cases R thaws. Ids are forgotten by garbage collection, after a minute at the least: a question about
-// one that old is answered by an error, and R stays frozen rather than alive twice.
+// beyond Base without having merged. In the last two cases R thaws. Ids are forgotten by garbage collection, after a day at the least (mvcc.MergesKept): a
+// question about one that old is answered by an error, and R stays frozen rather than alive twice.
 //
 // # Why that is safe
 //
@@ -261,7 +261,7 @@ func (r *Replica) EndMerge(ctx context.Context, q *kv.AdminEndMerge) (merged boo
 		return false, err
 	case r.id == q.Left && s.desc.Generation < q.Base:
 		return false, kv.Errorf(kv.CodeCorruption, "range %d is at generation %d, and was at %d", r.id, s.desc.Generation, q.Base)
-	case q.ID.Start() <= s.applied.GCThreshold.WallTime:
+	case q.ID.Start() <= s.applied.GCThreshold.Add(-mvcc.MergesKept).WallTime:
 		return false, &kv.Error{Code: kv.CodeReadBelowGC, TS: s.applied.GCThreshold, Message: "what became of a merge as old as that is forgotten"}
 	}
 	return false, nil
