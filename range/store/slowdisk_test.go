@@ -36,6 +36,9 @@ func TestSlowDiskDoesNotStopTheClock(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 		}
 		slow.Store(false)
-		require.LessOrEqual(t, c.up(1).ceilingLead(), int64(time.Second+maxExtraLead))
+		s := c.up(1)
+		s.support.mu.Lock()
+		defer s.support.mu.Unlock()
+		require.LessOrEqual(t, s.ceilingLead(), int64(time.Second+maxExtraLead))
 	})
 }
