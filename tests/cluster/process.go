@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -110,16 +111,44 @@ func Binary(t testing.TB) string {
 	return bin
 }
 
-// freeAddrs returns n loopback addresses that were free a moment ago.
-func freeAddrs(t testing.TB, n int) []string {
-	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+// Ports that tests give to nodes. They lie below those that the system gives out by itself, and each is reserved for this process by a socket in the
+// abstract name space: a node that is down must find its port free when it comes back, whatever other tests do meanwhile.
+const (
+	firstPort = 15000
+	lastPort  = 32000
+)
+
+var reserved struct {
+	mu sync.Mutex
+	by []net.Listener // until the process ends
+}
+
+// freeAddrs returns n loopback addresses that are free, and stay so for other tests.
+func freeAddrs(t testing.TB, n int) (addrs []string) {
+	t.Helper()
+	reserved.mu.Lock()
+	defer reserved.mu.Unlock()
+	for tries := 0; len(addrs) < n; tries++ {
+		if tries == 10_000 {
+			t.Fatal("cluster: no free ports")
+		}
+		port := firstPort + rand.IntN(lastPort-firstPort)
+		if runtime.GOOS == "linux" {
+			by, err := net.Listen("unix", fmt.Sprintf("@pamir-test-port-%d", port))
+			if err != nil {
+				continue // another test's
+			}
+			reserved.by = append(reserved.by, by)
+		}
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		l, err := net.Listen("tcp", addr)
 		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
 			t.Fatal(err)
 		}
-		defer l.Close()
-		addrs = append(addrs, l.Addr().String())
+		addrs = append(addrs, addr)
 	}
 	return addrs
 }
