@@ -345,30 +345,41 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32,
 		return false
 	}
 	to := &p.stores[bestTo]
-	why := fmt.Sprintf("balance: s%d leads %d ranges, s%d leads %d", from.ID, from.leaders, to.ID, to.leaders)
+	reason := fmt.Sprintf("balance: s%d leads %d ranges, s%d leads %d", from.ID, from.leaders, to.ID, to.leaders)
 	if l.what == "cpu" {
-		why = fmt.Sprintf("balance: the ranges led by s%d take %.2f cores, those of s%d %.2f", from.ID, from.cpu, to.ID, to.cpu)
+		reason = fmt.Sprintf("balance: the ranges led by s%d take %.2f cores, those of s%d %.2f", from.ID, from.cpu, to.ID, to.cpu)
 	}
-	var rejected rejections
 	r := &p.ranges[best]
+	rejected := p.passedOver(r, fromAt, bestTo, func(s *store) why {
+		switch {
+		case p.minds(r, from, s):
+			return whyFar
+		case p.crowds(r, from, s):
+			return whyBusier
+		}
+		return whyLeadsMore
+	})
+	p.transfer(best, to.ID, reason, &rejected)
+	return true
+}
+
+// passedOver says why the other voters of a range are not to lead it; taste speaks for those that could.
+func (p *planner) passedOver(r *Range, from, to int32, taste func(s *store) why) (out rejections) {
 	for _, v := range r.Voters {
-		if j := p.index(v); j >= 0 && j != fromAt && j != bestTo {
-			switch s := &p.stores[j]; {
-			case s.mayLead != fine:
-				rejected.add(s.mayLead, v)
-			case s.Unsteady:
-				rejected.add(whyUnsteady, v)
-			case p.rule(r).rank[j] > p.rule(r).rank[fromAt]:
-				rejected.add(whyNotPreferred, v)
-			case p.minds(r, from, s):
-				rejected.add(whyFar, v)
-			case p.crowds(r, from, s):
-				rejected.add(whyBusier, v)
-			default:
-				rejected.add(whyLeadsMore, v)
-			}
+		j := p.index(v)
+		if j < 0 || j == from || j == to {
+			continue
+		}
+		switch s, c := &p.stores[j], p.rule(r); {
+		case s.mayLead != fine:
+			out.add(s.mayLead, v)
+		case s.Unsteady:
+			out.add(whyUnsteady, v)
+		case c.rank[j] > c.rank[from]:
+			out.add(whyNotPreferred, v)
+		default:
+			out.add(taste(s), v)
 		}
 	}
-	p.transfer(best, to.ID, why, &rejected)
-	return true
+	return out
 }

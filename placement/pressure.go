@@ -186,27 +186,17 @@ func (p *planner) relieveOnce(at int32) bool {
 		return false
 	}
 	r, s := &p.ranges[best], &p.stores[to]
-	why := fmt.Sprintf("s%d uses %.0f%% of its processors, s%d %.0f%%: %.2f cores for %s", from.ID, 100*from.use(0), s.ID, 100*s.use(0), p.cpuOf(r), p.sources(r))
-	var rejected rejections
-	for _, v := range r.Voters {
-		if j := p.index(v); j >= 0 && j != at && j != to {
-			switch o := &p.stores[j]; {
-			case o.mayLead != fine:
-				rejected.add(o.mayLead, v)
-			case o.Unsteady:
-				rejected.add(whyUnsteady, v)
-			case p.rule(r).rank[j] > p.rule(r).rank[at]:
-				rejected.add(whyNotPreferred, v)
-			case p.across(r, from, o):
-				rejected.add(whyFar, v)
-			case p.cameFrom(r, o):
-				rejected.add(whyCameFrom, v)
-			default:
-				rejected.add(whyBusier, v)
-			}
+	reason := fmt.Sprintf("s%d uses %.0f%% of its processors, s%d %.0f%%: %.2f cores for %s", from.ID, 100*from.use(0), s.ID, 100*s.use(0), p.cpuOf(r), p.sources(r))
+	rejected := p.passedOver(r, at, to, func(o *store) why {
+		switch {
+		case p.across(r, from, o):
+			return whyFar
+		case p.cameFrom(r, o):
+			return whyCameFrom
 		}
-	}
-	p.transfer(best, s.ID, why, &rejected)
+		return whyBusier
+	})
+	p.transfer(best, s.ID, reason, &rejected)
 	return true
 }
 

@@ -90,59 +90,59 @@ func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Tim
 // fence: it keeps a late StageTxn of the transaction from succeeding. A message that is as old as
 // the threshold cannot stage any more, since it would stage below the threshold, which is refused too.
 func PurgeTxnRecords(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
-	rs := keys.TxnRecordSpan(span.Start, span.EndKey())
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(rs.Start), UpperBound: engine.EncodeKey(rs.End)})
-	if err != nil {
-		return 0, engine.Classify(err)
-	}
-	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	for it.First(); it.Valid() && removed < limit; it.Next() {
-		b, err := it.ValueAndErr()
-		if err != nil {
-			return removed, engine.Classify(err)
-		}
-		rec, err := kv.DecodeTxnRecord(b)
-		if err != nil {
-			return removed, corrupt("transaction record", b)
-		}
+	err = eachRecord(r, span, func(rec kv.TxnRecord, _ []byte) (more bool, err error) {
 		if rec.Status == kv.TxnAborted && rec.CommitTS.Less(threshold) {
 			removed++
-			if err := w.ClearTxnRecord(rec.Meta.Anchor, rec.Meta.ID); err != nil {
-				return removed, err
-			}
+			err = w.ClearTxnRecord(rec.Meta.Anchor, rec.Meta.ID)
 		}
-	}
-	return removed, engine.Classify(it.Error())
+		return removed < limit, err
+	})
+	return removed, err
 }
 
 // FinishedRecords returns COMMITTED records decided before threshold, at most limit: whoever was to remove them has not come back. They may go
 // when all their locks are resolved. Those that do not say where these are stay, and those that others remove.
 func FinishedRecords(r pebble.Reader, span keys.Span, threshold hlc.Timestamp, limit int) (out []kv.TxnRecord, err error) {
-	rs := keys.TxnRecordSpan(span.Start, span.EndKey())
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(rs.Start), UpperBound: engine.EncodeKey(rs.End)})
-	if err != nil {
-		return nil, engine.Classify(err)
-	}
-	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	for it.First(); it.Valid() && len(out) < limit; it.Next() {
-		b, err := it.ValueAndErr()
-		if err != nil {
-			return nil, engine.Classify(err)
+	err = eachRecord(r, span, func(rec kv.TxnRecord, b []byte) (more bool, err error) {
+		if rec.Status == kv.TxnCommitted && !rec.Held && rec.CommitTS.Less(threshold) && len(rec.Prepared)+len(rec.Spans) > 0 {
+			if rec, err = kv.DecodeTxnRecord(bytes.Clone(b)); err != nil { // the other one aliases what the iterator overwrites
+				return false, corrupt("transaction record", b)
+			}
+			out = append(out, rec)
 		}
+		return len(out) < limit, nil
+	})
+	return out, err
+}
+
+// eachRecord calls f with the transaction records of a span, and what they are read from, while it wants more. Both are good until f returns.
+func eachRecord(r pebble.Reader, span keys.Span, f func(rec kv.TxnRecord, b []byte) (more bool, err error)) error {
+	return eachIn(r, keys.TxnRecordSpan(span.Start, span.EndKey()), func(_, b []byte) (bool, error) {
 		rec, err := kv.DecodeTxnRecord(b)
 		if err != nil {
-			return nil, corrupt("transaction record", b)
+			return false, corrupt("transaction record", b)
 		}
-		if rec.Status != kv.TxnCommitted || rec.Held || !rec.CommitTS.Less(threshold) || len(rec.Prepared)+len(rec.Spans) == 0 {
-			continue
-		}
-		// It aliases what the iterator overwrites.
-		if rec, err = kv.DecodeTxnRecord(bytes.Clone(b)); err != nil {
-			return nil, corrupt("transaction record", b)
-		}
-		out = append(out, rec)
+		return f(rec, b)
+	})
+}
+
+// eachIn calls f with the encoded keys of a span, and their values, while it wants more. Both are good until f returns.
+func eachIn(r pebble.Reader, s keys.Span, f func(k, v []byte) (more bool, err error)) (err error) {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(s.Start), UpperBound: engine.EncodeKey(s.End)})
+	if err != nil {
+		return engine.Classify(err)
 	}
-	return out, engine.Classify(it.Error())
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	for it.First(); it.Valid(); it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return engine.Classify(err)
+		}
+		if more, err := f(it.Key(), v); err != nil || !more {
+			return err
+		}
+	}
+	return engine.Classify(it.Error())
 }
 
 // Collectable reports whether the range holds anything that may be garbage, or become it without being written to: versions that are not live,

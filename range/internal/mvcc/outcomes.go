@@ -1,7 +1,6 @@
 package mvcc
 
 import (
-	"errors"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -131,45 +130,30 @@ func (w *Writer) PutCommitOutcome(shelf byte, anchor keys.Key, id kv.TxnID, o Co
 
 // PurgeMergeOutcomes forgets merges from before threshold, at most limit.
 func PurgeMergeOutcomes(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit int64) (removed int64, err error) {
-	s := keys.OutcomeSpan(MergeShelf, span.Start, span.EndKey())
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(s.Start), UpperBound: engine.EncodeKey(s.End)})
-	if err != nil {
-		return 0, engine.Classify(err)
-	}
-	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
-	for it.First(); it.Valid() && removed < limit; it.Next() {
-		b, err := it.ValueAndErr()
+	err = eachIn(r, keys.OutcomeSpan(MergeShelf, span.Start, span.EndKey()), func(k, v []byte) (more bool, err error) {
+		o, err := DecodeCommitOutcome(v)
 		if err != nil {
-			return removed, engine.Classify(err)
-		}
-		o, err := DecodeCommitOutcome(b)
-		if err != nil {
-			return removed, err
+			return false, err
 		}
 		if o.CommitTS.Less(threshold) {
 			removed++
-			if err := w.Batch.Delete(it.Key(), nil); err != nil {
-				return removed, engine.Classify(err)
-			}
+			err = engine.Classify(w.Batch.Delete(k, nil))
 		}
-	}
-	return removed, engine.Classify(it.Error())
+		return removed < limit, err
+	})
+	return removed, err
 }
 
 // some reports whether there is a key in one of the spans.
-func some(r pebble.Reader, spans ...keys.Span) (bool, error) {
+func some(r pebble.Reader, spans ...keys.Span) (found bool, err error) {
 	for _, span := range spans {
-		it, err := r.NewIter(&pebble.IterOptions{LowerBound: engine.EncodeKey(span.Start), UpperBound: engine.EncodeKey(span.End)})
-		if err != nil {
-			return false, engine.Classify(err)
-		}
-		found := it.First()
-		if err := errors.Join(it.Error(), it.Close()); err != nil {
-			return false, engine.Classify(err)
-		}
-		if found {
-			return true, nil
+		err = eachIn(r, span, func(_, _ []byte) (bool, error) {
+			found = true
+			return false, nil
+		})
+		if found || err != nil {
+			break
 		}
 	}
-	return false, nil
+	return found, err
 }
