@@ -293,7 +293,11 @@ func TestTransferAndDrain(t *testing.T) {
 // anything runs, a Drain that did not would never end.
 func TestDrainWithoutAnybody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(t, 3, testKnobs)
+		// The others count as silent after two heartbeats. Whoever hears nobody stops leading after three (liveness.Machine.Deaf), or when Raft
+		// checks for a quorum: the Drain must come in between.
+		knobs := testKnobs
+		knobs.HeartbeatInterval, knobs.SupportDuration, knobs.TickInterval = 400*time.Millisecond, 3*time.Second, 300*time.Millisecond
+		c := newCluster(t, 3, knobs)
 		c.upReplicate(2, 3)
 		c.checkReplicas(c.ctx(30 * time.Second))
 		lead, _ := c.waitLeader(kv.FirstUserRange)
@@ -303,7 +307,7 @@ func TestDrainWithoutAnybody(t *testing.T) {
 			require.Eventually(t, func() bool { return n == me || lead.support.silence(kv.StoreID(n)) > 2*c.knobs.HeartbeatInterval },
 				10*time.Second, 10*time.Millisecond)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // the lease lasts longer
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 		defer cancel()
 		require.Positive(t, lead.Drain(ctx))
 	})
