@@ -102,7 +102,8 @@ func (o *owner) SplitRight(left *replica.Replica, right *kv.RangeDescriptor) (*r
 	if !ok {
 		return nil, true, nil
 	}
-	if other, ok := s.receivingFor(right); ok {
+	// A snapshot of the left range itself, from before the split, is out of date: the log has come first, and Raft will not want it.
+	if other, ok := s.receivingFor(right); ok && other != left.ID() {
 		s.creating.Unlock()
 		return nil, false, fmt.Errorf("a snapshot of range %d is being received over %s, which the split makes", other, right)
 	}
@@ -134,6 +135,11 @@ func (o *owner) SplitRight(left *replica.Replica, right *kv.RangeDescriptor) (*r
 func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor) {
 	s := o.store()
 	defer s.creating.Unlock()
+	s.mu.Lock()
+	if sp, ok := s.receiving[left.ID()]; ok && left.Desc().EndKey.Less(sp.End) {
+		s.receiving[left.ID()] = left.Desc().Span() // see SplitRight
+	}
+	s.mu.Unlock()
 	if existing := s.replica(desc.RangeID); existing != nil && existing.LockedForSplit() {
 		existing.UnlockAfterSplit()
 	} else if right != nil {

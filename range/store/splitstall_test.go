@@ -80,3 +80,27 @@ func TestSplitCountsUnderWrites(t *testing.T) {
 		require.Equal(t, want, st.Stats, "range %d", st.RangeID)
 	}
 }
+
+// The snapshot that a replica is being sent because it was behind comes second to the log: the replica applies a split meanwhile, whose right
+// side lies under the snapshot. That is no reason to stop.
+func TestSplitUnderOwnSnapshot(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	ctx := c.ctx(30 * time.Second)
+	c.upReplicate(2, 3)
+	lead, st := c.waitLeader(kv.FirstUserRange)
+	for i := range 20 {
+		require.NoError(t, c.put(ctx, i, "v"))
+	}
+	behind := c.up(lead.id.NodeID%3 + 1)
+	require.NoError(t, behind.reserve(st.Descriptor), "a snapshot begins to come")
+	right := c.split(ctx, 10)
+	require.Eventually(t, func() bool {
+		r := behind.replica(right)
+		return r != nil && r.Desc() != nil
+	}, 20*time.Second, 5*time.Millisecond, "the split has happened there, too")
+	_, now := c.waitLeader(right)
+	other, taken := behind.receivingFor(now.Descriptor)
+	require.False(t, taken, "the keys of the right side are kept for a snapshot of range %d", other)
+	behind.unreserve(st.RangeID)
+	c.checkReplicas(ctx)
+}
