@@ -3,6 +3,7 @@ package sim
 import (
 	"math/rand/v2"
 	"path"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -41,7 +42,7 @@ func (d *disk) open(l *life) vfs.FS {
 		if w := time.Until(d.stalled); w > took {
 			took = w
 		}
-		fail := d.failing && strings.HasSuffix(op.Path, ".log")
+		fail := d.failing && strings.HasSuffix(op.Path, ".log") && !closingLog()
 		if fail {
 			d.failing = false
 		}
@@ -54,6 +55,22 @@ func (d *disk) open(l *life) vfs.FS {
 		}
 		return nil
 	}))
+}
+
+// closingLog reports whether the caller closes a log for good. Pebble ends the process if that fails, as it should, and the simulation with
+// it: it is the next sync that fails instead. Crashes are a fault of their own.
+func closingLog() bool {
+	var pcs [32]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		f, more := frames.Next()
+		if strings.HasSuffix(f.Function, "record.(*LogWriter).Close") || strings.HasSuffix(f.Function, "record.(*LogWriter).closeInternal") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // crash loses what was not synced, or a part of it.
