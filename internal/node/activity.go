@@ -136,6 +136,22 @@ func (o operate) AdvisoryGranted(ctx context.Context, node kv.NodeID, g advisory
 	return err
 }
 
+type catalogNews struct{}
+
+// serveCatalog is told that the catalog is about to change.
+func (n *Node) serveCatalog(context.Context, kv.NodeID, *catalogNews) (*catalogNews, error) {
+	if c := n.catalog.Load(); c != nil {
+		c.Look()
+	}
+	return &catalogNews{}, nil
+}
+
+// tellCatalog is a catalog.Tell.
+func (n *Node) tellCatalog(ctx context.Context, node int32) error {
+	_, err := ask[catalogNews, catalogNews](ctx, n, kv.NodeID(node), "catalog", &catalogNews{})
+	return err
+}
+
 // closedHere is the timestamp up to which every replica of this node's store serves reads of the past, or leads. Where not every range
 // has one here, it is a little lower, for those on the nodes nearby: they hear at other moments what is closed.
 func (n *Node) closedHere() hlc.Timestamp {

@@ -39,7 +39,7 @@ func (n *Node) startAdmin() {
 			return !ok || e.Incarnation > incarnation || !n.transport.Alive(node)
 		},
 		Leads: func() bool {
-			st, _ := n.store.RangeDetail(kv.MetaRangeID)
+			st, _ := n.store.Range(kv.MetaRangeID)
 			return st.Serving && !n.draining.Load()
 		},
 		UserOf: UserOf, Log: n.log, AdoptEvery: n.cfg.adoptEvery(),

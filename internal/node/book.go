@@ -68,7 +68,7 @@ func (n *Node) keepBook(ctx context.Context) {
 	var saved uint64
 	warn := true
 	every(ctx, 200*time.Millisecond, func() {
-		if st, ok := n.store.RangeDetail(kv.MetaRangeID); ok && st.Descriptor != nil {
+		if st, ok := n.store.Range(kv.MetaRangeID); ok && st.Descriptor != nil {
 			n.book.SetMeta(st.Descriptor)
 		}
 		v := n.book.Version()

@@ -28,6 +28,7 @@ func init() { // some of them ask others
 		"signal":       call((*Node).serveSignal, false),
 		"cancel":       call((*Node).serveCancel, false),
 		"granted":      call((*Node).serveGranted, false),
+		"catalog":      call((*Node).serveCatalog, false),
 	}
 }
 

@@ -92,8 +92,8 @@ func (t *toldRange) differs(h *ledHere, of int64) bool {
 func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (*changesReport, error) {
 	n.loads.update(n.store, time.Now()) // the driver goes by what it is told: it is to be so now
 	led := n.loads.snapshot()
-	m := n.store.DiskMetrics()
-	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID, Capacity: m.CapacityBytes, Free: m.FreeBytes}
+	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID}
+	out.Free, out.Capacity = n.store.Space()
 	now := time.Now()
 	out.Used, out.Idle, out.Cores = n.loads.busy.update(now)
 	out.Sync = n.loads.readSync(n.store, now)

@@ -72,7 +72,7 @@ func (n *Node) startPlacement() {
 			if ctx.Err() != nil {
 				return
 			}
-			st, _ := n.store.RangeDetail(kv.MetaRangeID)
+			st, _ := n.store.Range(kv.MetaRangeID)
 			drive := !n.draining.Load() && st.Serving
 			n.placement.drive(drive)
 			switch {

@@ -53,7 +53,9 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	builtin.Warm()
 	cat := sql.NewCatalog(sequences{n.sender})
 	n.catalog.Store(cat)
-	n.background(func(ctx context.Context) { <-cat.Start(ctx, n.sender, n.txns, int32(n.id.NodeID), n.log) })
+	n.background(func(ctx context.Context) {
+		<-cat.Start(ctx, n.sender, n.txns, int32(n.id.NodeID), n.tellCatalog, n.log)
+	})
 	boot := make(chan struct{})
 	n.background(func(ctx context.Context) {
 		defer close(boot)

@@ -50,7 +50,16 @@ type (
 	SourceCount = replica.SourceCount
 )
 
-// RangeDetail describes one replica, with the leader's view of the others.
+// Range describes one replica, as Ranges does.
+func (s *Store) Range(id kv.RangeID) (RangeStatus, bool) {
+	r := s.replica(id)
+	if r == nil {
+		return RangeStatus{}, false
+	}
+	return rangeStatus(r.Status()), true
+}
+
+// RangeDetail describes one replica, with the leader's view of the others. The leader has to be asked for that, between two messages.
 func (s *Store) RangeDetail(id kv.RangeID) (RangeStatus, bool) {
 	r := s.replica(id)
 	if r == nil {
@@ -74,6 +83,12 @@ func rangeStatus(st replica.Status) RangeStatus {
 	}
 }
 
+// Space returns how large the store's disk is, and how much of it is free.
+func (s *Store) Space() (free, capacity int64) {
+	f, all := s.eng.Space()
+	return int64(f), int64(all)
+}
+
 // Locks returns up to limit locks and waiters of a range led here.
 func (s *Store) Locks(id kv.RangeID, limit int) []LockInfo {
 	if r := s.replica(id); r != nil {
@@ -85,12 +100,12 @@ func (s *Store) Locks(id kv.RangeID, limit int) []LockInfo {
 // LockInfo is one lock or waiter.
 type LockInfo = concurrency.LockInfo
 
-// Engine gives access to the store's disk, for metrics and inspection.
+// DiskMetrics is for scrapes: some of it is counted together when it is asked for.
 func (s *Store) DiskMetrics() DiskMetrics {
-	free, all := s.eng.Space()
+	free, all := s.Space()
 	m := s.eng.DB().Metrics()
 	return DiskMetrics{
-		FreeBytes: int64(free), CapacityBytes: int64(all), UsedBytes: int64(m.DiskSpaceUsage()),
+		FreeBytes: free, CapacityBytes: all, UsedBytes: int64(m.DiskSpaceUsage()),
 		WriteStalls: s.eng.WriteStalls(), SlowWrites: s.eng.SlowWrites(),
 		L0Sublevels: int64(m.Levels[0].Sublevels), CacheBytes: m.BlockCache.Size,
 		CacheHits: m.BlockCache.Hits, CacheMisses: m.BlockCache.Misses,

@@ -16,12 +16,13 @@ import (
 
 // The lease: how transactions know which catalog holds without reading the version row.
 //
-// Every gateway polls the version table. A poll at timestamp r that finds version v, no marker, and the gateway's own
-// registration grants the gateway a lease on v up to r + leaseTime: its transactions may use v at read timestamps up to
+// Every gateway polls the version table: now and then, to keep its lease, and at once when it is told of a change. A poll at
+// timestamp r that finds version v, no marker, and the gateway's own registration grants the gateway a lease on v up to r + leaseTime: its transactions may use v at read timestamps up to
 // there, and commit up to there (txn.Deadliner). A schema change may not commit before every lease is gone:
 //
-//  1. It writes a marker, at t1 say. A poll after t1 grants nothing and freezes the lease: no transaction begins with it any more, and
+//  1. It writes a marker, at t1 say, and tells every gateway to look. A poll after t1 grants nothing and freezes the lease: no transaction begins with it any more, and
 //     when the commits that were under way under it are over, the gateway acknowledges the marker.
+//     One that does not hear of it finds the marker at its next poll.
 //  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + the time of a lease, when whatever was
 //     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
@@ -36,12 +37,14 @@ import (
 //
 // All times are HLC timestamps; nothing here depends on how far clocks are apart.
 type leaseTimes struct {
-	lease, poll, frozen, marker time.Duration
+	// A lease lasts for lease and is renewed every poll, so that at least the difference is always left of it. The pause is retry when a
+	// poll granted nothing, and frozen while a change is under way. What is not heard is told again after retry.
+	lease, poll, retry, frozen, marker time.Duration
 	// plantedBug makes schema changes not wait; for the test of the test.
 	plantedBug bool
 }
 
-var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: 50 * time.Millisecond, frozen: 3 * time.Millisecond, marker: 20 * time.Second}
+var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: time.Second, retry: 50 * time.Millisecond, frozen: 3 * time.Millisecond, marker: 20 * time.Second}
 
 // longCommit is from how many bytes on a commit reads the version row instead of relying on the lease.
 const longCommit = 24 << 20
@@ -107,6 +110,7 @@ type leaseHolder struct {
 	sender Sender
 	clock  *hlc.Clock
 	node   uint64
+	tell   Tell
 	log    *slog.Logger
 	times  leaseTimes
 
@@ -129,10 +133,13 @@ type versionTableState struct {
 	acks     map[kv.TxnID][]uint64
 }
 
+// Tell has another gateway's Store look at the version table: its Look. It need not arrive.
+type Tell func(ctx context.Context, node int32) error
+
 // Start begins to hold leases, and to collect garbage, until ctx ends; done is closed then. Without it every transaction reads the version row.
-// g serves to load descriptors.
-func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node int32, log *slog.Logger) (done <-chan struct{}) {
-	h := &leaseHolder{sender: sender, times: s.times, clock: g.Clock(), node: uint64(node), log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
+// g serves to load descriptors. Without tell other gateways notice a schema change when they poll next.
+func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node int32, tell Tell, log *slog.Logger) (done <-chan struct{}) {
+	h := &leaseHolder{sender: sender, times: s.times, clock: g.Clock(), node: uint64(node), tell: tell, log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
 	s.holder.Store(h)
 	ended := make(chan struct{})
 	go func() {
@@ -166,8 +173,11 @@ func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 		}
 		failing = err != nil
 		wait := h.times.poll
-		if frozen {
+		switch {
+		case frozen:
 			wait = h.times.frozen
+		case h.current.Load() == nil || err != nil:
+			wait = h.times.retry
 		}
 		timer.Reset(wait)
 	}
@@ -337,6 +347,13 @@ func (h *leaseHolder) delete(ctx context.Context, key keys.Key) error {
 	return err
 }
 
+// Look has the gateway look at the version table at once: another one is about to change the catalog.
+func (s *Store) Look() {
+	if h := s.holder.Load(); h != nil {
+		h.poke()
+	}
+}
+
 func (h *leaseHolder) poke() {
 	select {
 	case h.kick <- struct{}{}:
@@ -481,6 +498,8 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 	}
 	begun := h.clock.Now() // after the marker's timestamp: its answer carried the leader's clock
 	h.poke()
+	told := teller{h: h}
+	defer told.stop()
 	for {
 		st, err := h.look(ctx)
 		if err != nil {
@@ -491,6 +510,7 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		if len(missing) == 0 || h.times.plantedBug {
 			break
 		}
+		told.tell(ctx, missing)
 		if begun.Add(h.times.lease).Less(st.at) {
 			for _, n := range missing {
 				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
@@ -517,6 +537,46 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		d.SetDeadline(expiry)
 	}
 	return end, nil
+}
+
+// teller tells gateways of a change, each until it is stopped: by then they have acknowledged it, or are not waited for any more.
+type teller struct {
+	h      *leaseHolder
+	cancel context.CancelFunc // nil until the first is told
+	wg     sync.WaitGroup
+}
+
+// tell begins to tell these nodes. Only the first call does.
+func (t *teller) tell(ctx context.Context, nodes []uint64) {
+	if t.cancel != nil || t.h.tell == nil {
+		return
+	}
+	ctx, t.cancel = context.WithCancel(ctx)
+	for _, n := range nodes {
+		if n == t.h.node {
+			continue
+		}
+		t.wg.Go(func() {
+			for {
+				// What does not arrive is told again; the gateway polls, too.
+				if err := t.h.tell(ctx, int32(n)); err != nil && ctx.Err() == nil {
+					t.h.log.Debug("a node could not be told of a schema change", "node", n, "err", err)
+				}
+				select {
+				case <-time.After(t.h.times.retry):
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+func (t *teller) stop() {
+	if t.cancel != nil {
+		t.cancel()
+		t.wg.Wait()
+	}
 }
 
 func without(all, some []uint64) []uint64 {

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -41,21 +42,33 @@ type cluster struct {
 	mem    *memtxn.Store
 	stores []*Store
 	gates  []*gatedSender
+	deaf   atomic.Bool // nobody hears what is told
+	heard  atomic.Int64
+}
+
+// tell is a Tell.
+func (c *cluster) tell(_ context.Context, node int32) error {
+	if c.deaf.Load() {
+		return errors.New("not heard")
+	}
+	c.heard.Add(1)
+	c.stores[node-1].Look()
+	return nil
 }
 
 func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
-	c := &cluster{mem: memtxn.New()}
+	c := &cluster{mem: memtxn.New(), stores: make([]*Store, n)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended []<-chan struct{}
 	for i := range n {
 		s := NewStore(Options{Counters: c.mem})
-		s.times = times
+		s.times, c.stores[i] = times, s
 		if i == 0 {
 			require.NoError(t, s.Bootstrap(ctx, c.mem))
 		}
 		g := &gatedSender{Store: c.mem}
-		ended = append(ended, s.Start(ctx, g, c.mem, int32(i+1), slog.New(slog.DiscardHandler)))
-		c.stores, c.gates = append(c.stores, s), append(c.gates, g)
+		ended = append(ended, s.Start(ctx, g, c.mem, int32(i+1), c.tell, slog.New(slog.DiscardHandler)))
+		c.gates = append(c.gates, g)
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -200,7 +213,7 @@ func (c *cluster) run(t *testing.T, d time.Duration, pause bool) (wrong, writes,
 	return wrong, len(ws), len(history)
 }
 
-var testTimes = leaseTimes{lease: 60 * time.Millisecond, poll: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second}
+var testTimes = leaseTimes{lease: 60 * time.Millisecond, poll: 5 * time.Millisecond, retry: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second}
 
 func TestNoCommitCrossesSchemaChange(t *testing.T) {
 	for _, pause := range []bool{false, true} {
@@ -213,6 +226,37 @@ func TestNoCommitCrossesSchemaChange(t *testing.T) {
 			require.Greater(t, changes, 5)
 		})
 	}
+}
+
+// Gateways that look only when they are told acknowledge a change; those that are not told find it when they poll. No lease runs out here.
+func TestChangesAreToldOrFound(t *testing.T) {
+	const long = time.Hour
+	times := leaseTimes{lease: long, poll: long, retry: time.Millisecond, frozen: time.Millisecond, marker: long}
+	t.Run("told", func(t *testing.T) {
+		c := newCluster(t, 3, times)
+		for i := range 6 {
+			_, _, err := c.change(t.Context(), i%3)
+			require.NoError(t, err)
+		}
+		require.NotZero(t, c.heard.Load())
+	})
+	t.Run("neither", func(t *testing.T) {
+		c := newCluster(t, 3, times)
+		c.deaf.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		_, _, err := c.change(ctx, 0)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "the change must wait")
+	})
+	t.Run("found", func(t *testing.T) {
+		times := times
+		times.poll = 5 * time.Millisecond
+		c := newCluster(t, 3, times)
+		c.deaf.Store(true)
+		_, _, err := c.change(t.Context(), 0)
+		require.NoError(t, err)
+		require.Zero(t, c.heard.Load())
+	})
 }
 
 // The test above would notice a schema change that does not wait.
@@ -230,7 +274,7 @@ func TestPlantedBugIsCaught(t *testing.T) {
 
 // Under a lease a transaction reads nothing of the catalog.
 func TestLeaseReadsNothing(t *testing.T) {
-	c := newCluster(t, 1, leaseTimes{lease: time.Hour, poll: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second})
+	c := newCluster(t, 1, leaseTimes{lease: time.Hour, poll: 5 * time.Millisecond, retry: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second})
 	_, _, err := c.change(context.Background(), 0)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool {

@@ -64,6 +64,9 @@ type Follower struct {
 
 // Followers returns the leader's view of the others; nothing if this replica does not lead.
 func (r *Replica) Followers() []Follower {
+	if s := r.snapshotState(); s.lead != r.rid {
+		return nil // and is not to be woken up for that
+	}
 	var out []Follower
 	err := r.Call(func() error {
 		if r.role != raft.StateLeader {
