@@ -14,10 +14,16 @@
 // belong to the machine.
 //
 // With -what retries it runs transactions that meet each other instead, by clients that repeat what ends with 40001 or 40P01 and
-// count it: TPC-B, one hot row, an object mapper's read-modify-write, a bank. Pamir is SERIALIZABLE, with leaders moving and ranges splitting
+// count it: TPC-B, TPC-B on one branch by clients of all nodes, one hot row, an object mapper's read-modify-write, a bank. Pamir is SERIALIZABLE, with leaders moving and ranges splitting
 // every second; PostgreSQL is SERIALIZABLE and READ COMMITTED. What the tables hold in the end is compared with what was acknowledged.
 // Then COMMIT is timed by the number of ranges that it writes to, and what a transaction costs the servers is counted: processor time, fsyncs, messages
 // (-what commits: this alone).
+//
+// With -work only workloads of that name run, with -still no leader moves and no range is split, and
+//
+//	-what retries -work branch -systems pamir3=/tmp/old,pamir3=/tmp/new
+//
+// compares two binaries, in turns; what a transaction cost the servers is printed with each run.
 //
 // Nothing here asserts a time. "make bench" runs it and prints the table.
 package main

@@ -36,17 +36,19 @@ func main() {
 	duration := flag.Duration("duration", 10*time.Second, "time of one pgbench run")
 	rounds := flag.Int("rounds", 3, "rounds; the table shows medians")
 	binary := flag.String("binary", "", "pamir binary; empty builds ./cmd/pamir")
+	work := flag.String("work", "", "with -what retries: only workloads whose names contain this; and no commits by number of ranges")
+	still := flag.Bool("still", false, "with -what retries: leaders stay and no range is split")
 	what := flag.String("what", "pgbench", "pgbench, or retries: what clients see of each other's transactions, and commits by number of ranges; or commits: these alone")
 	flag.Parse()
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer cancel()
-	if err := run(ctx, *what, *systems, *clients, *scripts, *mode, *scale, *duration, *rounds, *binary); err != nil {
+	if err := run(ctx, *what, *systems, *clients, *scripts, *mode, *scale, *duration, *rounds, *binary, *work, *still); err != nil {
 		fatal(err)
 	}
 }
 
-func run(ctx context.Context, what, systems, clients, scripts, mode string, scale int, d time.Duration, rounds int, binary string) error {
+func run(ctx context.Context, what, systems, clients, scripts, mode string, scale int, d time.Duration, rounds int, binary, only string, still bool) error {
 	tmp, err := os.MkdirTemp("", "bench-")
 	if err != nil {
 		return err
@@ -71,6 +73,10 @@ func run(ctx context.Context, what, systems, clients, scripts, mode string, scal
 	for _, name := range strings.Split(systems, ",") {
 		var s *system
 		var err error
+		name, binary := name, binary
+		if n, other, ok := strings.Cut(name, "="); ok { // pamir3=path: the same of another binary
+			name, binary = n, other
+		}
 		switch name {
 		case "pamir1":
 			s, err = startPamir(ctx, binary, 1)
@@ -84,6 +90,9 @@ func run(ctx context.Context, what, systems, clients, scripts, mode string, scal
 			err = fmt.Errorf("no system %q", name)
 		}
 		if s != nil {
+			if strings.Contains(binary, "/") && slices.ContainsFunc(all, func(o *system) bool { return o.name == s.name }) {
+				s.name += "=" + filepath.Base(binary)
+			}
 			all = append(all, s)
 		}
 		if err != nil {
@@ -105,10 +114,10 @@ func run(ctx context.Context, what, systems, clients, scripts, mode string, scal
 	if what != "pgbench" {
 		var err error
 		if what == "retries" {
-			err = retries(ctx, all, d, rounds)
+			err = retries(ctx, all, d, rounds, only, still)
 		}
 		for _, s := range all {
-			if s.http != "" && err == nil {
+			if s.http != "" && err == nil && only == "" {
 				err = commitRanges(ctx, s, d)
 			}
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -30,6 +32,8 @@ type contended struct {
 	// check compares the tables with what was acknowledged.
 	check func(ctx context.Context, c *pgx.Conn, done int64) error
 	split func(rng *rand.Rand) string // a statement that splits a range, for Pamir
+	// everywhere: the clients are spread over all nodes.
+	everywhere bool
 }
 
 const (
@@ -38,43 +42,8 @@ const (
 )
 
 var contendedWork = []contended{
-	{
-		name: "TPC-B", clients: 8,
-		setup: []string{
-			"drop table if exists branches, tellers, accounts, history",
-			"create table branches (bid int primary key, bbalance int not null)",
-			"create table tellers (tid int primary key, tbalance int not null)",
-			"create table accounts (aid int primary key, abalance int not null)",
-			"create table history (id bigserial primary key, tid int, bid int, aid int, delta int, mtime timestamp)",
-			"insert into branches select g, 0 from generate_series(1, 10) g",
-			"insert into tellers select g, 0 from generate_series(1, 100) g",
-			"insert into accounts select g, 0 from generate_series(1, 10000) g",
-		},
-		once: func(ctx context.Context, c *pgx.Conn, rng *rand.Rand) error {
-			aid, tid, bid, d := rng.IntN(10000)+1, rng.IntN(100)+1, rng.IntN(10)+1, rng.IntN(10001)-5000
-			if _, err := c.Exec(ctx, "update accounts set abalance = abalance + $1 where aid = $2", d, aid); err != nil {
-				return err
-			}
-			var b int
-			if err := c.QueryRow(ctx, "select abalance from accounts where aid = $1", aid).Scan(&b); err != nil {
-				return err
-			}
-			if _, err := c.Exec(ctx, "update tellers set tbalance = tbalance + $1 where tid = $2", d, tid); err != nil {
-				return err
-			}
-			if _, err := c.Exec(ctx, "update branches set bbalance = bbalance + $1 where bid = $2", d, bid); err != nil {
-				return err
-			}
-			_, err := c.Exec(ctx, "insert into history (tid, bid, aid, delta, mtime) values ($1, $2, $3, $4, current_timestamp)", tid, bid, aid, d)
-			return err
-		},
-		check: func(ctx context.Context, c *pgx.Conn, done int64) error {
-			return same(ctx, c, "select (select sum(abalance) from accounts) - (select sum(bbalance) from branches), (select count(*) from history)", 0, done)
-		},
-		split: func(rng *rand.Rand) string {
-			return fmt.Sprintf("select pamir.split_at('accounts', %d)", rng.IntN(10000))
-		},
-	},
+	tpcb("TPC-B", 8, 10, false),
+	tpcb("one branch", 16, 1, true),
 	{
 		name: "hot row", clients: 32, implicit: true,
 		setup: []string{"drop table if exists hot", "create table hot (id int primary key, n bigint not null)", "insert into hot values (1, 0)"},
@@ -164,6 +133,47 @@ var contendedWork = []contended{
 	},
 }
 
+// tpcb is pgbench's transaction. With one branch each of them changes the same row.
+func tpcb(name string, clients, branches int, everywhere bool) contended {
+	return contended{
+		name: name, clients: clients, everywhere: everywhere,
+		setup: []string{
+			"drop table if exists branches, tellers, accounts, history",
+			"create table branches (bid int primary key, bbalance int not null)",
+			"create table tellers (tid int primary key, tbalance int not null)",
+			"create table accounts (aid int primary key, abalance int not null)",
+			"create table history (id bigserial primary key, tid int, bid int, aid int, delta int, mtime timestamp)",
+			fmt.Sprintf("insert into branches select g, 0 from generate_series(1, %d) g", branches),
+			"insert into tellers select g, 0 from generate_series(1, 100) g",
+			"insert into accounts select g, 0 from generate_series(1, 10000) g",
+		},
+		once: func(ctx context.Context, c *pgx.Conn, rng *rand.Rand) error {
+			aid, tid, bid, d := rng.IntN(10000)+1, rng.IntN(100)+1, rng.IntN(branches)+1, rng.IntN(10001)-5000
+			if _, err := c.Exec(ctx, "update accounts set abalance = abalance + $1 where aid = $2", d, aid); err != nil {
+				return err
+			}
+			var b int
+			if err := c.QueryRow(ctx, "select abalance from accounts where aid = $1", aid).Scan(&b); err != nil {
+				return err
+			}
+			if _, err := c.Exec(ctx, "update tellers set tbalance = tbalance + $1 where tid = $2", d, tid); err != nil {
+				return err
+			}
+			if _, err := c.Exec(ctx, "update branches set bbalance = bbalance + $1 where bid = $2", d, bid); err != nil {
+				return err
+			}
+			_, err := c.Exec(ctx, "insert into history (tid, bid, aid, delta, mtime) values ($1, $2, $3, $4, current_timestamp)", tid, bid, aid, d)
+			return err
+		},
+		check: func(ctx context.Context, c *pgx.Conn, done int64) error {
+			return same(ctx, c, "select (select sum(abalance) from accounts) - (select sum(bbalance) from branches), (select count(*) from history)", 0, done)
+		},
+		split: func(rng *rand.Rand) string {
+			return fmt.Sprintf("select pamir.split_at('accounts', %d)", rng.IntN(10000))
+		},
+	}
+}
+
 // errStale is an optimistic lock that failed: what an application sees below SERIALIZABLE in place of 40001.
 var errStale = errors.New("the version has changed")
 
@@ -209,11 +219,16 @@ type outcome struct {
 	reasons             map[string]int          // texts
 	checked             error
 	splits, moves       int
+	spent               map[string]float64 // what the servers counted meanwhile, and their processor time in ms
 }
 
 // connect makes a connection to the system's first node, at a level.
 func (s *system) connect(ctx context.Context, level string) (*pgx.Conn, error) {
-	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s user=%s dbname=%s sslmode=disable", s.host, s.port, s.dbUser, s.db))
+	return s.connectTo(ctx, s.port, level)
+}
+
+func (s *system) connectTo(ctx context.Context, port, level string) (*pgx.Conn, error) {
+	cfg, err := pgx.ParseConfig(fmt.Sprintf("host=%s port=%s user=%s dbname=%s sslmode=disable", s.host, port, s.dbUser, s.db))
 	if err != nil {
 		return nil, err
 	}
@@ -222,7 +237,7 @@ func (s *system) connect(ctx context.Context, level string) (*pgx.Conn, error) {
 }
 
 // contend runs one workload for d.
-func contend(ctx context.Context, s *system, w contended, level string, d time.Duration) (outcome, error) {
+func contend(ctx context.Context, s *system, w contended, level string, d time.Duration, still bool) (outcome, error) {
 	o := outcome{work: w.name, system: s.name, level: level, latency: hdrhistogram.New(1, 60_000_000, 3), codes: map[string]int{}, reasons: map[string]int{}}
 	admin, err := s.connect(ctx, level)
 	if err != nil {
@@ -239,19 +254,33 @@ func contend(ctx context.Context, s *system, w contended, level string, d time.D
 	defer cancel()
 	var wg sync.WaitGroup
 	failures := make(chan error, w.clients+1)
+	if o.spent, err = s.spent(ctx); err != nil {
+		return o, err
+	}
 	start := time.Now()
 	for i := range w.clients {
+		port := s.port
+		if w.everywhere && len(s.ports) > 0 {
+			port = s.ports[i%len(s.ports)]
+		}
 		wg.Go(func() {
-			if err := client(run, s, w, level, rand.New(rand.NewPCG(uint64(i), 5)), &mu, &o); err != nil {
+			if err := client(run, s, port, w, level, rand.New(rand.NewPCG(uint64(i), 5)), &mu, &o); err != nil {
 				failures <- err
 			}
 		})
 	}
-	if s.http != "" {
+	if s.http != "" && !still {
 		wg.Go(func() { stir(run, s, w, &o) })
 	}
 	wg.Wait()
 	o.took = time.Since(start)
+	after, err := s.spent(ctx)
+	if err != nil {
+		return o, err
+	}
+	for k, v := range after {
+		o.spent[k] = v - o.spent[k]
+	}
 	select {
 	case err := <-failures:
 		return o, err
@@ -262,9 +291,9 @@ func contend(ctx context.Context, s *system, w contended, level string, d time.D
 }
 
 // client runs transactions until run ends; the one on its way is finished.
-func client(run context.Context, s *system, w contended, level string, rng *rand.Rand, mu *sync.Mutex, o *outcome) error {
+func client(run context.Context, s *system, port string, w contended, level string, rng *rand.Rand, mu *sync.Mutex, o *outcome) error {
 	ctx := context.WithoutCancel(run)
-	conn, err := s.connect(ctx, level)
+	conn, err := s.connectTo(ctx, port, level)
 	if err != nil {
 		return err
 	}
@@ -327,6 +356,26 @@ func attempt(ctx context.Context, conn *pgx.Conn, w contended, rng *rand.Rand) e
 	return err
 }
 
+// spent is what the servers have counted, and their processor time.
+func (s *system) spent(ctx context.Context) (map[string]float64, error) {
+	sum, err := s.counters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cpu, err := s.cpu()
+	sum["CPU ms"] = float64(cpu.Microseconds()) / 1000
+	return sum, err
+}
+
+// each is what a transaction cost.
+func (o *outcome) each() string {
+	var sb strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(o.spent)) {
+		fmt.Fprintf(&sb, "%s %.2f  ", k, o.spent[k]/float64(max(1, o.done)))
+	}
+	return sb.String()
+}
+
 // stir splits a range and moves a leader every second.
 func stir(ctx context.Context, s *system, w contended, o *outcome) {
 	rng := rand.New(rand.NewPCG(1, 9))
@@ -356,21 +405,25 @@ func stir(ctx context.Context, s *system, w contended, o *outcome) {
 }
 
 // retries runs every workload on every system, round after round, and prints what came of it.
-func retries(ctx context.Context, all []*system, d time.Duration, rounds int) error {
+func retries(ctx context.Context, all []*system, d time.Duration, rounds int, only string, still bool) error {
 	var got []outcome
 	for range rounds {
 		for _, w := range contendedWork {
+			if !strings.Contains(w.name, only) {
+				continue
+			}
 			for _, s := range all {
 				levels := []string{"serializable"}
 				if s.http == "" {
 					levels = append(levels, "read committed")
 				}
 				for _, l := range levels {
-					o, err := contend(ctx, s, w, l, d)
+					o, err := contend(ctx, s, w, l, d, still)
 					if err != nil {
 						return err
 					}
-					fmt.Fprintf(os.Stderr, "%-18s %-7s %-15s %8.0f/s %v\n", w.name, s.name, l, float64(o.done)/o.took.Seconds(), o.codes)
+					fmt.Fprintf(os.Stderr, "%-18s %-7s %-15s %8.0f/s  p50 %6.1f p99 %6.1f max %6.0f ms  %v  each: %s\n", w.name, s.name, l, float64(o.done)/o.took.Seconds(),
+						float64(o.latency.ValueAtQuantile(50))/1000, float64(o.latency.ValueAtQuantile(99))/1000, float64(o.latency.Max())/1000, o.codes, o.each())
 					got = append(got, o)
 				}
 			}

@@ -23,6 +23,8 @@ type system struct {
 	name string
 	// addr and dbUser are what clients connect to.
 	host, port, dbUser, db string
+	// ports are those of all its nodes.
+	ports []string
 	// http is the address of the admin API, of Pamir only.
 	http string
 	// webs are those of all its nodes.
@@ -162,7 +164,7 @@ func startPamir(ctx context.Context, binary string, n int) (*system, error) {
 		rpc, sql, web := freePort(), freePort(), "127.0.0.1:"+freePort()
 		args := []string{"start", "--store", filepath.Join(dir, fmt.Sprintf("n%d", i+1)),
 			"--rpc-addr", "127.0.0.1:" + rpc, "--sql-addr", "127.0.0.1:" + sql, "--http-addr", web, "--insecure"}
-		s.webs = append(s.webs, web)
+		s.webs, s.ports = append(s.webs, web), append(s.ports, sql)
 		if i == 0 {
 			first, s.port, s.http = rpc, sql, web
 		} else {
