@@ -115,7 +115,8 @@ func linearizable(t *testing.T, pause time.Duration, faults ...int) {
 			*n++
 		}
 	}
-	for end := time.Now().Add(length); time.Now().Before(end); {
+	// On a slow machine so much happens in that time that little is acknowledged; then it goes on.
+	for end := time.Now().Add(length); time.Now().Before(end) || acked.Load() <= 20 && time.Now().Before(end.Add(time.Minute)); {
 		time.Sleep(pause/4 + rand.N(pause))
 		n := kv.NodeID(1 + rand.IntN(3))
 		if s, _ := c.leaderOf(kv.FirstUserRange); s != nil && rand.IntN(2) == 0 {
@@ -169,5 +170,5 @@ func linearizable(t *testing.T, pause time.Duration, faults ...int) {
 	c.metaTiles(c.ctx(30 * time.Second))
 	t.Logf("%d operations, %d acknowledged; %d splits, %d merges", len(history), acked.Load(), splits, merges)
 	require.Greater(t, acked.Load(), int64(20))
-	require.Equal(t, porcupine.Ok, porcupine.CheckOperationsTimeout(register, history, 30*time.Second))
+	require.Equal(t, porcupine.Ok, porcupine.CheckOperationsTimeout(register, history, 3*time.Minute))
 }

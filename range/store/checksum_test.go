@@ -12,7 +12,9 @@ import (
 )
 
 // A checksum does not wait for a replica that is removed meanwhile: nobody answers for it.
-func TestChecksumOfARemovedReplica(t *testing.T) {
+func TestChecksumOfARemovedReplica(t *testing.T) { synctest.Test(t, testChecksumOfARemovedReplica) }
+
+func testChecksumOfARemovedReplica(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,44 +16,48 @@ import (
 func TestClockJumps(t *testing.T) {
 	for _, jump := range []time.Duration{time.Hour, -time.Hour} {
 		t.Run(jump.String(), func(t *testing.T) {
-			c := newCluster(t, 3, testKnobs)
-			c.upReplicate(2, 3)
-			ctx := c.ctx(60 * time.Second)
-			require.NoError(t, c.put(ctx, 1, "x"))
-			s, _ := c.waitLeader(kv.FirstUserRange)
-			off := c.nodes[s.id.NodeID]
-			off.skew.Store(int64(jump))
-			require.Eventually(t, func() bool {
-				other, _ := c.leaderOf(kv.FirstUserRange)
-				return other != nil && other != s && s.Fenced() != nil
-			}, 20*time.Second, time.Millisecond)
-			_, err := readAt(ctx, s, 1)
-			require.Error(t, err)
-			require.NoError(t, c.put(ctx, 1, "y"))
-			for _, nd := range c.nodes {
-				ahead := time.Duration(nd.clock.Peek().WallTime - time.Now().UnixNano())
-				require.Less(t, ahead, 5*time.Second, "node %d was taken along", nd.id)
-			}
-			off.skew.Store(0)
-			require.Eventually(t, func() bool { return s.Fenced() == nil }, 20*time.Second, time.Millisecond)
-			require.Eventually(t, func() bool {
-				l := c.waitLeaderStore()
-				if l != s {
-					_, err = l.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: s.id.StoreID}}})
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 3, testKnobs)
+				c.upReplicate(2, 3)
+				ctx := c.ctx(60 * time.Second)
+				require.NoError(t, c.put(ctx, 1, "x"))
+				s, _ := c.waitLeader(kv.FirstUserRange)
+				off := c.nodes[s.id.NodeID]
+				off.skew.Store(int64(jump))
+				require.Eventually(t, func() bool {
+					other, _ := c.leaderOf(kv.FirstUserRange)
+					return other != nil && other != s && s.Fenced() != nil
+				}, 20*time.Second, time.Millisecond)
+				_, err := readAt(ctx, s, 1)
+				require.Error(t, err)
+				require.NoError(t, c.put(ctx, 1, "y"))
+				for _, nd := range c.nodes {
+					ahead := time.Duration(nd.clock.Peek().WallTime - time.Now().UnixNano())
+					require.Less(t, ahead, 5*time.Second, "node %d was taken along", nd.id)
 				}
-				return err == nil && c.waitLeaderStore() == s
-			}, 20*time.Second, 10*time.Millisecond)
-			v, err := readAt(ctx, s, 1)
-			require.NoError(t, err)
-			require.Equal(t, "y", v)
-			require.NoError(t, c.put(ctx, 2, "z"))
-			c.checkReplicas(ctx)
+				off.skew.Store(0)
+				require.Eventually(t, func() bool { return s.Fenced() == nil }, 20*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool {
+					l := c.waitLeaderStore()
+					if l != s {
+						_, err = l.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: s.id.StoreID}}})
+					}
+					return err == nil && c.waitLeaderStore() == s
+				}, 20*time.Second, 10*time.Millisecond)
+				v, err := readAt(ctx, s, 1)
+				require.NoError(t, err)
+				require.Equal(t, "y", v)
+				require.NoError(t, c.put(ctx, 2, "z"))
+				c.checkReplicas(ctx)
+			})
 		})
 	}
 }
 
 // A store that is started with a clock behind the one it had waits until it has passed whatever its predecessor read.
-func TestRestartAfterStepBack(t *testing.T) {
+func TestRestartAfterStepBack(t *testing.T) { synctest.Test(t, testRestartAfterStepBack) }
+
+func testRestartAfterStepBack(t *testing.T) {
 	c := newCluster(t, 1, testKnobs)
 	ctx := c.ctx(60 * time.Second)
 	require.NoError(t, c.put(ctx, 1, "x"))

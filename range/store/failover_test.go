@@ -191,7 +191,9 @@ func TestElectionsTakeTurns(t *testing.T) {
 }
 
 // What waits for its turn is bounded by the number of ranges, whatever happens meanwhile, and the last word counts.
-func TestTurns(t *testing.T) {
+func TestTurns(t *testing.T) { synctest.Test(t, testTurns) }
+
+func testTurns(t *testing.T) {
 	c := newCluster(t, 1, testKnobs)
 	c.waitLeader(kv.FirstUserRange)
 	c.waitLeader(kv.MetaRangeID)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -16,7 +17,9 @@ import (
 )
 
 // Old versions go by themselves, on every replica alike, and what is live stays.
-func TestGarbageCollection(t *testing.T) {
+func TestGarbageCollection(t *testing.T) { synctest.Test(t, testGarbageCollection) }
+
+func testGarbageCollection(t *testing.T) {
 	k := testKnobs
 	k.GCAfter, k.GCInterval = 200*time.Millisecond, 50*time.Millisecond
 	c := newCluster(t, 3, k)
@@ -67,7 +70,7 @@ func TestCollectionFoolsNobody(t *testing.T) {
 				if commit.Writes[0].Deleted {
 					commit.Writes[0].Value, commit.Writes[1].Value = nil, nil
 				}
-				_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: x, Requests: []kv.Request{commit}})
+				_, err := c.Send(ctx, &kv.BatchRequest{Txn: x, Requests: []kv.Request{commit}})
 				// A busy machine may take longer for a commit than outcomes are kept for here; it is refused then, for nobody would know it again.
 				if err != nil && !kv.HasCode(err, kv.CodeRefreshFailed) {
 					t.Error(err)
@@ -87,7 +90,7 @@ func TestCollectionFoolsNobody(t *testing.T) {
 				var err error
 				for j := range 2 {
 					var resp *kv.BatchResponse
-					resp, err = s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Timestamp: at, Requests: []kv.Request{&kv.Get{Key: key(10*w + j)}}})
+					resp, err = c.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Get{Key: key(10*w + j)}}})
 					if err != nil {
 						break
 					}
@@ -120,7 +123,9 @@ func TestCollectionFoolsNobody(t *testing.T) {
 }
 
 // The node says how long what is kept, and what must not go.
-func TestRetention(t *testing.T) {
+func TestRetention(t *testing.T) { synctest.Test(t, testRetention) }
+
+func testRetention(t *testing.T) {
 	k := testKnobs
 	k.GCAfter, k.GCInterval = time.Hour, 10*time.Millisecond
 	var protected atomic.Int64
@@ -138,6 +143,7 @@ func TestRetention(t *testing.T) {
 		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i)))
 	}
 	s, _ := c.waitLeader(kv.FirstUserRange)
+	time.Sleep(time.Millisecond) // what is protected is a wall time: the last row has an earlier one
 	backup := s.clock.Now()
 	protected.Store(backup.WallTime)
 	for i := range 5 {
@@ -152,6 +158,7 @@ func TestRetention(t *testing.T) {
 	resp, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Timestamp: backup, Requests: []kv.Request{&kv.Get{Key: key(1)}}})
 	require.NoError(t, err)
 	require.Equal(t, "4", string(resp.Responses[0].(*kv.GetResponse).Value))
+	time.Sleep(time.Millisecond)
 	protected.Store(s.clock.Now().WallTime)
 	require.Eventually(t, versions(1), 10*time.Second, 5*time.Millisecond, "the backup is over")
 }

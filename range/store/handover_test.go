@@ -21,6 +21,7 @@ func (c *cluster) transfer(ctx context.Context) *Store {
 		if p.StoreID == s.id.StoreID {
 			continue
 		}
+		c.untilSupported(s, p.StoreID)
 		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: st.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: p.StoreID}}})
 		require.NoError(c.t, err)
 		next := c.waitLeaderStore()
@@ -29,6 +30,13 @@ func (c *cluster) transfer(ctx context.Context) *Store {
 	}
 	c.t.Fatal("nobody to hand over to")
 	return nil
+}
+
+// untilSupported waits until a store supports another one: it hands leadership to nobody else. Stores that have just been started, and a clock that was
+// wrong a moment ago, have yet to be heard.
+func (c *cluster) untilSupported(s *Store, by kv.StoreID) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool { return s.support.SupportEpoch(by) != 0 }, 20*time.Second, time.Millisecond)
 }
 
 func testTxn(s *Store, n byte) *kv.TxnMeta {
@@ -44,7 +52,9 @@ func lockRow(ctx context.Context, s *Store, x *kv.TxnMeta, i int, wait kv.WaitPo
 
 // A lock that a statement has taken blocks others at the next leader and at the one after, until it is released there;
 // who waits for it is sent to the new leader and waits there.
-func TestLocksAreHandedOver(t *testing.T) {
+func TestLocksAreHandedOver(t *testing.T) { synctest.Test(t, testLocksAreHandedOver) }
+
+func testLocksAreHandedOver(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -120,7 +130,9 @@ func commitAt(ctx context.Context, t *testing.T, s *Store, n byte, i int, ts hlc
 
 // The next leader knows what was read, key by key: writes under a read are pushed, others stay where they are. After a
 // crash it knows nothing, and pushes all.
-func TestReadsAreHandedOver(t *testing.T) {
+func TestReadsAreHandedOver(t *testing.T) { synctest.Test(t, testReadsAreHandedOver) }
+
+func testReadsAreHandedOver(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -153,7 +165,9 @@ func TestReadsAreHandedOver(t *testing.T) {
 }
 
 // The right side of a split has the locks and the reads of the left, and its first leader's floor is no higher.
-func TestSplitKeepsLocksAndReads(t *testing.T) {
+func TestSplitKeepsLocksAndReads(t *testing.T) { synctest.Test(t, testSplitKeepsLocksAndReads) }
+
+func testSplitKeepsLocksAndReads(t *testing.T) {
 	c := newCluster(t, 1, testKnobs)
 	ctx := c.ctx(60 * time.Second)
 	require.NoError(t, c.put(ctx, 1, "v"))

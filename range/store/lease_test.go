@@ -66,6 +66,10 @@ func staleAfterTakeover(t *testing.T, knobs Knobs) (stale bool) {
 }
 
 func TestNewLeaderServesOnlyAfterItsOwnEntry(t *testing.T) {
+	synctest.Test(t, testNewLeaderServesOnlyAfterItsOwnEntry)
+}
+
+func testNewLeaderServesOnlyAfterItsOwnEntry(t *testing.T) {
 	require.False(t, staleAfterTakeover(t, testKnobs))
 	mutant := testKnobs
 	mutant.serveEarly = true
@@ -113,7 +117,9 @@ func twoLeaders(t *testing.T, knobs Knobs) (stale bool) {
 	return stale
 }
 
-func TestVoteGateHonoursPromises(t *testing.T) {
+func TestVoteGateHonoursPromises(t *testing.T) { synctest.Test(t, testVoteGateHonoursPromises) }
+
+func testVoteGateHonoursPromises(t *testing.T) {
 	require.False(t, twoLeaders(t, testKnobs))
 	mutant := testKnobs
 	mutant.ignorePromises = true
@@ -125,7 +131,9 @@ func TestVoteGateHonoursPromises(t *testing.T) {
 }
 
 // A leader that is cut off stops serving before anybody else begins, and the others take over without an election timeout.
-func TestFailover(t *testing.T) {
+func TestFailover(t *testing.T) { synctest.Test(t, testFailover) }
+
+func testFailover(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -154,7 +162,9 @@ func TestFailover(t *testing.T) {
 }
 
 // Groups with nothing to do stop talking, and wake up when there is.
-func TestQuietGroups(t *testing.T) {
+func TestQuietGroups(t *testing.T) { synctest.Test(t, testQuietGroups) }
+
+func testQuietGroups(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -188,7 +198,9 @@ func TestQuietGroups(t *testing.T) {
 }
 
 // A store whose clock runs away fences itself; the others go on, and it comes back when its clock does.
-func TestFencing(t *testing.T) {
+func TestFencing(t *testing.T) { synctest.Test(t, testFencing) }
+
+func testFencing(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -206,7 +218,9 @@ func TestFencing(t *testing.T) {
 	require.NoError(t, c.put(ctx, 1, "y"))
 	off.skew.Store(0)
 	require.Eventually(t, func() bool { return s.support.fenced.Load() == nil }, 10*time.Second, 5*time.Millisecond)
-	_, err = c.waitLeaderStore().Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
+	lead := c.waitLeaderStore()
+	c.untilSupported(lead, s.id.StoreID)
+	_, err = lead.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
 		&kv.AdminTransferLeader{Target: s.id.StoreID},
 	}})
 	require.NoError(t, err)
@@ -216,7 +230,9 @@ func TestFencing(t *testing.T) {
 }
 
 // A replica that stops must not keep the range from electing another leader, though its store lives on.
-func TestStoppedLeader(t *testing.T) {
+func TestStoppedLeader(t *testing.T) { synctest.Test(t, testStoppedLeader) }
+
+func testStoppedLeader(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -228,7 +244,9 @@ func TestStoppedLeader(t *testing.T) {
 }
 
 // A replica that was removed while its store was away learns that when it comes back.
-func TestRemovedWhileAway(t *testing.T) {
+func TestRemovedWhileAway(t *testing.T) { synctest.Test(t, testRemovedWhileAway) }
+
+func testRemovedWhileAway(t *testing.T) {
 	c := newCluster(t, 4, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -246,7 +264,9 @@ func TestRemovedWhileAway(t *testing.T) {
 }
 
 // After a restart of everybody, promises are waited out and the range serves soon.
-func TestRestartOfAll(t *testing.T) {
+func TestRestartOfAll(t *testing.T) { synctest.Test(t, testRestartOfAll) }
+
+func testRestartOfAll(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -265,7 +285,9 @@ func TestRestartOfAll(t *testing.T) {
 }
 
 // The same where everybody it knew has moved away: it looks in the meta range.
-func TestRemovedAndForgotten(t *testing.T) {
+func TestRemovedAndForgotten(t *testing.T) { synctest.Test(t, testRemovedAndForgotten) }
+
+func testRemovedAndForgotten(t *testing.T) {
 	c := newCluster(t, 5, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -277,6 +299,7 @@ func TestRemovedAndForgotten(t *testing.T) {
 	c.nodes[away].crash()
 	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{4, 5}, []kv.NodeID{away, third})
 	c.checkReplicas(ctx)
+	c.untilSupported(s, 4)
 	_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminTransferLeader{Target: 4}}})
 	require.NoError(t, err)
 	c.changeReplicas(ctx, kv.FirstUserRange, nil, []kv.NodeID{s.id.NodeID})
@@ -288,7 +311,9 @@ func TestRemovedAndForgotten(t *testing.T) {
 }
 
 // A store that has just died is no place to move leadership to: the range would stand still until the transfer is given up.
-func TestTransferToTheDead(t *testing.T) {
+func TestTransferToTheDead(t *testing.T) { synctest.Test(t, testTransferToTheDead) }
+
+func testTransferToTheDead(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -305,7 +330,9 @@ func TestTransferToTheDead(t *testing.T) {
 }
 
 // A replica that never got a snapshot, and that nobody talks to any more, finds out by the range's number that it was removed.
-func TestRemovedBeforeItsSnapshot(t *testing.T) {
+func TestRemovedBeforeItsSnapshot(t *testing.T) { synctest.Test(t, testRemovedBeforeItsSnapshot) }
+
+func testRemovedBeforeItsSnapshot(t *testing.T) {
 	c := newCluster(t, 5, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)

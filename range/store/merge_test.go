@@ -104,7 +104,9 @@ func (c *cluster) values(ctx context.Context, from, to int, want func(i int) str
 }
 
 // Ranges that were split are merged, and everything is there, on every replica, also after a power failure.
-func TestMerge(t *testing.T) {
+func TestMerge(t *testing.T) { synctest.Test(t, testMerge) }
+
+func testMerge(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -161,7 +163,9 @@ func TestMerge(t *testing.T) {
 }
 
 // A write below a read that the right side served before the merge is moved above it.
-func TestMergeKeepsReads(t *testing.T) {
+func TestMergeKeepsReads(t *testing.T) { synctest.Test(t, testMergeKeepsReads) }
+
+func testMergeKeepsReads(t *testing.T) {
 	c := newCluster(t, 1, testKnobs)
 	ctx := c.ctx(30 * time.Second)
 	s, _ := c.waitLeader(kv.FirstUserRange)
@@ -181,7 +185,9 @@ func TestMergeKeepsReads(t *testing.T) {
 }
 
 // A replica that does not answer keeps a merge from happening, and the right side serves again.
-func TestMergeGivenUp(t *testing.T) {
+func TestMergeGivenUp(t *testing.T) { synctest.Test(t, testMergeGivenUp) }
+
+func testMergeGivenUp(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -203,7 +209,9 @@ func TestMergeGivenUp(t *testing.T) {
 
 // A merge is given up, and the right side is split afterwards, while a store is still frozen for the merge. The part that was split off is later than what
 // that store holds, and overlaps it; its snapshot has to wait, since nothing was merged away.
-func TestMergeGivenUpThenSplit(t *testing.T) {
+func TestMergeGivenUpThenSplit(t *testing.T) { synctest.Test(t, testMergeGivenUpThenSplit) }
+
+func testMergeGivenUpThenSplit(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -246,7 +254,9 @@ func TestMergeGivenUpThenSplit(t *testing.T) {
 
 // The store that leads both sides dies when the right side is frozen: whoever leads it next lets it serve again, and the old
 // attempt cannot be completed any more.
-func TestMergeLeaderDies(t *testing.T) {
+func TestMergeLeaderDies(t *testing.T) { synctest.Test(t, testMergeLeaderDies) }
+
+func testMergeLeaderDies(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -288,7 +298,9 @@ func TestMergeLeaderDies(t *testing.T) {
 }
 
 // A store that missed the merge, and whose log has been cut off since, gets a snapshot over its frozen replica.
-func TestMergeBySnapshot(t *testing.T) {
+func TestMergeBySnapshot(t *testing.T) { synctest.Test(t, testMergeBySnapshot) }
+
+func testMergeBySnapshot(t *testing.T) {
 	k := testKnobs
 	k.LogTruncateBytes, k.LogMaxBytes = 4<<10, 16<<10
 	c := newCluster(t, 3, k)
@@ -355,34 +367,36 @@ func (c *cluster) endMerge(ctx context.Context, of *mvcc.Freeze) (bool, error) {
 func TestMergeThenSplit(t *testing.T) {
 	for _, at := range []int{10, 5, 15} {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
-			c := newCluster(t, 3, testKnobs)
-			c.upReplicate(2, 3)
-			ctx := c.ctx(60 * time.Second)
-			behind, right, of := c.mergeBehind(ctx)
-			c.split(ctx, at)
-			for i := range 20 {
-				require.NoError(t, c.put(ctx, i, "b"))
-			}
-			merged, err := c.endMerge(ctx, of)
-			require.NoError(t, err)
-			require.True(t, merged)
-			// A merge that never was, of a left side that has gone on since.
-			never := *of
-			never.ID = kv.MakeTxnID(c.up(behind).clock.Now(), 1)
-			merged, err = c.endMerge(ctx, &never)
-			require.NoError(t, err)
-			require.False(t, merged)
-			time.Sleep(100 * time.Millisecond) // the ranges split off offer their snapshots to the store that is behind
-			require.NotNil(t, c.up(behind).replica(right), "its left side is still to absorb it")
-			c.setFilter(nil)
-			c.checkReplicas(ctx)
-			for c.up(behind).replica(right) != nil {
-				require.NoError(t, ctx.Err())
-				time.Sleep(5 * time.Millisecond)
-			}
-			c.values(ctx, 0, 20, func(int) string { return "b" })
-			c.checkReplicas(ctx)
-			c.metaTiles(ctx)
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 3, testKnobs)
+				c.upReplicate(2, 3)
+				ctx := c.ctx(60 * time.Second)
+				behind, right, of := c.mergeBehind(ctx)
+				c.split(ctx, at)
+				for i := range 20 {
+					require.NoError(t, c.put(ctx, i, "b"))
+				}
+				merged, err := c.endMerge(ctx, of)
+				require.NoError(t, err)
+				require.True(t, merged)
+				// A merge that never was, of a left side that has gone on since.
+				never := *of
+				never.ID = kv.MakeTxnID(c.up(behind).clock.Now(), 1)
+				merged, err = c.endMerge(ctx, &never)
+				require.NoError(t, err)
+				require.False(t, merged)
+				time.Sleep(100 * time.Millisecond) // the ranges split off offer their snapshots to the store that is behind
+				require.NotNil(t, c.up(behind).replica(right), "its left side is still to absorb it")
+				c.setFilter(nil)
+				c.checkReplicas(ctx)
+				for c.up(behind).replica(right) != nil {
+					require.NoError(t, ctx.Err())
+					time.Sleep(5 * time.Millisecond)
+				}
+				c.values(ctx, 0, 20, func(int) string { return "b" })
+				c.checkReplicas(ctx)
+				c.metaTiles(ctx)
+			})
 		})
 	}
 }
@@ -391,51 +405,56 @@ func TestMergeThenSplit(t *testing.T) {
 func TestMergeThenSplitBySnapshot(t *testing.T) {
 	for _, at := range []int{10, 5, 15} {
 		t.Run(fmt.Sprint(at), func(t *testing.T) {
-			k := testKnobs
-			k.LogTruncateBytes, k.LogMaxBytes = 4<<10, 16<<10
-			c := newCluster(t, 3, k)
-			c.upReplicate(2, 3)
-			ctx := c.ctx(60 * time.Second)
-			behind, right, _ := c.mergeBehind(ctx)
-			c.split(ctx, at)
-			for {
-				_, st := c.waitLeader(kv.FirstUserRange)
-				if d, _ := c.up(behind).RangeDetail(kv.FirstUserRange); st.FirstIndex > d.LastIndex+1 {
-					break
+			synctest.Test(t, func(t *testing.T) {
+				k := testKnobs
+				k.LogTruncateBytes, k.LogMaxBytes = 4<<10, 16<<10
+				c := newCluster(t, 3, k)
+				c.upReplicate(2, 3)
+				ctx := c.ctx(60 * time.Second)
+				behind, right, _ := c.mergeBehind(ctx)
+				c.split(ctx, at)
+				for {
+					_, st := c.waitLeader(kv.FirstUserRange)
+					if d, _ := c.up(behind).RangeDetail(kv.FirstUserRange); st.FirstIndex > d.LastIndex+1 {
+						break
+					}
+					require.NoError(t, ctx.Err())
+					require.NoError(t, c.put(ctx, 1, fmt.Sprintf("%04000d", 1)))
+					time.Sleep(20 * time.Millisecond)
 				}
-				require.NoError(t, ctx.Err())
-				require.NoError(t, c.put(ctx, 1, fmt.Sprintf("%04000d", 1)))
-			}
-			for i := range 20 {
-				require.NoError(t, c.put(ctx, i, "b"))
-			}
-			c.setFilter(nil)
-			if at == 10 {
-				// Nothing that comes to the left side there overlaps the frozen replica; the meta range tells that it is of no use.
-				require.Eventually(t, func() bool {
-					d, _ := c.up(behind).RangeDetail(kv.FirstUserRange)
-					return d.Descriptor != nil && d.Descriptor.Generation > 3
-				}, 20*time.Second, 5*time.Millisecond)
-			}
-			for r := c.up(behind).replica(right); r != nil; r = c.up(behind).replica(right) {
-				require.NoError(t, ctx.Err())
-				require.NoError(t, c.up(behind).lookUp(ctx, r))
-				time.Sleep(5 * time.Millisecond)
-			}
-			c.checkReplicas(ctx)
-			c.values(ctx, 0, 20, func(int) string { return "b" })
-			c.metaTiles(ctx)
-			// Nothing of the frozen replica is left where it was not overwritten.
-			for i := range 20 {
-				require.NoError(t, c.put(ctx, i, "c"))
-			}
-			c.checkReplicas(ctx)
+				for i := range 20 {
+					require.NoError(t, c.put(ctx, i, "b"))
+				}
+				c.setFilter(nil)
+				if at == 10 {
+					// Nothing that comes to the left side there overlaps the frozen replica; the meta range tells that it is of no use.
+					require.Eventually(t, func() bool {
+						d, _ := c.up(behind).RangeDetail(kv.FirstUserRange)
+						return d.Descriptor != nil && d.Descriptor.Generation > 3
+					}, 20*time.Second, 5*time.Millisecond)
+				}
+				for r := c.up(behind).replica(right); r != nil; r = c.up(behind).replica(right) {
+					require.NoError(t, ctx.Err())
+					require.NoError(t, c.up(behind).lookUp(ctx, r))
+					time.Sleep(5 * time.Millisecond)
+				}
+				c.checkReplicas(ctx)
+				c.values(ctx, 0, 20, func(int) string { return "b" })
+				c.metaTiles(ctx)
+				// Nothing of the frozen replica is left where it was not overwritten.
+				for i := range 20 {
+					require.NoError(t, c.put(ctx, i, "c"))
+				}
+				c.checkReplicas(ctx)
+			})
 		})
 	}
 }
 
 // What is protected on one side, and collected on the other, keeps them apart.
-func TestMergeKeepsVersions(t *testing.T) {
+func TestMergeKeepsVersions(t *testing.T) { synctest.Test(t, testMergeKeepsVersions) }
+
+func testMergeKeepsVersions(t *testing.T) {
 	var protected atomic.Int64
 	k := testKnobs
 	k.GCInterval = 10 * time.Millisecond
@@ -467,7 +486,9 @@ func TestMergeKeepsVersions(t *testing.T) {
 
 // A store that misses that a range has given up its replica there finds out although the range is merged away meanwhile, and nothing of it is in
 // the way of what takes its place.
-func TestMergeLeavesNobodyBehind(t *testing.T) {
+func TestMergeLeavesNobodyBehind(t *testing.T) { synctest.Test(t, testMergeLeavesNobodyBehind) }
+
+func testMergeLeavesNobodyBehind(t *testing.T) {
 	c := newCluster(t, 4, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)

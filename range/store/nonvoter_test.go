@@ -2,6 +2,7 @@ package store
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -11,7 +12,9 @@ import (
 
 // A replica without a vote gets everything, never leads, stays through a change of leaders, and goes when asked to. What
 // was meant for an earlier generation, or for another leader, does nothing.
-func TestNonVoter(t *testing.T) {
+func TestNonVoter(t *testing.T) { synctest.Test(t, testNonVoter) }
+
+func testNonVoter(t *testing.T) {
 	c := newCluster(t, 4, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -42,6 +45,7 @@ func TestNonVoter(t *testing.T) {
 		}
 	}
 	require.True(t, kv.HasCode(send(&kv.AdminTransferLeader{Target: to, From: to}), kv.CodeDescriptorChanged), "it was meant for another leader")
+	c.untilSupported(s, to)
 	require.NoError(t, send(&kv.AdminTransferLeader{Target: to, Generation: st.Descriptor.Generation, From: s.id.StoreID}))
 	for i := range 50 {
 		require.NoError(t, c.put(ctx, i, "y"))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -57,7 +58,9 @@ func (c *cluster) raftSent() (n int64) {
 }
 
 // Ranges at rest are visited by no loop and send nothing, and all the same their followers answer reads of a past that moves on.
-func TestRangesAtRest(t *testing.T) {
+func TestRangesAtRest(t *testing.T) { synctest.Test(t, testRangesAtRest) }
+
+func testRangesAtRest(t *testing.T) {
 	k := testKnobs
 	k.ClosedLag = 100 * time.Millisecond
 	c := newCluster(t, 3, k)
@@ -102,7 +105,9 @@ func TestRangesAtRest(t *testing.T) {
 
 // A leader that loses its followers says nothing about what is closed any more once it might have a successor, also for ranges at
 // rest, which do not look for themselves.
-func TestRestEndsWithSupport(t *testing.T) {
+func TestRestEndsWithSupport(t *testing.T) { synctest.Test(t, testRestEndsWithSupport) }
+
+func testRestEndsWithSupport(t *testing.T) {
 	k := testKnobs
 	k.ClosedLag = time.Millisecond
 	c := newCluster(t, 3, k)
@@ -127,7 +132,9 @@ func TestRestEndsWithSupport(t *testing.T) {
 }
 
 // A store that is started again finds leaders for all its ranges, and they come to rest again.
-func TestRestAfterRestart(t *testing.T) {
+func TestRestAfterRestart(t *testing.T) { synctest.Test(t, testRestAfterRestart) }
+
+func testRestAfterRestart(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	const ranges = 40

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -37,12 +38,13 @@ func (c *cluster) userRanges() (out []RangeStatus) {
 	return out
 }
 
-// insert writes rows of 1 KiB, 20 at a time, in the order given.
+// insert writes rows of 1 KiB in the order given, a thousand in a second of virtual time: ten from one look at sizes to the next.
 func (c *cluster) insert(ctx context.Context, order []int) {
 	c.t.Helper()
 	value := make([]byte, 1000)
 	for _, i := range order {
 		require.NoError(c.t, c.put(ctx, i, string(value)))
+		time.Sleep(time.Millisecond)
 	}
 }
 
@@ -96,23 +98,27 @@ func TestSplitBySize(t *testing.T) {
 		{"anywhere", func() []int { return rand.Perm(rows) }, 2*full + 4},
 	} {
 		t.Run(x.name, func(t *testing.T) {
-			c := newCluster(t, 1, splitKnobs())
-			ctx := c.ctx(60 * time.Second)
-			c.waitLeader(kv.FirstUserRange)
-			c.insert(ctx, x.order())
-			all := c.settled(ctx, rows)
-			t.Logf("%d ranges, %d if they were full", len(all), full)
-			require.GreaterOrEqual(t, len(all), full)
-			require.LessOrEqual(t, len(all), x.most)
-			m := c.up(1).Counters().Replicas
-			require.Equal(t, int64(len(all)-1), m.SplitsBySize.Load())
-			require.Equal(t, m.Splits.Load(), m.SplitsBySize.Load())
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 1, splitKnobs())
+				ctx := c.ctx(60 * time.Second)
+				c.waitLeader(kv.FirstUserRange)
+				c.insert(ctx, x.order())
+				all := c.settled(ctx, rows)
+				t.Logf("%d ranges, %d if they were full", len(all), full)
+				require.GreaterOrEqual(t, len(all), full)
+				require.LessOrEqual(t, len(all), x.most)
+				m := c.up(1).Counters().Replicas
+				require.Equal(t, int64(len(all)-1), m.SplitsBySize.Load())
+				require.Equal(t, m.Splits.Load(), m.SplitsBySize.Load())
+			})
 		})
 	}
 }
 
 // One row cannot be cut, however large it is.
-func TestSplitLeavesOneRowAlone(t *testing.T) {
+func TestSplitLeavesOneRowAlone(t *testing.T) { synctest.Test(t, testSplitLeavesOneRowAlone) }
+
+func testSplitLeavesOneRowAlone(t *testing.T) {
 	c := newCluster(t, 1, splitKnobs())
 	ctx := c.ctx(60 * time.Second)
 	s, _ := c.waitLeader(kv.FirstUserRange)
@@ -134,7 +140,9 @@ func TestSplitLeavesOneRowAlone(t *testing.T) {
 }
 
 // A range that is asked too often is split where that divides the load, and only there.
-func TestSplitByLoad(t *testing.T) {
+func TestSplitByLoad(t *testing.T) { synctest.Test(t, testSplitByLoad) }
+
+func testSplitByLoad(t *testing.T) {
 	k := testKnobs
 	k.SplitBytes, k.SplitInterval = -1, 20*time.Millisecond
 	k.SplitRequests, k.SplitCPU, k.SplitLoadFor = 20, -1, 300*time.Millisecond
@@ -166,6 +174,7 @@ func TestSplitByLoad(t *testing.T) {
 						return
 					}
 					asked.Add(1)
+					time.Sleep(time.Millisecond) // 4,000 a second: the sample is renewed before a split is tried again
 				}
 			}()
 		}

@@ -15,13 +15,13 @@ import (
 func TestSplitGivenUp(t *testing.T) {
 	const rows = 6000 // enough for a count to look whether it is still wanted
 	c := newCluster(t, 1, testKnobs)
-	ctx := c.ctx(10 * time.Second)
+	ctx := c.ctx(60 * time.Second)
 	s, _ := c.waitLeader(kv.FirstUserRange)
 	var b kv.Rows
 	for i := range rows {
 		b.Append(key(i), []byte("value"))
 	}
-	_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
+	_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
 		&kv.BulkWrite{Span: keys.Span{Start: key(0), End: key(rows)}, TS: s.clock.Now(), Rows: b},
 	}})
 	require.NoError(t, err)

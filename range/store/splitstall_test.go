@@ -32,7 +32,7 @@ func TestSplitCountsUnderWrites(t *testing.T) {
 		for ; i < rows && i < from+1000; i++ {
 			b.Append(key(i), value)
 		}
-		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
+		_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
 			&kv.BulkWrite{Span: keys.Span{Start: key(from), End: key(i)}, TS: s.clock.Now(), Rows: b},
 		}})
 		require.NoError(t, err)

@@ -41,7 +41,9 @@ func TestSingleNode(t *testing.T) {
 	}
 }
 
-func TestThreeReplicas(t *testing.T) {
+func TestThreeReplicas(t *testing.T) { synctest.Test(t, testThreeReplicas) }
+
+func testThreeReplicas(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	ctx := c.ctx(30 * time.Second)
 	for i := range 50 {
@@ -67,7 +69,9 @@ func TestThreeReplicas(t *testing.T) {
 	require.NoError(t, c.put(ctx, 3, "new"))
 }
 
-func TestSplitUnderWrites(t *testing.T) {
+func TestSplitUnderWrites(t *testing.T) { synctest.Test(t, testSplitUnderWrites) }
+
+func testSplitUnderWrites(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -91,6 +95,9 @@ func TestSplitUnderWrites(t *testing.T) {
 					return
 				}
 				counts[k]++
+				if i/4%2 == 1 {
+					time.Sleep(time.Millisecond) // a split begins together with the next two
+				}
 			}
 		}()
 	}
@@ -197,7 +204,9 @@ func (c *cluster) checkReplicas(ctx context.Context) {
 	}
 }
 
-func TestMembership(t *testing.T) {
+func TestMembership(t *testing.T) { synctest.Test(t, testMembership) }
+
+func testMembership(t *testing.T) {
 	c := newCluster(t, 5, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(60 * time.Second)
@@ -231,7 +240,9 @@ func TestMembership(t *testing.T) {
 	c.checkReplicas(ctx)
 }
 
-func TestSnapshotCatchUp(t *testing.T) {
+func TestSnapshotCatchUp(t *testing.T) { synctest.Test(t, testSnapshotCatchUp) }
+
+func testSnapshotCatchUp(t *testing.T) {
 	k := testKnobs
 	k.LogTruncateBytes, k.LogMaxBytes = 16<<10, 64<<10
 	c := newCluster(t, 3, k)
@@ -265,7 +276,9 @@ func TestSnapshotCatchUp(t *testing.T) {
 	require.Positive(t, c.up(down).metrics.SnapshotsIn.Load())
 }
 
-func TestTransferAndDrain(t *testing.T) {
+func TestTransferAndDrain(t *testing.T) { synctest.Test(t, testTransferAndDrain) }
+
+func testTransferAndDrain(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -321,6 +334,10 @@ func (c *cluster) holdBack(id kv.RangeID, n kv.NodeID) (release func()) {
 
 // A follower hears of the right side before it applies the split: the uninitialised replica is there first.
 func TestSplitMeetsUninitialisedReplica(t *testing.T) {
+	synctest.Test(t, testSplitMeetsUninitialisedReplica)
+}
+
+func testSplitMeetsUninitialisedReplica(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -349,7 +366,9 @@ func TestSplitMeetsUninitialisedReplica(t *testing.T) {
 
 // The right side's replica was removed, and made anew, before the split is applied where it was: what the split
 // would put there must go, and the new replica gets its state by snapshot.
-func TestSplitMeetsLaterReplica(t *testing.T) {
+func TestSplitMeetsLaterReplica(t *testing.T) { synctest.Test(t, testSplitMeetsLaterReplica) }
+
+func testSplitMeetsLaterReplica(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -382,7 +401,9 @@ func TestSplitMeetsLaterReplica(t *testing.T) {
 }
 
 // A client that goes away leaves no latch behind, and its write may still come to pass.
-func TestCanceledClient(t *testing.T) {
+func TestCanceledClient(t *testing.T) { synctest.Test(t, testCanceledClient) }
+
+func testCanceledClient(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(30 * time.Second)
@@ -428,7 +449,7 @@ func TestDiskFailure(t *testing.T) {
 		require.NoError(t, s.Start(context.Background()))
 		var acked atomic.Int64
 		go func(s *Store) { // not waited for: it is stopped for good in the failing write
-			for i := 0; i < 100000; i++ {
+			for i := 0; ; i++ {
 				_, err := s.Send(context.Background(), benchPut(i))
 				if err != nil {
 					if kv.AsError(err).Code.Class() != kv.RetryRouting {
@@ -473,7 +494,9 @@ func TestDiskFailure(t *testing.T) {
 }
 
 // Followers answer reads of the past, while there are writes and when the group has gone quiet.
-func TestFollowerReads(t *testing.T) {
+func TestFollowerReads(t *testing.T) { synctest.Test(t, testFollowerReads) }
+
+func testFollowerReads(t *testing.T) {
 	k := testKnobs
 	k.ClosedLag = 100 * time.Millisecond
 	c := newCluster(t, 3, k)
