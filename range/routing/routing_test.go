@@ -8,6 +8,7 @@ import (
 	"sort"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -180,7 +181,9 @@ func getReq(k keys.Key) *kv.BatchRequest {
 	return &kv.BatchRequest{Requests: []kv.Request{&kv.Get{Key: k}}}
 }
 
-func TestFollowsTheLeader(t *testing.T) {
+func TestFollowsTheLeader(t *testing.T) { synctest.Test(t, testFollowsTheLeader) }
+
+func testFollowsTheLeader(t *testing.T) {
 	w := newWorld()
 	s := w.sender(3)
 	for _, l := range []kv.NodeID{1, 2, 3, 1} {
@@ -201,7 +204,9 @@ func TestFollowsTheLeader(t *testing.T) {
 	require.EqualValues(t, 2, resp.ServedBy)
 }
 
-func TestLearnsOfSplits(t *testing.T) {
+func TestLearnsOfSplits(t *testing.T) { synctest.Test(t, testLearnsOfSplits) }
+
+func testLearnsOfSplits(t *testing.T) {
 	w := newWorld()
 	s := w.sender(1)
 	_, err := s.Send(t.Context(), getReq(key(1)))
@@ -237,7 +242,9 @@ func TestLearnsOfSplits(t *testing.T) {
 	require.Len(t, all, len(w.ranges))
 }
 
-func TestOutcomes(t *testing.T) {
+func TestOutcomes(t *testing.T) { synctest.Test(t, testOutcomes) }
+
+func testOutcomes(t *testing.T) {
 	w := newWorld()
 	s := w.sender(2)
 	// A read is repeated.
@@ -277,7 +284,9 @@ func TestOutcomes(t *testing.T) {
 	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
 }
 
-func TestMovedRange(t *testing.T) {
+func TestMovedRange(t *testing.T) { synctest.Test(t, testMovedRange) }
+
+func testMovedRange(t *testing.T) {
 	w := newWorld()
 	s := w.sender(1)
 	_, err := s.Send(t.Context(), getReq(key(1)))
@@ -301,7 +310,9 @@ func TestMovedRange(t *testing.T) {
 }
 
 // A batch that names its range and no key finds it where it has moved, and hears soon that it is not there any more.
-func TestMovedRangeByID(t *testing.T) {
+func TestMovedRangeByID(t *testing.T) { synctest.Test(t, testMovedRangeByID) }
+
+func testMovedRangeByID(t *testing.T) {
 	w := newWorld()
 	w.split(key(5))
 	s := w.sender(1)
@@ -340,7 +351,9 @@ func TestMovedRangeByID(t *testing.T) {
 }
 
 // The meta range has moved, and the cached descriptor names dead nodes only: gossip says where it is now.
-func TestMovedMetaRange(t *testing.T) {
+func TestMovedMetaRange(t *testing.T) { synctest.Test(t, testMovedMetaRange) }
+
+func testMovedMetaRange(t *testing.T) {
 	w := newWorld()
 	w.ranges[0].Replicas = replicas(1)
 	s := w.sender(2)
@@ -354,7 +367,9 @@ func TestMovedMetaRange(t *testing.T) {
 }
 
 // A gateway that cannot reach the leader goes by way of a replica that can.
-func TestRelay(t *testing.T) {
+func TestRelay(t *testing.T) { synctest.Test(t, testRelay) }
+
+func testRelay(t *testing.T) {
 	w := newWorld()
 	w.leader[2], w.leader[1] = 3, 2
 	far := &partial{world: w, not: 3}
@@ -390,7 +405,9 @@ func (p *partial) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*
 	return p.world.Send(ctx, to, b)
 }
 
-func TestFollowerReads(t *testing.T) {
+func TestFollowerReads(t *testing.T) { synctest.Test(t, testFollowerReads) }
+
+func testFollowerReads(t *testing.T) {
 	w := newWorld()
 	w.closed = true
 	s := w.sender(3)
