@@ -2,8 +2,10 @@ package txn
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -94,7 +96,9 @@ func TestSplitDuringCommit(t *testing.T) {
 }
 
 // A client that leaves while nobody answers is told so, and later told the truth.
-func TestOutcomeAfterLeaving(t *testing.T) {
+func TestOutcomeAfterLeaving(t *testing.T) { synctest.Test(t, testOutcomeAfterLeaving) }
+
+func testOutcomeAfterLeaving(t *testing.T) {
 	c, s := newTest(t, "m")
 	var cut atomic.Bool
 	s.intercept(func(req *kv.BatchRequest) error {
@@ -134,6 +138,8 @@ func TestRecoveryOvertakesCoordinator(t *testing.T) {
 			x := c.Begin(bg, Options{})
 			require.NoError(t, x.Put(k("a"), []byte("1")))
 			require.NoError(t, x.Put(k("x"), []byte("1")))
+			recovered := make(chan struct{})
+			var once sync.Once
 			slow.hook = func(req *kv.BatchRequest) {
 				p, ok := req.Requests[0].(*kv.Prepare)
 				if !ok {
@@ -141,13 +147,14 @@ func TestRecoveryOvertakesCoordinator(t *testing.T) {
 				}
 				anchor := p.Writes[0].Key.Equal(k("a"))
 				if anchor == (when == "after staging") {
-					// Let the other participant go first, and then recovery.
+					// Recovery comes before the other participant.
+					defer once.Do(func() { close(recovered) })
 					_, err := s.serve(bg, req)
 					require.NoError(t, err)
 					_, _, err = other.Recover(bg, *req.Txn, p.Writes[0].Key)
 					require.NoError(t, err)
 				} else {
-					time.Sleep(20 * time.Millisecond)
+					<-recovered
 				}
 			}
 			_, err := x.Commit(bg)
@@ -171,7 +178,9 @@ func (h *hookSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchR
 	return h.fakeStore.Send(ctx, req)
 }
 
-func TestRegistryAnswers(t *testing.T) {
+func TestRegistryAnswers(t *testing.T) { synctest.Test(t, testRegistryAnswers) }
+
+func testRegistryAnswers(t *testing.T) {
 	c, s := newTest(t)
 	put(t, c, "a", "1")
 	x := c.Begin(bg, Options{})
@@ -249,7 +258,9 @@ func TestReadSetStaysBounded(t *testing.T) {
 	require.Equal(t, []keys.Span{span("c", "g")}, r.spans)
 }
 
-func TestCloseDrains(t *testing.T) {
+func TestCloseDrains(t *testing.T) { synctest.Test(t, testCloseDrains) }
+
+func testCloseDrains(t *testing.T) {
 	s := newFakeStore("m")
 	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Workers: 1, Queue: 2})
 	s.intercept(func(*kv.BatchRequest) error { time.Sleep(100 * time.Microsecond); return nil })
