@@ -39,6 +39,7 @@ type fakeSession struct {
 	stop       chan error
 	idle       time.Duration
 	closed     *atomic.Int32
+	sleeping   *atomic.Int32
 	syncs      int
 	terminated atomic.Bool
 }
@@ -49,8 +50,9 @@ type fakePortal struct {
 	shape *sql.RowShape
 }
 
-func newFake(c sql.Client, closed *atomic.Int32) *fakeSession {
-	return &fakeSession{client: c, status: 'I', stmts: map[string]string{}, portals: map[string]*fakePortal{}, stop: make(chan error, 1), closed: closed}
+func newFake(c sql.Client, closed, sleeping *atomic.Int32) *fakeSession {
+	return &fakeSession{client: c, status: 'I', stmts: map[string]string{}, portals: map[string]*fakePortal{}, stop: make(chan error, 1),
+		closed: closed, sleeping: sleeping}
 }
 
 var fakeFields = []plan.Field{{Name: "n", Type: types.Of(types.Int4OID)}, {Name: "t", Type: types.Of(types.TextOID)}}
@@ -113,6 +115,7 @@ func (f *fakeSession) run(p *fakePortal, limit int) error {
 	case "panic":
 		panic("planted")
 	case "sleep":
+		f.sleeping.Add(1)
 		select {
 		case err := <-f.stop:
 			return err
@@ -250,6 +253,8 @@ type harness struct {
 	addr   string
 	closed atomic.Int32
 	opened atomic.Int32
+	// sleeping counts the statements "sleep" that have begun.
+	sleeping atomic.Int32
 }
 
 func start(t *testing.T, change func(*Config)) *harness {
@@ -262,7 +267,7 @@ func start(t *testing.T, change func(*Config)) *harness {
 				return nil, &pgerr.Error{Severity: "FATAL", Code: pgerr.InvalidAuthorization, Message: `role "nobody" does not exist`}
 			}
 			h.opened.Add(1)
-			return newFake(c, &h.closed), nil
+			return newFake(c, &h.closed, &h.sleeping), nil
 		},
 	}
 	if change != nil {
