@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -128,9 +129,7 @@ func (c *cluster) write(ctx context.Context, i, n int) (u used, err error) {
 		return u, fmt.Errorf("no table")
 	}
 	u.version = tab.Version
-	if rand.IntN(4) == 0 {
-		time.Sleep(time.Duration(rand.IntN(3000)) * time.Microsecond)
-	}
+	time.Sleep(time.Duration(1+rand.IntN(3000)) * time.Microsecond)
 	if err := t.Put(keys.Index(500, uint64(i*1_000_000+n)), []byte("x")); err != nil {
 		return u, err
 	}
@@ -218,12 +217,14 @@ var testTimes = leaseTimes{lease: 60 * time.Millisecond, poll: 5 * time.Millisec
 func TestNoCommitCrossesSchemaChange(t *testing.T) {
 	for _, pause := range []bool{false, true} {
 		t.Run(fmt.Sprint("pause=", pause), func(t *testing.T) {
-			c := newCluster(t, 3, testTimes)
-			wrong, writes, changes := c.run(t, 1500*time.Millisecond, pause)
-			t.Logf("%d writes, %d changes", writes, changes)
-			require.Zero(t, wrong)
-			require.Greater(t, writes, 100)
-			require.Greater(t, changes, 5)
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster(t, 3, testTimes)
+				wrong, writes, changes := c.run(t, 2*time.Second, pause)
+				t.Logf("%d writes, %d changes", writes, changes)
+				require.Zero(t, wrong)
+				require.Greater(t, writes, 100)
+				require.Greater(t, changes, 5)
+			})
 		})
 	}
 }
@@ -233,34 +234,42 @@ func TestChangesAreToldOrFound(t *testing.T) {
 	const long = time.Hour
 	times := leaseTimes{lease: long, poll: long, retry: time.Millisecond, frozen: time.Millisecond, marker: long}
 	t.Run("told", func(t *testing.T) {
-		c := newCluster(t, 3, times)
-		for i := range 6 {
-			_, _, err := c.change(t.Context(), i%3)
-			require.NoError(t, err)
-		}
-		require.NotZero(t, c.heard.Load())
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 3, times)
+			for i := range 6 {
+				_, _, err := c.change(t.Context(), i%3)
+				require.NoError(t, err)
+			}
+			require.NotZero(t, c.heard.Load())
+		})
 	})
 	t.Run("neither", func(t *testing.T) {
-		c := newCluster(t, 3, times)
-		c.deaf.Store(true)
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-		defer cancel()
-		_, _, err := c.change(ctx, 0)
-		require.ErrorIs(t, err, context.DeadlineExceeded, "the change must wait")
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster(t, 3, times)
+			c.deaf.Store(true)
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, _, err := c.change(ctx, 0)
+			require.ErrorIs(t, err, context.DeadlineExceeded, "the change must wait")
+		})
 	})
 	t.Run("found", func(t *testing.T) {
-		times := times
-		times.poll = 5 * time.Millisecond
-		c := newCluster(t, 3, times)
-		c.deaf.Store(true)
-		_, _, err := c.change(t.Context(), 0)
-		require.NoError(t, err)
-		require.Zero(t, c.heard.Load())
+		synctest.Test(t, func(t *testing.T) {
+			times := times
+			times.poll = 5 * time.Millisecond
+			c := newCluster(t, 3, times)
+			c.deaf.Store(true)
+			_, _, err := c.change(t.Context(), 0)
+			require.NoError(t, err)
+			require.Zero(t, c.heard.Load())
+		})
 	})
 }
 
 // The test above would notice a schema change that does not wait.
-func TestPlantedBugIsCaught(t *testing.T) {
+func TestPlantedBugIsCaught(t *testing.T) { synctest.Test(t, testPlantedBugIsCaught) }
+
+func testPlantedBugIsCaught(t *testing.T) {
 	times := testTimes
 	times.plantedBug = true
 	for range 5 {
@@ -273,7 +282,9 @@ func TestPlantedBugIsCaught(t *testing.T) {
 }
 
 // Under a lease a transaction reads nothing of the catalog.
-func TestLeaseReadsNothing(t *testing.T) {
+func TestLeaseReadsNothing(t *testing.T) { synctest.Test(t, testLeaseReadsNothing) }
+
+func testLeaseReadsNothing(t *testing.T) {
 	c := newCluster(t, 1, leaseTimes{lease: time.Hour, poll: 5 * time.Millisecond, retry: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second})
 	_, _, err := c.change(context.Background(), 0)
 	require.NoError(t, err)
