@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -267,10 +268,9 @@ func (c *counted) Begin(ctx context.Context, opts txn.Options) txn.Txn {
 }
 
 // While nobody moves, a hundred who wait at three nodes cost what three do: a look and a search for deadlocks every few seconds from each node.
-func TestAdvisoryLockWaitersRest(t *testing.T) {
-	if testing.Short() {
-		t.Skip("watches for three seconds")
-	}
+func TestAdvisoryLockWaitersRest(t *testing.T) { synctest.Test(t, testAdvisoryLockWaitersRest) }
+
+func testAdvisoryLockWaitersRest(t *testing.T) {
 	w := newWorld(t)
 	gateway := &counted{Gateway: w.store}
 	holder := w.session()
