@@ -36,7 +36,10 @@ func advisoryOrder(t *testing.T, s *suite) {
 		i := <-got
 		order = append(order, i)
 		if k%5 == 4 {
-			look.do("select pamir.transfer_leader(range_id, $1) from pamir.ranges where table_name is null and leader <> $1", k%3+1)
+			// It may be refused: on a busy machine a node may seem to be silent for a moment.
+			if _, err := look.Exec(bg, "select pamir.transfer_leader(range_id, $1) from pamir.ranges where table_name is null and leader <> $1", k%3+1); err != nil {
+				t.Log(err)
+			}
 		}
 		clients[i].do("select pg_advisory_unlock(16)")
 	}

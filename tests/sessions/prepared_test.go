@@ -68,6 +68,7 @@ func preparedForeignKeys(t *testing.T, s *suite) {
 		for _, indexed := range []bool{true, false} {
 			t.Logf("split %v, indexed %v", split, indexed)
 			a, b := s.connect(t, 0), s.connect(t, 1)
+			impatient := s.connect(t, 1, "lock_timeout", "100ms", "statement_timeout", "200ms") // which runs nothing but what must wait
 			a.do("drop table if exists fc, fp")
 			a.do("create table fp (id int primary key, note text)")
 			a.do("create table fc (id int generated always as identity primary key, p int references fp)")
@@ -84,21 +85,14 @@ func preparedForeignKeys(t *testing.T, s *suite) {
 				a.do("begin")
 				a.do(sql)
 				a.do("prepare transaction 'fk'")
-				// Whoever writes waits for a lock; the check whether anything refers to a key is a read, and waits for what is prepared.
-				b.do("set lock_timeout = '100ms'")
-				b.do("set statement_timeout = '200ms'")
 			}
 			waits := func(sql string) {
 				t.Helper()
-				_, err := b.Exec(bg, sql)
+				// Whoever writes waits for a lock; the check whether anything refers to a key is a read, and waits for what is prepared.
+				_, err := impatient.Exec(bg, sql)
 				require.Contains(t, []string{"55P03", "57014"}, sqlstate(err), sql)
 			}
-			finish := func(how string) {
-				t.Helper()
-				a.do(how + " prepared 'fk'")
-				b.do("set lock_timeout = 0")
-				b.do("set statement_timeout = 0")
-			}
+			finish := func(how string) { t.Helper(); a.do(how + " prepared 'fk'") }
 			prepare("insert into fc (p) values (1), (5)")
 			waits("delete from fp where id = 1")
 			waits("delete from fp where id = 5")

