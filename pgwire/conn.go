@@ -225,6 +225,11 @@ func (c *conn) fail(err error) error {
 	if e.Severity == "FATAL" {
 		return e
 	}
+	if e.Code == pgerr.CannotConnectNow {
+		if elsewhere := c.srv.cutOff(); elsewhere != nil {
+			return elsewhere
+		}
+	}
 	c.w.report('E', "ERROR", e)
 	return nil
 }

@@ -112,6 +112,8 @@ func (f *fakeSession) run(p *fakePortal, limit int) error {
 		f.client.Complete([]byte("COMMIT"))
 	case "fail":
 		return pgerr.New(pgerr.UndefinedTable, "no such thing").At(3).WithDetail("d").WithHint("h")
+	case "unreachable":
+		return pgerr.New(pgerr.CannotConnectNow, "part of the database cannot be reached")
 	case "panic":
 		panic("planted")
 	case "sleep":

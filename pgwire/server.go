@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/sql"
+	"github.com/pamirdb/pamir/sql/pgerr"
 )
 
 // Config of a Server. Open is required.
@@ -32,6 +33,9 @@ type Config struct {
 	// CancelElsewhere passes a cancel request on that names no connection of this server: a load balancer may have sent it to any node.
 	// The receiver checks the key (Server.Cancel). nil: such a request is dropped.
 	CancelElsewhere func(pid int32, key []byte)
+	// CutOff returns why clients are better served elsewhere, or nil: new ones are refused with it, and whoever is told that the database cannot
+	// be reached (57P03) is told this instead, for good, so that it connects anew. nil: never.
+	CutOff func() *pgerr.Error
 	// AuthTimeout bounds everything before ReadyForQuery (default 1 min).
 	AuthTimeout time.Duration
 	Log         *slog.Logger
@@ -90,6 +94,14 @@ func New(cfg Config) *Server {
 
 // Metrics returns the counters.
 func (s *Server) Metrics() *Metrics { return &s.metrics }
+
+// cutOff: see Config.
+func (s *Server) cutOff() *pgerr.Error {
+	if s.cfg.CutOff == nil {
+		return nil
+	}
+	return s.cfg.CutOff()
+}
 
 // Serve accepts connections until the listener fails or the server drains; then it returns nil. Connections go on.
 func (s *Server) Serve(l net.Listener) error {

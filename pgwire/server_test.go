@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/sql"
+	"github.com/pamirdb/pamir/sql/pgerr"
 )
 
 func (h *harness) connect(extra string) *pgconn.PgConn {
@@ -464,4 +466,31 @@ func TestPipelineIsOneWrite(t *testing.T) {
 	for range 50 {
 		require.Equal(t, []string{"ParseComplete", "BindComplete", "DataRow", "CommandComplete SELECT 1", "ReadyForQuery I"}, r.until("Ready"))
 	}
+}
+
+// A server that is cut off from its cluster refuses new clients, and ends the connection of one that is told that it cannot be served.
+func TestCutOff(t *testing.T) {
+	var cut atomic.Bool
+	h := start(t, func(cfg *Config) {
+		cfg.CutOff = func() *pgerr.Error {
+			if !cut.Load() {
+				return nil
+			}
+			return &pgerr.Error{Severity: "FATAL", Code: pgerr.CannotConnectNow, Message: "elsewhere"}
+		}
+	})
+	r := h.raw()
+	r.login()
+	r.send(&pgproto3.Query{String: "unreachable"})
+	require.Contains(t, r.until("Ready")[0], "ErrorResponse ERROR 57P03", "others answer: it may be over soon")
+	cut.Store(true)
+	_, err := h.dial("")
+	require.Equal(t, "57P03", pgError(t, err).Code)
+	r.send(&pgproto3.Query{String: "rows 1"})
+	r.until("Ready") // what can be served is
+	r.send(&pgproto3.Query{String: "unreachable"})
+	require.Equal(t, []string{"ErrorResponse FATAL 57P03"}, r.until("Error"))
+	r.eof()
+	cut.Store(false)
+	h.connect("")
 }

@@ -213,6 +213,9 @@ func (c *conn) open() error {
 	if c.srv.draining.Load() {
 		return pgerr.New(pgerr.CannotConnectNow, "the database system is shutting down")
 	}
+	if e := c.srv.cutOff(); e != nil {
+		return e
+	}
 	if err := c.authenticate(&args); err != nil {
 		return err
 	}

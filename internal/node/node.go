@@ -289,7 +289,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.registry.MustRegister(rm.Collectors()...)
 	n.sender = routing.New(routing.Config{
 		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
-		Fenced: n.store.Fenced, RTT: n.transport.RTT,
+		Fenced: n.store.Fenced, RTT: n.transport.RTT, CutOff: n.cutOff,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{

@@ -19,6 +19,7 @@ import (
 	"github.com/pamirdb/pamir/sql"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -97,7 +98,13 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 		},
 		NewPID:          srv.NewPID,
 		CancelElsewhere: n.cancelElsewhere,
-		Log:             n.log,
+		CutOff: func() *pgerr.Error {
+			if !n.cutOff() {
+				return nil
+			}
+			return errCutOff
+		},
+		Log: n.log,
 	}
 	n.secureWire(&wire, srv)
 	f.wire = pgwire.New(wire)

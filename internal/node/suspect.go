@@ -1,6 +1,23 @@
 package node
 
-import "github.com/pamirdb/pamir/range/kv"
+import (
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/pgerr"
+)
 
 // Suspect is the store's word that a node's store has lost its support. The transport knows whether it answers anything else.
 func (w wire) Suspect(to kv.NodeID) { w.n.transport.Suspect(to) }
+
+// cutOff reports whether this node hears from nobody and cannot do alone: where ranges are is known elsewhere. One that leads the meta range has a
+// majority, if only because it is alone in it.
+func (n *Node) cutOff() bool {
+	if !n.transport.CutOff() {
+		return false
+	}
+	st, ok := n.store.RangeDetail(kv.MetaRangeID)
+	return !ok || !st.Serving
+}
+
+// errCutOff is for clients of a node that is cut off. Drivers that were given several hosts go on to the next by its code.
+var errCutOff = &pgerr.Error{Severity: "FATAL", Code: pgerr.CannotConnectNow, Message: "this node cannot reach the rest of the cluster",
+	Detail: "No other node answers it.", Hint: "Connect to another node."}

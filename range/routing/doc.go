@@ -31,7 +31,7 @@
 //  4. When the outcome of a request that writes is not known, the caller is told so, even if
 //     its context has ended.
 //  5. The cache is bounded in entries, meta look-ups in number at a time, and a
-//     request's retries by its context and by Config.GiveUp.
+//     request's retries by its context and by Config.GiveUp; of what only reads, if this node is cut off (Config.CutOff), to none.
 //
 // # Who may use it
 //

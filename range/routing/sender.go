@@ -52,6 +52,8 @@ type Config struct {
 	// Fenced returns why this node must not say what time it is: its clock is off, and what it calls now may be long ago. nil: it may; so it
 	// is without the function.
 	Fenced func() *kv.Error
+	// CutOff reports that there is nobody left who could answer what this node cannot: what only reads then ends at once. nil: never.
+	CutOff func() bool
 }
 
 // Sender routes batches. It is safe for concurrent use.
@@ -405,6 +407,9 @@ func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 		a.since = time.Now()
 	} else if time.Since(a.since) > a.s.cfg.GiveUp {
 		return true, a.giveUp()
+	} else if a.class == repeatRead && a.s.cfg.CutOff != nil && a.s.cfg.CutOff() {
+		// Of what writes the caller wants to know what became of it, and may yet.
+		return true, kv.Errorf(kv.CodeUnavailable, "no other node answers (last: %v)", a.last)
 	}
 	switch ke.Code {
 	case kv.CodeRangeMismatch:

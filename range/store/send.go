@@ -32,7 +32,8 @@ func (s *Store) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespon
 		return nil, errNotRunning
 	}
 	if e := s.fatal.Load(); e != nil {
-		return nil, e
+		// Nothing was done here, and other stores may be well: what ails this one is no answer.
+		return nil, kv.Errorf(kv.CodeUnavailable, "the store has failed: %v", e)
 	}
 	if !req.Now.IsEmpty() && !s.observe(req.Now) {
 		return nil, kv.Errorf(kv.CodeFenced, "the clock of the sender is %v ahead of this node's", s.clock.Offset(req.Now))

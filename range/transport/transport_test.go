@@ -543,3 +543,26 @@ func BenchmarkBatchAlone(b *testing.B) {
 		}
 	}
 }
+
+// A node that nobody answers takes itself for cut off, unless it knows of nobody, or has been away itself.
+func TestCutOff(t *testing.T) {
+	tr := &Transport{cfg: Config{PingInterval: 250 * time.Millisecond}}
+	one, two := &peer{}, &peer{}
+	none, both := map[kv.NodeID]*peer{}, map[kv.NodeID]*peer{1: one, 2: two}
+	tr.ptr.Store(&none)
+	require.False(t, tr.CutOff(), "it is alone in the world")
+	tr.ptr.Store(&both)
+	turns := func(p *peer, n int, inTime bool) {
+		for range n {
+			p.turn(inTime)
+		}
+	}
+	turns(one, 6, true)
+	require.False(t, tr.CutOff(), "the other has answered")
+	turns(two, 5, true)
+	require.False(t, tr.CutOff(), "not for long")
+	turns(two, 1, true)
+	require.True(t, tr.CutOff())
+	turns(two, 1, false)
+	require.False(t, tr.CutOff(), "nobody was here to read an answer")
+}

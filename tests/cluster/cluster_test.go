@@ -3,10 +3,12 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 )
 
@@ -71,7 +73,19 @@ func TestCutProcesses(t *testing.T) {
 	c := Start(t, 3, WithNetwork(), WithClocks())
 	require.NoError(t, c.Exec(0, "create table t (a int primary key)"))
 
+	client := c.Open(2)
+	_, err := client.Exec("select * from t")
+	require.NoError(t, err)
+	sentAway := func(err error) error {
+		if pg := (*pgconn.PgError)(nil); errors.As(err, &pg) && pg.Severity == "FATAL" && pg.Code == "57P03" && strings.Contains(pg.Hint, "another node") {
+			return nil
+		}
+		return fmt.Errorf("%v", err)
+	}
 	c.Net.Isolate(2)
+	_, err = client.Exec("select * from t") // begun before the node knows
+	require.NoError(t, sentAway(err))
+	require.NoError(t, sentAway(c.Exec(2, "select * from t")))
 	c.eventually("the others lead everything", func() error {
 		return c.Exec(0, "insert into t select coalesce(max(a), 0) + 1 from t")
 	})

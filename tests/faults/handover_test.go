@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/internal/node"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/tests/cluster"
 )
@@ -26,7 +27,9 @@ type local struct {
 
 func startLocal(t *testing.T, statements ...string) *local {
 	t.Helper()
-	l := &local{Local: cluster.StartLocal(t, 3, nil), t: t}
+	// Leaders move here because they are told to. On a machine that stands still for a second they would also be lost, and locks with them.
+	patient := func(_ int, c *node.Config) { c.StoreKnob.SupportDuration = 20 * time.Second }
+	l := &local{Local: cluster.StartLocal(t, 3, patient), t: t}
 	conn := l.connect(0)
 	for _, q := range statements {
 		_, err := conn.Exec(context.Background(), q)

@@ -23,6 +23,9 @@ type client struct {
 	rng     *rand.Rand
 }
 
+// gateways is more than there are nodes: a client has a process of the history at each.
+const gateways = 16
+
 func newClient(w *world, no int) *client {
 	return &client{w: w, no: no, process: no, rng: w.rng('c' + uint64(no)<<8)}
 }
@@ -121,6 +124,8 @@ func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Opt
 		o.span.Complete = c.now()
 		return o
 	}
+	// What is promised of the order of a client's transactions is so of those of one connection.
+	o.span.Process = c.process*gateways + int(l.n.id)
 	opt := txn.Options{}
 	if len(opts) > 0 {
 		opt = opts[0]

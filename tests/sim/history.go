@@ -206,9 +206,6 @@ func (h *history) check(w *world) string {
 	allowed := checkers.Allowed(checkers.Serializable)
 	if wild {
 		allowed = allowed.And(checkers.StaleRead, checkers.StaleWrite)
-		for _, k := range []checkers.Kind{checkers.G0, checkers.G1c, checkers.GSingle, checkers.GNonadjacent, checkers.G2Item} {
-			allowed = allowed.And(k + "-process") // a session that goes from one gateway to another
-		}
 	}
 	var out []string
 	judge := func(what string, r checkers.Report, err error) {
