@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -62,7 +63,9 @@ func (g *gateways) ReportWait(_ context.Context, w *kv.TxnMeta, _ keys.Key, hs [
 	return g.txns[w.ID], nil
 }
 
-func TestDeadlockAcrossRanges(t *testing.T) {
+func TestDeadlockAcrossRanges(t *testing.T) { synctest.Test(t, testDeadlockAcrossRanges) }
+
+func testDeadlockAcrossRanges(t *testing.T) {
 	for _, n := range []int{2, 3, 5} {
 		gw := newGateways()
 		var tables []*Table
@@ -102,7 +105,9 @@ func TestDeadlockAcrossRanges(t *testing.T) {
 	}
 }
 
-func TestDeadGatewayLosesItsLocks(t *testing.T) {
+func TestDeadGatewayLosesItsLocks(t *testing.T) { synctest.Test(t, testDeadGatewayLosesItsLocks) }
+
+func testDeadGatewayLosesItsLocks(t *testing.T) {
 	gw := newGateways()
 	tb := New(Config{Holders: gw, PushDelay: 2 * time.Millisecond, PushInterval: 5 * time.Millisecond, DeadAfter: 200 * time.Millisecond})
 	gw.begin(meta(2), 1)
@@ -155,7 +160,9 @@ func (r *recovery) Resolve(_ context.Context, h kv.TxnMeta, ks []keys.Key, commi
 	return nil
 }
 
-func TestPreparedLockIsRecovered(t *testing.T) {
+func TestPreparedLockIsRecovered(t *testing.T) { synctest.Test(t, testPreparedLockIsRecovered) }
+
+func testPreparedLockIsRecovered(t *testing.T) {
 	gw := newGateways()
 	r := &recovery{status: kv.TxnCommitted, at: ts(12)}
 	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r})
@@ -175,7 +182,9 @@ func TestPreparedLockIsRecovered(t *testing.T) {
 }
 
 // What its client has prepared stays as it is, whoever looks after the locks of gateways that know nothing of them.
-func TestClientPreparedLockStays(t *testing.T) {
+func TestClientPreparedLockStays(t *testing.T) { synctest.Test(t, testClientPreparedLockStays) }
+
+func testClientPreparedLockStays(t *testing.T) {
 	gw := newGateways()
 	r := &recovery{status: kv.TxnPrepared, at: ts(5)}
 	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r})
@@ -197,7 +206,9 @@ func TestClientPreparedLockStays(t *testing.T) {
 
 // A plain read that waits for what a client has prepared waits for as long as lock_timeout says; behind a commit that is only not resolved yet,
 // which is no lock that its user has heard of, it waits on.
-func TestLockTimeoutOfReads(t *testing.T) {
+func TestLockTimeoutOfReads(t *testing.T) { synctest.Test(t, testLockTimeoutOfReads) }
+
+func testLockTimeoutOfReads(t *testing.T) {
 	gw := newGateways()
 	r := &recovery{status: kv.TxnPrepared, at: ts(5)}
 	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r, PushDelayPrepared: 20 * time.Millisecond, PushInterval: 20 * time.Millisecond})
@@ -235,7 +246,9 @@ func claimReq(m *kv.TxnMeta, ks ...string) (*kv.BatchRequest, []eval.Latch) {
 
 // Two transactions that ask for locks in the same order cannot wait for each other, even if a change of
 // leader loses the locks between.
-func TestLostLocksMakeNoDeadlock(t *testing.T) {
+func TestLostLocksMakeNoDeadlock(t *testing.T) { synctest.Test(t, testLostLocksMakeNoDeadlock) }
+
+func testLostLocksMakeNoDeadlock(t *testing.T) {
 	gw := newGateways()
 	tb := New(Config{Holders: gw, PushDelay: 2 * time.Millisecond, PushInterval: 5 * time.Millisecond})
 	gw.begin(meta(1), 1)
@@ -265,7 +278,9 @@ func TestLostLocksMakeNoDeadlock(t *testing.T) {
 }
 
 // An edge that was there when it was asked for first, and is not any more, makes no deadlock.
-func TestStaleEdgeMakesNoDeadlock(t *testing.T) {
+func TestStaleEdgeMakesNoDeadlock(t *testing.T) { synctest.Test(t, testStaleEdgeMakesNoDeadlock) }
+
+func testStaleEdgeMakesNoDeadlock(t *testing.T) {
 	gw := newGateways()
 	tb := New(Config{Holders: gw, PushDelay: time.Millisecond, PushInterval: 2 * time.Millisecond})
 	gw.begin(meta(1), 1)
@@ -310,7 +325,9 @@ func (p *promising) set(st HolderState) {
 	p.mu.Unlock()
 }
 
-func TestOpenLocksLetReadersPass(t *testing.T) {
+func TestOpenLocksLetReadersPass(t *testing.T) { synctest.Test(t, testOpenLocksLetReadersPass) }
+
+func testOpenLocksLetReadersPass(t *testing.T) {
 	p := &promising{st: HolderState{Alive: true, After: ts(50)}}
 	tb := New(Config{Holders: p, PushDelayPrepared: time.Millisecond, PushInterval: time.Millisecond})
 	holder := *meta(1)
@@ -360,7 +377,9 @@ func TestOpenLocksLetReadersPass(t *testing.T) {
 }
 
 // What a large transaction locked in memory goes when it lays the open locks, but for those that somebody waits for.
-func TestOpenedForgets(t *testing.T) {
+func TestOpenedForgets(t *testing.T) { synctest.Test(t, testOpenedForgets) }
+
+func testOpenedForgets(t *testing.T) {
 	tb := New(Config{})
 	m := meta(1)
 	lock(t, tb, m, kv.LockUpdate, "a", "b", "c")

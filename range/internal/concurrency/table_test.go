@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -167,6 +168,10 @@ func TestLatchesExclude(t *testing.T) {
 }
 
 func TestLatchReadsAndLaterWritesShare(t *testing.T) {
+	synctest.Test(t, testLatchReadsAndLaterWritesShare)
+}
+
+func testLatchReadsAndLaterWritesShare(t *testing.T) {
 	l := newLatches(new(atomic.Int64))
 	at := func(a eval.Access, n int64) []eval.Latch {
 		return []eval.Latch{{Span: keys.Span{Start: keys.Key("k")}, Access: a, TS: ts(n)}}
@@ -222,7 +227,9 @@ func TestHotRowFIFO(t *testing.T) {
 	t.Logf("%d hand-overs in %v", total.Load(), time.Since(start))
 }
 
-func TestQueueOrderAndReservation(t *testing.T) {
+func TestQueueOrderAndReservation(t *testing.T) { synctest.Test(t, testQueueOrderAndReservation) }
+
+func testQueueOrderAndReservation(t *testing.T) {
 	tb := New(Config{})
 	lock(t, tb, meta(1), kv.LockUpdate, "k")
 	var order []byte
@@ -281,7 +288,9 @@ func TestWriterUnderKeyShare(t *testing.T) {
 	g.Finish()
 }
 
-func TestNoWaitTimeoutCancelClear(t *testing.T) {
+func TestNoWaitTimeoutCancelClear(t *testing.T) { synctest.Test(t, testNoWaitTimeoutCancelClear) }
+
+func testNoWaitTimeoutCancelClear(t *testing.T) {
 	tb := New(Config{})
 	lock(t, tb, meta(1), kv.LockUpdate, "k")
 	req, ls := lockReq(meta(2), kv.LockUpdate, "k")
@@ -311,7 +320,9 @@ func TestNoWaitTimeoutCancelClear(t *testing.T) {
 	require.NoError(t, evaluate(context.Background(), tb, req, ls))
 }
 
-func TestReadersWaitForPreparedOnly(t *testing.T) {
+func TestReadersWaitForPreparedOnly(t *testing.T) { synctest.Test(t, testReadersWaitForPreparedOnly) }
+
+func testReadersWaitForPreparedOnly(t *testing.T) {
 	tb := New(Config{})
 	lock(t, tb, meta(1), kv.LockUpdate, "k")
 	req, ls := readReq(20, "k")
@@ -329,7 +340,9 @@ func TestReadersWaitForPreparedOnly(t *testing.T) {
 	require.Zero(t, tb.shared)
 }
 
-func TestDiscoveredLock(t *testing.T) {
+func TestDiscoveredLock(t *testing.T) { synctest.Test(t, testDiscoveredLock) }
+
+func testDiscoveredLock(t *testing.T) {
 	tb := New(Config{})
 	req, ls := readReq(20, "k")
 	g, err := tb.Sequence(context.Background(), req, ls)
@@ -351,6 +364,10 @@ func TestDiscoveredLock(t *testing.T) {
 }
 
 func TestSplitMovesLocksAndSendsWaitersAway(t *testing.T) {
+	synctest.Test(t, testSplitMovesLocksAndSendsWaitersAway)
+}
+
+func testSplitMovesLocksAndSendsWaitersAway(t *testing.T) {
 	tb := New(Config{})
 	lock(t, tb, meta(1), kv.LockUpdate, "a", "x")
 	tb.Prepared(eval.PreparedLock{Key: keys.Key("y"), Txn: *meta(2), TS: ts(5)})
