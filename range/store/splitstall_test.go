@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -83,7 +84,9 @@ func TestSplitCountsUnderWrites(t *testing.T) {
 
 // The snapshot that a replica is being sent because it was behind comes second to the log: the replica applies a split meanwhile, whose right
 // side lies under the snapshot. That is no reason to stop.
-func TestSplitUnderOwnSnapshot(t *testing.T) {
+func TestSplitUnderOwnSnapshot(t *testing.T) { synctest.Test(t, testSplitUnderOwnSnapshot) }
+
+func testSplitUnderOwnSnapshot(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	ctx := c.ctx(30 * time.Second)
 	c.upReplicate(2, 3)
