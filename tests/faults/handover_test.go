@@ -25,11 +25,12 @@ type local struct {
 	t *testing.T
 }
 
-func startLocal(t *testing.T, statements ...string) *local {
+// longSupport is for leaders that move because they are told to. On a machine that stands still for a second they would also be lost, and locks with them.
+func longSupport(_ int, c *node.Config) { c.StoreKnob.SupportDuration = 20 * time.Second }
+
+func startLocal(t *testing.T, edit func(int, *node.Config), statements ...string) *local {
 	t.Helper()
-	// Leaders move here because they are told to. On a machine that stands still for a second they would also be lost, and locks with them.
-	patient := func(_ int, c *node.Config) { c.StoreKnob.SupportDuration = 20 * time.Second }
-	l := &local{Local: cluster.StartLocal(t, 3, patient), t: t}
+	l := &local{Local: cluster.StartLocal(t, 3, edit), t: t}
 	conn := l.connect(0)
 	for _, q := range statements {
 		_, err := conn.Exec(context.Background(), q)
@@ -75,7 +76,7 @@ func (l *local) move(conn *pgx.Conn, leader int) (to int) {
 // Moving the lead of a range all the time costs its clients time and nothing else: no error, no lost update, and those who
 // lock several rows in one order meet no deadlock.
 func TestLeaderMovesUnderHotRows(t *testing.T) {
-	l := startLocal(t, "create table hot (id int primary key, n int not null)", "insert into hot select g, 0 from generate_series(0, 9) g")
+	l := startLocal(t, longSupport, "create table hot (id int primary key, n int not null)", "insert into hot select g, 0 from generate_series(0, 9) g")
 	ctx, cancel := context.WithCancel(context.Background())
 	var acked [10]atomic.Int64
 	var errs atomic.Int64
@@ -154,7 +155,7 @@ func sqlstate(err error) string {
 
 // SELECT ... FOR UPDATE goes on blocking others when the lead moves.
 func TestRowLockOutlivesLeaderMove(t *testing.T) {
-	l := startLocal(t, "create table held (id int primary key, n int not null)", "insert into held values (1, 0), (2, 0)")
+	l := startLocal(t, longSupport, "create table held (id int primary key, n int not null)", "insert into held values (1, 0), (2, 0)")
 	bg := context.Background()
 	a, b, admin := l.connect(0), l.connect(1), l.connect(2)
 	tx, err := a.Begin(bg)
@@ -187,7 +188,7 @@ func TestNoLostUpdateWhenLeaderDies(t *testing.T) {
 		"select n from r where id = %[1]d for share",
 		"update r set m = 1 where id = %[1]d returning n",
 	}
-	l := startLocal(t, "create table r (id int primary key, n int not null, m int not null default 0)",
+	l := startLocal(t, nil, "create table r (id int primary key, n int not null, m int not null default 0)",
 		"insert into r select g, 0 from generate_series(1, 1000) g")
 	bg := context.Background()
 	admin := l.connect(0)
