@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -30,4 +31,43 @@ func TestCutOff(t *testing.T) {
 		require.Error(t, err)
 		require.GreaterOrEqual(t, time.Since(begin), 30*time.Second)
 	})
+}
+
+// A gateway that cannot reach the leader goes by way of a replica that can.
+func TestRelay(t *testing.T) { synctest.Test(t, testRelay) }
+
+func testRelay(t *testing.T) {
+	w := newWorld()
+	w.leader[2], w.leader[1] = 3, 2
+	far := &partial{world: w, not: 3}
+	s := New(Config{Node: 1, Clock: w.clock, Local: w.at(1), Remote: far, Hints: w, GiveUp: 300 * time.Millisecond})
+	w.relay = map[kv.NodeID]*Sender{2: w.sender(2)}
+	for range 3 {
+		req := getReq(key(1))
+		resp, err := s.Send(t.Context(), req)
+		require.NoError(t, err)
+		require.EqualValues(t, 3, resp.ServedBy)
+		require.True(t, req.Repeated())
+	}
+	// The leader is really dead: the relay does not wait for it either.
+	w.dead[3] = true
+	start := time.Now()
+	_, err := s.Send(t.Context(), getReq(key(1)))
+	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
+	require.Less(t, time.Since(start), 2*time.Second)
+}
+
+// partial is a world in which one node is out of reach.
+type partial struct {
+	*world
+	not kv.NodeID
+}
+
+func (p *partial) Alive(n kv.NodeID) bool { return n != p.not && p.world.Alive(n) }
+
+func (p *partial) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if to == p.not {
+		return nil, kv.Errorf(kv.CodeUnavailable, "cut")
+	}
+	return p.world.Send(ctx, to, b)
 }
