@@ -14,7 +14,7 @@ func (n *Node) cutOff() bool {
 	if !n.transport.CutOff() {
 		return false
 	}
-	st, ok := n.store.RangeDetail(kv.MetaRangeID)
+	st, ok := n.store.Range(kv.MetaRangeID)
 	return !ok || !st.Serving
 }
 
