@@ -2,7 +2,6 @@ package sql
 
 import (
 	"context"
-	"encoding/binary"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -15,30 +14,10 @@ import (
 	"github.com/pamirdb/pamir/txn"
 )
 
-// A sequence's state is one row under its data id, changed by transactions of their own: numbers that have been handed out
-// are not given back by a rollback. Each trip takes the sequence's CACHE of numbers, and a statement that keeps
+// A sequence's state is one row under its data id (kv.NumberState), outside of transactions: numbers that have been handed out
+// are not given back by a rollback. The leader of its range hands them out in order, to whichever node, and writes seldom
+// (kv.Increment, eval.Numbers). Each trip takes the sequence's CACHE of numbers, and a statement that keeps
 // asking takes more and more, as if CACHE were larger; a session uses up what it holds before it asks again.
-
-// seqState is the stored state: the last number handed out, or, if called is false, the next one.
-type seqState struct {
-	last   int64
-	called bool
-}
-
-func (st seqState) encode() []byte {
-	b := binary.BigEndian.AppendUint64(nil, uint64(st.last))
-	if st.called {
-		return append(b, 1)
-	}
-	return append(b, 0)
-}
-
-func decodeSeqState(b []byte) (seqState, error) {
-	if len(b) != 9 || b[8] > 1 {
-		return seqState{}, pgerr.New(pgerr.DataCorrupted, "the state of a sequence is corrupt")
-	}
-	return seqState{last: int64(binary.BigEndian.Uint64(b)), called: b[8] == 1}, nil
-}
 
 // held are the numbers that a session holds of a sequence: next, next+inc ... left of them.
 type held struct {
@@ -95,47 +74,40 @@ func (s *Session) sequence(oid uint32, any role.Privilege) (*catalog.Table, *hel
 	return t, h, nil
 }
 
-// changeSequence runs f on a sequence's state in a transaction of its own; write says whether to store what f returns.
-func (s *Session) changeSequence(ctx context.Context, t *catalog.Table, write bool, f func(seqState) (seqState, error)) error {
-	key := keys.Index(t.DataID, 1)
-	tx := s.srv.cfg.Gateway.Begin(ctx, txn.Options{ReadOnly: !write, LockTimeout: s.effects.lockTimeout})
-	once := func() error {
-		o := txn.ScanOptions{Latest: true}
-		if write {
-			o.Lock = kv.LockUpdate
-		}
-		b, ok, err := tx.Get(ctx, key, o)
-		if err != nil {
-			return err
-		}
-		st := seqState{last: t.Sequence.Start}
-		if ok {
-			if st, err = decodeSeqState(b); err != nil {
-				return err
-			}
-		}
-		if st, err = f(st); err != nil || !write {
-			return err
-		}
-		if err := tx.Put(key, st.encode()); err != nil {
-			return err
-		}
-		_, err = tx.Commit(ctx)
-		return err
+// takeNumbers takes want numbers of a sequence, or looks at it if want is 0.
+func (s *Session) takeNumbers(t *catalog.Table, want int64) (*kv.IncrementResponse, error) {
+	q := t.Sequence
+	resp, err := s.srv.cfg.Catalog.Counters().Numbers(s.ctx, &kv.Increment{Key: keys.Index(t.DataID, 1), By: want,
+		Numbers: &kv.NumberRule{Start: q.Start, By: q.Increment, Min: q.Min, Max: q.Max, Cycle: q.Cycle}}, int64(s.effects.lockTimeout))
+	if err != nil {
+		return nil, exec.Translate(err, nil)
 	}
+	return resp, nil
+}
+
+// setSequence replaces a sequence's state, in a transaction of its own.
+func (s *Session) setSequence(ctx context.Context, t *catalog.Table, st kv.NumberState) error {
+	key := keys.Index(t.DataID, 1)
+	tx := s.srv.cfg.Gateway.Begin(ctx, txn.Options{LockTimeout: s.effects.lockTimeout})
 	for {
-		err := once()
-		if err == nil && write {
+		_, _, err := tx.Get(ctx, key, txn.ScanOptions{Latest: true, Lock: kv.LockUpdate})
+		if err == nil {
+			err = tx.Put(key, st.Append(nil))
+		}
+		if err == nil {
+			_, err = tx.Commit(ctx)
+		}
+		if err == nil {
 			return nil
 		}
-		if err == nil || !tx.Retryable(err) {
-			tx.Rollback(ctx)
-			return exec.Translate(err, nil)
+		if tx.Retryable(err) {
+			err = tx.Restart(ctx, err)
+			if err == nil {
+				continue
+			}
 		}
-		if err := tx.Restart(ctx, err); err != nil {
-			tx.Rollback(ctx)
-			return exec.Translate(err, nil)
-		}
+		tx.Rollback(ctx)
+		return exec.Translate(err, nil)
 	}
 }
 
@@ -157,29 +129,14 @@ func (s *Session) nextval(oid uint32) (int64, error) {
 			h.ahead = 0
 		}
 		h.lastStmt = s.fnctx.StmtStart
-		err := s.changeSequence(s.ctx, t, true, func(st seqState) (seqState, error) {
-			first := st.last
-			if st.called {
-				var ok bool
-				if first, ok = step(q, st.last); !ok {
-					return st, exhausted(t)
-				}
-			}
-			last, n := first, int64(1)
-			for ; n < want; n++ {
-				v, ok := step(q, last)
-				if !ok || (v < last) != (q.Increment < 0) { // the end, or around it
-					break
-				}
-				last = v
-			}
-			h.next, h.left = first, n
-			return seqState{last: last, called: true}, nil
-		})
+		resp, err := s.takeNumbers(t, want)
 		if err != nil {
-			h.left = 0
 			return 0, err
 		}
+		if resp.Count == 0 {
+			return 0, exhausted(t)
+		}
+		h.next, h.left = resp.Value, resp.Count
 	}
 	v := h.next
 	h.next += q.Increment
@@ -187,22 +144,6 @@ func (s *Session) nextval(oid uint32) (int64, error) {
 	h.cur, h.hasCur = v, true
 	s.seqs.last = t.ID
 	return v, nil
-}
-
-// step is the number after v; ok is false at the end of a sequence that does not cycle.
-func step(q *catalog.Sequence, v int64) (int64, bool) {
-	n := v + q.Increment
-	over := q.Increment > 0 && (n > q.Max || n < v)
-	under := q.Increment < 0 && (n < q.Min || n > v)
-	switch {
-	case !over && !under:
-		return n, true
-	case !q.Cycle:
-		return 0, false
-	case over:
-		return q.Min, true
-	}
-	return q.Max, true
 }
 
 func exhausted(t *catalog.Table) error {
@@ -224,7 +165,7 @@ func (s *Session) setval(oid uint32, v int64, called bool) (int64, error) {
 		return 0, pgerr.New(pgerr.NumericValueOutOfRange, "setval: value %d is out of bounds for sequence \"%s\" (%d..%d)", v, t.Name, t.Sequence.Min, t.Sequence.Max)
 	}
 	h.left = 0
-	err = s.changeSequence(s.ctx, t, true, func(seqState) (seqState, error) { return seqState{last: v, called: called}, nil })
+	err = s.setSequence(s.ctx, t, kv.NumberState{Last: v, Taken: called})
 	if err == nil && called {
 		h.cur, h.hasCur = v, true
 		s.seqs.last = t.ID
@@ -256,14 +197,11 @@ func (s *Session) sequenceLast(oid uint32) (types.Datum, error) {
 	if err != nil {
 		return types.Datum{}, err
 	}
-	d := types.NullDatum
-	err = s.changeSequence(s.ctx, t, false, func(st seqState) (seqState, error) {
-		if st.called {
-			d = types.NewInt(st.last)
-		}
-		return st, nil
-	})
-	return d, err
+	resp, err := s.takeNumbers(t, 0)
+	if err != nil || !resp.Taken {
+		return types.NullDatum, err
+	}
+	return types.NewInt(resp.Value), nil
 }
 
 // SequenceState is what SELECT ... FROM a sequence shows.
@@ -272,11 +210,11 @@ func (s *Session) SequenceState(oid uint32) (last int64, called bool, err error)
 	if err != nil {
 		return 0, false, err
 	}
-	err = s.changeSequence(s.ctx, t, false, func(st seqState) (seqState, error) {
-		last, called = st.last, st.called
-		return st, nil
-	})
-	return last, called, err
+	resp, err := s.takeNumbers(t, 0)
+	if err != nil {
+		return 0, false, err
+	}
+	return resp.Value, resp.Taken, nil
 }
 
 func init() {

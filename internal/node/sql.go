@@ -45,6 +45,15 @@ func (s sequences) Increment(ctx context.Context, key keys.Key, by int64) (int64
 	return resp.Responses[0].(*kv.IncrementResponse).Value, nil
 }
 
+// Numbers implements catalog.Counters.
+func (s sequences) Numbers(ctx context.Context, q *kv.Increment, lockTimeout int64) (*kv.IncrementResponse, error) {
+	resp, err := s.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{q}, LockTimeout: lockTimeout})
+	if err != nil {
+		return nil, err
+	}
+	return resp.Responses[0].(*kv.IncrementResponse), nil
+}
+
 // startSQL starts serving SQL. The catalog of a new cluster is written in the background if the cluster
 // does not answer at once (a restart without a quorum): clients are told until then.
 func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {

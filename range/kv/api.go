@@ -152,11 +152,17 @@ type (
 
 	DeleteResponse struct{ Existed bool }
 	// Increment adds By to the 8-byte big-endian counter at Key (absent = 0).
+	// With Numbers it takes By numbers of the sequence whose state is at Key, or looks at it if By is 0: Value is the first of Count
+	// numbers, none if the sequence has come to its end; or the last that was taken, if one was (Taken), and the next one otherwise.
 	Increment struct {
-		Key keys.Key
-		By  int64
+		Key     keys.Key
+		By      int64
+		Numbers *NumberRule
 	}
-	IncrementResponse struct{ Value int64 }
+	IncrementResponse struct {
+		Value, Count int64
+		Taken        bool
+	}
 
 	// BulkWrite writes rows that nobody can read yet, at TS, a timestamp of the past: keys of Span, ascending, under a
 	// prefix that no transaction but the writer's knows of. Neither locks nor the timestamp cache stand in its way; a

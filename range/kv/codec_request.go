@@ -35,6 +35,8 @@ const (
 	tagForgetTxns          = 26
 
 	// Second forms of requests.
+	tagIncrementNumbers = 199 // an Increment with Numbers
+
 	tagPrepareOpen = 200 // a Prepare with Seqs
 	tagEndTxnSpans = 201 // an EndTxn with Spans
 	tagEndTxnHold  = 202 // an EndTxn with Hold
@@ -68,8 +70,18 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 	case *Delete:
 		return appendBytes(append(b, tagDelete), q.Key), nil
 	case *Increment:
-		b = appendBytes(append(b, tagIncrement), q.Key)
-		return binary.AppendVarint(b, q.By), nil
+		tag := byte(tagIncrement)
+		if q.Numbers != nil {
+			tag = tagIncrementNumbers
+		}
+		b = binary.AppendVarint(appendBytes(append(b, tag), q.Key), q.By)
+		if n := q.Numbers; n != nil {
+			for _, v := range [...]int64{n.Start, n.By, n.Min, n.Max} {
+				b = binary.AppendVarint(b, v)
+			}
+			b = appendBool(b, n.Cycle)
+		}
+		return b, nil
 	case *BulkWrite:
 		b = appendTS(appendSpan(append(b, tagBulkWrite), q.Span), q.TS)
 		b = binary.AppendUvarint(b, uint64(q.Rows.Count))
@@ -177,6 +189,9 @@ func (d *decoder) request() Request {
 		return &Delete{Key: d.bytes()}
 	case tagIncrement:
 		return &Increment{Key: d.bytes(), By: d.varint()}
+	case tagIncrementNumbers:
+		return &Increment{Key: d.bytes(), By: d.varint(),
+			Numbers: &NumberRule{Start: d.varint(), By: d.varint(), Min: d.varint(), Max: d.varint(), Cycle: d.bool()}}
 	case tagBulkWrite:
 		return &BulkWrite{Span: d.span(), TS: d.ts(), Rows: d.rows()}
 	case tagCommitSingleRange:

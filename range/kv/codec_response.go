@@ -27,7 +27,8 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 	case *DeleteResponse:
 		return appendBool(append(b, tagDelete), q.Existed), nil
 	case *IncrementResponse:
-		return binary.AppendVarint(append(b, tagIncrement), q.Value), nil
+		b = binary.AppendVarint(append(b, tagIncrement), q.Value)
+		return appendBool(binary.AppendVarint(b, q.Count), q.Taken), nil
 	case *BulkWriteResponse:
 		return append(b, tagBulkWrite), nil
 	case *CommitSingleRangeResponse:
@@ -94,7 +95,7 @@ func (d *decoder) response() Response {
 	case tagDelete:
 		return &DeleteResponse{Existed: d.bool()}
 	case tagIncrement:
-		return &IncrementResponse{Value: d.varint()}
+		return &IncrementResponse{Value: d.varint(), Count: d.varint(), Taken: d.bool()}
 	case tagBulkWrite:
 		return &BulkWriteResponse{}
 	case tagCommitSingleRange:

@@ -60,6 +60,8 @@ func tableSpan(table uint64) keys.Span {
 type Counters interface {
 	// Increment adds by to the counter at key (0 at first) and returns its new value.
 	Increment(ctx context.Context, key keys.Key, by int64) (int64, error)
+	// Numbers is a kv.Increment with Numbers, of at most lockTimeout ns if that is not 0.
+	Numbers(ctx context.Context, q *kv.Increment, lockTimeout int64) (*kv.IncrementResponse, error)
 }
 
 var (

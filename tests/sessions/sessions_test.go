@@ -116,6 +116,7 @@ func TestSessions(t *testing.T) {
 		{"prepared foreign keys", preparedForeignKeys},
 		{"advisory", advisory},
 		{"advisory order", advisoryOrder},
+		{"sequences", sequences},
 		{"outcomes", outcomes},
 		{"two-phase commit", twoPhase},
 	} {

@@ -16,7 +16,8 @@
 // # Invariants
 //
 //  1. Evaluate has no side effects but on the timestamp cache and (TryLock) the
-//     unreplicated lock table, both of which may only ever err on the side of more conflicts.
+//     unreplicated lock table, both of which may only ever err on the side of more conflicts, and on what the leader remembers of
+//     sequences (Numbers), which may only ever lose numbers.
 //  2. Whatever Evaluate reads is covered by latches it declared, so nothing
 //     it read can change before its effects apply.
 //  3. A read at ts leaves the timestamp cache at ts or above for what it read, before it

@@ -30,8 +30,9 @@ type Env struct {
 	ClosedTS    hlc.Timestamp
 	Locks       Locks
 	TSCache     TimestampCache
+	Numbers     Numbers
 	// Follower: this replica is not the leader and serves a read at or below the closed
-	// timestamp; there is neither Locks nor TSCache.
+	// timestamp; there is neither Locks nor TSCache nor Numbers.
 	Follower bool
 	// NewBatch makes the batch for effects.
 	NewBatch func() *pebble.Batch

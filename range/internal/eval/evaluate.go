@@ -132,6 +132,9 @@ func (e *evaluation) one(r kv.Request) (kv.Response, error) {
 		_, existed, err := e.writeNow(r.Key, true, nil)
 		return &kv.DeleteResponse{Existed: existed}, err
 	case *kv.Increment:
+		if r.Numbers != nil {
+			return e.numbers(r)
+		}
 		return e.increment(r)
 	case *kv.BulkWrite:
 		return e.bulkWrite(r)

@@ -42,6 +42,7 @@ type Replica struct {
 
 	locks   *concurrency.Table
 	tscache *tscache.Cache
+	numbers numbers
 
 	// The inbox: what waits for the processor.
 	inboxMu   sync.Mutex

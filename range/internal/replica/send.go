@@ -120,6 +120,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		bucket = r.beginWrite(&s)
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
+	env.Numbers = &r.numbers
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
 	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty() && eff.TurnOutcomes.IsEmpty()) {
 		if bucket != nil {

@@ -68,6 +68,27 @@ func (s *Store) Increment(_ context.Context, key keys.Key, by int64) (int64, err
 	return v, nil
 }
 
+// Numbers implements catalog.Counters.
+func (s *Store) Numbers(_ context.Context, q *kv.Increment, _ int64) (*kv.IncrementResponse, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := kv.NumberState{Last: q.Numbers.Start}
+	if r, ok := s.rows.Get(row{key: q.Key}); ok {
+		var err error
+		if st, err = kv.DecodeNumberState(r.value); err != nil {
+			return nil, err
+		}
+	}
+	if q.By == 0 {
+		return &kv.IncrementResponse{Value: st.Last, Taken: st.Taken}, nil
+	}
+	first, n, after := q.Numbers.Take(st, q.By)
+	if n > 0 {
+		s.rows.Set(row{key: q.Key.Clone(), value: after.Append(nil), ts: s.clock.Now()})
+	}
+	return &kv.IncrementResponse{Value: first, Count: n, Taken: true}, nil
+}
+
 // Write implements exec.BulkWriter.
 func (s *Store) Write(_ context.Context, at hlc.Timestamp, pairs []kv.Write) error {
 	s.mu.Lock()
