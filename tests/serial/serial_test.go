@@ -25,6 +25,7 @@ var bg = context.Background()
 // committed is what one committed transaction saw and did.
 type committed struct {
 	ts     hlc.Timestamp
+	what   string // for people: who it was
 	reads  map[int]int
 	writes map[int]int
 }
@@ -53,7 +54,8 @@ func (h *history) check() error {
 	for n, x := range h.txns {
 		for k, v := range x.reads {
 			if state[k] != v {
-				return fmt.Errorf("transaction %d of %d, committed at %s, read %d at key %d where there was %d", n, len(h.txns), x.ts, v, k, state[k])
+				return fmt.Errorf("transaction %d of %d, committed at %s, read %d at key %d where there was %d: %s, %v, %v; the key's history around it:%s",
+					n, len(h.txns), x.ts, v, k, state[k], x.what, x.reads, x.writes, h.around(k, n))
 			}
 		}
 		for k, v := range x.writes {
@@ -61,6 +63,19 @@ func (h *history) check() error {
 		}
 	}
 	return nil
+}
+
+// around lists who read and wrote a key a little before and after transaction n.
+func (h *history) around(key, n int) (out string) {
+	for i := max(0, n-200); i < min(len(h.txns), n+50); i++ {
+		x := h.txns[i]
+		r, read := x.reads[key]
+		w, wrote := x.writes[key]
+		if read || wrote {
+			out += fmt.Sprintf("\n%d: %s read %d (%t) wrote %d (%t): %s", i, x.ts, r, read, w, wrote, x.what)
+		}
+	}
+	return out
 }
 
 const (
@@ -81,6 +96,7 @@ func decode(k keys.Key, v []byte) (int, int) {
 
 // client runs transactions at one gateway until stop.
 type client struct {
+	id   int
 	g    txn.Gateway
 	h    *history
 	rng  *rand.Rand
@@ -97,11 +113,14 @@ func (c *client) run(stop <-chan struct{}) {
 		default:
 		}
 		x := c.g.Begin(bg, txn.Options{})
+		began, restarts := time.Now(), ""
 		kind, a, b := c.rng.IntN(5), c.rng.IntN(rows), c.rng.IntN(rows)
 		for {
 			rec, err := c.once(x, kind, a, b)
 			if err == nil {
 				if rec.ts, err = x.Commit(bg); err == nil {
+					rec.what = fmt.Sprintf("client %d, kind %d, %s, begun %s before its end at %s, again for%s", c.id, kind, x.ID(), time.Since(began),
+						time.Now().UTC().Format("05.000000"), restarts)
 					c.h.add(rec)
 					c.n.Add(1)
 					break
@@ -115,6 +134,7 @@ func (c *client) run(stop <-chan struct{}) {
 				break
 			}
 			c.many.Add(1)
+			restarts += fmt.Sprintf(" [%v]", err)
 			if err := x.Restart(bg, err); err != nil {
 				c.t.Errorf("restart: %v", err)
 				break
@@ -224,12 +244,12 @@ func TestSerializableUnderSplitsAndTransfers(t *testing.T) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			cl := &client{g: l.Nodes[c%3].Gateway(), h: &h, rng: rand.New(rand.NewPCG(uint64(c), 1)), t: t, n: &n, many: &restarts}
+			cl := &client{id: c, g: l.Nodes[c%3].Gateway(), h: &h, rng: rand.New(rand.NewPCG(uint64(c), 1)), t: t, n: &n, many: &restarts}
 			cl.run(stop)
 		}()
 	}
 	admin := func(req kv.Request, id kv.RangeID) error {
-		ctx, cancel := context.WithTimeout(bg, 5*time.Second)
+		ctx, cancel := context.WithTimeout(bg, time.Minute)
 		defer cancel()
 		_, err := l.Nodes[0].Sender().Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{req}})
 		return err
@@ -240,9 +260,11 @@ func TestSerializableUnderSplitsAndTransfers(t *testing.T) {
 		require.NoError(t, admin(&kv.AdminSplit{Key: row(2 * i)}, 0))
 		parts, err := l.Nodes[0].Sender().Ranges(bg, []keys.Span{{Start: row(2 * i)}}, false)
 		require.NoError(t, err)
-		if admin(&kv.AdminTransferLeader{Target: kv.StoreID(1 + i%3)}, parts[0].RangeID) == nil {
+		err = admin(&kv.AdminTransferLeader{Target: kv.StoreID(1 + i%3)}, parts[0].RangeID)
+		if err == nil {
 			moved++ // a transfer may fail: that is for other tests
 		}
+		t.Logf("%s split at %d, range %d moved to %d: %v", time.Now().UTC().Format("05.000000"), 2*i, parts[0].RangeID, 1+i%3, err)
 	}
 	close(stop)
 	wg.Wait()
