@@ -163,7 +163,7 @@ func (d *driver) tick(ctx context.Context) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.at, p.took, p.problem, p.paused = time.Now(), time.Since(began), "", paused
-	p.findings, p.unmerged, p.planned = res.Findings, res.Unmerged, p.planned[:0]
+	p.findings, p.unmerged, p.planned = shown(res.Findings), shown(res.Unmerged), p.planned[:0]
 	for id, f := range p.failures {
 		if time.Now().Before(f.until) {
 			p.findings = append(p.findings, placement.Finding{Range: placement.RangeID(id),

@@ -19,6 +19,7 @@ type loads struct {
 	sync syncTime
 
 	updating sync.Mutex // held by update
+	at       time.Time  // of the last reading; guarded by updating
 
 	mu     sync.Mutex
 	ranges map[kv.RangeID]*ledHere // guarded by mu; replaced entries, never changed ones, are handed out
@@ -29,7 +30,6 @@ type ledHere struct {
 	desc  *kv.RangeDescriptor
 	term  uint64
 	since time.Time // when it was first seen to be led here, in this term
-	at    time.Time
 	load  store.Load
 	stats kv.Stats
 	rates RangeRates
@@ -39,7 +39,7 @@ type ledHere struct {
 func (n *Node) keepRates(ctx context.Context) {
 	every(ctx, n.cfg.PlacementInterval, func() {
 		now := time.Now()
-		n.loads.update(n.store, now)
+		n.loads.updateIf(n.store, now, n.cfg.PlacementInterval*3/4) // the driver may have asked
 		n.loads.busy.update(now)
 		n.loads.readSync(n.store, now)
 	})
@@ -52,26 +52,47 @@ func (l *loads) readSync(st *store.Store, now time.Time) time.Duration {
 }
 
 // update takes new readings. It may be called at any time: rates do not depend on how often.
-func (l *loads) update(st *store.Store, now time.Time) {
+func (l *loads) update(st *store.Store, now time.Time) { l.updateIf(st, now, 0) }
+
+// updateIf is update, unless the last reading is younger than that.
+func (l *loads) updateIf(st *store.Store, now time.Time, than time.Duration) {
 	l.updating.Lock()
 	defer l.updating.Unlock()
-	next := make(map[kv.RangeID]*ledHere)
+	d := now.Sub(l.at)
+	if d < than {
+		return
+	}
+	l.at = now
 	l.mu.Lock()
 	old := l.ranges
 	l.mu.Unlock()
+	next := make(map[kv.RangeID]*ledHere, len(old))
 	st.Led(func(r store.RangeLoad) {
-		h := &ledHere{desc: r.Descriptor, term: r.Term, since: now, at: now, load: r.Load, stats: r.Stats}
-		if was := old[r.Descriptor.RangeID]; was != nil {
+		was := old[r.Descriptor.RangeID]
+		if was != nil && was.still(&r) {
+			next[r.Descriptor.RangeID] = was
+			return
+		}
+		h := &ledHere{desc: r.Descriptor, term: r.Term, since: now, load: r.Load, stats: r.Stats}
+		if was != nil {
 			if was.term == r.Term {
 				h.since = was.since
 			}
-			h.rates = toward(was.rates, was.load, r.Load, now.Sub(was.at))
+			h.rates = toward(was.rates, was.load, r.Load, d)
 		}
 		next[r.Descriptor.RangeID] = h
 	})
 	l.mu.Lock()
 	l.ranges = next
 	l.mu.Unlock()
+}
+
+// still reports whether the range is as it was at the last reading, and was at rest already: nearly all are.
+func (h *ledHere) still(r *store.RangeLoad) bool {
+	quiet := func(l *store.Load) bool { return len(l.Sources) == 0 }
+	return h.desc == r.Descriptor && h.term == r.Term && h.stats == r.Stats && quiet(&h.load) && quiet(&r.Load) &&
+		h.load.Requests == r.Load.Requests && h.load.Writes == r.Load.Writes && h.load.WriteBytes == r.Load.WriteBytes && h.load.CPU == r.Load.CPU &&
+		h.rates.Requests == 0 && h.rates.Writes == 0 && h.rates.WriteBytes == 0 && h.rates.CPU == 0 && len(h.rates.From) == 0
 }
 
 // toward returns the rates after the counters went from one reading to another.

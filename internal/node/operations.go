@@ -108,6 +108,14 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 // maxFindings are shown: of a thousand ranges that wait for the same, some tell the story.
 const maxFindings = 1000
 
+// shown returns those of the findings that are kept until the next plan: no more than anybody will see.
+func shown(fs []placement.Finding) []placement.Finding {
+	if len(fs) > maxFindings {
+		return slices.Clone(fs[:maxFindings])
+	}
+	return fs
+}
+
 func findingViews(fs []placement.Finding) []FindingView {
 	out := make([]FindingView, 0, min(len(fs), maxFindings))
 	for _, f := range fs[:min(len(fs), maxFindings)] {

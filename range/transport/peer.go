@@ -39,7 +39,8 @@ type peer struct {
 	raft, control *oneWay
 	batch         *batchClient
 
-	lastPong   atomic.Int64 // monotonic; 0 before the first
+	lastPing   atomic.Int64 // monotonic; 0 before the first
+	lastPong   atomic.Int64 // the same
 	suspected  atomic.Int64 // the lastPong since when nothing is expected of it: see Suspect
 	doubting   atomic.Bool
 	turns      atomic.Int32 // see turn
@@ -255,7 +256,7 @@ func (p *peer) recvControl(b []byte) {
 	}
 }
 
-// pinger pings every peer, gossips the book, and breaks what is silent.
+// pinger pings every peer that nothing else has carried a ping to, gossips the book, and breaks what is silent.
 func (t *Transport) pinger() {
 	defer t.wg.Done()
 	tick := time.NewTicker(t.cfg.PingInterval)
@@ -283,7 +284,9 @@ func (t *Transport) pingAll(full, inTime bool) {
 	alive := 0
 	for _, p := range *t.ptr.Load() {
 		p.turn(inTime)
-		p.ping()
+		if p.pingDue() {
+			p.ping()
+		}
 		if full || p.sentGossip.Load() != version {
 			if gossip == nil {
 				var err error

@@ -90,8 +90,16 @@ func (t *Transport) CutOff() bool {
 }
 
 func (p *peer) ping() {
+	now := monotonic()
+	p.lastPing.Store(now)
 	var ping [9]byte
 	ping[0] = controlPing
-	binary.BigEndian.PutUint64(ping[1:], uint64(monotonic()))
+	binary.BigEndian.PutUint64(ping[1:], uint64(now))
 	p.control.send(ping[:])
+}
+
+// pingDue reports whether the last ping was so long ago that the next may go with something else, or has to go alone. Heartbeats come more often
+// than pings have to: as long as there are any, a ping costs no message of its own.
+func (p *peer) pingDue() bool {
+	return monotonic()-p.lastPing.Load() >= int64(p.t.cfg.PingInterval)*3/4
 }

@@ -155,6 +155,9 @@ func (t *Transport) SendRaft(to kv.NodeID, msgs ...[]byte) {
 // SendHeartbeat queues a store heartbeat, on a stream of its own. It copies msg and never blocks.
 func (t *Transport) SendHeartbeat(to kv.NodeID, msg []byte) {
 	p := t.peer(to)
+	if p != nil && p.pingDue() {
+		p.ping() // both in one frame, nearly always
+	}
 	if p == nil || !p.control.send2(controlHeartbeat, msg) {
 		t.cfg.Metrics.dropped[KindControl].Inc()
 	}

@@ -26,7 +26,7 @@ func (r *Replica) putAway() {
 	if len(r.out) == 0 {
 		r.out = nil
 	}
-	r.held, r.rd = nil, raft.Ready{}
+	r.round = nil
 	if len(r.late.msgs) == 0 {
 		r.late.msgs = nil
 	}

@@ -92,6 +92,9 @@ func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
 		}
 		return false, false
 	}
+	if r.round == nil {
+		r.round = new(round)
+	}
 	if r.raft == nil {
 		if err := r.takeOut(); err != nil {
 			r.stop(err)
@@ -372,8 +375,11 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 // applyEarly applies the committed entries that were in the log before this Ready, so that
 // their clients need not wait for the fsync of what comes after.
 func (r *Replica) applyEarly() {
+	if !r.hasReady {
+		return
+	}
 	ents := r.rd.CommittedEntries
-	if !r.hasReady || len(ents) == 0 {
+	if len(ents) == 0 {
 		return
 	}
 	n := len(ents)

@@ -57,8 +57,11 @@ type Replica struct {
 	raftMu     sync.Mutex
 	raft       *raft.RawNode // nil while a follower is put away: begin makes it anew
 	raftLog    *raftlog.Log
-	rd         raft.Ready
+	*round     // nil while the replica is quiet: begin makes it anew
 	hasReady   bool
+	fresh      bool                 // nothing has been heard of a leader since the start
+	splitting  bool                 // guarded by the store, too: see LockForSplit
+	inherited  bool                 // locks and tscache came with a split, from the leader of the left side
 	pending    map[uint64]*proposal // nil if there is none
 	role       raft.StateType
 	term       uint64
@@ -66,19 +69,14 @@ type Replica struct {
 	idleTicks  int
 	following  following
 	resigned   following // a replica that has stopped, and the last term it may have led
-	fresh      bool      // nothing has been heard of a leader since the start
 	candidacy  candidacy
 	leaderless int // ticks without a leader
 	peers      peers
 	staged     *StagedSnapshot
-	splitting  bool               // guarded by the store, too: see LockForSplit
-	cmd        command            // scratch
 	out        []*raftlog.Message // to be sent; guarded by raftMu
-	held       []*pb.Message      // to be sent after the sync
 	late       lateCommits
 	watch      *splitWatch // nil unless a split is being prepared
 	handed     handed      // what the leader of the last term handed over
-	inherited  bool        // locks and tscache came with a split, from the leader of the left side
 	pendingAt  int         // ticks since the oldest pending proposal made no progress
 
 	// mu guards state, which is replaced as a whole.
@@ -103,6 +101,13 @@ type Replica struct {
 
 	requests, writes atomic.Int64
 	meter            loadMeter
+}
+
+// round is what a replica needs while it is processed, and has for as long as it is not quiet.
+type round struct {
+	rd   raft.Ready    // if hasReady
+	held []*pb.Message // to be sent after the sync
+	cmd  command       // scratch
 }
 
 // state is what requests see.
