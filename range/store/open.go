@@ -93,6 +93,9 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	dur(&k.SupportDuration, maxOffset+defaultSupport)
 	dur(&k.TickInterval, 100*time.Millisecond)
 	dur(&k.ClosedLag, 3*time.Second)
+	if k.DeferResolve == 0 {
+		k.DeferResolve = 30 * time.Millisecond
+	}
 	dur(&k.GCAfter, time.Hour)
 	dur(&k.GCInterval, 10*time.Minute)
 	dur(&k.OutcomesAfter, 2*time.Minute)
@@ -262,7 +265,7 @@ func (s *Store) Start(ctx context.Context) error {
 		Knobs: replica.Knobs{
 			// Elections go by support, not by these: they matter where no support is known.
 			ElectionTicks: 10, HeartbeatTicks: 3, QuietTicks: 10,
-			MaxProposalBytes: k.MaxProposalBytes, InflightBytes: k.InflightBytes, ClosedLag: k.ClosedLag,
+			MaxProposalBytes: k.MaxProposalBytes, InflightBytes: k.InflightBytes, ClosedLag: k.ClosedLag, DeferResolve: k.DeferResolve,
 			LogTruncateBytes: k.LogTruncateBytes,
 		},
 		Hooks: replica.Hooks{ServeEarly: k.serveEarly}, Planted: k.Planted,

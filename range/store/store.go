@@ -118,6 +118,9 @@ type Knobs struct {
 	MaxOpenFiles  int
 	// ClosedLag is how far the closed timestamp trails the clock, 3 s.
 	ClosedLag time.Duration
+	// DeferResolve is how long the resolution of a committed transaction's locks waits for another write of its range to go along with,
+	// 30 ms; negative: it does not.
+	DeferResolve time.Duration
 	// GCAfter is how long old versions are kept, 1 h; GCInterval is the pause
 	// between two collections of one range, 10 min.
 	GCAfter, GCInterval time.Duration

@@ -50,4 +50,8 @@ var mutants = map[string]mutant{
 		plant: store.Planted{FollowerAhead: true}, o: Options{Profile: "network"},
 		what: "followers answer above the closed timestamp",
 	},
+	"rider-left-behind": {
+		plant: store.Planted{RiderLeftBehind: true}, o: Options{Profile: "calm", Splits: 4},
+		what: "a resolution that went along with another write is answered, and has not happened",
+	},
 }

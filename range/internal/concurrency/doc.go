@@ -55,6 +55,8 @@
 //     not recorded (and counted): a contention aid is lost, correctness is not.
 //  8. What the table says of a transaction (Outcome) is true for ever: it ended so, or it commits later than that if it
 //     does. No reader waits for more than one lock of a transaction of which it can say something.
+//  9. A request that was put off (Deferred) is executed once: by a write that takes it along, or by its own goroutine.
+//     Nobody waits for one of its keys who has not urged it on.
 //
 // Only package replica uses it; evaluation sees it as eval.Locks.
 package concurrency

@@ -252,6 +252,7 @@ func (g *Guard) claims(key keys.Key) bool {
 func (g *Guard) joinPrepared(kl *keyLock) *waiter {
 	for i := range kl.holders {
 		if h := &kl.holders[i]; h.replicated && h.txn.ID != g.id() {
+			g.t.urge(kl)
 			return g.joinReaders(kl, h.txn.ID)
 		}
 	}
@@ -312,6 +313,7 @@ func (g *Guard) join(kl *keyLock, s kv.LockStrength, write bool) *waiter {
 		g.waiters = append(g.waiters, self)
 	}
 	self.granted = false
+	g.t.urge(kl)
 	return self
 }
 

@@ -84,34 +84,10 @@ func conflicts(a, b *eval.Latch) bool {
 
 // acquire enters the latches into set, which is new, and waits until they are held.
 func (l *latches) acquire(ctx context.Context, set *latchSet, want []eval.Latch) error {
-	if len(want) <= len(set.inline) {
-		set.items = set.inline[:len(want)]
-	} else {
-		set.items = make([]latch, len(want))
-	}
-	for i := range want {
-		set.items[i] = latch{Latch: want[i], set: set, index: i}
-	}
-
+	set.fill(want)
 	l.mu.Lock()
-	l.seq++
-	set.seq = l.seq
-	var ahead []*latchSet
-	for i := range set.items {
-		ahead = l.collect(&set.items[i], ahead)
-	}
-	for i := range set.items {
-		it := &set.items[i]
-		if it.Span.IsPoint() {
-			if l.points == nil {
-				l.points = newPoints()
-			}
-			l.points.Set(it)
-		} else {
-			it.index = len(l.spans)
-			l.spans = append(l.spans, it)
-		}
-	}
+	ahead := l.ahead(set)
+	l.enter(set)
 	for _, o := range ahead {
 		if o.done == nil {
 			o.done = make(chan struct{})
@@ -137,6 +113,55 @@ func (l *latches) acquire(ctx context.Context, set *latchSet, want []eval.Latch)
 		}
 	}
 	return nil
+}
+
+// tryAcquire is acquire for one who does not wait: it reports whether the latches are held. If not, it has left no trace.
+func (l *latches) tryAcquire(set *latchSet, want []eval.Latch) bool {
+	set.fill(want)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.ahead(set)) > 0 {
+		return false
+	}
+	l.enter(set)
+	return true
+}
+
+func (s *latchSet) fill(want []eval.Latch) {
+	if len(want) <= len(s.inline) {
+		s.items = s.inline[:len(want)]
+	} else {
+		s.items = make([]latch, len(want))
+	}
+	for i := range want {
+		s.items[i] = latch{Latch: want[i], set: s, index: i}
+	}
+}
+
+// ahead returns the sets that the new set must wait for, and gives it its number; l.mu is held.
+func (l *latches) ahead(set *latchSet) (ahead []*latchSet) {
+	l.seq++
+	set.seq = l.seq
+	for i := range set.items {
+		ahead = l.collect(&set.items[i], ahead)
+	}
+	return ahead
+}
+
+// enter makes others wait for the set; l.mu is held.
+func (l *latches) enter(set *latchSet) {
+	for i := range set.items {
+		it := &set.items[i]
+		if it.Span.IsPoint() {
+			if l.points == nil {
+				l.points = newPoints()
+			}
+			l.points.Set(it)
+		} else {
+			it.index = len(l.spans)
+			l.spans = append(l.spans, it)
+		}
+	}
 }
 
 // collect appends the sets that it conflicts with; l.mu is held.

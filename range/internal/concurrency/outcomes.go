@@ -55,8 +55,16 @@ func (o *outcomes) learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) boo
 func (t *Table) Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	o := t.outcomes.known[id]
+	o := t.known(id)
 	return o.status, o.ts
+}
+
+// known returns what is known of a transaction. t.mu is held.
+func (t *Table) known(id kv.TxnID) outcome {
+	if d := t.deferred.known[id]; d != nil {
+		return outcome{kv.TxnCommitted, d.ts}
+	}
+	return t.outcomes.known[id]
 }
 
 // Learn notes what became of a transaction, or later than when it will commit. Readers that wait for it look again.
@@ -96,8 +104,8 @@ func (kl *keyLock) wakeReaders(holder kv.TxnID) {
 
 // tells reports whether what is known of the holder decides what a read at ts makes of its locks. t.mu is held.
 func (t *Table) tells(id kv.TxnID, ts hlc.Timestamp) bool {
-	o, ok := t.outcomes.known[id]
-	return ok && (o.status != kv.TxnUnknown || ts.LessEq(o.ts))
+	o := t.known(id)
+	return o.status != kv.TxnUnknown || !o.ts.IsEmpty() && ts.LessEq(o.ts)
 }
 
 // Opened takes note of open locks that this leader laid: the transaction's unreplicated locks there have done their duty.
@@ -160,7 +168,7 @@ func (t *Table) note(id kv.TxnID, st HolderState) {
 // lives and will see to it, or its client will. A gateway that cannot be reached is an error.
 func (t *Table) Settle(ctx context.Context, holder *kv.TxnMeta, key keys.Key, gone bool) (*Settled, error) {
 	t.mu.Lock()
-	o := t.outcomes.known[holder.ID]
+	o := t.known(holder.ID)
 	t.mu.Unlock()
 	if t.cfg.Holders == nil {
 		return nil, nil

@@ -24,6 +24,7 @@ type Table struct {
 	shared int // unreplicated locks held
 
 	outcomes outcomes
+	deferred deferrals
 }
 
 // keyLock is what is known of one key: who holds it, who waits.
@@ -420,6 +421,7 @@ func (t *Table) Clear(err error) {
 // clear is Clear; t.mu is held.
 func (t *Table) clear(err error) {
 	t.closed = err
+	t.urgeAll()
 	for _, kl := range t.locks {
 		kl.fail(err)
 	}
@@ -439,6 +441,9 @@ func (t *Table) Rest(why error) {
 	}
 	if len(t.txns) == 0 {
 		t.txns = nil
+	}
+	if len(t.deferred.known) == 0 {
+		t.deferred = deferrals{}
 	}
 	t.mu.Unlock()
 }
@@ -472,6 +477,7 @@ func (t *Table) SplitAt(key keys.Key) *Table {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	right.closed = t.closed
+	t.urgeAll()
 	moved := kv.Errorf(kv.CodeRangeMismatch, "the range was split at %s while the request waited for a lock", keys.Pretty(key))
 	for k, kl := range t.locks {
 		if k < string(key) {
@@ -523,6 +529,7 @@ func (t *Table) Absorb(right *Table) {
 	}
 	t.shared += right.shared
 	right.closed = moved
+	right.urgeAll()
 	right.locks, right.txns, right.shared = nil, nil, 0
 }
 

@@ -19,4 +19,6 @@ type Planted struct {
 	ForgottenCommits bool
 	// FollowerAhead: followers answer without asking how far they are.
 	FollowerAhead bool
+	// RiderLeftBehind: a resolution that went along with another write is answered, and has not happened.
+	RiderLeftBehind bool
 }

@@ -47,7 +47,11 @@ func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
 				return nil, e.blockedRead(r.Key, l)
 			case lockShows:
 				e.remember(keys.Span{Start: r.Key})
-				return gotLocked(v), nil
+				resp := gotLocked(v)
+				if l.Txn.ID != e.id && resp.Exists {
+					_, resp.TS = e.outcome(l.Txn.ID)
+				}
+				return resp, nil
 			}
 		}
 	}

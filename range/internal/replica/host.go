@@ -109,6 +109,8 @@ type Knobs struct {
 	// LogTruncateBytes is the size from which on a log needs care.
 	LogTruncateBytes int64
 	ClosedLag        time.Duration
+	// DeferResolve: see store.Knobs.
+	DeferResolve time.Duration
 }
 
 // Hooks plant bugs that tests must catch.
@@ -166,6 +168,9 @@ type Metrics struct {
 	HandOvers, LocksHandedOver, LocksLeftBehind atomic.Int64
 
 	Swept atomic.Int64 // transactions whose abandoned locks were settled
+
+	// Ridden are resolutions that went along with another write.
+	Ridden atomic.Int64
 
 	Collected atomic.Int64 // versions, records and outcomes of merges removed by garbage collection
 }

@@ -182,6 +182,7 @@ type proposal struct {
 	finish func(err *kv.Error)
 	// giveUp is called when the outcome cannot be known soon; finish follows later.
 	giveUp func()
+	riders []rider // that go along
 }
 
 // proposalIDs are random in their upper half, so that ids of different processes do not meet. (They are drawn when the first is

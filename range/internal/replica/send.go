@@ -44,6 +44,12 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, err
 	}
+	if d := r.putOff(req); d != nil {
+		defer r.locks.EndDeferred(d)
+		if resp, err, ok := r.ride(ctx, d); ok {
+			return resp, err
+		}
+	}
 	req, err := eval.FindLocks(r.deps.Engine.DB(), req)
 	if err != nil {
 		return nil, kv.AsError(err)
@@ -106,12 +112,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, nil, nil, err
 	}
-	db := r.deps.Engine.DB()
-	env := eval.Env{
-		Reader: db, Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
-		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold, Outcomes: s.applied.Outcomes,
-		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
-	}
+	env := r.env(&s)
 	var bucket *closedBucket
 	if writes(req) {
 		if err := r.deps.Engine.CheckSpace(); err != nil {
@@ -142,6 +143,11 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	if bucket == nil { // a request that we took for a read
 		bucket = r.beginWrite(&s)
 	}
+	riders, err := r.takeRiders(&s, eff)
+	if err != nil {
+		r.closed.end(bucket)
+		return nil, nil, nil, err
+	}
 	cmd := command{
 		id: nextProposalID(), gc: eff.GCThreshold, maxWrite: eff.MaxWriteTS, stats: eff.Stats,
 		closed: r.closed.closed(), turn: eff.TurnOutcomes,
@@ -149,10 +155,20 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	p, err := r.newProposal(&cmd, eff.Batch, s.term)
 	if err != nil {
 		r.closed.end(bucket)
+		r.leaveBehind(riders)
 		return nil, nil, nil, err
 	}
-	p.closed = bucket
+	p.closed, p.riders = bucket, riders
 	return resp, eff, p, nil
+}
+
+// env is what an evaluation on the leader sees of a state that was read after its latches were taken.
+func (r *Replica) env(s *state) eval.Env {
+	return eval.Env{
+		Reader: r.deps.Engine.DB(), Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
+		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold, Outcomes: s.applied.Outcomes,
+		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
+	}
 }
 
 // newProposal makes the proposal of a command and closes its batch.
@@ -201,9 +217,16 @@ func (r *Replica) replicate(ctx context.Context, req *kv.BatchRequest, g *concur
 			}
 		}
 		g.Finish()
+		r.arrive(p.riders, err)
 		done.tell(err)
 	}
-	p.giveUp = func() { done.tell(unknown("the proposal has made no progress")) }
+	p.giveUp = func() {
+		e := unknown("the proposal has made no progress")
+		for i := range p.riders {
+			outcome(p.riders[i].d.Done).tell(e)
+		}
+		done.tell(e)
+	}
 	r.submit(p, !oneOfMany(req))
 	select {
 	case err := <-done:
