@@ -19,12 +19,19 @@ import (
 // reads its own open locks below the number of the reading statement, as it does with its buffer. A return to a
 // savepoint takes back a range of numbers (kv.UndoSpan), before the next request that would see them, and none of them
 // is used again: a late copy of what was taken back is recognised.
+//
+// The record says OPEN before the first lock is laid. Whoever finds the locks of a gateway that does not answer makes ABORTED of it, and drops them. That goes
+// by age, and a load may run for longer: so the commit must find OPEN, and no record is as good as ABORTED (kv.EndTxn.Open). OPEN does not
+// go by age, while the gateway knows the transaction, and needs no renewing.
 
 // sentAhead is what a transaction has outside of its buffer.
 type sentAhead struct {
 	spans []keys.Span // cover all open locks; in order, apart from each other
 	top   hlc.Timestamp
 	last  int32 // the highest number sent
+	// since is when the first writes were sent, and told that the record has been seen to say OPEN since then.
+	since hlc.Timestamp
+	told  bool
 	bytes int64
 	// oldest is the first savepoint (a seq), if marked: what was written before it may be returned to.
 	oldest int32
@@ -122,6 +129,9 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 	rounds := t.rounds(all)
 	meta := t.meta
 	stage := meta.ReadTS.Forward(t.c.cfg.Clock.Now())
+	if t.ahead.since.IsEmpty() {
+		t.ahead.since = stage
+	}
 	keep := t.buf.stmt + 1 // what the running statement reads, and scans of earlier ones that are still open
 	if t.openScans > 0 {
 		keep = min(keep, t.oldestScan+1)
@@ -138,6 +148,9 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 	}
 	t.mu.Unlock()
 
+	if err := t.openRecord(ctx, true); err != nil {
+		return err
+	}
 	t.c.metrics.SendAheads.Add(1)
 	for _, chunks := range rounds { // an earlier write of a key is there before a later one
 		err := inParallel(ctx, len(chunks), min(t.c.cfg.Parallel, largeParallel), func(ctx context.Context, i int) error {
@@ -161,6 +174,36 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 	}
 	t.buf.drop(func(k keys.Key) bool { return all || !stays(k) })
 	return nil
+}
+
+// openRecord makes sure that the record says OPEN; with look also if it has said so before: a transaction that was aborted while its gateway
+// was cut off is to learn of that before it sends more.
+func (t *txn) openRecord(ctx context.Context, look bool) error {
+	t.mu.Lock()
+	meta, since, told := t.meta, t.ahead.since, t.ahead.told
+	t.mu.Unlock()
+	if told && !look {
+		return nil
+	}
+	a := t.c.insist(ctx, func() *kv.BatchRequest {
+		m := meta
+		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.StageTxn{CommitTS: since, Open: true}}}
+	}, false)
+	if a.err != nil {
+		if kv.HasCode(a.err, kv.CodeTxnAborted) {
+			return errAbandoned()
+		}
+		return a.err
+	}
+	t.mu.Lock()
+	t.ahead.told = true
+	t.mu.Unlock()
+	return nil
+}
+
+// errAbandoned is what a transaction with open locks learns too late.
+func errAbandoned() error {
+	return kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted, and what it had written was dropped: its gateway was out of reach for too long")
 }
 
 // rounds cuts the buffer: the first writes of all keys, then the second ones of those that have them, and so on. t.mu is held.

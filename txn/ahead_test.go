@@ -194,6 +194,37 @@ func TestSentAheadAbandoned(t *testing.T) {
 	y.Rollback(bg)
 }
 
+// A gateway that was taken for dead goes on, and commits when nobody remembers any more that it was aborted: its record is not there,
+// so it is. It learns of that when it sends more ahead, or when it commits.
+func TestSentAheadAbandonedLongAgo(t *testing.T) {
+	for _, more := range []bool{false, true} {
+		t.Run(fmt.Sprintf("more %v", more), func(t *testing.T) {
+			c, s := newSmall(t, 1)
+			put(t, c, "a00", "old")
+			x := c.Begin(bg, Options{})
+			fillRows(t, x, "a", 6, "new")
+			c.unregister(x.ID()) // as if it was cut off
+			w := c.Begin(bg, Options{})
+			require.NoError(t, w.Put(k("a00"), []byte("other")))
+			commit(t, w)
+			s.collect()
+			if more {
+				require.NoError(t, x.Put(k("b"), []byte("new")))
+				err := x.(Buffered).MakeRoom(bg)
+				require.True(t, kv.HasCode(err, kv.CodeTxnAborted), "%v", err)
+				x.Rollback(bg)
+			} else {
+				_, err := x.Commit(bg)
+				require.True(t, kv.HasCode(err, kv.CodeTxnAborted), "%v", err)
+			}
+			settled(t, c, s)
+			y := c.Begin(bg, Options{})
+			require.Equal(t, "a00=other", all(t, y, ScanOptions{}, span("a", "c")))
+			y.Rollback(bg)
+		})
+	}
+}
+
 // A promise to a reader is kept, and a promise is given only until the commit timestamp is chosen.
 func TestSentAheadPromise(t *testing.T) {
 	c, s := newSmall(t, 1)
@@ -218,25 +249,36 @@ func TestSentAheadPromise(t *testing.T) {
 	c.unregister(kv.TxnID{9})
 }
 
-// What a request that was never answered leaves behind may come to life after a return to a savepoint.
+// What a request that was never answered leaves behind may come to life after a return to a savepoint: locks may, a record is as it should be.
 func TestSentAheadUnanswered(t *testing.T) {
-	c, s := newSmall(t, 1<<30)
-	x := c.Begin(bg, Options{})
-	require.NoError(t, x.Put(k("a"), []byte("1")))
-	m := x.Savepoint()
-	require.NoError(t, x.StepStatement(bg))
-	require.NoError(t, x.Put(k("b"), []byte("2")))
-	ctx, cancel := context.WithCancel(bg)
-	s.intercept(func(req *kv.BatchRequest) error {
-		cancel()
-		return kv.Errorf(kv.CodeUnknownOutcome, "injected")
-	})
-	require.Error(t, x.(*txn).sendAhead(ctx, true))
-	s.intercept(nil)
-	x.RollbackTo(m)
-	_, err := x.Commit(bg)
-	require.True(t, kv.HasCode(err, kv.CodeTxnAborted), "%v", err)
-	settled(t, c, s)
+	for _, record := range []bool{false, true} {
+		t.Run(fmt.Sprintf("record %v", record), func(t *testing.T) {
+			c, s := newSmall(t, 1<<30)
+			x := c.Begin(bg, Options{})
+			require.NoError(t, x.Put(k("a"), []byte("1")))
+			m := x.Savepoint()
+			require.NoError(t, x.StepStatement(bg))
+			require.NoError(t, x.Put(k("b"), []byte("2")))
+			ctx, cancel := context.WithCancel(bg)
+			defer cancel()
+			s.intercept(func(req *kv.BatchRequest) error {
+				if _, ok := req.Requests[0].(*kv.StageTxn); ok != record {
+					return nil
+				}
+				cancel()
+				return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+			})
+			require.Error(t, x.(*txn).sendAhead(ctx, true))
+			s.intercept(nil)
+			x.RollbackTo(m)
+			_, err := x.Commit(bg)
+			require.Equal(t, !record, kv.HasCode(err, kv.CodeTxnAborted), "%v", err)
+			if record {
+				require.NoError(t, err)
+			}
+			settled(t, c, s)
+		})
+	}
 }
 
 // TestAheadTwin runs random transactions with room for hardly anything, over ranges that split and with requests lost
@@ -247,17 +289,57 @@ func TestAheadTwin(t *testing.T) {
 	}
 }
 
-// The twin finds a write sent ahead that a return to a savepoint forgets, and one that a late copy brings back.
+// The twin finds a write sent ahead that a return to a savepoint forgets.
 func TestAheadTwinFindsMutants(t *testing.T) {
-	for _, m := range []string{"undo forgets", "late copies count"} {
-		t.Run(m, func(t *testing.T) {
-			for seed := range uint64(300) {
-				if aheadRun(seed, m) != nil {
-					return
-				}
+	for seed := range uint64(300) {
+		if aheadRun(seed, "undo forgets") != nil {
+			return
+		}
+	}
+	t.Fatal("a planted bug was not found")
+}
+
+// A copy of what was sent ahead comes when it has been taken back: it changes nothing.
+func TestSentAheadLateCopy(t *testing.T) {
+	for _, mutant := range []string{"", "late copies count"} {
+		c, s := newSmall(t, 1<<30)
+		s.mutant = mutant
+		x := c.Begin(bg, Options{})
+		require.NoError(t, x.Put(k("a"), []byte("one")))
+		require.NoError(t, x.StepStatement(bg))
+		m := x.Savepoint()
+		require.NoError(t, x.StepStatement(bg))
+		require.NoError(t, x.Put(k("a"), []byte("two")))
+		require.NoError(t, x.Put(k("b"), []byte("two")))
+		var copies []*kv.BatchRequest
+		s.intercept(func(req *kv.BatchRequest) error {
+			if _, ok := req.Requests[0].(*kv.Prepare); ok {
+				copies = append(copies, req.ForNode(1))
 			}
-			t.Fatal("a planted bug was not found")
+			return nil
 		})
+		require.NoError(t, x.(*txn).sendAhead(bg, true))
+		s.intercept(nil)
+		require.NotEmpty(t, copies)
+		x.RollbackTo(m)
+		require.NoError(t, x.StepStatement(bg))
+		require.Equal(t, "a=one", all(t, x, ScanOptions{}, span("a", "c")))
+		for _, req := range copies {
+			_, err := s.serve(bg, req)
+			require.NoError(t, err)
+		}
+		got := all(t, x, ScanOptions{}, span("a", "c"))
+		if mutant != "" {
+			require.NotEqual(t, "a=one", got, "a planted bug was not found")
+			x.Rollback(bg)
+			continue
+		}
+		require.Equal(t, "a=one", got)
+		commit(t, x)
+		settled(t, c, s)
+		y := c.Begin(bg, Options{})
+		require.Equal(t, "a=one", all(t, y, ScanOptions{}, span("a", "c")))
+		y.Rollback(bg)
 	}
 }
 

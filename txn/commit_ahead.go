@@ -12,7 +12,7 @@ import (
 
 // commitAhead commits a transaction that has open locks (ahead.go). The rest of the buffer joins them; the commit timestamp
 // is chosen above all of them and above what was promised to readers; the reads are brought up to it; and then the record
-// says COMMITTED, with the spans. It is never staged: without a record the transaction is aborted.
+// says COMMITTED, with the spans. It is never staged: if the record does not say OPEN until then, the transaction is aborted.
 func (t *txn) commitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	ts, err := t.tryCommitAhead(ctx)
 	if err == nil {
@@ -38,6 +38,9 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 		return hlc.Timestamp{}, err
 	}
 	if err := t.settleUndo(ctx); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	if err := t.openRecord(ctx, false); err != nil {
 		return hlc.Timestamp{}, err
 	}
 	t.mu.Lock()
@@ -71,12 +74,12 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	spans := slices.Clone(ahead.spans)
 	told := make(chan bool, 1)
 	go func() { told <- c.tellLeaders(ctx, meta, spans, ts) }()
-	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans, Staged: ts})
+	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans, Staged: ts, Open: true})
 	inform := <-told
 	switch {
 	case a.err == nil && status == kv.TxnCommitted:
 	case a.err == nil || a.definite && !(a.again && kv.HasCode(a.err, kv.CodeReadBelowGC)): // which says: perhaps
-		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery")
+		return hlc.Timestamp{}, errAbandoned()
 	default:
 		return hlc.Timestamp{}, t.leaveUnknown(meta, func(ctx context.Context) (outcome, error) {
 			s, at, err := c.recover(ctx, meta, ts, nil, spans)

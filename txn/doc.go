@@ -32,7 +32,7 @@
 //	                               All prepared at the staged timestamp: that was it, after one round
 //	... a prepare was pushed       refresh up to the highest, then EndTxn: two rounds
 //	... more keys than a record    Prepare, then EndTxn: two rounds, nothing is staged
-//	more than fits into memory     Prepare while it runs (ahead.go), then EndTxn with the spans (commit_ahead.go)
+//	more than fits into memory     a record that says OPEN, Prepare while it runs (ahead.go), then EndTxn with the spans (commit_ahead.go)
 //
 // Afterwards, in the background: record COMMITTED, then locks to versions, then, with those of other transactions, the record away. The order matters: a
 // lock that goes while the record says STAGING is a missing prepare to recovery.
@@ -56,11 +56,16 @@
 //	10 record       COMMITTED and asked to abort, or the reverse     stays, and says what it is
 //	11 coordinator  all locks of a COMMITTED transaction are gone    removes the record
 //	12 range        ABORTED                                          keeps it until the GC threshold passes
+//	   its leader   OPEN or STAGING, well below the GC threshold     recovers it, if its coordinator does not know it
 //	   its leader   COMMITTED, well below the GC threshold           resolves all that it lists, then removes it (FinishRecord)
 //	   record       none or ABORTED; its coordinator asks, and has staged before the GC threshold: says that it is forgotten
 //	13 recovery     PREPARED                                         leaves it, and the locks
 //	14 coordinator  every prepare, asked to hold (PREPARE TRANSACTION)  refreshes; EndTxn(hold) at the highest
 //	15 anybody      PREPARED, and told to commit or to roll back     EndTxn at the timestamp of the record; resolves
+//	16 coordinator  more than fits into memory                       has OPEN written before the first open lock, with the time of its first sending
+//	   record       none, and that time is below the GC threshold    refuses it: an ABORTED record may have been collected
+//	17 recovery     OPEN                                             writes ABORTED
+//	18 record       not OPEN, and told to commit an open transaction  none or ABORTED: it is aborted; COMMITTED: says so
 //
 // Why row 4 waits for the record: a refused prepare may have a copy under way that is accepted, and recovery would
 // then commit what the client was told had failed. Why row 12: were it removed, a late copy of the staging would revive the
@@ -77,7 +82,7 @@
 // # Invariants
 //
 //  1. No trace before commit: until Commit, a transaction has only unreplicated locks in the ranges, unless its writes have
-//     outgrown Config.MaxBufferBytes: then it has open locks, and is aborted wherever it has no record.
+//     outgrown Config.MaxBufferBytes: then it has open locks, and a record that says OPEN before the first of them; it commits over that only.
 //  2. One outcome: COMMITTED if and only if the record says so, or it says
 //     STAGING and every listed key is prepared at or below the staged timestamp.
 //  3. A read is never answered from a write that the statement itself makes (StepStatement).

@@ -200,15 +200,7 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 	case *kv.Prepare:
 		return s.prepare(req, q)
 	case *kv.StageTxn:
-		rec := s.records[id]
-		if rec != nil {
-			if rec.Status == kv.TxnAborted {
-				return nil, nil, kv.Errorf(kv.CodeTxnAborted, "aborted")
-			}
-			return &kv.StageTxnResponse{}, nil, nil
-		}
-		s.records[id] = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnStaging, CommitTS: q.CommitTS, Prepared: q.Prepared}
-		return &kv.StageTxnResponse{}, nil, nil
+		return s.stage(req, q)
 	case *kv.EndTxn:
 		return s.end(req, q)
 	case *kv.ForgetTxns:
@@ -261,6 +253,8 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 		case rec == nil:
 			rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnAborted}
 			s.records[id] = rec
+		case rec.Status == kv.TxnOpen:
+			rec.Status = kv.TxnAborted
 		case q.Decide != kv.TxnUnknown && rec.Status == kv.TxnStaging && rec.CommitTS == q.StagedTS:
 			rec.Status = q.Decide
 		}
@@ -486,11 +480,11 @@ func (s *fakeStore) commit(req *kv.BatchRequest, q *kv.CommitSingleRange) (kv.Re
 
 func (s *fakeStore) prepare(req *kv.BatchRequest, q *kv.Prepare) (kv.Response, *fakeConflict, error) {
 	id := req.Txn.ID
-	if rec := s.records[id]; rec != nil && rangeOf(s.bounds, req.Txn.Anchor) == rangeOf(s.bounds, q.Writes[0].Key) {
-		switch rec.Status {
-		case kv.TxnAborted:
+	if rangeOf(s.bounds, req.Txn.Anchor) == rangeOf(s.bounds, q.Writes[0].Key) {
+		switch rec := s.records[id]; {
+		case rec == nil && len(q.Seqs) > 0, rec != nil && rec.Status == kv.TxnAborted:
 			return nil, nil, kv.Errorf(kv.CodeTxnAborted, "aborted")
-		case kv.TxnCommitted:
+		case rec != nil && rec.Status == kv.TxnCommitted:
 			return &kv.PrepareResponse{TS: rec.CommitTS}, nil, nil
 		}
 	}
@@ -547,54 +541,4 @@ func (s *fakeStore) resolve(id kv.TxnID, ks []keys.Key, commit bool, ts hlc.Time
 		s.wake()
 	}
 	return nil
-}
-
-func (s *fakeStore) end(req *kv.BatchRequest, q *kv.EndTxn) (kv.Response, *fakeConflict, error) {
-	id := req.Txn.ID
-	rec := s.records[id]
-	if q.Hold {
-		if rec != nil && rec.Status == kv.TxnAborted {
-			return nil, nil, kv.Errorf(kv.CodeTxnAborted, "aborted")
-		}
-		if rec == nil {
-			rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnPrepared, CommitTS: q.CommitTS, Prepared: q.Prepared}
-			s.records[id] = rec
-		}
-		return &kv.EndTxnResponse{Status: rec.Status, CommitTS: rec.CommitTS}, nil, nil
-	}
-	switch {
-	case rec != nil && rec.Status == kv.TxnPrepared:
-		rec.Status = kv.TxnAborted
-		if q.Commit {
-			rec.Status = kv.TxnCommitted
-		}
-	case rec == nil:
-		rec = &kv.TxnRecord{Meta: *req.Txn, Status: kv.TxnAborted, Prepared: q.Prepared, Spans: q.Spans}
-		if q.Commit {
-			rec.Status, rec.CommitTS = kv.TxnCommitted, q.CommitTS
-		}
-	case rec.Status == kv.TxnStaging && q.Commit:
-		if q.CommitTS.Less(rec.CommitTS) {
-			panic("commit below the staged timestamp")
-		}
-		rec.Status, rec.CommitTS = kv.TxnCommitted, q.CommitTS
-	case rec.Status == kv.TxnStaging:
-		rec.Status = kv.TxnAborted
-	case rec.Status == kv.TxnAborted && q.Commit:
-		return nil, nil, kv.Errorf(kv.CodeTxnAborted, "aborted")
-	}
-	if q.Remove {
-		delete(s.records, id)
-	} else {
-		s.records[id] = rec
-	}
-	commit := rec.Status == kv.TxnCommitted
-	if err := s.resolve(id, q.Local, commit, rec.CommitTS); err != nil {
-		return nil, nil, err
-	}
-	r := &kv.EndTxnResponse{Status: rec.Status}
-	if commit {
-		r.CommitTS = rec.CommitTS
-	}
-	return r, nil, nil
 }

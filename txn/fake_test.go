@@ -30,6 +30,7 @@ type fakeStore struct {
 	floor    hlc.Timestamp // everything was read up to here
 	records  map[kv.TxnID]*kv.TxnRecord
 	commits  map[int]map[kv.TxnID]outcome // by range (index by start key hash)
+	gc       hlc.Timestamp                // what is older may have been collected
 	waits    map[kv.TxnID][]kv.TxnMeta
 	rng      *rand.Rand
 	late     atomic.Int64 // copies under way
@@ -128,6 +129,18 @@ func (s *fakeStore) split(at string) {
 func (s *fakeStore) waitLate() {
 	for s.late.Load() > 0 {
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// collect removes the ABORTED records, and raises the GC threshold above what they were written at.
+func (s *fakeStore) collect() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.gc = s.clock.Now()
+	for id, rec := range s.records {
+		if rec.Status == kv.TxnAborted {
+			delete(s.records, id)
+		}
 	}
 }
 

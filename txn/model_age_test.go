@@ -62,7 +62,7 @@ func (m *modelRules) ageing(s modelState, emit func(string, modelState)) {
 	all := uint8(1<<m.n - 1)
 	switch {
 	case !s.a.collecting:
-		if s.rec.status == kv.TxnCommitted {
+		if s.rec.status == kv.TxnCommitted && (!m.open || s.o.passed) {
 			d := s
 			d.a.collecting, d.a.done, d.a.ts = true, 0, s.rec.ts
 			if m.collectFirst {
@@ -90,6 +90,9 @@ func (m *modelRules) ageing(s modelState, emit func(string, modelState)) {
 
 // forgotten is evaluation.collected.
 func (m *modelRules) forgotten(s *modelState, staged bool) bool {
+	if m.open && !s.o.passed {
+		return false
+	}
 	return staged && !m.noStaged && s.a.aged && (s.rec.status == kv.TxnUnknown || s.rec.status == kv.TxnAborted)
 }
 
@@ -99,7 +102,7 @@ func (m *modelRules) end(s *modelState, commit bool, ts uint8, staged bool) (for
 	case m.forgotten(s, staged):
 		return true, false
 	case s.rec.status == kv.TxnCommitted:
-	case s.rec.status == kv.TxnAborted && commit:
+	case s.rec.status == kv.TxnAborted && commit, m.open && !m.openAnyway && s.rec.status == kv.TxnUnknown && commit:
 		return false, true
 	case commit:
 		s.rec = modelRecord{kv.TxnCommitted, ts}
@@ -119,7 +122,7 @@ func (m *modelRules) ending(s modelState, emit func(string, modelState)) {
 	} else {
 		if s.a.sentAbort == 0 {
 			s.a.sentAbort = 1
-			if (s.a.repeated || s.a.commitRepeated) && !m.noDoubt {
+			if (s.a.repeated || s.a.commitRepeated) && !m.noDoubt && !m.open {
 				s.a.sentAbort = 2
 			}
 		}
@@ -134,8 +137,11 @@ func (m *modelRules) ending(s modelState, emit func(string, modelState)) {
 	}
 	emit("record written, and not answered", lost)
 	switch {
+	case c.commit && forgotten && m.open && s.a.commitRepeated:
+		c.phase = settling
 	case c.commit && (forgotten || refused):
 		c.commit = false
+		c.nacked = m.open // the abort follows in the background
 		if c.acked != 0 {
 			c.phase = finished // somebody else has finished it
 		}
@@ -169,6 +175,12 @@ func (m *modelRules) settling(s modelState, emit func(string, modelState)) {
 			c.nacked, c.phase = true, finished
 		}
 		emit("coordinator learns the outcome", s)
+	case c.acked == 0 && !c.nacked && m.open:
+		if c.phase == ending && c.commit {
+			c.phase = settling
+			s.a.sentCommit, s.a.commitRepeated = c.ts, true
+			emit("client leaves", s)
+		}
 	case c.acked == 0 && !c.nacked && (c.phase == preparing || c.phase == ending):
 		c.phase = settling
 		s.a.repeated = true // something is not answered

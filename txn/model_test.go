@@ -82,20 +82,22 @@ type modelState struct {
 	decided bool
 	unnamed bool // the row of its name is gone
 	a       modelAge
+	o       modelOpen
 }
 
-// modelRules is the size of the model and what is done differently in it; all but unstaged and abortOpen are bugs.
+// modelRules is the size of the model and what is done differently in it; all but unstaged, abortOpen, hold, age and open are bugs.
 type modelRules struct {
 	n, recoverers int
-	noFence       bool // recovery does not fence a missing prepare
-	resolveFirst  bool // locks are resolved while the record is still STAGING
-	overwrite     bool // recovery writes its finding whatever the record says now
-	ackPushed     bool // the client is told when everything is prepared, wherever
-	abortOpen     bool // the coordinator aborts without waiting for open prepares
-	removeAborted bool // the ABORTED record is removed when its locks are gone
-	unstaged      bool // a commit with many keys: no STAGING record
-	nackFirst     bool // the client is told of a failure before the record says so
-	removeEarly   bool // the record is removed before the locks are resolved
+	seen          func(*modelState) // called with every state
+	noFence       bool              // recovery does not fence a missing prepare
+	resolveFirst  bool              // locks are resolved while the record is still STAGING
+	overwrite     bool              // recovery writes its finding whatever the record says now
+	ackPushed     bool              // the client is told when everything is prepared, wherever
+	abortOpen     bool              // the coordinator aborts without waiting for open prepares
+	removeAborted bool              // the ABORTED record is removed when its locks are gone
+	unstaged      bool              // a commit with many keys: no STAGING record
+	nackFirst     bool              // the client is told of a failure before the record says so
+	removeEarly   bool              // the record is removed before the locks are resolved
 
 	hold         bool // PREPARE TRANSACTION: implies unstaged
 	deciders     int
@@ -105,11 +107,16 @@ type modelRules struct {
 	heldTooEarly bool // the client is told that it is prepared before the record says so
 	tellAnyway   bool // who finds the name gone in the end tells what the record said, all the same
 
-	age          bool // records are collected (model_age_test.go)
-	collectFirst bool // a COMMITTED record is removed before its locks are resolved
-	noStaged     bool // EndTxn.Staged is never looked at
-	noDoubt      bool // the coordinator takes everything that it has sent for the only copy
-	believe      bool // who asks for the coordinator's own transaction does not say what was staged
+	age           bool // records are collected (model_age_test.go)
+	collectFirst  bool // a COMMITTED record is removed before its locks are resolved
+	noStaged      bool // EndTxn.Staged is never looked at
+	noDoubt       bool // the coordinator takes everything that it has sent for the only copy
+	open          bool // writes are sent ahead (model_open_test.go): implies unstaged and age
+	openAnyway    bool // a commit without a record is as good as one over OPEN
+	openLate      bool // OPEN is written however late its request is
+	openUndecided bool // recovery drops the locks of an OPEN transaction, and leaves the record
+
+	believe bool // who asks for the coordinator's own transaction does not say what was staged
 }
 
 func tsOf(n uint8) hlc.Timestamp { return hlc.Timestamp{WallTime: int64(n)} }
@@ -126,6 +133,9 @@ func (m *modelRules) next(s modelState, emit func(string, modelState)) {
 			d.c.dead = true
 			emit("coordinator dies", d)
 		}
+	}
+	if m.open {
+		m.opening(s, emit)
 	}
 	for j := range m.recoverers {
 		m.recoverer(s, j, emit)
@@ -148,6 +158,9 @@ func (m *modelRules) deliver(s modelState, i int, emit func(string, modelState))
 		}
 	}
 	name := fmt.Sprintf("prepare %d", i)
+	if m.open && !s.o.told {
+		return
+	}
 	if m.age {
 		if s.a.delivered&(1<<i) != 0 && !s.a.repeated {
 			return
@@ -163,7 +176,7 @@ func (m *modelRules) deliver(s modelState, i int, emit func(string, modelState))
 			reply(name+" after the end", s, s.rec.ts)
 			return
 		case kv.TxnUnknown:
-			if s.a.aged && !m.unstaged {
+			if s.a.aged && !m.unstaged || m.open && !m.openAnyway {
 				reply(name+" staged too late", s, 3)
 				return
 			}
@@ -255,14 +268,14 @@ func (m *modelRules) coordinator(s modelState, emit func(string, modelState)) {
 			}
 			emit("pushed", s)
 		case verdictAbort:
-			c.phase, c.nacked = ending, m.nackFirst
+			c.phase, c.nacked = ending, m.nackFirst || m.open
 			emit("failed", s)
 		}
 	case refreshing:
 		d := s
 		d.c.commit, d.c.explicit, d.c.phase = true, true, ending
 		emit("refreshed", d)
-		c.phase = ending
+		c.phase, c.nacked = ending, c.nacked || m.open
 		emit("refresh failed", s)
 	case ending:
 		if m.age {
@@ -337,7 +350,7 @@ func (m *modelRules) recoverer(s modelState, j int, emit func(string, modelState
 		if !met {
 			return // who meets no lock does not recover
 		}
-		if s.rec.status == kv.TxnUnknown {
+		if s.rec.status == kv.TxnUnknown || s.rec.status == kv.TxnOpen && !m.openUndecided {
 			s.rec = modelRecord{kv.TxnAborted, 0}
 		}
 		m.found(&s, v)
@@ -455,6 +468,9 @@ func (m *modelRules) explore(limit int) (states int, trace []string, broken stri
 	for len(queue) > 0 {
 		s := queue[0]
 		queue = queue[1:]
+		if m.seen != nil {
+			m.seen(&s)
+		}
 		if b := m.broken(&s); b != "" {
 			for at := s; at != start; {
 				o := seen[at]

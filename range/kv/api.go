@@ -207,7 +207,8 @@ type (
 		// ahead what it cannot keep in memory. It numbers its writes, later ones higher; where it has an open lock already, a
 		// write with a higher number goes on top, and one with a lower or the same number changes nothing. Earlier
 		// writes stay below it, as far as readers at Keep or later, and returns to savepoints at Keep or later, need them.
-		// Such a transaction is never staged: it commits by a record that says so, and without one it is aborted.
+		// Such a transaction is never staged: it has an OPEN record before it has open locks (StageTxn.Open), and commits by
+		// one that says so. Without a record it is aborted.
 		Seqs []int32
 		Keep int32
 	}
@@ -224,9 +225,13 @@ type (
 
 	// StageTxn writes the STAGING record; it goes to the anchor's range, in the same
 	// batch as that range's Prepare, or alone. It fails with CodeTxnAborted if recovery got there first.
+	//
+	// With Open it writes the OPEN record of a transaction that is about to lay open locks, alone, without Prepared. CommitTS is then when it was
+	// first sent: every repetition gives the same, so that one that comes after the transaction was aborted, and that forgotten, is refused.
 	StageTxn struct {
 		CommitTS hlc.Timestamp
 		Prepared []keys.Key
+		Open     bool
 	}
 	StageTxnResponse struct{}
 
@@ -246,7 +251,9 @@ type (
 		Spans    []keys.Span
 		// Hold makes the record PREPARED at CommitTS instead, with Prepared: the transaction waits for somebody's decision, which
 		// is another EndTxn. Commit, Local and Remove are not set. It fails with CodeTxnAborted if recovery got there first.
-		Hold   bool
+		Hold bool
+		// Open: the transaction has open locks. It commits only if its OPEN record is still there, and fails with CodeTxnAborted otherwise.
+		Open   bool
 		Staged hlc.Timestamp
 	}
 	EndTxnResponse struct {
@@ -296,7 +303,7 @@ type (
 	// queries the prepared keys and ends the transaction with Decide.
 	RecoverTxn struct {
 		// Decide is TxnUnknown to ask, or TxnCommitted / TxnAborted to record the
-		// finding for a record that is still STAGING at StagedTS. Who asks for his own transaction gives the lowest timestamp at which it
+		// finding for a record that is still STAGING at StagedTS. An OPEN one becomes ABORTED in any case. Who asks for his own transaction gives the lowest timestamp at which it
 		// may have committed as StagedTS: if a record as old may have been there and be collected, he is told so (CodeReadBelowGC).
 		Decide   TxnStatus
 		StagedTS hlc.Timestamp

@@ -434,7 +434,7 @@ func (d *decoder) txnMeta() TxnMeta {
 	}
 }
 
-func (d *decoder) txnStatus() TxnStatus { return TxnStatus(d.enum(byte(TxnPrepared) + 1)) }
+func (d *decoder) txnStatus() TxnStatus { return TxnStatus(d.enum(byte(TxnOpen) + 1)) }
 
 func (d *decoder) lockStrength() LockStrength { return LockStrength(d.enum(byte(LockUpdate) + 1)) }
 
@@ -442,7 +442,7 @@ func (d *decoder) txnRecord() TxnRecord {
 	r := TxnRecord{Meta: d.txnMeta()}
 	status := d.byte()
 	r.Held = status&recordHeld != 0
-	if r.Status = TxnStatus(status &^ (recordHasSpans | recordHeld)); r.Status > TxnPrepared {
+	if r.Status = TxnStatus(status &^ (recordHasSpans | recordHeld)); r.Status > TxnOpen {
 		d.fail("enum out of range")
 	}
 	r.CommitTS, r.Prepared = d.ts(), d.keys()

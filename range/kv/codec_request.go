@@ -42,6 +42,8 @@ const (
 	tagEndTxnHold  = 202 // an EndTxn with Hold
 
 	tagRefreshExistence = 203 // a Refresh with Existence
+	tagStageTxnOpen     = 204 // a StageTxn with Open
+	tagEndTxnOpen       = 205 // an EndTxn with Open
 )
 
 func appendRequest(b []byte, q Request) ([]byte, error) {
@@ -112,7 +114,11 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendSpan(append(b, tagUndoSpan), q.Span)
 		return binary.AppendVarint(binary.AppendVarint(b, int64(q.From)), int64(q.To)), nil
 	case *StageTxn:
-		b = appendTS(append(b, tagStageTxn), q.CommitTS)
+		tag := byte(tagStageTxn)
+		if q.Open {
+			tag = tagStageTxnOpen
+		}
+		b = appendTS(append(b, tag), q.CommitTS)
 		return appendKeys(b, q.Prepared), nil
 	case *EndTxn:
 		tag := byte(tagEndTxn)
@@ -122,6 +128,9 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		if q.Hold {
 			tag = tagEndTxnHold
 		}
+		if q.Open {
+			tag = tagEndTxnOpen
+		}
 		b = appendBool(append(b, tag), q.Commit)
 		b = appendTS(b, q.CommitTS)
 		b = appendKeys(b, q.Local)
@@ -129,6 +138,9 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendTS(appendBool(b, q.Remove), q.Staged)
 		if tag != tagEndTxn {
 			b = appendSpans(b, q.Spans)
+		}
+		if q.Open {
+			b = appendBool(b, q.Hold)
 		}
 		return b, nil
 	case *ResolveLocks:
@@ -207,14 +219,16 @@ func (d *decoder) request() Request {
 		return &ResolveSpan{Span: d.span(), Commit: d.bool(), CommitTS: d.ts()}
 	case tagUndoSpan:
 		return &UndoSpan{Span: d.span(), From: d.varint32(), To: d.varint32()}
-	case tagStageTxn:
-		return &StageTxn{CommitTS: d.ts(), Prepared: d.keys()}
-	case tagEndTxn, tagEndTxnSpans, tagEndTxnHold:
+	case tagStageTxn, tagStageTxnOpen:
+		return &StageTxn{CommitTS: d.ts(), Prepared: d.keys(), Open: tag == tagStageTxnOpen}
+	case tagEndTxn, tagEndTxnSpans, tagEndTxnHold, tagEndTxnOpen:
 		q := &EndTxn{Commit: d.bool(), CommitTS: d.ts(), Local: d.keys(), Prepared: d.keys(), Remove: d.bool(), Staged: d.ts()}
 		if tag != tagEndTxn {
 			q.Spans = d.spans()
 		}
-		q.Hold = tag == tagEndTxnHold
+		if q.Hold = tag == tagEndTxnHold; tag == tagEndTxnOpen {
+			q.Open, q.Hold = true, d.bool()
+		}
 		return q
 	case tagResolveLocks:
 		return &ResolveLocks{Commit: d.bool(), CommitTS: d.ts(), Keys: d.keys()}

@@ -49,7 +49,7 @@ func decodeTestProgram(b []byte) (*testProgram, error) {
 var enumLimits = map[reflect.Type]int{
 	reflect.TypeFor[LockStrength](): int(LockUpdate) + 1,
 	reflect.TypeFor[ReplicaType]():  int(NonVoter) + 1,
-	reflect.TypeFor[TxnStatus]():    int(TxnAborted) + 1,
+	reflect.TypeFor[TxnStatus]():    int(TxnOpen) + 1,
 	reflect.TypeFor[Isolation]():    int(ReadCommitted) + 1,
 	reflect.TypeFor[WaitPolicy]():   int(WaitSkip) + 1,
 	reflect.TypeFor[Code]():         int(numCodes),

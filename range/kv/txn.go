@@ -123,13 +123,14 @@ const (
 	TxnCommitted                  // at CommitTS
 	TxnAborted
 	TxnPrepared // every key is prepared; only COMMIT PREPARED and ROLLBACK PREPARED decide, at CommitTS; recovery leaves it
+	TxnOpen     // the transaction runs, and has open locks (Prepare.Seqs): without this record it is aborted, for ever
 )
 
 // TxnRecord is the replicated coordinator record, in the anchor's range.
 type TxnRecord struct {
 	Meta   TxnMeta
 	Status TxnStatus
-	// CommitTS is the commit timestamp, or the staged one.
+	// CommitTS is the commit timestamp, or the staged one; of an OPEN record, StageTxn's.
 	CommitTS hlc.Timestamp
 	// Prepared lists every key with a prepared write, in all ranges.
 	Prepared []keys.Key

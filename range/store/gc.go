@@ -1,13 +1,13 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -21,6 +21,7 @@ type gcState struct {
 	ran     time.Time
 	seen    time.Time // what was garbage by then, was collected
 	held    bool      // the last collection left something that is protected, or could not be removed
+	records keys.Key  // where the next look for records that were left begins
 }
 
 // gcLoop collects garbage in the ranges that this store leads: versions that nobody may read any more, outcomes of
@@ -69,7 +70,7 @@ func (s *Store) gcLoop() {
 				}
 				st.seen = time.Now().Add(-lag)
 				if err == nil {
-					st.held, err = s.collect(r, keep, asOf)
+					st.held, err = s.collect(r, keep, asOf, &st.records)
 				}
 				if err != nil && s.ctx.Err() == nil {
 					s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
@@ -135,8 +136,8 @@ func (s *Store) forget(r *replica.Replica) (remembers bool, err error) {
 }
 
 // collect raises the threshold of the range and removes what is below it, piece by piece. held reports whether something was
-// left that may go later: it is protected, or a record could not be removed. asOf is when t was known.
-func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (held bool, err error) {
+// left that may go later: it is protected, or a record could not be removed. asOf is when t was known, records where to look for these.
+func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp, records *keys.Key) (held bool, err error) {
 	threshold := asOf.Add(-t.After)
 	if !t.Protected.IsEmpty() && t.Protected.Less(threshold) {
 		threshold, held = t.Protected, true
@@ -158,7 +159,7 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (he
 		got := resp.Responses[0].(*kv.GCResponse)
 		s.metrics.Collected.Add(got.Removed)
 		if q.Collect && len(got.Next) == 0 {
-			left, err := s.finishRecords(r, threshold.Add(-s.cfg.Knobs.GCAfter))
+			left, err := s.finishRecords(r, threshold.Add(-s.cfg.Knobs.GCAfter), records)
 			return held || left, err
 		}
 		q.Collect, q.From = true, got.Next
@@ -168,43 +169,4 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp) (he
 			return held, s.ctx.Err()
 		}
 	}
-}
-
-const (
-	// finishedRecords is how many left over records one collection of a range removes; the next goes on.
-	finishedRecords = 100
-	// finishTimeout bounds the time for one of them, finishFailures how many may fail until the next.
-	finishTimeout  = 10 * time.Second
-	finishFailures = 3
-)
-
-// finishRecords removes records of transactions that were committed before threshold (well below that of the range: gateways that were cut off are to
-// find them, even if their transactions were old when they were decided) by those who did not come back to remove them: a gateway
-// that died meanwhile, or a recovery, which leaves the record for that gateway. left reports whether some are left for the next collection.
-func (s *Store) finishRecords(r *replica.Replica, threshold hlc.Timestamp) (left bool, err error) {
-	d := r.Desc()
-	if d == nil || s.cfg.FinishRecord == nil {
-		return false, nil
-	}
-	recs, err := mvcc.FinishedRecords(s.eng.DB(), d.Span(), threshold, finishedRecords)
-	if err != nil {
-		return true, err
-	}
-	var failed []error
-	for i := range recs {
-		ctx, cancel := context.WithTimeout(s.ctx, finishTimeout)
-		err := s.cfg.FinishRecord(ctx, recs[i])
-		cancel()
-		if err != nil {
-			failed = append(failed, err)
-			if len(failed) == finishFailures || s.ctx.Err() != nil {
-				break
-			}
-			continue
-		}
-		s.metrics.Collected.Add(1)
-	}
-	rest, err := mvcc.FinishedRecords(s.eng.DB(), d.Span(), hlc.Max, 1) // too young yet, or in spite of us
-	// What has been resolved here hides older versions, and the collection that is over has not seen them.
-	return len(recs) > 0 || len(rest) > 0 || err != nil, errors.Join(append(failed, err)...)
 }

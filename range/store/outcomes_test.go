@@ -209,20 +209,55 @@ func TestSplitWithManyOutcomes(t *testing.T) {
 	}
 }
 
+// gateways answers for the transactions of all gateways.
+type gateways struct {
+	live atomic.Pointer[kv.TxnID]
+	c    *cluster
+}
+
+func (g *gateways) QueryHolder(_ context.Context, _ kv.NodeID, _ int64, id kv.TxnID) (kv.HolderState, error) {
+	l := g.live.Load()
+	return kv.HolderState{Alive: l != nil && *l == id}, nil
+}
+
+func (g *gateways) ReportWait(context.Context, *kv.TxnMeta, keys.Key, []kv.TxnMeta) (kv.HolderState, error) {
+	return kv.HolderState{}, nil
+}
+
+func (g *gateways) Recover(ctx context.Context, m kv.TxnMeta, _ keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+	var rec kv.TxnRecord
+	for _, decide := range []kv.TxnStatus{kv.TxnUnknown, kv.TxnAborted} {
+		x := m
+		resp, err := g.c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &x, Requests: []kv.Request{&kv.RecoverTxn{Decide: decide, StagedTS: rec.CommitTS}}})
+		if err != nil {
+			return 0, hlc.Timestamp{}, err
+		}
+		if rec = resp.Responses[0].(*kv.RecoverTxnResponse).Record; rec.Status != kv.TxnStaging {
+			break
+		}
+	}
+	return rec.Status, rec.CommitTS, nil
+}
+
 // Records of committed transactions that nobody has removed are handed to whoever can, when they are old, until they are gone. Those that others
-// remove stay, and those that do not say where locks may be.
+// remove stay, and those that do not say where locks may be. Records that nobody has decided go when their gateways do not know them. Records that
+// cannot be finished hold up no others.
 func TestLeftOverRecordsGo(t *testing.T) {
 	k := testKnobs
 	k.GCAfter, k.GCInterval = 200*time.Millisecond, 50*time.Millisecond
 	var c *cluster
 	var failed, early atomic.Int64
+	var stuck atomic.Bool
+	stuck.Store(true)
+	g := &gateways{}
 	c = newClusterWith(t, 1, k, func(cfg *Config) {
 		clock := cfg.Clock
+		cfg.Holders, cfg.Recoverer = g, g
 		cfg.FinishRecord = func(_ context.Context, rec kv.TxnRecord) error {
 			if clock.Now().Add(-k.GCAfter).Less(rec.CommitTS) {
 				early.Add(1)
 			}
-			if failed.Add(1) <= 2 {
+			if failed.Add(1) <= 2 || rec.Meta.Anchor.Less(key(4)) && stuck.Load() {
 				return kv.Errorf(kv.CodeUnavailable, "injected")
 			}
 			m := rec.Meta
@@ -231,6 +266,7 @@ func TestLeftOverRecordsGo(t *testing.T) {
 			return err
 		}
 	})
+	g.c = c
 	ctx := c.ctx(60 * time.Second)
 	require.NoError(t, c.put(ctx, 1, "x"))
 	s, _ := c.waitLeader(kv.FirstUserRange)
@@ -240,6 +276,9 @@ func TestLeftOverRecordsGo(t *testing.T) {
 		for _, q := range reqs {
 			if e, ok := q.(*kv.EndTxn); ok {
 				e.CommitTS = now
+			}
+			if o, ok := q.(*kv.StageTxn); ok {
+				o.CommitTS = now
 			}
 			m := txn
 			_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &m, Requests: []kv.Request{q}})
@@ -253,6 +292,11 @@ func TestLeftOverRecordsGo(t *testing.T) {
 	}
 	held := end(10, &kv.EndTxn{Hold: true, Prepared: []keys.Key{key(10)}}, &kv.EndTxn{Commit: true})
 	nowhere := end(11, &kv.EndTxn{Commit: true})
+	living := kv.TxnMeta{ID: kv.MakeTxnID(s.clock.Now(), 12), Anchor: key(12), Gateway: 1}
+	g.live.Store(&living.ID)
+	_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &living, Requests: []kv.Request{&kv.StageTxn{CommitTS: s.clock.Now(), Open: true}}})
+	require.NoError(t, err)
+	open, staged := end(13, &kv.StageTxn{Open: true}), end(14, &kv.StageTxn{Prepared: []keys.Key{key(14)}})
 	there := func(m kv.TxnMeta) bool {
 		r := mvcc.NewReader(s.eng.DB())
 		defer func() { require.NoError(t, r.Close()) }()
@@ -260,14 +304,22 @@ func TestLeftOverRecordsGo(t *testing.T) {
 		require.NoError(t, err)
 		return rec != nil
 	}
-	require.Eventually(t, func() bool {
-		for _, m := range left {
-			if there(m) {
-				return false
+	gone := func(ms ...kv.TxnMeta) func() bool {
+		return func() bool {
+			for _, m := range ms {
+				if there(m) {
+					return false
+				}
 			}
+			return true
 		}
-		return true
-	}, 30*time.Second, 10*time.Millisecond)
-	require.True(t, there(held) && there(nowhere))
+	}
+	require.Eventually(t, gone(left[4], open, staged), 30*time.Second, 10*time.Millisecond)
+	for _, m := range left[:4] {
+		require.True(t, there(m))
+	}
+	stuck.Store(false)
+	require.Eventually(t, gone(left...), 30*time.Second, 10*time.Millisecond)
+	require.True(t, there(held) && there(nowhere) && there(living))
 	require.Zero(t, early.Load())
 }

@@ -36,6 +36,12 @@ func (w *world) scanned(req *kv.BatchRequest, reverse bool) (string, error) {
 	}
 }
 
+// opened writes the OPEN record of a transaction.
+func (w *world) opened(txn *kv.TxnMeta) {
+	_, _, err := w.do(&kv.BatchRequest{Txn: txn, Requests: []kv.Request{&kv.StageTxn{CommitTS: at(w.phys), Open: true}}})
+	require.NoError(w.t, err)
+}
+
 // ahead lays an open lock.
 func (w *world) ahead(txn *kv.TxnMeta, seq int32, keep int32, write kv.Write) error {
 	_, _, err := w.do(&kv.BatchRequest{Txn: txn, Requests: []kv.Request{
@@ -81,7 +87,10 @@ func TestOpenLocks(t *testing.T) {
 		}
 		return s
 	}
-	require.NoError(t, w.ahead(x, 1, 1, kv.Write{Key: name("a"), Value: []byte("1")}))
+	first := kv.Write{Key: name("a"), Value: []byte("1")}
+	require.True(t, kv.HasCode(w.ahead(x, 1, 1, first), kv.CodeTxnAborted), "no record")
+	w.opened(x)
+	require.NoError(t, w.ahead(x, 1, 1, first))
 	require.NoError(t, w.ahead(x, 1, 1, kv.Write{Key: name("b"), Value: []byte("1")}))
 	require.Equal(t, "a=0", own(0), "without a number it does not look at its locks")
 	require.Equal(t, "a=0", own(1))
@@ -157,6 +166,9 @@ func TestReadThrough(t *testing.T) {
 		var txns []*kv.TxnMeta
 		for n := range 3 {
 			x := &kv.TxnMeta{ID: kv.TxnID{byte('A' + n)}, Anchor: name("a"), ReadTS: at(200)}
+			if n > 0 {
+				w.opened(x)
+			}
 			var top hlc.Timestamp
 			for range 1 + r.IntN(5) {
 				write := kv.Write{Key: name(string(rune('a' + r.IntN(12)))), Value: fmt.Append(nil, "t", n)}

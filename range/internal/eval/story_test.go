@@ -225,11 +225,21 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	case "commit":
 		return &kv.CommitSingleRange{Writes: writes, Refreshes: refreshes, Sent: ts("sent")}
 	case "prepare":
-		return &kv.Prepare{Writes: writes, StageTS: ts("stage"), Refreshes: refreshes}
+		r := &kv.Prepare{Writes: writes, StageTS: ts("stage"), Refreshes: refreshes}
+		if n := one("number"); n != "" {
+			seq, err := strconv.ParseInt(n, 10, 32)
+			require.NoError(t, err)
+			for range writes {
+				r.Seqs = append(r.Seqs, int32(seq))
+			}
+		}
+		return r
 	case "stage":
 		return &kv.StageTxn{CommitTS: ts("at"), Prepared: list("keys")}
+	case "open":
+		return &kv.StageTxn{CommitTS: ts("at"), Open: true}
 	case "end":
-		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove"), Hold: plain[0] == "hold", Staged: ts("staged")}
+		return &kv.EndTxn{Commit: plain[0] == "commit", CommitTS: ts("at"), Local: list("local"), Prepared: list("keys"), Remove: slices.Contains(plain, "remove"), Hold: plain[0] == "hold", Open: slices.Contains(plain, "open"), Staged: ts("staged")}
 	case "forget":
 		return &kv.ForgetTxns{Records: []kv.RecordRef{{Anchor: name(one("anchor")), ID: txnNamed(plain[0]).ID}}}
 	case "resolve":
@@ -255,7 +265,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	return nil
 }
 
-var statusNames = []string{"UNKNOWN", "STAGING", "COMMITTED", "ABORTED", "PREPARED"}
+var statusNames = []string{"UNKNOWN", "STAGING", "COMMITTED", "ABORTED", "PREPARED", "OPEN"}
 
 func names(ks []keys.Key) string {
 	var out []string

@@ -19,6 +19,8 @@ import (
 //	COMMITTED   any                                           committed
 //	ABORTED     any                                           aborted
 //	PREPARED@c  every key prepared at or below c              whatever is decided: committed at c, or aborted
+//	OPEN        open locks (open.go)                          not committed (yet); recovery writes ABORTED
+//	none        open locks                                    aborted, for ever
 //
 // Every request here may be repeated, and may arrive late: after recovery, after the end, or
 // after the record is gone. The comments say what makes that harmless.
@@ -33,15 +35,13 @@ import (
 // the version that the transaction wrote, so resolving it as committed does nothing (resolve), and recovery of
 // it finds no record and drops it.
 func (e *evaluation) prepare(r *kv.Prepare) (kv.Response, error) {
-	if rec, err := e.recordIfHere(); err != nil {
+	switch rec, here, err := e.recordIfHere(); {
+	case err != nil:
 		return nil, err
-	} else if rec != nil {
-		switch rec.Status {
-		case kv.TxnAborted:
-			return nil, recordAborted(e.id)
-		case kv.TxnCommitted:
-			return &kv.PrepareResponse{TS: rec.CommitTS}, nil
-		}
+	case rec == nil && here && len(r.Seqs) > 0, rec != nil && rec.Status == kv.TxnAborted:
+		return nil, recordAborted(e.id)
+	case rec != nil && rec.Status == kv.TxnCommitted:
+		return &kv.PrepareResponse{TS: rec.CommitTS}, nil
 	}
 	if r.StageTS.IsEmpty() {
 		return nil, kv.Errorf(kv.CodeBadRequest, "prepare without a timestamp")
@@ -95,12 +95,13 @@ func (e *evaluation) keeps(p *plannedWrite, stageTS hlc.Timestamp) bool {
 }
 
 // recordIfHere reads the transaction's record if its anchor lies in this range.
-func (e *evaluation) recordIfHere() (*kv.TxnRecord, error) {
+func (e *evaluation) recordIfHere() (rec *kv.TxnRecord, here bool, err error) {
 	t := e.req.Txn
 	if len(t.Anchor) == 0 || !e.env.Desc.Contains(t.Anchor) {
-		return nil, nil
+		return nil, false, nil
 	}
-	return e.r.TxnRecord(t.Anchor, t.ID)
+	rec, err = e.r.TxnRecord(t.Anchor, t.ID)
+	return rec, true, err
 }
 
 // record reads the transaction's record, which must have its place in this range.
@@ -126,6 +127,8 @@ func (e *evaluation) putRecord(rec *kv.TxnRecord) error {
 
 // stageTxn writes the STAGING record. Arriving after recovery it finds ABORTED, and after
 // the end COMMITTED. If it comes after the record is gone, it leaves one that nobody's lock refers to.
+//
+// The OPEN record is written by the same rules, with the time of its first sending in place of the staged timestamp.
 func (e *evaluation) stageTxn(r *kv.StageTxn) (kv.Response, error) {
 	rec, err := e.record()
 	if err != nil {
@@ -135,6 +138,8 @@ func (e *evaluation) stageTxn(r *kv.StageTxn) (kv.Response, error) {
 		switch {
 		case rec.Status == kv.TxnAborted:
 			return nil, recordAborted(e.id)
+		case r.Open != (rec.Status == kv.TxnOpen) && rec.Status != kv.TxnCommitted:
+			return nil, kv.Errorf(kv.CodeBadRequest, "transaction %s has a record already, with status %d", e.id, rec.Status)
 		case rec.Status == kv.TxnCommitted || r.CommitTS.LessEq(rec.CommitTS):
 			return &kv.StageTxnResponse{}, nil // a repetition, or overtaken by a later staging
 		}
@@ -144,6 +149,9 @@ func (e *evaluation) stageTxn(r *kv.StageTxn) (kv.Response, error) {
 		return nil, recordAborted(e.id)
 	}
 	rec = &kv.TxnRecord{Meta: *e.req.Txn, Status: kv.TxnStaging, CommitTS: r.CommitTS, Prepared: r.Prepared}
+	if r.Open {
+		rec.Status = kv.TxnOpen
+	}
 	return &kv.StageTxnResponse{}, e.putRecord(rec)
 }
 
@@ -180,6 +188,8 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 			next.Status, next.CommitTS = kv.TxnCommitted, rec.CommitTS
 		}
 		rec = next
+	case rec == nil && r.Commit && r.Open:
+		return nil, recordAborted(e.id) // its record went a GC threshold after that was written
 	case rec == nil && r.Commit:
 		// Prepared everywhere, and then committed without staging; or a repetition after the end.
 		rec = &kv.TxnRecord{Status: kv.TxnCommitted, CommitTS: r.CommitTS}
@@ -193,7 +203,7 @@ func (e *evaluation) endTxn(r *kv.EndTxn) (kv.Response, error) {
 		if r.Commit {
 			return nil, recordAborted(e.id)
 		}
-	case r.Commit: // STAGING
+	case r.Commit: // STAGING or OPEN
 		if r.CommitTS.Less(rec.CommitTS) {
 			return nil, kv.Errorf(kv.CodeInternal, "transaction %s is staged at %s and cannot commit at %s", e.id, rec.CommitTS, r.CommitTS)
 		}
@@ -259,8 +269,8 @@ func (e *evaluation) holdTxn(r *kv.EndTxn, rec *kv.TxnRecord) (kv.Response, erro
 		switch rec.Status {
 		case kv.TxnAborted:
 			return nil, recordAborted(e.id)
-		case kv.TxnStaging:
-			return nil, kv.Errorf(kv.CodeBadRequest, "transaction %s is being committed", e.id)
+		case kv.TxnStaging, kv.TxnOpen:
+			return nil, kv.Errorf(kv.CodeBadRequest, "transaction %s is being committed, or has open locks", e.id)
 		}
 		return &kv.EndTxnResponse{Status: rec.Status, CommitTS: rec.CommitTS}, nil
 	}
@@ -388,6 +398,9 @@ func (e *evaluation) recoverTxn(r *kv.RecoverTxn) (kv.Response, error) {
 		// The coordinator has not staged. From now on it can't. (If the transaction has ended and its record is
 		// gone, no lock of it is left, so nobody acts on this.)
 		rec = &kv.TxnRecord{Meta: *e.req.Txn, Status: kv.TxnAborted, CommitTS: e.env.Clock.Now()}
+	case rec.Status == kv.TxnOpen:
+		// Whoever asks has met a lock whose gateway does not answer, or is that gateway, and has given up.
+		rec.Status, rec.CommitTS = kv.TxnAborted, e.env.Clock.Now()
 	case r.Decide == kv.TxnUnknown, rec.Status != kv.TxnStaging, rec.CommitTS != r.StagedTS:
 		// As it is: to be told, decided already, or staged anew since the caller looked.
 		return &kv.RecoverTxnResponse{Record: *rec}, nil

@@ -100,11 +100,23 @@ func PurgeTxnRecords(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.T
 	return removed, err
 }
 
-// FinishedRecords returns COMMITTED records decided before threshold, at most limit: whoever was to remove them has not come back. They may go
-// when all their locks are resolved. Those that do not say where these are stay, and those that others remove.
-func FinishedRecords(r pebble.Reader, span keys.Span, threshold hlc.Timestamp, limit int) (out []kv.TxnRecord, err error) {
-	err = eachRecord(r, span, func(rec kv.TxnRecord, b []byte) (more bool, err error) {
-		if rec.Status == kv.TxnCommitted && !rec.Held && rec.CommitTS.Less(threshold) && len(rec.Prepared)+len(rec.Spans) > 0 {
+// LeftRecords returns records written before threshold whose gateways may have left them, at most limit, in order, from the record key from on if
+// there is one. COMMITTED: whoever was to remove them has not come back, and they may go when all their locks are resolved; those that do not say
+// where these are stay, and those that others remove. OPEN and STAGING: nobody has decided.
+func LeftRecords(r pebble.Reader, span keys.Span, from keys.Key, threshold hlc.Timestamp, limit int) (out []kv.TxnRecord, err error) {
+	in := keys.TxnRecordSpan(span.Start, span.EndKey())
+	if in.Contains(from) {
+		in.Start = from
+	}
+	err = eachRecordIn(r, in, func(rec kv.TxnRecord, b []byte) (more bool, err error) {
+		left := false
+		switch rec.Status {
+		case kv.TxnCommitted:
+			left = !rec.Held && len(rec.Prepared)+len(rec.Spans) > 0
+		case kv.TxnOpen, kv.TxnStaging:
+			left = true
+		}
+		if left && rec.CommitTS.Less(threshold) {
 			if rec, err = kv.DecodeTxnRecord(bytes.Clone(b)); err != nil { // the other one aliases what the iterator overwrites
 				return false, corrupt("transaction record", b)
 			}
@@ -117,7 +129,12 @@ func FinishedRecords(r pebble.Reader, span keys.Span, threshold hlc.Timestamp, l
 
 // eachRecord calls f with the transaction records of a span, and what they are read from, while it wants more. Both are good until f returns.
 func eachRecord(r pebble.Reader, span keys.Span, f func(rec kv.TxnRecord, b []byte) (more bool, err error)) error {
-	return eachIn(r, keys.TxnRecordSpan(span.Start, span.EndKey()), func(_, b []byte) (bool, error) {
+	return eachRecordIn(r, keys.TxnRecordSpan(span.Start, span.EndKey()), f)
+}
+
+// eachRecordIn is eachRecord with the span of the records' own keys.
+func eachRecordIn(r pebble.Reader, in keys.Span, f func(rec kv.TxnRecord, b []byte) (more bool, err error)) error {
+	return eachIn(r, in, func(_, b []byte) (bool, error) {
 		rec, err := kv.DecodeTxnRecord(b)
 		if err != nil {
 			return false, corrupt("transaction record", b)

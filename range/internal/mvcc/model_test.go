@@ -539,8 +539,8 @@ func FuzzDecoders(f *testing.F) {
 	})
 }
 
-// What FinishedRecords returns outlives its iterator, and the blocks that it has read.
-func TestFinishedRecords(t *testing.T) {
+// What LeftRecords returns outlives its iterator, and the blocks that it has read.
+func TestLeftRecords(t *testing.T) {
 	e := testEngine(t)
 	defer func() { require.NoError(t, e.Close()) }()
 	const n = 2000
@@ -554,7 +554,7 @@ func TestFinishedRecords(t *testing.T) {
 		}
 		switch i % 6 {
 		case 0:
-			rec.Status = kv.TxnStaging
+			rec.Status = []kv.TxnStatus{kv.TxnAborted, kv.TxnPrepared}[i/6%2]
 		case 1:
 			rec.Held = true
 		case 2:
@@ -562,20 +562,36 @@ func TestFinishedRecords(t *testing.T) {
 		case 3:
 			rec.Prepared = nil
 		default:
+			rec.Status = []kv.TxnStatus{kv.TxnCommitted, kv.TxnStaging, kv.TxnOpen}[i/6%3]
 			want[rec.Meta.ID] = rec
 		}
 		require.NoError(t, w.PutTxnRecord(&rec))
 	}
 	require.NoError(t, w.Batch.Commit(pebble.Sync))
 	require.NoError(t, e.DB().Flush())
-	recs, err := FinishedRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, hlc.Timestamp{WallTime: 6}, n)
+	recs, err := LeftRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, nil, hlc.Timestamp{WallTime: 6}, n)
 	require.NoError(t, err)
 	require.Len(t, recs, len(want))
 	for _, rec := range recs {
 		require.Equal(t, want[rec.Meta.ID].Prepared, rec.Prepared)
 		require.Equal(t, want[rec.Meta.ID].Meta.Anchor, rec.Meta.Anchor)
 	}
-	recs, err = FinishedRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, hlc.Timestamp{WallTime: 6}, 3)
+	recs, err = LeftRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, nil, hlc.Timestamp{WallTime: 6}, 3)
 	require.NoError(t, err)
 	require.Len(t, recs, 3)
+
+	// Piece by piece.
+	var from keys.Key
+	seen := 0
+	for {
+		recs, err := LeftRecords(e.DB(), keys.Span{Start: keys.Key("\x04"), End: keys.Key("\x05")}, from, hlc.Timestamp{WallTime: 6}, 100)
+		require.NoError(t, err)
+		if len(recs) == 0 {
+			break
+		}
+		seen += len(recs)
+		last := recs[len(recs)-1].Meta
+		from = keys.TxnRecord(last.Anchor, last.ID).Next()
+	}
+	require.Equal(t, len(want), seen)
 }
