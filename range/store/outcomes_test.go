@@ -55,7 +55,9 @@ func (x *oneCommit) ask(c *cluster) (kv.QueryCommitResponse, error) {
 }
 
 // What became of a commit is known wherever its first key goes: through splits, merges, changes of leaders, and snapshots.
-func TestCommitIsKnownAgain(t *testing.T) {
+func TestCommitIsKnownAgain(t *testing.T) { synctest.Test(t, testCommitIsKnownAgain) }
+
+func testCommitIsKnownAgain(t *testing.T) {
 	c := newCluster(t, 3, testKnobs)
 	c.upReplicate(2, 3)
 	ctx := c.ctx(120 * time.Second)
@@ -176,7 +178,9 @@ func testCommitsAreForgotten(t *testing.T) {
 }
 
 // How long a range stands still for a split does not depend on how many commits it remembers. To measure: PAMIR_SPLIT_OUTCOMES=1000000.
-func TestSplitWithManyOutcomes(t *testing.T) {
+func TestSplitWithManyOutcomes(t *testing.T) { synctest.Test(t, testSplitWithManyOutcomes) }
+
+func testSplitWithManyOutcomes(t *testing.T) {
 	n := 2000
 	if many, err := strconv.Atoi(os.Getenv("PAMIR_SPLIT_OUTCOMES")); err == nil {
 		n = many
@@ -242,7 +246,9 @@ func (g *gateways) Recover(ctx context.Context, m kv.TxnMeta, _ keys.Key) (kv.Tx
 // Records of committed transactions that nobody has removed are handed to whoever can, when they are old, until they are gone. Those that others
 // remove stay, and those that do not say where locks may be. Records that nobody has decided go when their gateways do not know them. Records that
 // cannot be finished hold up no others.
-func TestLeftOverRecordsGo(t *testing.T) {
+func TestLeftOverRecordsGo(t *testing.T) { synctest.Test(t, testLeftOverRecordsGo) }
+
+func testLeftOverRecordsGo(t *testing.T) {
 	k := testKnobs
 	k.GCAfter, k.GCInterval = 200*time.Millisecond, 50*time.Millisecond
 	var c *cluster
