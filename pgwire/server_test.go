@@ -438,7 +438,7 @@ func TestDrainBetweenExecuteAndSync(t *testing.T) {
 	go func() { h.srv.Drain(h.ctx()); close(done) }()
 	require.Eventually(t, func() bool { return h.srv.draining.Load() }, 10*time.Second, time.Millisecond)
 	big := &pgproto3.Query{String: "rows 1" + strings.Repeat(" ", 200_000)} // which may still be executed, and answered
-	_ = func() error { // it may be too late to send anything; then there is nothing to be lost either
+	_ = func() error {                                                      // it may be too late to send anything; then there is nothing to be lost either
 		b, err := big.Encode(nil)
 		require.NoError(t, err)
 		_, err = busy.nc.Write(b)
