@@ -78,7 +78,7 @@ func (s *Session) sequence(oid uint32, any role.Privilege) (*catalog.Table, *hel
 func (s *Session) takeNumbers(t *catalog.Table, want int64) (*kv.IncrementResponse, error) {
 	q := t.Sequence
 	resp, err := s.srv.cfg.Catalog.Counters().Numbers(s.ctx, &kv.Increment{Key: keys.Index(t.DataID, 1), By: want,
-		Numbers: &kv.NumberRule{Start: q.Start, By: q.Increment, Min: q.Min, Max: q.Max, Cycle: q.Cycle}}, int64(s.effects.lockTimeout))
+		Numbers: &kv.NumberRule{Start: q.First(), By: q.Increment, Min: q.Min, Max: q.Max, Cycle: q.Cycle}}, int64(s.effects.lockTimeout))
 	if err != nil {
 		return nil, exec.Translate(err, nil)
 	}

@@ -143,10 +143,19 @@ type Table struct {
 type Sequence struct {
 	Type                       types.OID
 	Start, Increment, Min, Max int64
+	From                       *int64 `json:",omitempty"` // what First is, if not Start; never written through
 	Cache                      int64
 	Cycle                      bool
 	OwnedTable                 TableID
 	OwnedColumn                ColumnID
+}
+
+// First is the number with which the present data began, or will begin: that of RESTART WITH, or Start as it was then.
+func (q *Sequence) First() int64 {
+	if q.From != nil {
+		return *q.From
+	}
+	return q.Start
 }
 
 // Schema is a namespace.

@@ -231,6 +231,7 @@ func (c *change) truncate(st *ast.Truncate) error {
 		for _, s := range c.cat.Tables() {
 			if s.Kind == 'S' && s.Sequence.OwnedTable == t.ID {
 				again := clone(s)
+				again.Sequence.From = nil
 				if err := c.freshData(again); err != nil {
 					return err
 				}

@@ -64,7 +64,7 @@ func setSequence(s *catalog.Sequence, opts []ast.Option, fresh bool) error {
 		case "start":
 			start, err = num()
 		case "restart":
-			// The caller sets the counter.
+			// restartAt is for it.
 		case "minvalue":
 			if o.HasValue && o.Text != "" {
 				minV, err = num()
@@ -147,6 +147,10 @@ func setSequence(s *catalog.Sequence, opts []ast.Option, fresh bool) error {
 		}
 	case fresh:
 		s.Cache = 1
+	}
+	if fresh {
+		_, err := restartAt(s, opts)
+		return err
 	}
 	return nil
 }
@@ -236,22 +240,46 @@ func (c *change) alterSequence(st *ast.AlterSequence) error {
 	if err := setSequence(n.Sequence, st.Options, false); err != nil {
 		return err
 	}
+	if n.Sequence.Start != s.Sequence.Start && n.Sequence.From == nil { // START is for the next restart
+		first := s.Sequence.First()
+		n.Sequence.From = &first
+	}
 	if err := c.ownedBy(n, st.Options); err != nil {
 		return err
 	}
-	for _, o := range st.Options {
-		if o.Name == "restart" { // the counter is outside of transactions: a new one starts where it should
-			if o.HasValue && o.Text != "" {
-				v, err := strconv.ParseInt(o.Text, 10, 64)
-				if err != nil || v < n.Sequence.Min || v > n.Sequence.Max {
-					return pgerr.New(pgerr.InvalidParameterValue, "RESTART value (%s) is out of range", o.Text)
-				}
-				n.Sequence.Start = v
-			}
-			if err := c.freshData(n); err != nil {
-				return err
-			}
+	restarted, err := restartAt(n.Sequence, st.Options)
+	if err != nil {
+		return err
+	}
+	if restarted { // the counter is outside of transactions: a new one starts where it should
+		if err := c.freshData(n); err != nil {
+			return err
 		}
 	}
 	return c.replace(s, n)
+}
+
+// restartAt applies RESTART: fresh data begin at its value, or at START.
+func restartAt(s *catalog.Sequence, opts []ast.Option) (restarted bool, err error) {
+	for _, o := range opts {
+		if o.Name != "restart" {
+			continue
+		}
+		restarted, s.From = true, nil
+		if !o.HasValue || o.Text == "" {
+			continue
+		}
+		v, err := strconv.ParseInt(o.Text, 10, 64)
+		if err != nil {
+			return false, pgerr.New(pgerr.InvalidTextRepresentation, "invalid value for sequence option \"%s\": \"%s\"", o.Name, o.Text)
+		}
+		if v < s.Min {
+			return false, pgerr.New(pgerr.InvalidParameterValue, "RESTART value (%d) cannot be less than MINVALUE (%d)", v, s.Min)
+		}
+		if v > s.Max {
+			return false, pgerr.New(pgerr.InvalidParameterValue, "RESTART value (%d) cannot be greater than MAXVALUE (%d)", v, s.Max)
+		}
+		s.From = &v
+	}
+	return restarted, nil
 }
