@@ -86,3 +86,38 @@ func lockedReads(t *testing.T, s *suite) {
 	}
 	a.fails("42501", read+" for no key update")
 }
+
+// A row is free for NOWAIT and SKIP LOCKED as soon as the COMMIT of whoever wrote it has been answered, over however many ranges that was, and for
+// clients of other nodes.
+func commitsLetGo(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table jobs (id int primary key, n int not null)")
+	a.do("insert into jobs select g, 0 from generate_series(1, 300) g")
+	a.do("select pamir.split_at('jobs', 100), pamir.split_at('jobs', 200)")
+	commit := func(i int, q string) {
+		a.do("begin")
+		for _, k := range []int{i, 100 + i, 200 + i} {
+			a.do(q, k)
+		}
+		a.do("commit")
+	}
+	const write, moved = "update jobs set n = n + 1 where id = $1", "insert into jobs values (-$1::int, 0)"
+	for i := 1; i <= 30; i++ {
+		commit(i, write)
+		require.Equal(t, 1, one[int](b, "select n from jobs where id = $1 for update nowait", 100+i))
+		commit(i, write)
+		require.Equal(t, 1, one[int](b, "select count(*) from (select id from jobs where id = $1 for update skip locked) x", 200+i))
+		commit(i, moved)
+		require.Equal(t, 3, one[int](b, "select count(*) from (select id from jobs where id in ($1, $2, $3) for update skip locked) x", -i, -100-i, -200-i))
+	}
+	// What is not committed is locked.
+	a.do("begin")
+	a.do(write, 150)
+	b.fails("55P03", "select n from jobs where id = 150 for update nowait")
+	require.Zero(t, one[int](b, "select count(*) from (select id from jobs where id = 150 for update skip locked) x"))
+	a.do("prepare transaction 'jobs'")
+	b.fails("55P03", "select n from jobs where id = 150 for update nowait")
+	require.Zero(t, one[int](b, "select count(*) from (select id from jobs where id = 150 for update skip locked) x"))
+	a.do("commit prepared 'jobs'")
+	require.Equal(t, 1, one[int](b, "select n from jobs where id = 150 for update nowait"))
+}

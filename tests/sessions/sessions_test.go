@@ -107,6 +107,7 @@ func TestSessions(t *testing.T) {
 		{"deadlock that nobody sees", deadlockUnseen},
 		{"deadlock that a client sees", deadlockSeen},
 		{"reads that lock", lockedReads},
+		{"commits let go of rows", commitsLetGo},
 		{"readers are not failed", readersAreNotFailed},
 		{"read committed statements", readCommittedStatements},
 		{"views", views},

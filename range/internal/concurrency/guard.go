@@ -19,7 +19,12 @@ type Guard struct {
 	set     *latchSet // nil while waiting for locks
 	first   latchSet  // the first of them: most requests latch once
 	waiters []*waiter // places in queues, kept until Finish
+	// undecided: see Undecided.
+	undecided map[kv.TxnID]struct{}
 }
+
+// Undecided are the transactions whose prepared locks a NOWAIT or SKIP LOCKED request has met, and which had not committed when it asked.
+func (g *Guard) Undecided() map[kv.TxnID]struct{} { return g.undecided }
 
 // Sequence takes the latches and waits for the locks that the request is known to
 // conflict with. On success the caller evaluates, and calls Finish when the effects are applied or dropped.
@@ -82,6 +87,9 @@ func (g *Guard) enter(ctx context.Context) error {
 // waits for the locks and latches again. Then evaluate again. After an error call Finish.
 func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) error {
 	t := g.t
+	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && g.strengthAt(ce.Conflicts[0].Key) != kv.LockNone {
+		return g.askAfter(ctx, ce)
+	}
 	if err := g.passOpen(ctx, ce); err != nil {
 		return err
 	}
@@ -165,8 +173,8 @@ func (g *Guard) firstBlocked() (*waiter, error) {
 		switch r := r.(type) {
 		case *kv.Get:
 			if r.Lock != kv.LockNone {
-				if g.req.Wait == kv.WaitSkip {
-					continue // the evaluation leaves the row out
+				if g.req.Wait == kv.WaitSkip || g.req.Wait == kv.WaitError && t.locks[string(r.Key)].preparedByOther(g.id()) {
+					continue // the evaluation leaves the row out, or finds the prepared lock: see askAfter
 				}
 				if w := g.joinKey(r.Key, r.Lock); w != nil {
 					return w, nil

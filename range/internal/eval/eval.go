@@ -34,6 +34,9 @@ type Env struct {
 	// Follower: this replica is not the leader and serves a read at or below the closed
 	// timestamp; there is neither Locks nor TSCache nor Numbers.
 	Follower bool
+	// Undecided are transactions that had not committed when this request asked after them: NOWAIT fails at their prepared locks, SKIP LOCKED
+	// leaves the rows out. At another's, which may have committed and may have been acknowledged, both stop with a ConflictError.
+	Undecided map[kv.TxnID]struct{}
 	// NewBatch makes the batch for effects.
 	NewBatch func() *pebble.Batch
 	Planted  Planted

@@ -144,13 +144,27 @@ func (e *evaluation) lock(key keys.Key, s kv.LockStrength) (ok bool, err error) 
 
 // lockedOnDisk is what a locking read does at a row that another transaction has a prepared write on; nil: leave it out.
 func (e *evaluation) lockedOnDisk(key keys.Key, l *kv.LockRecord) error {
-	switch e.req.Wait {
-	case kv.WaitSkip:
-		return nil
-	case kv.WaitError:
-		return notAvailable(key)
+	if e.undecided(l) {
+		return e.refused(key)
 	}
 	return e.conflictOn(key, l)
+}
+
+// undecided reports whether the request does not wait for a prepared lock: it has asked, and its transaction had not committed.
+func (e *evaluation) undecided(l *kv.LockRecord) bool {
+	if e.req.Wait == kv.WaitBlock {
+		return false
+	}
+	_, ok := e.env.Undecided[l.Txn.ID]
+	return ok
+}
+
+// refused is what NOWAIT and SKIP LOCKED make of a row that is locked; nil: leave it out.
+func (e *evaluation) refused(key keys.Key) error {
+	if e.req.Wait == kv.WaitError {
+		return notAvailable(key)
+	}
+	return nil
 }
 
 func notAvailable(key keys.Key) error {
@@ -323,11 +337,11 @@ func (s *scanState) blocked() error {
 		if !s.concernsRead(w.l) {
 			return nil // a locking scan at a key that it does not see
 		}
-		switch s.req.Wait {
-		case kv.WaitError:
-			return notAvailable(w.cur.Key())
-		case kv.WaitSkip:
-			return nil // whatever becomes of it, the row is left out
+		if s.undecided(w.l) {
+			return s.refused(w.cur.Key())
+		}
+		if s.req.Wait != kv.WaitBlock {
+			return w.conflicts(true) // those behind it are asked after together with it
 		}
 	}
 	if s.env.Follower {
@@ -396,6 +410,8 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, 
 			return false, &kv.Error{Code: kv.CodeWriteTooOld, Key: k, TS: newest}
 		}
 		s.resp.Locked = append(s.resp.Locked, k)
+	case l.Txn.ID != s.id && s.req.Wait != kv.WaitBlock && !s.undecided(l):
+		return false, s.walk.conflicts(true) // as in blocked
 	case l.Txn.ID != s.id:
 		return false, s.lockedOnDisk(key, l)
 	} // else its own open lock is as good as any that it could take

@@ -105,6 +105,10 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		case "error":
 			req.Wait = kv.WaitError
 		}
+		w.env.Undecided = nil
+		if n := arg("undecided"); n != "" {
+			w.env.Undecided = map[kv.TxnID]struct{}{txnNamed(n).ID: {}}
+		}
 		if s := arg("rows"); s != "" {
 			req.MaxRows, _ = strconv.ParseInt(s, 10, 64)
 		}

@@ -68,7 +68,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 		if timed {
 			began = time.Now()
 		}
-		resp, eff, p, err := r.evaluate(ctx, req, ts)
+		resp, eff, p, err := r.evaluate(ctx, req, ts, g.Undecided())
 		if timed {
 			r.meter.cpuNanos.Add(loadSample * int64(time.Since(began)))
 		}
@@ -99,7 +99,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 }
 
 // evaluate runs the batch once, under latches. It returns a proposal if the effects must be replicated.
-func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
+func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp, undecided map[kv.TxnID]struct{}) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
 	// The state may be another one than before the latches were taken.
 	epoch := r.dataEpoch.Load()
 	s := r.snapshotState()
@@ -121,7 +121,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		bucket = r.beginWrite(&s)
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
-	env.Numbers = &r.numbers
+	env.Numbers, env.Undecided = &r.numbers, undecided
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
 	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty() && eff.TurnOutcomes.IsEmpty()) {
 		if bucket != nil {

@@ -1,0 +1,109 @@
+package concurrency
+
+import (
+	"context"
+	"time"
+
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// A commit over several ranges is acknowledged before its prepared locks have become versions. Who comes after that acknowledgement and does not
+// want to wait must not be told that the row is locked: the lock is nobody's any more. So NOWAIT and SKIP LOCKED ask the holder's gateway, which
+// is a message and no wait. If the holder has committed, they wait for the lock as a plain read does: it is going.
+
+// askAfter finds out which of the holders of these prepared locks have committed, waits until their locks are gone, and notes the others
+// (Undecided). Then it latches again.
+func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
+	t := g.t
+	type place struct {
+		c *eval.Conflict
+		w *waiter
+	}
+	var places []place
+	t.mu.Lock()
+	if t.closed != nil {
+		err := t.closed
+		t.mu.Unlock()
+		return err
+	}
+	for i := range ce.Conflicts {
+		c := &ce.Conflicts[i]
+		if _, ok := g.undecided[c.Holder.ID]; ok || !c.Replicated {
+			continue
+		}
+		t.prepared(c.Key, &c.Holder, c.TS)
+		kl := t.locks[string(c.Key)]
+		t.urge(kl)
+		places = append(places, place{c, g.joinReaders(kl, c.Holder.ID)})
+	}
+	t.mu.Unlock()
+	g.unlatch()
+	for _, p := range places {
+		if !g.committed(ctx, p.c) {
+			if err := ctx.Err(); err != nil {
+				return ctxError(err)
+			}
+			if g.undecided == nil {
+				g.undecided = map[kv.TxnID]struct{}{}
+			}
+			g.undecided[p.c.Holder.ID] = struct{}{}
+			continue
+		}
+		if err := g.wait(ctx, p.w); err != nil {
+			return err
+		}
+	}
+	return g.enter(ctx)
+}
+
+// committed reports whether the lock's transaction has ended, or will be found to have. Then the lock goes without the holder's doing.
+func (g *Guard) committed(ctx context.Context, c *eval.Conflict) bool {
+	t := g.t
+	if _, ok := g.undecided[c.Holder.ID]; ok {
+		return false
+	}
+	t.mu.Lock()
+	known := t.known(c.Holder.ID).status != kv.TxnUnknown
+	t.mu.Unlock()
+	if known || t.cfg.Holders == nil {
+		return known
+	}
+	var st HolderState
+	for {
+		asked := time.Now()
+		var err error
+		if st, err = t.query(ctx, &c.Holder); err == nil {
+			t.silent.answered(c.Holder.Gateway)
+			break
+		}
+		if t.silent.tooLong(c.Holder.Gateway, asked, t.cfg.DeadAfter) {
+			st = HolderState{}
+			break
+		}
+		select { // a second, at most
+		case <-time.After(t.cfg.PushDelay):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if st.Alive {
+		// STAGING: the client has been told, or is being told, that it is committed.
+		return st.Status == kv.TxnStaging || st.Status == kv.TxnCommitted || st.Status == kv.TxnAborted
+	}
+	// Over, and the lock is going, or its gateway is gone and it has to be settled.
+	return t.settle(ctx, c.Key, blocker{txn: &c.Holder, replicated: true}, st) == nil
+}
+
+// preparedByOther reports whether there is a prepared lock of somebody else on the key. Table.mu is held.
+func (kl *keyLock) preparedByOther(id kv.TxnID) bool {
+	if kl == nil {
+		return false
+	}
+	for i := range kl.holders {
+		if h := &kl.holders[i]; h.replicated && h.txn.ID != id {
+			return true
+		}
+	}
+	return false
+}

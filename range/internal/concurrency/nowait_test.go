@@ -1,0 +1,73 @@
+package concurrency
+
+import (
+	"context"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/range/internal/eval"
+	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// Who does not want to wait asks whose a prepared lock is: it waits for one that is going, and is told of one that may stay.
+func TestNoWaitAsksAfterPreparedLocks(t *testing.T) {
+	for _, x := range []struct {
+		what   string
+		state  HolderState
+		known  bool // its gateway
+		cut    bool // is out of reach
+		leaves bool // the lock goes
+	}{
+		{what: "still running", state: HolderState{Alive: true}, known: true},
+		{what: "acknowledged", state: HolderState{Alive: true, Status: kv.TxnStaging}, known: true, leaves: true},
+		{what: "committed", state: HolderState{Alive: true, Status: kv.TxnCommitted}, known: true, leaves: true},
+		{what: "rolled back", state: HolderState{Alive: true, Status: kv.TxnAborted}, known: true, leaves: true},
+		{what: "out of reach, and settled by others", cut: true, leaves: true},
+	} {
+		t.Run(x.what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gw := newGateways()
+				holder := *meta(1)
+				if x.known {
+					gw.txns[holder.ID] = x.state
+				}
+				gw.cut[holder.Gateway] = x.cut
+				tb := New(Config{Holders: gw})
+				req, ls := lockReq(meta(2), kv.LockUpdate, "k")
+				req.Wait = kv.WaitSkip
+				g, err := tb.Sequence(context.Background(), req, ls)
+				require.NoError(t, err)
+				defer g.Finish()
+				done := make(chan error, 1)
+				go func() {
+					done <- g.HandleConflict(context.Background(), &eval.ConflictError{Conflicts: []eval.Conflict{
+						{Key: keys.Key("k"), Holder: holder, Replicated: true, TS: ts(10)}}})
+				}()
+				synctest.Wait()
+				if x.leaves {
+					require.Empty(t, done, "it waits")
+					tb.Resolved(eval.ResolvedLock{Txn: holder.ID, Keys: []keys.Key{keys.Key("k")}})
+				}
+				require.NoError(t, <-done)
+				_, undecided := g.Undecided()[holder.ID]
+				require.Equal(t, !x.leaves, undecided)
+			})
+		})
+	}
+}
+
+// A lock that the table knows of is found on disk as well: the evaluation, not the queue, is where NOWAIT learns of it.
+func TestNoWaitGoesOnToThePreparedLock(t *testing.T) {
+	tb := New(Config{Holders: newGateways()})
+	prepared(tb, 1, "k")
+	for _, wait := range []kv.WaitPolicy{kv.WaitError, kv.WaitSkip} {
+		req, ls := lockReq(meta(2), kv.LockUpdate, "k")
+		req.Wait = wait
+		g, err := tb.Sequence(context.Background(), req, ls)
+		require.NoError(t, err)
+		g.Finish()
+	}
+}
