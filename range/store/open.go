@@ -261,7 +261,7 @@ func (s *Store) Start(ctx context.Context) error {
 		Locks: concurrency.Config{
 			Clock: s.clock, Holders: s.cfg.Holders, Recoverer: s.cfg.Recoverer, Resolver: resolver{s}, Metrics: &s.lockMetrics,
 			DeadAfter: k.GatewayDeadAfter,
-		},
+		}.Shared(),
 		Knobs: replica.Knobs{
 			// Elections go by support, not by these: they matter where no support is known.
 			ElectionTicks: 10, HeartbeatTicks: 3, QuietTicks: 10,

@@ -35,7 +35,7 @@ type Resolver interface {
 	Resolve(ctx context.Context, holder kv.TxnMeta, ks []keys.Key, commit bool, commitTS hlc.Timestamp) error
 }
 
-// Config of a Table. Without Holders nobody is asked, and waits end by release or time only.
+// Config of Tables. Without Holders nobody is asked, and waits end by release or time only.
 type Config struct {
 	Clock     *hlc.Clock
 	Holders   Holders
@@ -68,7 +68,9 @@ type Metrics struct {
 	LatchContended atomic.Int64
 }
 
-func (c Config) orDefaults() Config {
+// Shared returns the configuration with its defaults, for the Tables of a store: a store has tens of thousands, and they hold
+// one between them. It must not be changed.
+func (c Config) Shared() *Config {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
 			*d = v
@@ -84,7 +86,7 @@ func (c Config) orDefaults() Config {
 	if c.Metrics == nil {
 		c.Metrics = &Metrics{}
 	}
-	return c
+	return &c
 }
 
 // LockInfo is one lock or one waiter, for views.

@@ -73,8 +73,14 @@ func (t *Table) Defer(req *kv.BatchRequest) *Deferred {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	q := &t.deferred
-	if t.closed != nil || len(q.known) >= maxDeferred || q.known[req.Txn.ID] != nil {
+	if t.closed != nil {
+		return nil
+	}
+	if t.deferred == nil {
+		t.deferred = new(deferrals)
+	}
+	q := t.deferred
+	if len(q.known) >= maxDeferred || q.known[req.Txn.ID] != nil {
 		return nil
 	}
 	for _, k := range r.Keys {
@@ -99,8 +105,10 @@ func (t *Table) Defer(req *kv.BatchRequest) *Deferred {
 // EndDeferred forgets a request that is over: its locks are gone, or nobody here has them removed any more.
 func (t *Table) EndDeferred(d *Deferred) {
 	t.mu.Lock()
-	t.deferred.unlist(d)
-	delete(t.deferred.known, d.id)
+	if t.deferred.of(d.id) == d {
+		t.deferred.unlist(d)
+		delete(t.deferred.known, d.id)
+	}
 	t.mu.Unlock()
 }
 
@@ -122,12 +130,13 @@ func (t *Table) Withdraw(d *Deferred) bool {
 func (t *Table) TakeDeferred(n int) []*Deferred {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	n = min(n, len(t.deferred.waiting))
-	if n == 0 {
+	q := t.deferred
+	if q == nil || len(q.waiting) == 0 {
 		return nil
 	}
-	out := slices.Clone(t.deferred.waiting[:n])
-	t.deferred.waiting = slices.Delete(t.deferred.waiting, 0, n)
+	n = min(n, len(q.waiting))
+	out := slices.Clone(q.waiting[:n])
+	q.waiting = slices.Delete(q.waiting, 0, n)
 	for _, d := range out {
 		d.state = deferredTaken
 	}
@@ -163,6 +172,9 @@ func (d *Deferred) urge() {
 }
 
 func (q *deferrals) unlist(d *Deferred) {
+	if q == nil {
+		return
+	}
 	if i := slices.Index(q.waiting, d); i >= 0 {
 		q.waiting = slices.Delete(q.waiting, i, i+1)
 	}
@@ -172,6 +184,9 @@ func (q *deferrals) unlist(d *Deferred) {
 func (t *Table) urge(kl *keyLock) {
 	for i := range kl.holders {
 		if h := &kl.holders[i]; h.replicated {
+			if t.deferred == nil { // it remembers the key
+				t.deferred = new(deferrals)
+			}
 			t.deferred.heat(kl.key)
 			if d := t.deferred.known[h.txn.ID]; d != nil && d.state == deferredWaits {
 				d.urge()
@@ -182,9 +197,20 @@ func (t *Table) urge(kl *keyLock) {
 
 // urgeAll has all of them executed by themselves: the table is not what it was any more. t.mu is held.
 func (t *Table) urgeAll() {
+	if t.deferred == nil {
+		return
+	}
 	for _, d := range t.deferred.waiting {
 		d.urge()
 	}
+}
+
+// of returns the one of a transaction, if there is.
+func (q *deferrals) of(id kv.TxnID) *Deferred {
+	if q == nil {
+		return nil
+	}
+	return q.known[id]
 }
 
 func (q *deferrals) heat(key string) {

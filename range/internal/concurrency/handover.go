@@ -57,7 +57,7 @@ func (t *Table) Install(held []HeldLock) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, l := range held {
-		if t.shared >= t.cfg.MaxLocks {
+		if int(t.shared) >= t.cfg.MaxLocks {
 			t.cfg.Metrics.LocksShed.Add(1)
 			continue
 		}

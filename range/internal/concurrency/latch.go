@@ -38,8 +38,6 @@ type latchSet struct {
 	done     chan struct{} // made by the first that waits for the set; guarded by latches.mu
 }
 
-func newLatches(contended *atomic.Int64) *latches { return &latches{contended: contended} }
-
 // newPoints makes the tree, when the first point is latched.
 func newPoints() *btree.BTreeG[*latch] {
 	t := btree.NewBTreeGOptions(func(a, b *latch) bool {

@@ -61,8 +61,11 @@ func (t *Table) Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp) {
 
 // known returns what is known of a transaction. t.mu is held.
 func (t *Table) known(id kv.TxnID) outcome {
-	if d := t.deferred.known[id]; d != nil {
+	if d := t.deferred.of(id); d != nil {
 		return outcome{kv.TxnCommitted, d.ts}
+	}
+	if t.outcomes == nil {
+		return outcome{}
 	}
 	return t.outcomes.known[id]
 }
@@ -76,6 +79,9 @@ func (t *Table) Learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) {
 
 func (t *Table) learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) {
 	tl := t.txns[id]
+	if t.outcomes == nil {
+		t.outcomes = new(outcomes)
+	}
 	if !t.outcomes.learn(id, status, ts) || tl == nil {
 		return
 	}

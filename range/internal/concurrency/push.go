@@ -226,6 +226,13 @@ func (s *silences) answered(n kv.NodeID) {
 	s.mu.Unlock()
 }
 
+// rest forgets them: nobody waits.
+func (s *silences) rest() {
+	s.mu.Lock()
+	s.since = nil
+	s.mu.Unlock()
+}
+
 // errPreparedByClient says that nobody but a client decides what becomes of the holder.
 var errPreparedByClient = errors.New("concurrency: the transaction waits for COMMIT PREPARED or ROLLBACK PREPARED")
 

@@ -10,21 +10,22 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// Table is the concurrency control of one range on its leader.
+// Table is the concurrency control of one range on its leader. Nearly all are of ranges at rest, and as small as can be: what
+// a table needs besides is made when it is first needed, and let go by Rest.
 type Table struct {
-	cfg     Config
-	latches *latches
+	cfg     *Config // that of all tables of the store
+	latches latches
 	silent  silences
 
 	mu     sync.Mutex
 	closed error // set by Clear until Open
 	locks  map[string]*keyLock
-	most   int // keys in locks, since it was made
 	txns   map[kv.TxnID]*txnLocks
-	shared int // unreplicated locks held
+	most   int32 // keys in locks, since it was made
+	shared int32 // unreplicated locks held
 
-	outcomes outcomes
-	deferred deferrals
+	outcomes *outcomes  // nil if there are none
+	deferred *deferrals // the same
 }
 
 // keyLock is what is known of one key: who holds it, who waits.
@@ -85,10 +86,12 @@ func (w *waiter) id() kv.TxnID {
 
 var _ eval.Locks = (*Table)(nil)
 
-// New returns an empty, open table.
-func New(cfg Config) *Table {
-	cfg = cfg.orDefaults()
-	return &Table{cfg: cfg, latches: newLatches(&cfg.Metrics.LatchContended)}
+// New returns an empty, open table; NewShared one with the configuration of others.
+func New(cfg Config) *Table { return NewShared(cfg.Shared()) }
+
+// NewShared: see New.
+func NewShared(cfg *Config) *Table {
+	return &Table{cfg: cfg, latches: latches{contended: &cfg.Metrics.LatchContended}}
 }
 
 // blocker is somebody whom a request must wait for.
@@ -171,7 +174,7 @@ func (t *Table) TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.T
 			return nil, true
 		}
 	}
-	if t.shared >= t.cfg.MaxLocks {
+	if int(t.shared) >= t.cfg.MaxLocks {
 		t.cfg.Metrics.LocksShed.Add(1)
 		return nil, true
 	}
@@ -229,7 +232,7 @@ func (t *Table) addKey(key string) *keyLock {
 		t.locks = map[string]*keyLock{}
 	}
 	t.locks[key] = kl
-	t.most = max(t.most, len(t.locks))
+	t.most = max(t.most, int32(len(t.locks)))
 	return kl
 }
 
@@ -428,22 +431,23 @@ func (t *Table) clear(err error) {
 	t.locks, t.txns, t.shared = nil, nil, 0
 }
 
-// Rest gives back the memory of a table that nobody uses. A table that is closed for another reason than for is closed for that: its errors
-// may hold much.
+// Rest gives back the memory of a table that nobody uses, what it remembers of transactions included: who needs that asks again. A table that is
+// closed for another reason than why is closed for that: its errors may hold much.
 func (t *Table) Rest(why error) {
 	t.latches.rest()
+	t.silent.rest()
 	t.mu.Lock()
 	if t.closed != nil && why != nil {
 		t.closed = why
 	}
 	if len(t.locks) == 0 {
-		t.locks, t.most = nil, 0
+		t.locks, t.most, t.outcomes = nil, 0, nil
 	}
 	if len(t.txns) == 0 {
 		t.txns = nil
 	}
-	if len(t.deferred.known) == 0 {
-		t.deferred = deferrals{}
+	if t.deferred != nil && len(t.deferred.known) == 0 {
+		t.deferred = nil
 	}
 	t.mu.Unlock()
 }
@@ -473,7 +477,7 @@ func (kl *keyLock) fail(err error) {
 // Waiters there are told to find the range again (CodeRangeMismatch). The caller holds latches over
 // the whole range, so no request is between evaluation and application.
 func (t *Table) SplitAt(key keys.Key) *Table {
-	right := New(t.cfg)
+	right := NewShared(t.cfg)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	right.closed = t.closed

@@ -111,7 +111,7 @@ func waiting(tb *Table) (n int) {
 
 func TestLatchesExclude(t *testing.T) {
 	var contended atomic.Int64
-	l := newLatches(&contended)
+	l := &latches{contended: &contended}
 	type heldBy struct {
 		mu   sync.Mutex
 		held map[*latchSet][]eval.Latch
@@ -172,7 +172,7 @@ func TestLatchReadsAndLaterWritesShare(t *testing.T) {
 }
 
 func testLatchReadsAndLaterWritesShare(t *testing.T) {
-	l := newLatches(new(atomic.Int64))
+	l := &latches{contended: new(atomic.Int64)}
 	at := func(a eval.Access, n int64) []eval.Latch {
 		return []eval.Latch{{Span: keys.Span{Start: keys.Key("k")}, Access: a, TS: ts(n)}}
 	}

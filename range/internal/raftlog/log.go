@@ -42,38 +42,46 @@ type Log struct {
 	id      kv.RangeID
 	trunc   Position
 	last    Position
-	hard    *pb.HardState
+	hard    hardState
 	bytes   atomic.Int64 // approximate size of the entries on disk
 	first   atomic.Uint64
 	end     atomic.Uint64
-	entries []byte // key prefix of entries
-	scratch []byte
+	scratch []byte // what key returns; nil before the first, and after DropCache
 
 	// cached are the newest entries, contiguous up to last.
 	cached      []*pb.Entry
 	cachedBytes int64
 	budget      *Budget
 
-	// ConfState and Snapshots are set by the owner before Raft is started.
-	ConfState func() (*pb.ConfState, error)
-	Snapshots func() (*pb.Snapshot, error)
+	// Machine is set by the owner before Raft is started.
+	Machine Machine
 }
+
+// Machine tells Raft of what its entries are applied to.
+type Machine interface {
+	ConfState() *pb.ConfState
+	Snapshot() (*pb.Snapshot, error)
+}
+
+// hardState is pb.HardState in a sixth of the memory.
+type hardState struct{ term, vote, commit uint64 }
 
 var _ raft.Storage = (*Log)(nil)
 
 // Open reads the state of the replica of the range that lives in db.
 func Open(db *pebble.DB, id kv.RangeID, budget *Budget) (*Log, error) {
-	l := &Log{db: db, id: id, budget: budget, entries: keys.RangeUnreplicated(int64(id), nameEntry)}
+	l := &Log{db: db, id: id, budget: budget}
 	return l, l.Reload()
 }
 
 // Reload reads everything again, after the state was replaced by a snapshot.
 func (l *Log) Reload() error {
 	l.DropCache()
-	var err error
-	if l.hard, err = ReadHardState(l.db, l.id); err != nil {
+	h, err := ReadHardState(l.db, l.id)
+	if err != nil {
 		return err
 	}
+	l.setHard(h)
 	if l.trunc, err = ReadTruncated(l.db, l.id); err != nil {
 		return err
 	}
@@ -135,18 +143,24 @@ func (l *Log) Reload() error {
 // tailRead is how many entries at the end of a log are read when it is opened.
 const tailRead = 32
 
+// indexAndEnd is how long what follows the prefix of all entries' keys is: the index, and a zero as of every key without a timestamp.
+const indexAndEnd = 8 + 1
+
+// key returns the key of an entry, until the next call.
 func (l *Log) key(index uint64) []byte {
-	l.scratch = append(l.scratch[:0], l.entries...)
-	l.scratch = binary.BigEndian.AppendUint64(l.scratch, index)
-	l.scratch = append(l.scratch, 0)
+	if l.scratch == nil {
+		l.scratch = append(keys.RangeUnreplicated(int64(l.id), nameEntry), make([]byte, indexAndEnd)...)
+	}
+	binary.BigEndian.PutUint64(l.scratch[len(l.scratch)-indexAndEnd:], index)
 	return l.scratch
 }
 
+// decodeKey is the reverse, for keys between two that key made.
 func (l *Log) decodeKey(k []byte) (uint64, error) {
-	if len(k) != len(l.entries)+9 {
+	if len(k) != len(l.scratch) {
 		return 0, kv.Errorf(kv.CodeCorruption, "range %d: malformed log key %x", l.id, k)
 	}
-	return binary.BigEndian.Uint64(k[len(l.entries):]), nil
+	return binary.BigEndian.Uint64(k[len(k)-indexAndEnd:]), nil
 }
 
 func (l *Log) iter(lo, hi uint64) (*pebble.Iterator, error) {
@@ -270,20 +284,29 @@ func (l *Log) shrinkCache(keep int64) {
 	}
 }
 
-// DropCache forgets the cached entries: the replica has gone quiet, or goes away.
+// DropCache forgets the cached entries, and whatever else can be made again: the replica has gone quiet, or goes away.
 func (l *Log) DropCache() {
 	l.budget.used.Add(-l.cachedBytes)
-	l.cached, l.cachedBytes = nil, 0
+	l.cached, l.cachedBytes, l.scratch = nil, 0, nil
 }
 
 // SetHardState writes the hard state.
 func (l *Log) SetHardState(b *pebble.Batch, h *pb.HardState) error {
-	l.hard = h
+	l.setHard(h)
 	return WriteHardState(b, l.id, h)
 }
 
-// HardState returns the hard state as last set.
-func (l *Log) HardState() *pb.HardState { return l.hard }
+func (l *Log) setHard(h *pb.HardState) { l.hard = hardState{h.GetTerm(), h.GetVote(), h.GetCommit()} }
+
+// Committed raises the commit index of the hard state, in memory only: on disk it may be behind what has been applied, because it
+// is written only along with something else. It is never beyond the end of the log.
+func (l *Log) Committed(index uint64) { l.hard.commit = min(max(l.hard.commit, index), l.last.Index) }
+
+// HardState returns the hard state as last set, made anew by every call.
+func (l *Log) HardState() *pb.HardState {
+	h := l.hard
+	return &pb.HardState{Term: &h.term, Vote: &h.vote, Commit: &h.commit}
+}
 
 // Truncate removes the entries up to index, which must have been applied.
 func (l *Log) Truncate(b *pebble.Batch, index uint64) error {
@@ -369,8 +392,7 @@ func (l *Log) Last() Position { return l.last }
 
 // InitialState implements raft.Storage.
 func (l *Log) InitialState() (*pb.HardState, *pb.ConfState, error) {
-	cs, err := l.ConfState()
-	return l.hard, cs, err
+	return l.HardState(), l.Machine.ConfState(), nil
 }
 
 // FirstIndex implements raft.Storage.
@@ -380,7 +402,7 @@ func (l *Log) FirstIndex() (uint64, error) { return l.trunc.Index + 1, nil }
 func (l *Log) LastIndex() (uint64, error) { return l.last.Index, nil }
 
 // Snapshot implements raft.Storage.
-func (l *Log) Snapshot() (*pb.Snapshot, error) { return l.Snapshots() }
+func (l *Log) Snapshot() (*pb.Snapshot, error) { return l.Machine.Snapshot() }
 
 // Term implements raft.Storage.
 func (l *Log) Term(i uint64) (uint64, error) {

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -13,23 +14,46 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// admin takes AdminMu and checks that the replica leads. The caller calls release.
-func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {
+// adminMutex serialises splits, transfers and replica changes of a range. It is a channel from the first of them on: few replicas ever see one.
+type adminMutex struct{ token atomic.Pointer[chan struct{}] }
+
+// lock waits for the mutex, or for the context to end.
+func (m *adminMutex) lock(ctx context.Context) error {
+	t := m.token.Load()
+	if t == nil {
+		c := make(chan struct{}, 1)
+		if m.token.CompareAndSwap(nil, &c) {
+			t = &c
+		} else {
+			t = m.token.Load()
+		}
+	}
 	select {
-	case r.AdminMu <- struct{}{}:
+	case *t <- struct{}{}:
+		return nil
 	case <-ctx.Done():
-		return s, nil, kv.Errorf(kv.CodeCanceled, "canceled while another administrative command runs: %v", ctx.Err())
+		return ctx.Err()
+	}
+}
+
+// unlock is for who has locked it.
+func (m *adminMutex) unlock() { <-*m.token.Load() }
+
+// admin takes adminMu and checks that the replica leads. The caller calls release.
+func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {
+	if err := r.adminMu.lock(ctx); err != nil {
+		return s, nil, kv.Errorf(kv.CodeCanceled, "canceled while another administrative command runs: %v", err)
 	}
 	s = r.snapshotState()
 	if e := r.mayServe(&s, s.since); e != nil {
-		<-r.AdminMu
+		r.adminMu.unlock()
 		return s, nil, e
 	}
 	if s.frozen != nil {
-		<-r.AdminMu
+		r.adminMu.unlock()
 		return s, nil, r.frozenErr()
 	}
-	return s, func() { <-r.AdminMu }, nil
+	return s, r.adminMu.unlock, nil
 }
 
 // Split cuts the range at key; newID allocates the id of the right side. For pinned see kv.AdminSplit.

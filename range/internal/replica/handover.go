@@ -173,7 +173,7 @@ func (h *handOver) decode(b []byte) error {
 // wholeRange is a latch that nobody shares: local keys, too.
 var wholeRange = []eval.Latch{{Span: keys.Span{Start: keys.Key{0x01}, End: keys.Max}, Access: eval.Write}}
 
-// beginTransfer stops serving for good in the term, hands over, and asks the replica to take the lead. AdminMu is held.
+// beginTransfer stops serving for good in the term, hands over, and asks the replica to take the lead. adminMu is held.
 func (r *Replica) beginTransfer(ctx context.Context, s *state, to kv.Replica) error {
 	if err := r.Call(func() error { return r.mayTransfer(s.term, to) }); err != nil {
 		return err

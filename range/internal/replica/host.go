@@ -87,7 +87,7 @@ type Deps struct {
 	// Run processes an idle replica on the caller's goroutine, or signals it.
 	Run    func(r *Replica)
 	Budget *raftlog.Budget
-	Locks  concurrency.Config
+	Locks  *concurrency.Config
 	Log    *slog.Logger
 
 	// Fatal is closed when the store cannot go on: whoever waits for it need not any more.

@@ -186,7 +186,7 @@ func (r *Replica) Merge(ctx context.Context, right *Replica, want [2]int64, conf
 	return next, nil
 }
 
-// standing proposes a command while nothing else is executed in the range, which must be as it was at s, and waits until it is applied. AdminMu is held.
+// standing proposes a command while nothing else is executed in the range, which must be as it was at s, and waits until it is applied. adminMu is held.
 func (r *Replica) standing(ctx context.Context, s *state, build func() (*command, error)) error {
 	g, err := r.locks.Sequence(ctx, &kv.BatchRequest{RangeID: r.id}, wholeRange)
 	if err != nil {

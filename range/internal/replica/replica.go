@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -92,8 +93,7 @@ type Replica struct {
 	dataEpoch atomic.Uint64
 	quiet     atomic.Bool
 	care      atomic.Uint32 // the kinds of Care whose lists the replica is on
-	// AdminMu serialises splits, transfers and replica changes of this range.
-	AdminMu chan struct{}
+	adminMu   adminMutex
 
 	closed  closedTracker
 	resting atomic.Bool // in the set of package rest; written by the store
@@ -204,7 +204,7 @@ func nextProposalID() uint64 {
 
 // New returns the replica rid of the range, with what the disk knows of it; desc is nil for an uninitialised one.
 func New(deps *Deps, id kv.RangeID, rid kv.ReplicaID) (*Replica, error) {
-	r, err := newReplica(deps, id, rid, concurrency.New(deps.Locks))
+	r, err := newReplica(deps, id, rid, concurrency.NewShared(deps.Locks))
 	if err == nil {
 		r.locks.Clear(r.notLeader())
 	}
@@ -214,9 +214,7 @@ func New(deps *Deps, id kv.RangeID, rid kv.ReplicaID) (*Replica, error) {
 func newReplica(deps *Deps, id kv.RangeID, rid kv.ReplicaID, locks *concurrency.Table) (*Replica, error) {
 	r := &Replica{
 		locks: locks,
-
-		deps: deps, id: id, rid: rid,
-		AdminMu: make(chan struct{}, 1),
+		deps:  deps, id: id, rid: rid,
 	}
 	r.tscache = tscache.New(hlc.Timestamp{})
 	r.care.Store(notYet)
@@ -283,12 +281,8 @@ func (r *Replica) startRaft(applied uint64) error {
 
 // newRaft makes a member of the group from what is on disk.
 func (r *Replica) newRaft(applied uint64) (*raft.RawNode, error) {
-	hs := r.raftLog.HardState()
-	// The commit index on disk may be behind: it is written only along with something else.
-	commit := min(max(hs.GetCommit(), applied), r.raftLog.Last().Index)
-	hs.Commit = &commit
-	r.raftLog.ConfState = func() (*pb.ConfState, error) { return confState(r.snapshotState().desc), nil }
-	r.raftLog.Snapshots = r.snapshotForRaft
+	r.raftLog.Committed(applied)
+	r.raftLog.Machine = machine{r}
 	cfg := &raft.Config{
 		ID: uint64(r.rid), Storage: r.raftLog, Applied: applied,
 		ElectionTick: r.deps.Knobs.ElectionTicks, HeartbeatTick: r.deps.Knobs.HeartbeatTicks,
@@ -309,6 +303,13 @@ func (r *Replica) newRaft(applied uint64) (*raft.RawNode, error) {
 	}
 	return raft.NewRawNode(cfg)
 }
+
+// machine is the replica as Raft's log asks it.
+type machine struct{ r *Replica }
+
+func (m machine) ConfState() *pb.ConfState { return confState(m.r.snapshotState().desc) }
+
+func (m machine) Snapshot() (*pb.Snapshot, error) { return m.r.snapshotForRaft() }
 
 func confState(d *kv.RangeDescriptor) *pb.ConfState {
 	cs := &pb.ConfState{AutoLeave: new(false)}
@@ -338,7 +339,7 @@ func (r *Replica) setPeers(desc *kv.RangeDescriptor) {
 	if desc == nil {
 		return
 	}
-	r.peers = append(make(peers, 0, len(desc.Replicas)), desc.Replicas...)
+	r.peers = slices.Clip(peers(desc.Replicas)) // which never change: what is added to peers, is added to a copy
 }
 
 // logger is made when something is to be said: few replicas say anything.

@@ -78,7 +78,7 @@ type splitCount struct {
 }
 
 // countRight begins to count what lies in right, and goes on until little is missing. Call finish when nothing is written any more, and
-// close in any case. AdminMu is held.
+// close in any case. adminMu is held.
 func (r *Replica) countRight(ctx context.Context, right *kv.RangeDescriptor) (_ *splitCount, err error) {
 	c := &splitCount{r: r, right: right}
 	defer func() {
