@@ -45,6 +45,10 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			if cfg.StoreKnob.GCInterval = cfg.StoreKnob.GCAfter; cfg.StoreKnob.GCAfter != 0 && os.Getenv(testEnv) == "" {
 				return fmt.Errorf("--%s is for tests only", testGCFlag)
 			}
+			// Nobody else leads what a node led before its support has ended: only then is it any use to send its clients away.
+			if cfg.Transport.CutOffAfter = cfg.StoreKnob.SupportDuration; cfg.StoreKnob.SupportDuration != 0 && os.Getenv(testEnv) == "" {
+				return fmt.Errorf("--%s is for tests only", testSupportFlag)
+			}
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
 			return runStart(cfg, clockFile, diskFile)
@@ -71,7 +75,8 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 	f.StringVar(&clockFile, testClockFlag, "", "for tests: a file with how far this node's clock is to be off")
 	f.StringVar(&diskFile, testDiskFlag, "", "for tests: a file with how much longer a sync of this node's disk is to take")
 	f.DurationVar(&cfg.StoreKnob.GCAfter, testGCFlag, 0, "for tests: how long old versions are kept where no rule says otherwise; they are collected as often")
-	for _, name := range []string{testClockFlag, testDiskFlag, testGCFlag} {
+	f.DurationVar(&cfg.StoreKnob.SupportDuration, testSupportFlag, 0, "for tests: how long promises between stores last")
+	for _, name := range []string{testClockFlag, testDiskFlag, testGCFlag, testSupportFlag} {
 		if err := f.MarkHidden(name); err != nil {
 			panic(err) // the flag is not there
 		}

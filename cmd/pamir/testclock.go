@@ -24,6 +24,10 @@ const (
 // testGCFlag makes a node collect old versions while a test watches, sooner than any rule may say. It is hidden and refused in the same way.
 const testGCFlag = "test-gc-after"
 
+// testSupportFlag makes promises between stores last longer, so that a machine that stands still for seconds loses no leader in a test that is
+// about something else. It is hidden and refused in the same way.
+const testSupportFlag = "test-support-duration"
+
 // testClock is a physical clock that is off by what a file says: a duration such as "-3s" or "250ms".
 // A file that is not there is no offset; one that cannot be understood changes nothing (it may be half written).
 type testClock struct {

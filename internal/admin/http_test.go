@@ -2,11 +2,15 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -83,34 +87,78 @@ func TestAt(t *testing.T) {
 }
 
 // A request may take longer than its body may: the deadline of one does not end the other. A body that does not come does.
-func TestDeadlines(t *testing.T) {
+func TestDeadlines(t *testing.T) { synctest.Test(t, testDeadlines) }
+
+func testDeadlines(t *testing.T) {
 	s := New(Config{Here: map[string]Look{"status": LookAt(func(ctx context.Context, _ verb.Args) (map[string]bool, error) {
 		select {
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(300 * time.Millisecond):
+		case <-time.After(2 * readWithin):
 			return map[string]bool{"whole": true}, nil
 		}
 	})}})
-	s.readWithin = 50 * time.Millisecond
-	srv := httptest.NewServer(s)
+	near, far := net.Pipe()
+	l := &oneConn{conn: make(chan net.Conn, 1), closed: make(chan struct{})}
+	l.conn <- far
+	srv := &http.Server{Handler: s}
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Serve(l) }) // it is closed in the end
+	defer wg.Wait()
 	defer srv.Close()
+	dialed := false
+	tr := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) {
+		if dialed {
+			return nil, errors.New("the connection was not kept")
+		}
+		dialed = true
+		return near, nil
+	}}
+	defer tr.CloseIdleConnections()
+	client := &http.Client{Transport: tr}
 	for range 2 { // the second on the same connection
-		resp, err := http.Get(srv.URL + Prefix + "/status")
+		began := time.Now()
+		resp, err := client.Get("http://node" + Prefix + "/status")
 		require.NoError(t, err)
 		b, err := io.ReadAll(resp.Body)
 		require.NoError(t, err)
 		require.NoError(t, resp.Body.Close())
 		require.Equal(t, 200, resp.StatusCode, "%s", b)
+		require.Equal(t, 2*readWithin, time.Since(began))
 	}
+	began := time.Now()
 	r, w := io.Pipe()
 	defer w.Close()
-	resp, err := http.Post(srv.URL+Prefix+"/ranges/split", "application/json", r)
+	resp, err := client.Post("http://node"+Prefix+"/ranges/split", "application/json", r)
 	if err == nil { // else the connection was closed before the answer was read
 		require.Equal(t, 400, resp.StatusCode)
 		require.NoError(t, resp.Body.Close())
 	}
+	require.Equal(t, readWithin, time.Since(began))
 }
+
+// oneConn listens for one connection, which is there already.
+type oneConn struct {
+	conn   chan net.Conn
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (l *oneConn) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conn:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *oneConn) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (*oneConn) Addr() net.Addr { return &net.UnixAddr{Name: "one", Net: "unix"} }
 
 // Requests beyond the most at once are refused at once, and told when to come again.
 func TestTooManyRequests(t *testing.T) {

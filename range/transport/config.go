@@ -76,6 +76,7 @@ type Config struct {
 	PingInterval   time.Duration // default 250 ms
 	GossipInterval time.Duration // default 1 s; a change is gossiped with the next ping
 	PeerTimeout    time.Duration // default 1.5 s
+	CutOffAfter    time.Duration // see CutOff; default 1.5 s: others lead by then what this node led
 	RaftQueueBytes int           // per peer; default 32 MiB
 	MaxInFlight    int           // batches per peer and direction; default 4096
 }
@@ -102,6 +103,7 @@ func (c *Config) setDefaults() {
 	def(&c.PingInterval, 250*time.Millisecond)
 	def(&c.GossipInterval, time.Second)
 	def(&c.PeerTimeout, 1500*time.Millisecond)
+	def(&c.CutOffAfter, 1500*time.Millisecond)
 	if c.RaftQueueBytes == 0 {
 		c.RaftQueueBytes = 32 << 20
 	}

@@ -74,15 +74,12 @@ func (p *peer) turn(inTime bool) {
 	p.turnPong = last
 }
 
-// cutOffFor is how long nobody must have answered for this node to take itself for cut off. Others lead by then what it led.
-const cutOffFor = 1500 * time.Millisecond
-
-// CutOff reports whether there are other nodes and none of them has answered a ping for a while, though this process has been here all
+// CutOff reports whether there are other nodes and none of them has answered a ping for Config.CutOffAfter, though this process has been here all
 // the time to hear it.
 func (t *Transport) CutOff() bool {
 	peers := *t.ptr.Load()
 	for _, p := range peers {
-		if time.Duration(p.turns.Load())*t.cfg.PingInterval < cutOffFor {
+		if time.Duration(p.turns.Load())*t.cfg.PingInterval < t.cfg.CutOffAfter {
 			return false
 		}
 	}

@@ -546,7 +546,7 @@ func BenchmarkBatchAlone(b *testing.B) {
 
 // A node that nobody answers takes itself for cut off, unless it knows of nobody, or has been away itself.
 func TestCutOff(t *testing.T) {
-	tr := &Transport{cfg: Config{PingInterval: 250 * time.Millisecond}}
+	tr := &Transport{cfg: Config{PingInterval: 250 * time.Millisecond, CutOffAfter: 1500 * time.Millisecond}}
 	one, two := &peer{}, &peer{}
 	none, both := map[kv.NodeID]*peer{}, map[kv.NodeID]*peer{1: one, 2: two}
 	tr.ptr.Store(&none)

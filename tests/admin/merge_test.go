@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
@@ -66,7 +67,13 @@ func TestMergeNotNow(t *testing.T) {
 	require.Equal(t, 300, n)
 
 	l.Restart(2)
-	require.Nil(t, merge(100))
+	l.Eventually(60*time.Second, "it can be merged", func() error {
+		if e := merge(100); e != nil {
+			require.Equal(t, "55000", e.Code, "%s", e.Message)
+			return e
+		}
+		return nil
+	})
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM t").Scan(&n))
 	require.Equal(t, 300, n)
 }

@@ -18,4 +18,7 @@
 // and, with WithDelay, keep it on the way for as long as a cable between continents would;
 //
 // and with WithClocks a node's physical clock can be moved: c.SetClock(1, -time.Second).
+//
+// A machine may stand still for a second, and a leader may be lost by it, as it may be in production. Who tests something that this would spoil, and that
+// is not about the loss of leaders, starts its nodes WithLongSupport.
 package cluster

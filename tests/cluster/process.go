@@ -59,6 +59,7 @@ type options struct {
 	network    bool
 	delay      func(from, to int) time.Duration
 	clocks     bool
+	support    bool
 	disks      bool
 	timeout    time.Duration
 }
@@ -231,7 +232,7 @@ func (c *Cluster) launch(i int, extra ...string) {
 	fmt.Fprintf(nd.logs, "---- start %d of node %d\n", nd.started, i)
 	cmd := exec.Command(Binary(c.t), append(nd.args, extra...)...)
 	cmd.Stdout, cmd.Stderr = nd.logs, nd.logs
-	if c.opts.clocks || c.opts.disks {
+	if c.opts.clocks || c.opts.disks || c.opts.support {
 		cmd.Env = append(os.Environ(), "PAMIR_TEST=1")
 	}
 	dieWithParent(cmd)

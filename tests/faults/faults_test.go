@@ -215,12 +215,12 @@ func TestPausedNode(t *testing.T) {
 }
 
 // TestSplitUnderLoad splits the accounts at four keys while TPC-B runs: no client may see an error,
-// and commits over several ranges must have been acknowledged after one round of consensus.
+// and commits over several ranges must have been acknowledged after one round of consensus. Leaders are not lost meanwhile: that is what other tests are about.
 func TestSplitUnderLoad(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: it takes ten seconds")
 	}
-	c := cluster.Start(t, 3)
+	c := cluster.Start(t, 3, cluster.WithLongSupport())
 	load(t, c.DSN(0), *scale)
 	c.WaitReplicated()
 	before, err := c.Ranges(0)

@@ -25,8 +25,10 @@ type local struct {
 	t *testing.T
 }
 
-// longSupport is for leaders that move because they are told to. On a machine that stands still for a second they would also be lost, and locks with them.
-func longSupport(_ int, c *node.Config) { c.StoreKnob.SupportDuration = 20 * time.Second }
+// longSupport is for leaders that move because they are told to: cluster.LongSupport says why.
+func longSupport(_ int, c *node.Config) {
+	c.StoreKnob.SupportDuration, c.Transport.CutOffAfter = cluster.LongSupport, cluster.LongSupport
+}
 
 func startLocal(t *testing.T, edit func(int, *node.Config), statements ...string) *local {
 	t.Helper()

@@ -46,7 +46,7 @@ func TestPgbench(t *testing.T) {
 	if testing.Short() {
 		t.Skip("skipped under -short: it starts three processes")
 	}
-	c := cluster.Start(t, 3)
+	c := cluster.Start(t, 3, cluster.WithLongSupport())
 	start := time.Now()
 	run(t, c, "-i", "-q", "-s", fmt.Sprint(*scale))
 	t.Logf("pgbench -i -s %d: %s", *scale, time.Since(start).Round(10*time.Millisecond))

@@ -135,7 +135,7 @@ func (w *world) tables(conn *pgx.Conn, regions ...string) {
 // home waits until every table is led where it is to be, and has its replicas where they are to be.
 func (w *world) home(conn *pgx.Conn, regions ...string) time.Duration {
 	w.t.Helper()
-	return w.eventually(45*time.Second, "tables at home", func() error {
+	return w.eventually(90*time.Second, "tables at home", func() error {
 		leaders, replicas, err := w.led(conn)
 		if err != nil {
 			return err
@@ -303,11 +303,19 @@ func (w *world) loss(lost string, regions ...string) {
 	}
 	time.Sleep(w.away)
 	for what, wr := range writers {
-		wr.mu.Lock()
-		rows, gap, at, last := len(wr.acked), wr.gap, wr.at, wr.last
-		wr.mu.Unlock()
+		var rows int
+		var gap time.Duration
+		var at time.Time
+		w.eventually(60*time.Second, what+" goes on", func() error {
+			wr.mu.Lock()
+			defer wr.mu.Unlock()
+			if !wr.last.After(killed.Add(time.Second)) {
+				return errors.New("nothing was written since")
+			}
+			rows, gap, at = len(wr.acked), wr.gap, wr.at
+			return nil
+		})
 		w.t.Logf("%s is lost: %-20s %4d rows so far; longest without an answer %5.2f s, from %+.2f s on", lost, what, rows, gap.Seconds(), at.Sub(killed).Seconds())
-		require.True(w.t, last.After(killed.Add(time.Second)), "%s: nothing was written since", what)
 	}
 	conn := w.connect(w.in(survivors[0])[0])
 	for _, i := range w.in(lost) {

@@ -1,0 +1,16 @@
+package cluster
+
+import "time"
+
+// LongSupport is how long promises between stores last in tests about something else than the loss of leaders. On a machine that stands still for a
+// second they would be lost, and with them locks, which clients may be told (40001); and a node that is not answered for a moment would send its
+// clients away (57P03). Nobody takes over from a node that dies before that.
+const LongSupport = 20 * time.Second
+
+// WithLongSupport makes promises between stores last for LongSupport.
+func WithLongSupport() Option {
+	return func(o *options) {
+		o.support = true
+		o.flags = append(o.flags, "--test-support-duration", LongSupport.String())
+	}
+}
