@@ -320,6 +320,7 @@ func testTransferToTheDead(t *testing.T) {
 	require.NoError(t, c.put(ctx, 1, "x"))
 	s, _ := c.waitLeader(kv.FirstUserRange)
 	dead := 1 + s.id.NodeID%3
+	c.untilSupported(s, kv.StoreID(dead)) // of whom nothing was ever heard, he is new, and not silent
 	c.nodes[dead].crash()
 	require.Eventually(t, func() bool {
 		return s.support.silence(kv.StoreID(dead)) > 2*s.cfg.Knobs.HeartbeatInterval

@@ -113,7 +113,7 @@ func (r *Replica) apply(ents []*pb.Entry) {
 		if verdict == nil {
 			switch {
 			case cmd.handOver:
-				r.handed = handed{index: e.GetIndex(), data: bytes.Clone(cmd.batch)}
+				r.handed = &handed{index: e.GetIndex(), data: bytes.Clone(cmd.batch)}
 			case cmd.freeze || cmd.thaw || cmd.merge || cmd.confirm: // no batch
 			case !cmd.turn.IsEmpty():
 				if err := as.Outcomes.Turn(b, st.desc, cmd.turn); err != nil {
@@ -191,8 +191,8 @@ func (r *Replica) apply(ents []*pb.Entry) {
 			}
 			st = r.snapshotState()
 		}
-		if r.handed.data != nil && r.handed.index < e.GetIndex() {
-			r.handed = handed{} // for somebody else
+		if r.handed != nil && r.handed.index < e.GetIndex() {
+			r.handed = nil // for somebody else
 		}
 	}
 	if err := commit(); err != nil {

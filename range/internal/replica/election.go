@@ -17,12 +17,12 @@ import (
 // votes are only asked for (PreVote: no term is spent); once it is a candidate in earnest it waits for two that split
 // the votes to come apart, each by its turn.
 type candidacy struct {
-	wait  int // ticks until it stands; 0: not at all
-	turn  int // 0: the first
-	tries int // how often it may stand again
+	wait  int16 // ticks until it stands; 0: not at all
+	turn  int16 // 0: the first
+	tries int16 // how often it may stand again
 	// before is a store that stands first if it is there, after a restart; patience is how often it is still waited for.
+	patience int16
 	before   kv.StoreID
-	patience int
 	waited   bool // for votes that were asked for in earnest
 }
 
@@ -40,7 +40,7 @@ const (
 
 // turn returns this replica's place among the voters, without the one on store lost. The order begins at another store in
 // every range, so that the ranges of a lost store get different leaders. raftMu is held.
-func (r *Replica) turn(lost kv.StoreID) int {
+func (r *Replica) turn(lost kv.StoreID) int16 {
 	desc := r.snapshotState().desc
 	if desc == nil {
 		return 0
@@ -54,10 +54,10 @@ func (r *Replica) turn(lost kv.StoreID) int {
 	slices.Sort(stores)
 	i := slices.Index(stores, r.deps.Store)
 	if i < 0 {
-		return len(stores)
+		return int16(len(stores))
 	}
 	n := len(stores)
-	return (i - int(int64(r.id)%int64(n)) + n) % n
+	return int16((i - int(int64(r.id)%int64(n)) + n) % n)
 }
 
 // run begins a candidacy after the leader on store lost is gone. raftMu is held.
@@ -116,7 +116,7 @@ func (r *Replica) tickElection() {
 		c.tries--
 		c.wait = 1 + c.turn
 		if n := maxTries - c.tries - quickTries; n > 0 {
-			c.wait += min(1<<n, maxRetryTicks) // it is not refused so much as not heard: many stand
+			c.wait += min(int16(1)<<n, maxRetryTicks) // it is not refused so much as not heard: many stand
 		}
 	}
 }
@@ -174,7 +174,7 @@ func (r *Replica) Resigned(m *raftlog.Message) {
 		if err != nil {
 			return
 		}
-		r.resigned = following{replica: m.From.ReplicaID, term: m.Resigned}
+		r.resigned = resigned{replica: m.From.ReplicaID, term: m.Resigned}
 		if f := &r.following; f.replica == m.From.ReplicaID && f.term <= m.Resigned {
 			*f = following{}
 			r.wake()

@@ -245,8 +245,8 @@ func (r *Replica) mayTransfer(term uint64, to kv.Replica) error {
 // It returns false if nobody did, or not all: then anything may have been read until now. raftMu is held.
 func (r *Replica) takeOver(index uint64) (exact bool) {
 	last := r.handed
-	r.handed = handed{}
-	if last.data == nil || last.index+1 != index {
+	r.handed = nil
+	if last == nil || last.index+1 != index {
 		// The right side of a split has the lock table and the timestamp cache of the left side's leader, if that is here and
 		// nobody has led the new group before.
 		return r.inherited && index == initialPosition.Index+1

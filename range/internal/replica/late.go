@@ -17,10 +17,9 @@ const LateBy = 100 * time.Millisecond
 // each follower's store, and one answer.
 //
 // What others wait to see applied everywhere, or what they need to take part in what comes next, is not held back: see hurry.
-// Guarded by raftMu.
+// Guarded by raftMu, as is Replica.lateArmed: the store knows that there are some.
 type lateCommits struct {
-	msgs  []*pb.Message // by follower, at most one each
-	armed bool          // the store knows
+	msgs []*pb.Message // by follower, at most one each
 }
 
 // sendAppend sends an append now, or holds it back.
@@ -46,8 +45,8 @@ func (r *Replica) sendAppend(m *pb.Message) {
 	} else {
 		r.late.msgs = append(r.late.msgs, m)
 	}
-	if !r.late.armed {
-		r.late.armed = true
+	if !r.lateArmed {
+		r.lateArmed = true
 		r.deps.Owner.Late(r)
 	}
 }
@@ -58,7 +57,7 @@ func (r *Replica) PostLate() {
 		if err != nil {
 			return
 		}
-		r.late.armed = false
+		r.lateArmed = false
 		if len(r.late.msgs) > 0 {
 			r.hurry()
 		}

@@ -108,7 +108,7 @@ func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
 	for _, f := range calls {
 		f(nil)
 	}
-	for range min(ticks, 2*r.deps.Knobs.ElectionTicks) {
+	for range min(int(ticks), 2*r.deps.Knobs.ElectionTicks) {
 		r.tick()
 	}
 	for _, p := range props {
@@ -193,7 +193,7 @@ func (r *Replica) tick() {
 		if !r.mayCampaign() {
 			// The follower of a leader that its store supports needs no election clock.
 			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
-				if r.idleTicks++; r.idleTicks > r.deps.Knobs.QuietTicks && len(r.pending) == 0 {
+				if r.idleTicks++; int(r.idleTicks) > r.deps.Knobs.QuietTicks && len(r.pending) == 0 {
 					r.askLeader()
 					r.quiet.Store(true)
 					r.raftLog.DropCache()
@@ -214,7 +214,7 @@ func (r *Replica) askAround() {
 		r.leaderless = 0
 		return
 	}
-	period := 3 * r.deps.Knobs.ElectionTicks
+	period := int32(3 * r.deps.Knobs.ElectionTicks)
 	if r.leaderless++; r.leaderless%period != 0 {
 		return
 	}
@@ -238,7 +238,7 @@ func (r *Replica) askAround() {
 func (r *Replica) maySleep() bool {
 	s := r.snapshotState()
 	r.idleTicks++
-	if r.idleTicks <= r.deps.Knobs.QuietTicks || !s.serving || s.transferring || len(r.pending) > 0 || s.desc.InJoint() {
+	if int(r.idleTicks) <= r.deps.Knobs.QuietTicks || !s.serving || s.transferring || len(r.pending) > 0 || s.desc.InJoint() {
 		return false
 	}
 	last := r.raftLog.Last().Index
@@ -315,7 +315,7 @@ func (r *Replica) checkPending() {
 	if r.role != raft.StateLeader {
 		limit = r.deps.Knobs.ElectionTicks
 	}
-	if r.pendingAt < limit {
+	if int(r.pendingAt) < limit {
 		return
 	}
 	r.pendingAt = 0
