@@ -162,14 +162,14 @@ type knownRange struct {
 	cut    time.Time
 	bytes  int64
 	rates  RangeRates
-	before RangeRates // of the leader before this one, for as long as this one is new
+	before *RangeRates // of the leader before this one, for as long as this one is new; nil of nearly all
 }
 
 // load is what the range is asked for. A new leader counts from nothing, and for a while knows less than the one before it: as if nobody
 // asked, and nobody minded where the range is led. Balance took it back at once from where it had followed its clients to.
 func (k *knownRange) load() *RangeRates {
-	if k.before.Requests > k.rates.Requests {
-		return &k.before
+	if k.before != nil && k.before.Requests > k.rates.Requests {
+		return k.before
 	}
 	return &k.rates
 }
@@ -240,7 +240,7 @@ func (c *collected) lost(id kv.NodeID) {
 	n.lost = true
 	for rid, r := range c.ranges {
 		if r.leader == id {
-			r.leader, r.store, r.rates, r.before = 0, 0, RangeRates{}, RangeRates{}
+			r.leader, r.store, r.rates, r.before = 0, 0, RangeRates{}, nil
 			c.changed[rid] = true
 		}
 	}
@@ -289,7 +289,8 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 		}
 		if old != nil && now.Sub(k.since) < c.young {
 			if k.before = old.before; old.term < k.term {
-				k.before = *old.load()
+				was := *old.load()
+				k.before = &was
 			}
 			c.borrow[d.RangeID] = true
 		}
@@ -327,7 +328,7 @@ func (c *collected) grow(now time.Time) {
 	for id := range c.borrow {
 		if k := c.ranges[id]; k == nil || now.Sub(k.since) >= c.young {
 			if k != nil {
-				k.before = RangeRates{}
+				k.before = nil
 			}
 			c.changed[id] = true
 			delete(c.borrow, id)
