@@ -147,7 +147,7 @@ func (c *cluster) untilLedElsewhere(id kv.NodeID) time.Duration {
 // somebody asks for does not wait for its turn.
 func TestElectionsTakeTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const ranges, atOnce = 400, 20
+		const ranges, atOnce = 200, 10
 		k := Knobs{MemTableBytes: 4 << 20, turns: atOnce}
 		var mu sync.Mutex
 		counting := false

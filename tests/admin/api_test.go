@@ -130,6 +130,9 @@ func overHTTP(h *api) way {
 			var op admin.Operation
 			require.NoError(t, json.Unmarshal(r.body, &op))
 			require.Equal(t, fmt.Sprintf("%s/operations/%d", admin.Prefix, op.ID), r.header.Get("Location"))
+			for !op.State.Over() { // on a busy machine it may take longer than one may wait at once
+				op = get[admin.Operation](h, fmt.Sprintf("/operations/%d?wait=30", op.ID))
+			}
 			if op.Error != nil {
 				return op.Error
 			}

@@ -20,5 +20,6 @@
 // and with WithClocks a node's physical clock can be moved: c.SetClock(1, -time.Second).
 //
 // A machine may stand still for a second, and a leader may be lost by it, as it may be in production. Who tests something that this would spoil, and that
-// is not about the loss of leaders, starts its nodes WithLongSupport.
+// is not about the loss of leaders, starts its nodes WithLongSupport, or with
+// LongSupportLocal.
 package cluster

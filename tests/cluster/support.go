@@ -1,6 +1,10 @@
 package cluster
 
-import "time"
+import (
+	"time"
+
+	"github.com/pamirdb/pamir/internal/node"
+)
 
 // LongSupport is how long promises between stores last in tests about something else than the loss of leaders. On a machine that stands still for a
 // second they would be lost, and with them locks, which clients may be told (40001); and a node that is not answered for a moment would send its
@@ -13,4 +17,9 @@ func WithLongSupport() Option {
 		o.support = true
 		o.flags = append(o.flags, "--test-support-duration", LongSupport.String())
 	}
+}
+
+// LongSupportLocal is WithLongSupport for StartLocal.
+func LongSupportLocal(_ int, c *node.Config) {
+	c.StoreKnob.SupportDuration, c.Transport.CutOffAfter = LongSupport, LongSupport
 }

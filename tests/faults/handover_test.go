@@ -26,9 +26,7 @@ type local struct {
 }
 
 // longSupport is for leaders that move because they are told to: cluster.LongSupport says why.
-func longSupport(_ int, c *node.Config) {
-	c.StoreKnob.SupportDuration, c.Transport.CutOffAfter = cluster.LongSupport, cluster.LongSupport
-}
+var longSupport = cluster.LongSupportLocal
 
 func startLocal(t *testing.T, edit func(int, *node.Config), statements ...string) *local {
 	t.Helper()
