@@ -17,13 +17,13 @@ import (
 // votes are only asked for (PreVote: no term is spent); once it is a candidate in earnest it waits for two that split
 // the votes to come apart, each by its turn.
 type candidacy struct {
-	wait  int16 // ticks until it stands; 0: not at all
-	turn  int16 // 0: the first
-	tries int16 // how often it may stand again
+	wait   int16 // ticks until it stands; 0: not at all
+	turn   int16 // 0: the first
+	tries  int8  // how often it may stand again
+	waited bool  // for votes that were asked for in earnest
 	// before is a store that stands first if it is there, after a restart; patience is how often it is still waited for.
-	patience int16
+	patience int8
 	before   kv.StoreID
-	waited   bool // for votes that were asked for in earnest
 }
 
 // maxTries is after how many attempts the matter is left to Raft's election timeout.

@@ -36,7 +36,7 @@ const (
 // Replica is one replica of a range. Its methods may be called by several goroutines,
 // except where they say otherwise.
 //
-// A store has tens of thousands, nearly all at rest, and the allocator has no size between 768 and 896 bytes: what only few
+// A store has tens of thousands, nearly all at rest, and the allocator has no size between 768 and 896 bytes, 8 of which are its own: what only few
 // need is behind a pointer, and small things stand together.
 type Replica struct {
 	scheduler.Item
@@ -64,20 +64,20 @@ type Replica struct {
 	raftLog    *raftlog.Log
 	*round     // nil while the replica is quiet: begin makes it anew
 	hasReady   bool
-	fresh      bool // nothing has been heard of a leader since the start
-	splitting  bool // guarded by the store, too: see LockForSplit
-	inherited  bool // locks and tscache came with a split, from the leader of the left side
-	lateArmed  bool // see lateCommits
-	lead       kv.ReplicaID
+	fresh      bool  // nothing has been heard of a leader since the start
+	splitting  bool  // guarded by the store, too: see LockForSplit
+	inherited  bool  // locks and tscache came with a split, from the leader of the left side
+	lateArmed  bool  // see lateCommits
+	pendingAt  int16 // ticks since the oldest pending proposal made no progress
 	idleTicks  int32
 	leaderless int32                // ticks without a leader
-	pendingAt  int32                // ticks since the oldest pending proposal made no progress
 	pending    map[uint64]*proposal // nil if there is none
 	role       raft.StateType
 	term       uint64
 	following  following
 	resigned   resigned
 	candidacy  candidacy
+	lead       kv.ReplicaID
 	peers      peers
 	staged     *StagedSnapshot
 	out        []*raftlog.Message // to be sent; guarded by raftMu
