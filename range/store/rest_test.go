@@ -3,11 +3,13 @@ package store
 import (
 	"fmt"
 	"math/bits"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/replica"
@@ -166,4 +168,53 @@ func (c *cluster) descOf(i int) *kv.RangeDescriptor {
 	}
 	c.t.Fatalf("no range holds row %d", i)
 	return nil
+}
+
+// A range comes to rest when everybody has every entry. That the last one is committed a follower may not have heard, if the messages that say so
+// were lost: it finds that out by what it is told of the range at rest, and asks.
+func TestRestFindsWhoIsBehind(t *testing.T) { synctest.Test(t, testRestFindsWhoIsBehind) }
+
+func testRestFindsWhoIsBehind(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	c.untilQuiet()
+	lead, _ := c.waitLeader(kv.FirstUserRange)
+	behind := c.up(lead.id.NodeID%3 + 1)
+	of := func(s *Store) RangeStatus {
+		st, ok := s.Range(kv.FirstUserRange)
+		require.True(t, ok)
+		return st
+	}
+	// It gets the entry, and nothing more. Its answer comes late: the leader has been idle for long by then, and comes to rest at once.
+	var answer atomic.Pointer[RaftMessage]
+	var sent atomic.Bool
+	c.setFilter(func(m *RaftMessage) bool {
+		switch {
+		case m.RangeID != kv.FirstUserRange || m.Raft == nil:
+			return false
+		case m.From.StoreID == behind.id.StoreID:
+			if m.Raft.GetType() == pb.MsgAppResp {
+				answer.CompareAndSwap(nil, m)
+			}
+			return true
+		case m.To.StoreID == behind.id.StoreID:
+			return len(m.Raft.Entries) == 0 || sent.Swap(true)
+		}
+		return false
+	})
+	require.NoError(t, c.put(ctx, 1, "y"))
+	time.Sleep(15 * testKnobs.TickInterval)
+	require.NotNil(t, answer.Load())
+	require.Eventually(t, func() bool {
+		lead.HandleRaftMessages([]*RaftMessage{answer.Load()})
+		return of(lead).Quiet
+	}, 10*time.Second, testKnobs.TickInterval/2)
+	time.Sleep(2 * replica.LateBy)
+	require.Less(t, of(behind).Applied, of(lead).Applied)
+	c.setFilter(nil)
+	require.Eventually(t, func() bool { return of(behind).Applied == of(lead).Applied }, 30*time.Second, 20*time.Millisecond)
+	c.untilQuiet()
+	c.checkReplicas(ctx)
 }

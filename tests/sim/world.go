@@ -288,6 +288,19 @@ func (w *world) ranges() []kv.RangeID {
 	return out
 }
 
+// replicas describes the replicas of a range, a line each.
+func (w *world) replicas(id kv.RangeID) (out string) {
+	for _, n := range w.nodes {
+		if l := n.life.Load(); l != nil {
+			if st, ok := l.store.Range(id); ok {
+				out += fmt.Sprintf("\n  node %d: replica %d, term %d, leader %d, serving %v, quiet %v, applied %d, log to %d, stopped %q, %v",
+					n.id, st.Replica.ReplicaID, st.Term, st.LeaderReplica.ReplicaID, st.Serving, st.Quiet, st.Applied, st.LastIndex, st.Stopped, st.Descriptor)
+			}
+		}
+	}
+	return out
+}
+
 // end looks at what is left when everything is in order again.
 func (w *world) end() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -321,7 +334,7 @@ func (w *world) compareReplicas(ctx context.Context) error {
 	for _, id := range w.ranges() {
 		l, st := w.leader(id)
 		if l == nil {
-			return fmt.Errorf("range %d has no leader", id)
+			return fmt.Errorf("range %d has no leader%s", id, w.replicas(id))
 		}
 		if st.Stats.Locks != 0 {
 			return fmt.Errorf("range %d still has %d locks", id, st.Stats.Locks)
@@ -336,7 +349,7 @@ func (w *world) compareReplicas(ctx context.Context) error {
 			s, ok := sums[r.StoreID]
 			switch {
 			case !ok:
-				return fmt.Errorf("range %d: no checksum from store %d", id, r.StoreID)
+				return fmt.Errorf("range %d: no checksum from store %d%s", id, r.StoreID, w.replicas(id))
 			case first == "":
 				first = s
 			case s != first:

@@ -144,6 +144,16 @@ type heardClosed struct {
 // Cover takes what the store of the range's leader says of the range: see rest.Covered.
 func (r *Replica) Cover(index uint64, c *rest.Coverage) {
 	r.heard.Store(&heardClosed{index: index, cov: c})
+	if r.behind() {
+		r.Wake()
+	}
+}
+
+// behind reports whether the range is at rest and there is something that this replica has not applied. It has the entries, or its leader would not
+// rest; that they are committed it was told by messages that were lost, and no more will come.
+func (r *Replica) behind() bool {
+	h, s := r.heard.Load(), r.snapshotState()
+	return h != nil && h.cov != nil && s.desc != nil && s.applied.AppliedIndex < h.index
 }
 
 // Uncover: see Cover.

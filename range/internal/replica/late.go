@@ -12,8 +12,8 @@ const LateBy = 100 * time.Millisecond
 
 // lateCommits are the appends without entries that Raft wants sent when the commit index moves. The next append tells the
 // same, and under load it comes soon: these are held back for a little while, because each costs as much as an append, and so
-// does its answer. A follower applies later, and more at a time. Only the latest for a follower is kept; a lost one would do no
-// harm either. What is still held back when the time has come leaves with that of all other ranges of the store (Owner.Late): one message to
+// does its answer. A follower applies later, and more at a time. Only the latest for a follower is kept; one that is lost is made good by a heartbeat, or when
+// the range has come to rest by the follower, which asks (behind). What is still held back when the time has come leaves with that of all other ranges of the store (Owner.Late): one message to
 // each follower's store, and one answer.
 //
 // What others wait to see applied everywhere, or what they need to take part in what comes next, is not held back: see hurry.

@@ -191,19 +191,30 @@ func (r *Replica) tick() {
 			return // it could not win, and those who could would wait for it
 		}
 		if !r.mayCampaign() {
-			// The follower of a leader that its store supports needs no election clock.
-			if r.following.replica == r.lead && r.lead != 0 && r.deps.Support.MayVote() {
-				if r.idleTicks++; int(r.idleTicks) > r.deps.Knobs.QuietTicks && len(r.pending) == 0 {
-					r.askLeader()
-					r.quiet.Store(true)
-					r.raftLog.DropCache()
-				}
-			}
+			r.followOn()
 			return
 		}
 	}
 	r.raft.Tick()
 	r.checkPending()
+}
+
+// followOn is a tick of a replica that follows, or that cannot campaign. The follower of a leader that its store supports needs no election clock,
+// and when it has heard nothing for a while, it asks a last time and is quiet. Who cannot be quiet goes on asking. raftMu is held.
+func (r *Replica) followOn() {
+	if r.idleTicks++; int(r.idleTicks) <= r.deps.Knobs.QuietTicks || len(r.pending) > 0 || r.lead == 0 {
+		return
+	}
+	r.idleTicks = 0
+	if r.behind() {
+		r.ask(r.lead)
+		return
+	}
+	r.askLeader()
+	if r.following.replica == r.lead && r.deps.Support.MayVote() {
+		r.quiet.Store(true)
+		r.raftLog.DropCache()
+	}
 }
 
 // askAround asks the other replicas, from time to time, when there is no leader: a replica that was removed while
@@ -222,14 +233,20 @@ func (r *Replica) askAround() {
 		return // to look for a range by its number costs more: less and less often
 	}
 	r.deps.Owner.Leaderless(r)
-	now := r.deps.Clock.Now()
 	for _, p := range r.peers {
 		if p.ReplicaID != r.rid {
-			r.deps.Owner.SendRaft(p, []*raftlog.Message{{
-				RangeID: r.id, To: p, Now: now, Ask: true,
-				From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
-			}})
+			r.ask(p.ReplicaID)
 		}
+	}
+}
+
+// ask has another replica, if it leads, say that it does, and all that it says with it.
+func (r *Replica) ask(id kv.ReplicaID) {
+	if p, ok := r.peers.get(id); ok {
+		r.deps.Owner.SendRaft(p, []*raftlog.Message{{
+			RangeID: r.id, To: p, Now: r.deps.Clock.Now(), Ask: true,
+			From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
+		}})
 	}
 }
 
