@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -109,7 +110,33 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 		return err
 	}
 	t.mu.Lock()
-	if t.buf.empty() {
+	empty := t.buf.empty()
+	t.mu.Unlock()
+	if empty {
+		return nil
+	}
+	if err := t.sendWrites(ctx, all, math.MaxInt32); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ahead.bytes += t.buf.size
+	t.c.metrics.SentAheadBytes.Add(t.buf.size)
+	t.buf.drop(func(k keys.Key) bool {
+		if !all && stays(k) {
+			return false
+		}
+		delete(t.reads.locked, string(k))
+		return true
+	})
+	return nil
+}
+
+// sendWrites lays open locks for what is in the buffer with a seq below the given one, and leaves it there.
+func (t *txn) sendWrites(ctx context.Context, all bool, below int32) error {
+	t.mu.Lock()
+	rounds := t.rounds(all, below)
+	if len(rounds) == 0 && below < math.MaxInt32 {
 		t.mu.Unlock()
 		return nil
 	}
@@ -126,7 +153,6 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 		t.c.register(t.meta, t.since)
 	}
 	t.c.setOpen(t.meta.ID)
-	rounds := t.rounds(all)
 	meta := t.meta
 	stage := meta.ReadTS.Forward(t.c.cfg.Clock.Now())
 	if t.ahead.since.IsEmpty() {
@@ -161,18 +187,6 @@ func (t *txn) sendAhead(ctx context.Context, all bool) error {
 			return err
 		}
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.ahead.bytes += t.buf.size
-	t.c.metrics.SentAheadBytes.Add(t.buf.size)
-	for _, chunks := range rounds {
-		for i := range chunks {
-			for j := range chunks[i].writes {
-				delete(t.reads.locked, string(chunks[i].writes[j].Key))
-			}
-		}
-	}
-	t.buf.drop(func(k keys.Key) bool { return all || !stays(k) })
 	return nil
 }
 
@@ -206,8 +220,12 @@ func errAbandoned() error {
 	return kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted, and what it had written was dropped: its gateway was out of reach for too long")
 }
 
-// rounds cuts the buffer: the first writes of all keys, then the second ones of those that have them, and so on. t.mu is held.
-func (t *txn) rounds(all bool) [][]aheadChunk {
+// rounds cuts what is in the buffer with a seq below the given one: the first writes of all keys, then the second ones of those that have them,
+// and so on. t.mu is held.
+func (t *txn) rounds(all bool, below int32) [][]aheadChunk {
+	if t.buf.empty() {
+		return nil
+	}
 	var rounds [][]aheadChunk
 	for round, more := 0, true; more; round++ {
 		more = false
@@ -215,7 +233,7 @@ func (t *txn) rounds(all bool) [][]aheadChunk {
 		var c aheadChunk
 		size := 0
 		t.buf.tree.Scan(func(k *bufferedKey) bool {
-			if len(k.versions) <= round || (!all && stays(k.key)) {
+			if len(k.versions) <= round || k.versions[round].seq >= below || (!all && stays(k.key)) {
 				return true
 			}
 			more = more || len(k.versions) > round+1
@@ -314,6 +332,9 @@ func (t *txn) undoAhead(mark int32) {
 }
 
 // settleUndo carries out in the ranges what returns to savepoints have taken back. Nothing may look at open locks before.
+//
+// A sending that failed half way leaves writes of before the savepoint in the buffer, with numbers below those that are taken back. They go first: a
+// lock that has had something taken back would take them for late copies.
 func (t *txn) settleUndo(ctx context.Context) error {
 	t.undoing.Lock()
 	defer t.undoing.Unlock()
@@ -323,9 +344,16 @@ func (t *txn) settleUndo(ctx context.Context) error {
 			t.mu.Unlock()
 			return nil
 		}
-		u, meta, spans := t.ahead.undo[0], t.meta, slices.Clone(t.ahead.spans)
+		u := t.ahead.undo[0]
 		t.mu.Unlock()
-		err := t.c.overSpans(ctx, meta, spans, func(s keys.Span) kv.Request {
+		err := t.sendWrites(ctx, false, u.from-1)
+		if err != nil {
+			return err
+		}
+		t.mu.Lock()
+		meta, spans := t.meta, slices.Clone(t.ahead.spans)
+		t.mu.Unlock()
+		err = t.c.overSpans(ctx, meta, spans, func(s keys.Span) kv.Request {
 			return &kv.UndoSpan{Span: s, From: u.from, To: u.to}
 		})
 		if err != nil {

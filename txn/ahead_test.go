@@ -281,6 +281,41 @@ func TestSentAheadUnanswered(t *testing.T) {
 	}
 }
 
+// A sending fails, and what it should have sent is taken back to a savepoint; what was written before that stays in the buffer, with the numbers that it had. It
+// must not be taken for late copies of what was taken back.
+func TestSentAheadAgainAfterReturn(t *testing.T) {
+	c, s := newSmall(t, 1<<30)
+	put(t, c, "z", "old")
+	x := c.Begin(bg, Options{})
+	require.NoError(t, x.Put(k("a"), []byte("one")))
+	require.NoError(t, x.Put(k("b"), []byte("one")))
+	require.NoError(t, x.(*txn).sendAhead(bg, true))
+	require.NoError(t, x.StepStatement(bg))
+	require.NoError(t, x.Put(k("a"), []byte("two")))
+	require.NoError(t, x.Delete(k("b")))
+	require.NoError(t, x.StepStatement(bg))
+	m := x.Savepoint()
+	require.NoError(t, x.Put(k("a"), []byte("three")))
+	require.NoError(t, x.Put(k("c"), []byte("three")))
+	s.intercept(func(req *kv.BatchRequest) error {
+		if _, ok := req.Requests[0].(*kv.Prepare); ok {
+			return kv.Errorf(kv.CodeLockNotAvailable, "injected")
+		}
+		return nil
+	})
+	require.Error(t, x.(*txn).sendAhead(bg, true))
+	s.intercept(nil)
+	x.RollbackTo(m)
+	require.NoError(t, x.StepStatement(bg))
+	require.NoError(t, x.Insert(k("c"), []byte("four")))
+	require.Equal(t, "a=two z=old", all(t, x, ScanOptions{}, span("a", "zz")))
+	commit(t, x)
+	settled(t, c, s)
+	y := c.Begin(bg, Options{})
+	defer y.Rollback(bg)
+	require.Equal(t, "a=two c=four z=old", all(t, y, ScanOptions{}, span("a", "zz")))
+}
+
 // TestAheadTwin runs random transactions with room for hardly anything, over ranges that split and with requests lost
 // and repeated, against a map.
 func TestAheadTwin(t *testing.T) {
