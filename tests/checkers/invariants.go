@@ -2,6 +2,8 @@ package checkers
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 )
 
@@ -78,6 +80,45 @@ func CheckSet(adds []SetAdd, reads []SetRead) Report {
 					k = Lost
 				}
 				r.add(k, []int{a, i}, "%d was added (%s) and is not in a read (%s)", add.Value, add.Span, x.Span)
+			}
+		}
+	}
+	return r
+}
+
+// Load is a transaction that adds elements that nobody else adds.
+type Load struct {
+	Span
+	Values []int64
+}
+
+// CheckLoads says whether every read holds all of a load or nothing of it, and besides what CheckSet asks for. Of reads of the past only that.
+func CheckLoads(loads []Load, reads, past []SetRead) Report {
+	var adds []SetAdd
+	by := map[int64]int{}
+	for i, l := range loads {
+		for _, v := range l.Values {
+			adds = append(adds, SetAdd{l.Span, v})
+			by[v] = i
+		}
+	}
+	r := CheckSet(adds, reads)
+	r.Checked = len(loads) + len(reads) + len(past)
+	for i, x := range slices.Concat(reads, past) {
+		if x.Outcome != OK {
+			continue
+		}
+		there := map[int]int{}
+		for _, v := range x.Values {
+			if l, ok := by[v]; ok {
+				there[l]++
+			} else if i >= len(reads) {
+				r.add(Unexpected, []int{i}, "%d was read and never added (%s)", v, x.Span)
+			}
+		}
+		for _, l := range slices.Sorted(maps.Keys(there)) {
+			if n := there[l]; n != len(loads[l].Values) {
+				r.add(Torn, []int{l, i}, "%d of the %d elements that a load added (%s) are in a read (%s)", n, len(loads[l].Values), loads[l].Span, x.Span)
 			}
 		}
 	}

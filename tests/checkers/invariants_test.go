@@ -52,6 +52,27 @@ func TestBank(t *testing.T) {
 	require.Equal(t, []Kind{WrongTotal}, CheckBank([]BankRead{{at(0, 0, 1), []int64{5, 4}}}, 10).Kinds())
 }
 
+func TestLoads(t *testing.T) {
+	loads := []Load{{at(0, 0, 1), []int64{1, 2}}, {lost(0, 0), []int64{3, 4}}, {failed(at(0, 0, 1)), []int64{5, 6}}, {at(0, 10, 20), []int64{7, 8}}}
+	for _, c := range []struct {
+		read, past []int64
+		want       []Kind
+	}{
+		{[]int64{1, 2, 7, 8}, nil, nil},
+		{[]int64{1, 2, 3, 4}, []int64{3, 4}, nil},
+		{nil, nil, []Kind{Lost}},
+		{[]int64{1, 2, 3}, nil, []Kind{Torn}},
+		{[]int64{1, 2, 7}, nil, []Kind{Torn}},
+		{[]int64{1, 2, 5, 6}, nil, []Kind{G1a}},
+		{[]int64{1, 2, 9}, nil, []Kind{Unexpected}},
+		{[]int64{1, 2}, []int64{8}, []Kind{Torn}},
+		{[]int64{1, 2}, []int64{9}, []Kind{Unexpected}},
+	} {
+		r := CheckLoads(loads, []SetRead{{at(1, 5, 15), c.read}}, []SetRead{{at(2, 30, 31), c.past}})
+		require.ElementsMatch(t, c.want, r.Kinds(), "%v %v: %s", c.read, c.past, r)
+	}
+}
+
 func TestSet(t *testing.T) {
 	add := func(s Span, v int64) SetAdd { return SetAdd{s, v} }
 	adds := []SetAdd{add(at(0, 0, 1), 1), add(lost(0, 0), 2), add(failed(at(0, 0, 1)), 3), add(at(0, 10, 20), 4)}

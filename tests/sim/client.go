@@ -93,6 +93,7 @@ func (c *client) lookAgain(ctx context.Context, o *op) {
 // op is one transaction: the last attempt of it.
 type op struct {
 	c    *client
+	life *life // of the gateway
 	ctx  context.Context
 	tx   txn.Txn
 	span checkers.Span
@@ -125,7 +126,7 @@ func (c *client) op(ctx context.Context, body func(o *op) error, opts ...txn.Opt
 		return o
 	}
 	// What is promised of the order of a client's transactions is so of those of one connection.
-	o.span.Process = c.process*gateways + int(l.n.id)
+	o.life, o.span.Process = l, c.process*gateways+int(l.n.id)
 	opt := txn.Options{}
 	if len(opts) > 0 {
 		opt = opts[0]
@@ -239,6 +240,8 @@ func (c *client) record(o *op) {
 		h.bank = append(h.bank, checkers.BankRead{Span: o.span, Balances: o.bank})
 	case o.added != 0:
 		h.adds = append(h.adds, checkers.SetAdd{Span: o.span, Value: o.added})
+	case o.all.letter == loads.letter:
+		h.loadReads = append(h.loadReads, checkers.SetRead{Span: o.span, Values: o.set})
 	case o.all.letter == sets.letter:
 		h.sets = append(h.sets, checkers.SetRead{Span: o.span, Values: o.set})
 	}
@@ -472,6 +475,8 @@ func (o *op) readAll(w workload) error {
 			o.bank = append(o.bank, parseBalance(v))
 		case sets.letter:
 			o.set = append(o.set, parseNumber(v))
+		case loads.letter:
+			o.set = append(o.set, loadValue(string(v)))
 		}
 	})
 	o.rows = b.String()
@@ -481,8 +486,9 @@ func (o *op) readAll(w workload) error {
 // snapshot reads everything of a workload, now or as of a moment of the past, at which somebody else may have read.
 func (c *client) snapshot(ctx context.Context) {
 	h := c.w.hist
-	w, row := workloads[c.rng.IntN(len(workloads))], int64(-1)
-	if w.letter != sets.letter && c.rng.IntN(2) == 0 {
+	all := c.w.workloads()
+	w, row := all[c.rng.IntN(len(all))], int64(-1)
+	if w.letter != sets.letter && w.letter != loads.letter && c.rng.IntN(2) == 0 {
 		row = c.rng.Int64N(w.keys)
 	}
 	var opts txn.Options
@@ -522,6 +528,10 @@ func (c *client) snapshot(ctx context.Context) {
 	} else if w.letter == bank.letter && row < 0 {
 		o.list, o.reg = nil, nil
 		c.record(o) // the sum is right at any time
+	} else if w.letter == loads.letter {
+		h.mu.Lock() // and so is a load there as a whole, or not at all
+		h.loadsPast = append(h.loadsPast, checkers.SetRead{Span: o.span, Values: o.set})
+		h.mu.Unlock()
 	}
 	who := fmt.Sprintf("client %d at %.6fs", c.no, time.Since(c.w.trace.start).Seconds())
 	if was == nil {

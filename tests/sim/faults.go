@@ -26,6 +26,7 @@ var profiles = map[string]map[string]int{
 	"splits":   {"split": 1},
 	"merges":   {"split": 6, "gather": 6, "merge": 2, "transfer": 3, "crash": 1, "partial": 1, "loss": 1, "replicas": 1},
 	"lapse":    {"lapse": 1},
+	"loads":    {"isolate": 4, "unheard": 1, "one-way": 1, "pair": 1, "late": 2, "loss": 1, "crash": 2, "split": 3, "merge": 2, "transfer": 3, "replicas": 1},
 	"recovery": {"unheard": 1},
 }
 

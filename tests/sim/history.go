@@ -126,8 +126,11 @@ type history struct {
 	bank  []checkers.BankRead
 	adds  []checkers.SetAdd
 	sets  []checkers.SetRead
-	snaps []snapshot
-	timed []checkers.TimedTxn
+	loads []checkers.Load
+	// Reads of all loads, and reads of the past of them.
+	loadReads, loadsPast []checkers.SetRead
+	snaps                []snapshot
+	timed                []checkers.TimedTxn
 	// versions is all that the rows have ever been, complete from the timestamp on.
 	versions map[string][]checkers.Version
 	complete hlc.Timestamp
@@ -186,7 +189,7 @@ const finalProcess = 1_000_000
 // end reads everything once more.
 func (h *history) end(ctx context.Context, w *world) error {
 	c := &client{w: w, process: finalProcess, rng: w.rng('e')}
-	for _, wl := range workloads {
+	for _, wl := range w.workloads() {
 		ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 		o := c.op(ctx, func(o *op) error { return o.readAll(wl) })
 		cancel()
@@ -229,6 +232,9 @@ func (h *history) check(w *world) string {
 		reads = reads[len(reads)-1:]
 	}
 	judge("sets", checkers.CheckSet(h.adds, reads), nil)
+	if w.o.Loads > 0 {
+		judge("loads", checkers.CheckLoads(h.loads, h.loadReads, h.loadsPast), nil)
+	}
 	judge("timestamps", checkers.CheckTimeline(h.versions, h.complete, h.timed), nil)
 	w.trace.count("checked: snapshots", int64(len(h.snaps)))
 	out = append(out, h.wrong...)

@@ -109,8 +109,13 @@ func (l *life) begin() (err error) {
 		}
 	}
 	l.sender = routing.New(routing.Config{Node: n.id, Clock: l.clock, Local: l.store, Remote: (*remote)(l), Hints: (*hints)(l), Log: log, Fenced: l.store.Fenced})
+	memory := int64(0) // as in production
+	if w.o.Loads > 0 {
+		memory = littleMemory
+	}
 	l.txns = txn.New(txn.Config{
-		Sender: l.sender, Clock: l.clock, Node: n.id, Incarnation: time.Now().UnixNano(),
+		MaxBufferBytes: memory,
+		Sender:         l.sender, Clock: l.clock, Node: n.id, Incarnation: time.Now().UnixNano(),
 		Workers: 4, Fenced: l.sender.Fenced, AwaitClock: l.sender.AwaitClock,
 	})
 	l.store.SetSender(l.sender)

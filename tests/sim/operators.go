@@ -54,7 +54,8 @@ func (f *nemesis) split(rng *rand.Rand) {
 // splitKey returns a key between two rows. It is to the right of all that were returned before for the same gap, so that the row
 // behind it changes its range again.
 func (f *nemesis) splitKey(rng *rand.Rand) keys.Key {
-	w := workloads[rng.IntN(len(workloads))]
+	all := f.w.workloads()
+	w := all[rng.IntN(len(all))]
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.splits++

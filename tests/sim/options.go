@@ -18,6 +18,7 @@ type Options struct {
 	Nodes     int
 	Clients   int
 	Splits    int  // ranges that the table has at the beginning
+	Loads     int  // clients whose transactions outgrow their gateway's memory
 	Spread    bool // their leaders are not where the first range was
 	MaxOffset time.Duration
 	// GCAfter is how long old versions are kept; short in some runs.
@@ -28,6 +29,9 @@ type Options struct {
 
 // settle fills in what the seed decides.
 func (o *Options) settle() {
+	if o.Profile == "loads" {
+		o.settleLoads()
+	}
 	rng := rand.New(rand.NewPCG(o.Seed, 'o'))
 	pick := func(set *int, from, to int) {
 		n := from + rng.IntN(to-from+1)
@@ -64,11 +68,25 @@ func (o *Options) settle() {
 	}
 }
 
+// settleLoads: what is kept of old versions, and of the records of transactions that have ended, goes while loads run.
+func (o *Options) settleLoads() {
+	rng := rand.New(rand.NewPCG(o.Seed, 'p'))
+	if n := 2 + rng.IntN(3); o.Loads == 0 {
+		o.Loads = n
+	}
+	if d := time.Duration(1+rng.IntN(4)) * time.Second; o.GCAfter == 0 && d < 4*time.Second {
+		o.GCAfter = d
+	}
+}
+
 // knobs are those of production, but for what would not happen within seconds.
 func (o *Options) knobs() store.Knobs {
 	k := store.Knobs{MemTableBytes: 1 << 20, ClosedLag: time.Second, GCAfter: o.GCAfter, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10, GatewayDeadAfter: o.DeadAfter}
 	if o.GCAfter < time.Hour {
 		k.GCInterval, k.OutcomesAfter = 3*time.Second, o.GCAfter
+		if o.Loads > 0 { // a record that says ABORTED goes while its load runs
+			k.GCInterval = 500 * time.Millisecond
+		}
 	}
 	k.Planted = mutants[o.Planted].plant
 	return k

@@ -88,6 +88,9 @@ func (w *world) run() *Result {
 			c := newClient(w, i)
 			clients.Go(c.run)
 		}
+		for i := range w.o.Loads {
+			clients.Go(newLoader(w, i).runLoads)
+		}
 		w.faults.run(w.o.Length)
 		w.trace.say("faults end")
 		if !within(2*time.Minute, w.faults.heal) {
