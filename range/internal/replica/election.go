@@ -180,6 +180,9 @@ func (r *Replica) Resigned(m *raftlog.Message) {
 			r.wake()
 			r.forgetLeader()
 			r.run(m.From.StoreID)
+		} else if r.lead == m.From.ReplicaID && r.term <= m.Resigned { // under no promise of this store
+			r.wake()
+			r.forgetLeader()
 		}
 	})
 }

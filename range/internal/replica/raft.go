@@ -194,9 +194,22 @@ func (r *Replica) tick() {
 			r.followOn()
 			return
 		}
+		if r.lead != 0 && r.following.epoch == 0 && !r.votes() {
+			r.followOn() // no election will ever tell it that the leader is gone
+		}
 	}
 	r.raft.Tick()
 	r.checkPending()
+}
+
+// votes reports whether this replica is a voter, as far as it knows.
+func (r *Replica) votes() bool {
+	desc := r.snapshotState().desc
+	if desc == nil {
+		return true // nothing is known
+	}
+	p, ok := desc.ReplicaByID(r.rid)
+	return ok && (p.VotesOld() || p.VotesNew())
 }
 
 // followOn is a tick of a replica that follows, or that cannot campaign. The follower of a leader that its store supports needs no election clock,
@@ -211,7 +224,7 @@ func (r *Replica) followOn() {
 		return
 	}
 	r.askLeader()
-	if r.following.replica == r.lead && r.deps.Support.MayVote() {
+	if r.following.replica == r.lead && r.following.epoch != 0 && r.deps.Support.MayVote() {
 		r.quiet.Store(true)
 		r.raftLog.DropCache()
 	}
