@@ -525,7 +525,7 @@ func (s *fakeStore) resolve(id kv.TxnID, ks []keys.Key, commit bool, ts hlc.Time
 			continue
 		}
 		if commit && ts.Less(l.ts) { // a late repetition, resolved before
-			if v, ok := s.newest(k); !ok || v.ts.Less(ts) {
+			if v, ok := s.newest(k); l.open == nil && (!ok || v.ts.Less(ts)) {
 				return kv.Errorf(kv.CodeInternal, "lock above its commit")
 			}
 		} else if l.open != nil {

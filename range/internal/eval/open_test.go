@@ -147,6 +147,12 @@ func TestOpenLocks(t *testing.T) {
 	got, err = w.scanned(&kv.BatchRequest{Txn: &kv.TxnMeta{ID: kv.TxnID{'z'}, ReadTS: at(900)}}, false)
 	require.NoError(t, err)
 	require.Equal(t, "a=1 b=6", got)
+	// Whoever meets it has it resolved: it goes, and leaves nothing, though the commit has written no version there.
+	w.over(x, func(s keys.Span) kv.Request { return &kv.ResolveSpan{Span: s, Commit: true, CommitTS: at(310)} })
+	require.Zero(t, w.env.Stats.Locks)
+	got, err = w.scanned(&kv.BatchRequest{Txn: &kv.TxnMeta{ID: kv.TxnID{'z'}, ReadTS: at(900)}}, false)
+	require.NoError(t, err)
+	require.Equal(t, "a=1 b=6", got)
 }
 
 // TestReadThrough reads with the outcomes of the locks' transactions known, and again when the locks are resolved: the

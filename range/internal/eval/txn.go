@@ -337,9 +337,10 @@ func (e *evaluation) resolve(ks []keys.Key, commit bool, commitTS hlc.Timestamp)
 			prev = mvcc.Describe(v, ok)
 			if commitTS.Less(l.TS) {
 				// Left by a late repetition of Prepare: see prepare. The version has been written then. (A tombstone may have been collected
-				// since, with all that it hid; a deletion is made once more by nothing.)
-				collected := !ok && l.Deleted && !l.Open() && commitTS.LessEq(e.env.GCThreshold)
-				if !collected && (!ok || v.TS.Less(commitTS)) {
+				// since, with all that it hid; a deletion is made once more by nothing. And of an open lock there may have been nothing to
+				// write: what it had was taken back. Its transaction has committed above all that it was answered.)
+				collected := !ok && l.Deleted && commitTS.LessEq(e.env.GCThreshold)
+				if !l.Open() && !collected && (!ok || v.TS.Less(commitTS)) {
 					return &kv.Error{Code: kv.CodeInternal, Key: k, Message: "lock at " + l.TS.String() + " of transaction " +
 						e.id.String() + ", which is said to have committed below it, at " + commitTS.String()}
 				}
