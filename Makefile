@@ -41,7 +41,7 @@ quiet:
 	$(GO) run ./tests/quiet $(QUIETFLAGS)
 
 sim:
-	$(GO) test ./tests/sim -count=1 -v -timeout 0 -run 'TestSimulation|TestMutants' -seeds 3000 $(SIMFLAGS)
+	$(GO) test ./tests/sim -count=1 -v -timeout 0 -run 'TestSimulation|TestMerges|TestLoads|TestMutants' -seeds 3000 $(SIMFLAGS)
 
 chaos:
 	$(GO) test ./tests/chaos -count=1 -v -timeout 0 -duration 1h $(CHAOSFLAGS)

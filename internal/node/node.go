@@ -166,6 +166,9 @@ func (n *Node) open() error {
 	tc := n.cfg.Transport
 	tc.ServerCreds, tc.ClientCreds = n.nodeCreds()
 	tc.Clock, tc.Log, tc.Faults, tc.Metrics, tc.Decoder = n.clock, n.log, n.cfg.Faults, metrics, pushdownDecoder()
+	if tc.CutOffAfter == 0 {
+		tc.CutOffAfter = n.cfg.MaxOffset + cutOffAfter
+	}
 	n.transport = transport.New(tc)
 	n.onStop("transport", func(context.Context) error { n.transport.Close(); return nil })
 	st, err := store.Open(n.ctx, store.Config{

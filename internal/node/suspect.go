@@ -1,6 +1,8 @@
 package node
 
 import (
+	"time"
+
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/pgerr"
 )
@@ -17,6 +19,9 @@ func (n *Node) cutOff() bool {
 	st, ok := n.store.Range(kv.MetaRangeID)
 	return !ok || !st.Serving
 }
+
+// cutOffAfter, and the clocks' bound, is how long nobody must have answered: half a second longer than promises last, and others lead by then.
+const cutOffAfter = 1250 * time.Millisecond
 
 // errCutOff is for clients of a node that is cut off. Drivers that were given several hosts go on to the next by its code.
 var errCutOff = &pgerr.Error{Severity: "FATAL", Code: pgerr.CannotConnectNow, Message: "this node cannot reach the rest of the cluster",
