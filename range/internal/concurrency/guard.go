@@ -420,7 +420,9 @@ func ctxError(err error) error {
 func (g *Guard) wait(ctx context.Context, w *waiter) (err error) {
 	t := g.t
 	if g.req.Wait != kv.WaitBlock && w.strength != kv.LockNone {
-		return g.noWait(ctx, w)
+		if err := g.noWait(ctx, w); err != nil {
+			return err
+		}
 	}
 	select {
 	case <-w.wake:
@@ -488,31 +490,4 @@ func (t *Table) outcome(w *waiter) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return w.err
-}
-
-// noWait answers a NOWAIT (or a SKIP that was not skipped) request. A holder that is gone must not
-// make it fail, so who blocks is asked after once, briefly.
-func (g *Guard) noWait(ctx context.Context, w *waiter) error {
-	t := g.t
-	ctx, cancel := context.WithTimeout(ctx, 250*time.Millisecond)
-	defer cancel()
-	p := newPusher(t, w)
-	defer p.stop()
-	p.begin(ctx)
-	select {
-	case <-w.wake:
-		return t.outcome(w)
-	case err := <-p.done:
-		if err := p.finish(err); err != nil {
-			return err
-		}
-	}
-	select {
-	case <-w.wake:
-		return t.outcome(w)
-	default:
-	}
-	e := kv.Errorf(kv.CodeLockNotAvailable, "could not obtain lock on row")
-	e.Key = keys.Key(t.keyOf(w))
-	return e
 }

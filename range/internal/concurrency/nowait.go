@@ -57,6 +57,23 @@ func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
 	return g.enter(ctx)
 }
 
+// noWait is the answer to NOWAIT, or to a SKIP that was not skipped, at a lock in memory: nil if all who block have ended, so that it gets its turn. Their
+// locks are on their way out: released in the background, or after a change of leader that took them along when they were prepared already.
+func (g *Guard) noWait(ctx context.Context, w *waiter) error {
+	bs, key := g.t.blockersOf(w)
+	for _, b := range bs {
+		if b.waiting || !g.committed(ctx, &eval.Conflict{Key: key, Holder: *b.txn, Replicated: b.replicated}) {
+			if err := ctx.Err(); err != nil {
+				return ctxError(err)
+			}
+			e := kv.Errorf(kv.CodeLockNotAvailable, "could not obtain lock on row")
+			e.Key = key
+			return e
+		}
+	}
+	return nil
+}
+
 // committed reports whether the lock's transaction has ended, or will be found to have. Then the lock goes without the holder's doing.
 func (g *Guard) committed(ctx context.Context, c *eval.Conflict) bool {
 	t := g.t
@@ -92,7 +109,7 @@ func (g *Guard) committed(ctx context.Context, c *eval.Conflict) bool {
 		return st.Status == kv.TxnStaging || st.Status == kv.TxnCommitted || st.Status == kv.TxnAborted
 	}
 	// Over, and the lock is going, or its gateway is gone and it has to be settled.
-	return t.settle(ctx, c.Key, blocker{txn: &c.Holder, replicated: true}, st) == nil
+	return t.settle(ctx, c.Key, blocker{txn: &c.Holder, replicated: c.Replicated}, st) == nil
 }
 
 // preparedByOther reports whether there is a prepared lock of somebody else on the key. Table.mu is held.

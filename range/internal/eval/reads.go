@@ -129,11 +129,8 @@ func (e *evaluation) lock(key keys.Key, s kv.LockStrength) (ok bool, err error) 
 	if ok {
 		return true, nil
 	}
-	switch e.req.Wait {
-	case kv.WaitSkip:
+	if e.req.Wait == kv.WaitSkip {
 		return false, nil
-	case kv.WaitError:
-		return false, notAvailable(key)
 	}
 	c := Conflict{Key: key.Clone()}
 	if holder != nil {
