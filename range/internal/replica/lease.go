@@ -118,7 +118,12 @@ func (r *Replica) forgetLeader() {
 	if r.role == raft.StateFollower {
 		if err := r.raft.ForgetLeader(); err != nil {
 			r.logger().Warn("cannot forget the leader", "err", err)
+			return
 		}
+		// Raft tells of a change only if there is one between two Readys: a member that has just been taken out (takeOut) knew of no leader before.
+		r.mu.Lock()
+		r.lead, r.state.lead = 0, 0
+		r.mu.Unlock()
 	}
 }
 

@@ -191,11 +191,11 @@ func (r *Replica) tick() {
 			return // it could not win, and those who could would wait for it
 		}
 		if !r.mayCampaign() {
-			r.followOn()
+			r.followOn(r.following.replica == r.lead && r.deps.Support.MayVote())
 			return
 		}
-		if r.lead != 0 && r.following.epoch == 0 && !r.votes() {
-			r.followOn() // no election will ever tell it that the leader is gone
+		if !r.votes() {
+			r.followOn(false) // no election will ever tell it that the leader is gone
 		}
 	}
 	r.raft.Tick()
@@ -212,9 +212,9 @@ func (r *Replica) votes() bool {
 	return ok && (p.VotesOld() || p.VotesNew())
 }
 
-// followOn is a tick of a replica that follows, or that cannot campaign. The follower of a leader that its store supports needs no election clock,
-// and when it has heard nothing for a while, it asks a last time and is quiet. Who cannot be quiet goes on asking. raftMu is held.
-func (r *Replica) followOn() {
+// followOn is a tick of a replica that follows, or that cannot campaign. When it has heard nothing for a while, it asks. The follower of a leader that its
+// store supports needs no election clock: it asks a last time and may be quiet. Who may not goes on asking. raftMu is held.
+func (r *Replica) followOn(mayRest bool) {
 	if r.idleTicks++; int(r.idleTicks) <= r.deps.Knobs.QuietTicks || len(r.pending) > 0 || r.lead == 0 {
 		return
 	}
@@ -224,7 +224,7 @@ func (r *Replica) followOn() {
 		return
 	}
 	r.askLeader()
-	if r.following.replica == r.lead && r.following.epoch != 0 && r.deps.Support.MayVote() {
+	if mayRest {
 		r.quiet.Store(true)
 		r.raftLog.DropCache()
 	}
