@@ -193,6 +193,8 @@ func (c *adminClient) explain(host string, err error) error {
 		return fmt.Errorf("no node listens at %s: give --host, or set PAMIR_HOST, to a node's --http-addr (%w)", host, err)
 	case strings.Contains(s, "HTTP response to HTTPS") || strings.Contains(s, "first record does not look like"):
 		return fmt.Errorf("%s does not speak TLS: the cluster has no certificates, so --certs-dir is not to be given (%w)", host, errAnswered)
+	case strings.Contains(s, "malformed HTTP"):
+		return fmt.Errorf("%s does not speak HTTP: --host, or PAMIR_HOST, is a node's --http-addr, not that for SQL or for other nodes (%w)", host, errAnswered)
 	}
 	return fmt.Errorf("%s: %w", host, err)
 }

@@ -1,15 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"os"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
-
-	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -37,7 +37,30 @@ func command() *cobra.Command {
 	}
 	root.AddCommand(startCommand(), demoCommand(), certCommand(), debugCommand(), versionCommand())
 	root.AddCommand(operateCommands()...)
+	refuseUnknown(root)
 	return root
+}
+
+// refuseUnknown makes words that commands only begin with refuse one that follows and is no command: cobra prints the help and succeeds, and
+// a script that misspells "node drain" goes on to stop the node.
+func refuseUnknown(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		refuseUnknown(sub)
+	}
+	if !cmd.HasSubCommands() || cmd.Runnable() || !cmd.HasParent() {
+		return
+	}
+	cmd.Args, cmd.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		said := fmt.Sprintf("unknown command %q for %q", args[0], cmd.CommandPath())
+		if like := cmd.SuggestionsFor(args[0]); len(like) > 0 {
+			said += ": did you mean " + strings.Join(like, " or ") + "?"
+		}
+		return fmt.Errorf("%s (%s --help lists what there is)", said, cmd.CommandPath())
+	}
 }
 
 func versionCommand() *cobra.Command {

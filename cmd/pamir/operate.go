@@ -88,6 +88,16 @@ func verbCommand(v *verb.Verb, name string) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		what, _, number := strings.Cut(err.Error(), ": strconv.")
+		switch {
+		case number:
+			return fmt.Errorf("%s: not a number", what)
+		case most != 0 && strings.Contains(err.Error(), "shorthand"):
+			return fmt.Errorf("%w (what begins with - and is no flag, such as a negative number, goes after --: pamir range split accounts -- -5)", err)
+		}
+		return err
+	})
 	f := cmd.Flags()
 	f.StringVar(&q.host, "host", fromEnv("PAMIR_HOST", node.DefaultHTTPAddr), "HTTP address of a node, or of several, comma-separated: the first that answers is asked (PAMIR_HOST)")
 	f.StringVar(&q.certsDir, "certs-dir", fromEnv("PAMIR_CERTS_DIR", ""), "directory with ca.crt, and client.<user>.crt and .key, if the user has a certificate (PAMIR_CERTS_DIR)")
