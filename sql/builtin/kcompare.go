@@ -25,7 +25,7 @@ func cmpBytes(compare func(a, b []byte) int) cmpKernelMaker {
 func cmpDatums(t types.OID) cmpKernelMaker {
 	return func(op byte) Kernel {
 		return func(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
-			return rows(n, sel, func(i int) error {
+			return types.EachRow(n, sel, func(i int) error {
 				out.Ints[i] = b2i(cmpTrue(op, types.CompareVec(args[0], i, args[1], i, false)))
 				return nil
 			})

@@ -257,7 +257,7 @@ func zoned[A, R any](ga func(*types.Vec) []A, gr func(*types.Vec) []R, f func(A,
 	return func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		loc := location(ctx)
 		a, r := ga(args[0]), gr(out)
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			y, err := f(a[i], loc)
 			r[i] = y
 			return err
@@ -269,7 +269,7 @@ func zoned2[A, B, R any](ga func(*types.Vec) []A, gb func(*types.Vec) []B, gr fu
 	return func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		loc := location(ctx)
 		a, b, r := ga(args[0]), gb(args[1]), gr(out)
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			y, err := f(a[i], b[i], loc)
 			r[i] = y
 			return err

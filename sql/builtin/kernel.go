@@ -67,7 +67,7 @@ func map2[A, B, R any](ga func(*types.Vec) []A, gb func(*types.Vec) []B, gr func
 func map3[A, B, C, R any](ga func(*types.Vec) []A, gb func(*types.Vec) []B, gc func(*types.Vec) []C, gr func(*types.Vec) []R, f func(A, B, C) (R, error)) Kernel {
 	return func(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		a, b, c, r := ga(args[0]), gb(args[1]), gc(args[2]), gr(out)
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			y, err := f(a[i], b[i], c[i])
 			r[i] = y
 			return err
@@ -109,35 +109,17 @@ func pure2[A, B, R any](ga func(*types.Vec) []A, gb func(*types.Vec) []B, gr fun
 	}
 }
 
-// rows calls f for every selected row until it fails.
-func rows(n int, sel []int32, f func(i int) error) error {
-	if sel == nil {
-		for i := 0; i < n; i++ {
-			if err := f(i); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for _, i := range sel {
-		if err := f(int(i)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // rowKernel makes a kernel of a function on one row's values.
 func rowKernel(f func(ctx *Context, args []*types.Vec, i int, out *types.Vec) error) Kernel {
 	return func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
-		return rows(n, sel, func(i int) error { return f(ctx, args, i, out) })
+		return types.EachRow(n, sel, func(i int) error { return f(ctx, args, i, out) })
 	}
 }
 
 // datumKernel is rowKernel for functions that return a datum.
 func datumKernel(f func(ctx *Context, args []*types.Vec, i int) (types.Datum, error)) Kernel {
 	return func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			d, err := f(ctx, args, i)
 			if err != nil {
 				return err

@@ -247,7 +247,7 @@ func init() {
 	reg(pure1(floats, floats, func(x float64) float64 { return x * 180 / math.Pi }), "degrees")
 	reg(pure1(floats, floats, func(x float64) float64 { return x * math.Pi / 180 }), "radians")
 	reg(func(_ *Context, _ []*types.Vec, n int, sel []int32, out *types.Vec) error {
-		return rows(n, sel, func(i int) error { out.Floats[i] = math.Pi; return nil })
+		return types.EachRow(n, sel, func(i int) error { out.Floats[i] = math.Pi; return nil })
 	}, "dpi")
 	reg(widthBucketFloat, "width_bucket_float8")
 }

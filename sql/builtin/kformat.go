@@ -455,7 +455,7 @@ func timeFormatKernel(parts func(ctx *Context, v *types.Vec, i int) (timeParts, 
 	return func(ctx *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		var last []byte
 		var nodes []formatNode
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			f := args[1].Bytes[i]
 			t, ok := parts(ctx, args[0], i)
 			if len(f) == 0 || !ok {

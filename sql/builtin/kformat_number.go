@@ -523,7 +523,7 @@ func numFormatKernel(format func(f *numFormat, v *types.Vec, i int) ([]byte, err
 	return func(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		var last []byte
 		var f *numFormat
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			t := args[1].Bytes[i]
 			if f == nil || !bytes.Equal(t, last) {
 				var err error

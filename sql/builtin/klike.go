@@ -90,7 +90,7 @@ func likeKernel(fold, negate bool) Kernel {
 	return func(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		var lastP []byte
 		var test func([]byte) bool
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			s, p := args[0].Bytes[i], args[1].Bytes[i]
 			if fold {
 				s, p = lowerText(s), lowerText(p)

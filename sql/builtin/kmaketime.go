@@ -152,7 +152,7 @@ func overlapsInterval(add string, ends [2]bool) Kernel {
 			end := types.NewVec(args[2*k].Type, n)
 			end.Resize(n)
 			var live []int32
-			if err := rows(n, sel, func(i int) error {
+			if err := types.EachRow(n, sel, func(i int) error {
 				if args[2*k].IsNull(i) || args[2*k+1].IsNull(i) {
 					end.SetNull(i)
 				} else {

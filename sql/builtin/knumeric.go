@@ -73,7 +73,7 @@ func init() {
 		op := op
 		reg(func(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 			a, b := args[0].Decimals, args[1].Decimals
-			return rows(n, sel, func(i int) error {
+			return types.EachRow(n, sel, func(i int) error {
 				out.Ints[i] = b2i(cmpTrue(op, types.CompareNumeric(&a[i], &b[i])))
 				return nil
 			})

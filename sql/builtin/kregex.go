@@ -80,7 +80,7 @@ func regexMatch(fold, negate bool) Kernel {
 	return func(_ *Context, args []*types.Vec, n int, sel []int32, out *types.Vec) error {
 		var last []byte
 		var re *regexp.Regexp
-		return rows(n, sel, func(i int) error {
+		return types.EachRow(n, sel, func(i int) error {
 			p := args[1].Bytes[i]
 			if re == nil || !sameSlice(p, last) {
 				var err error

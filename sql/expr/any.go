@@ -125,7 +125,7 @@ func (n *anyNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Vec, e
 			n.lookUp(l, out, in.N, sel)
 			return out, nil
 		}
-		return out, eachRow(in.N, sel, func(i int) error {
+		return out, types.EachRow(in.N, sel, func(i int) error {
 			d, err := n.q.test(rt.context(), l.Get(i), n.list)
 			out.Set(i, d)
 			return err
@@ -135,7 +135,7 @@ func (n *anyNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Vec, e
 	if err != nil {
 		return nil, err
 	}
-	return out, eachRow(in.N, sel, func(i int) error {
+	return out, types.EachRow(in.N, sel, func(i int) error {
 		if a.IsNull(i) {
 			out.SetNull(i)
 			return nil
@@ -241,7 +241,7 @@ func (n *subplanNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Ve
 	// Without arguments all rows see the same result. Whether a result may be kept across batches is for rt.Subplan to know.
 	var rows []types.Datum
 	ran := false
-	return out, eachRow(in.N, sel, func(i int) error {
+	return out, types.EachRow(in.N, sel, func(i int) error {
 		for k, v := range n.vecs {
 			rt.Outer[n.e.Slot+k] = v.Get(i)
 		}

@@ -121,24 +121,7 @@ func (x *textNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Vec, 
 		out.Set(i, d)
 		return nil
 	}
-	return out, eachRow(in.N, sel, one)
-}
-
-func eachRow(n int, sel []int32, f func(i int) error) error {
-	if sel == nil {
-		for i := 0; i < n; i++ {
-			if err := f(i); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	for _, i := range sel {
-		if err := f(int(i)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return out, types.EachRow(in.N, sel, one)
 }
 
 // modNode coerces to a type's modifier.
@@ -156,7 +139,7 @@ func (x *modNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Vec, e
 	}
 	out := &x.out
 	begin(out, in.N)
-	return out, eachRow(in.N, sel, func(i int) error {
+	return out, types.EachRow(in.N, sel, func(i int) error {
 		if v.HasNulls && v.Nulls[i] {
 			out.SetNull(i)
 			return nil
@@ -208,7 +191,7 @@ func (x *arrayCastNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.
 	}
 	out := &x.out
 	begin(out, in.N)
-	return out, eachRow(in.N, sel, func(i int) error {
+	return out, types.EachRow(in.N, sel, func(i int) error {
 		if v.HasNulls && v.Nulls[i] {
 			out.SetNull(i)
 			return nil
@@ -262,7 +245,7 @@ func (x *arrayNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Vec,
 	out := &x.out
 	begin(out, in.N)
 	nested := len(x.vecs) > 0 && types.ElemOf(x.vecs[0].Type.OID) == x.elem && x.vecs[0].Type.OID != x.elem
-	return out, eachRow(in.N, sel, func(i int) error {
+	return out, types.EachRow(in.N, sel, func(i int) error {
 		if !nested {
 			elems := make([]types.Datum, len(x.vecs))
 			for k, v := range x.vecs {

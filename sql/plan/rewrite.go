@@ -237,29 +237,9 @@ func (w *rewriter) merge(r *projectRel) {
 	if !ok || in.set {
 		return
 	}
-	uses := map[colID]int{}
-	for _, it := range r.items {
-		expr.Walk(it.e, func(x expr.Expr) bool {
-			if c, ok := x.(*expr.Column); ok {
-				uses[c.Index]++
-			}
-			return true
-		})
-	}
-	m := map[colID]expr.Expr{}
-	for _, it := range in.items {
-		switch x := it.e.(type) {
-		case *expr.Column:
-			if x.Index == it.id {
-				continue
-			}
-		case *expr.Const, *expr.Param:
-		default:
-			if uses[it.id] > 1 || r.set || uses[it.id] > 0 && (expr.Volatility(it.e) == 'v' || hasSubplan(it.e)) {
-				return
-			}
-		}
-		m[it.id] = it.e
+	m, ok := inlined(in, r, r.set)
+	if !ok {
+		return
 	}
 	for i := range r.items {
 		r.items[i].e = w.substitute(r.items[i].e, m)
@@ -297,9 +277,11 @@ func (w *rewriter) pushAgg(r *aggRel, conds []expr.Expr) rel {
 	return w.wrap(r, up)
 }
 
-func (w *rewriter) mergeAgg(r *aggRel, in *projectRel) {
+// inlined returns what user, which stands on in, is to have in place of in's columns. It fails if an expression would be computed more often, or at
+// another time, than now; with trivial, if any would have to be computed at all.
+func inlined(in *projectRel, user rel, trivial bool) (map[colID]expr.Expr, bool) {
 	uses := map[colID]int{}
-	visitExprs(r, func(e expr.Expr) {
+	visitExprs(user, func(e expr.Expr) {
 		expr.Walk(e, func(x expr.Expr) bool {
 			if c, ok := x.(*expr.Column); ok {
 				uses[c.Index]++
@@ -316,11 +298,19 @@ func (w *rewriter) mergeAgg(r *aggRel, in *projectRel) {
 			}
 		case *expr.Const, *expr.Param:
 		default:
-			if uses[it.id] > 1 || uses[it.id] > 0 && (expr.Volatility(it.e) == 'v' || hasSubplan(it.e)) {
-				return
+			if trivial || uses[it.id] > 1 || uses[it.id] > 0 && (expr.Volatility(it.e) == 'v' || hasSubplan(it.e)) {
+				return nil, false
 			}
 		}
 		m[it.id] = it.e
+	}
+	return m, true
+}
+
+func (w *rewriter) mergeAgg(r *aggRel, in *projectRel) {
+	m, ok := inlined(in, r, false)
+	if !ok {
+		return
 	}
 	sub := func(e expr.Expr) expr.Expr { return w.substitute(e, m) }
 	for i := range r.groups {

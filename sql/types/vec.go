@@ -399,6 +399,24 @@ func fill[T any](s []T, x T) {
 	}
 }
 
+// EachRow calls f for every selected row (all n of them if sel is nil) until it fails.
+func EachRow(n int, sel []int32, f func(i int) error) error {
+	if sel == nil {
+		for i := range n {
+			if err := f(i); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for _, i := range sel {
+		if err := f(int(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // NewBatch returns an empty batch with columns of the given types.
 func NewBatch(ts []Type, capacity int) *Batch {
 	b := &Batch{Cols: make([]*Vec, len(ts))}
