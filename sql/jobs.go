@@ -81,8 +81,12 @@ func (s *Session) buildOnline(ctx context.Context, p *portal, st ast.Statement) 
 	}
 	builder := s.srv.newBuilder()
 	env := func(x txn.Txn, snap catalog.Snapshot) *ddl.Env {
-		return &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: builder.Runtime(x, s.srv.overlay(snap, false)), SearchPath: s.effects.searchPath, User: s.user,
+		e := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: builder.Runtime(x, s.srv.overlay(snap, false)), SearchPath: s.effects.searchPath, User: s.user,
 			Database: s.database, Notice: s.notice}
+		if cl := s.srv.cfg.Cluster; cl != nil {
+			e.CheckRule = cl.CheckRule // an index can have a rule from the beginning
+		}
+		return e
 	}
 	some := false
 	err = job.Apart(ctx, s.srv.cfg.Gateway, txn.Options{ReadOnly: true}, func(x txn.Txn) error {

@@ -190,7 +190,10 @@ func nullsIn(t *catalog.Table, column string) error {
 
 func (c *change) alterOptions(t *catalog.Table, cmd *ast.AlterCmd) (err error) {
 	n := clone(t)
-	if n.Options, err = changeOptions(t.Options, cmd); err != nil {
+	if n.Options, err = c.changeOptions(t.Options, cmd); err != nil {
+		return err
+	}
+	if err := hasPlace(t, cmd.Options); err != nil {
 		return err
 	}
 	if err := c.checkOptions(n.Options); err != nil {
@@ -549,7 +552,7 @@ func (c *change) alterIndex(st *ast.AlterTable) error {
 		switch cmd.Kind {
 		case ast.SetOptions, ast.ResetOptions:
 			ix := &n.Indexes[at]
-			now, err := changeOptions(ix.Options, cmd)
+			now, err := c.changeOptions(ix.Options, cmd)
 			if err != nil {
 				return err
 			}

@@ -118,8 +118,11 @@ func options(os []ast.Option) ([]string, error) {
 			return nil, pgerr.New(pgerr.FeatureNotSupported, "tables declared WITH OIDS are not supported")
 		}
 		v := o.Text
-		if !o.HasValue {
+		switch {
+		case !o.HasValue:
 			v = "true"
+		case slices.ContainsFunc(out, func(have string) bool { return strings.HasPrefix(have, name+"=") }):
+			return nil, pgerr.New(pgerr.InvalidParameterValue, "parameter \"%s\" specified more than once", name)
 		}
 		out = append(out, name+"="+v)
 	}

@@ -295,6 +295,9 @@ func (c *change) createView(st *ast.CreateView) error {
 	if v.Options, err = options(st.Options); err != nil {
 		return err
 	}
+	if err := hasPlace(v, st.Options); err != nil {
+		return err
+	}
 	for i, f := range pl.Columns {
 		name := f.Name
 		if i < len(st.Columns) {

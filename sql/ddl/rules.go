@@ -1,9 +1,11 @@
 package ddl
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 )
 
@@ -32,8 +34,22 @@ func (c *change) checkOptions(params []string) error {
 	return nil
 }
 
+// hasPlace refuses rules of what has no keys of its own to be placed: they would be kept and mean nothing.
+func hasPlace(t *catalog.Table, os []ast.Option) error {
+	if t.Kind == 'r' {
+		return nil
+	}
+	for _, o := range os {
+		if o.Namespace+"." == rulePrefix {
+			return pgerr.New(pgerr.WrongObjectType, "placement rule: \"%s\" is not a table", t.Name).
+				WithDetail("Rules are of tables, indexes and the cluster.")
+		}
+	}
+	return nil
+}
+
 // changeOptions returns storage parameters after SET or RESET of some of them.
-func changeOptions(have []string, cmd *ast.AlterCmd) ([]string, error) {
+func (c *change) changeOptions(have []string, cmd *ast.AlterCmd) ([]string, error) {
 	set, err := options(cmd.Options)
 	if err != nil {
 		return nil, err
@@ -50,7 +66,13 @@ func changeOptions(have []string, cmd *ast.AlterCmd) ([]string, error) {
 		}
 	}
 	if cmd.Kind == ast.SetOptions {
-		out = append(out, set...)
+		return append(out, set...), nil
+	}
+	for _, n := range set {
+		name, _, _ := strings.Cut(n, "=")
+		if !slices.ContainsFunc(have, func(o string) bool { return strings.HasPrefix(o, name+"=") }) {
+			c.notice("00000", "parameter \"%s\" is not set, skipping", name) // misspelt, perhaps
+		}
 	}
 	return out, nil
 }

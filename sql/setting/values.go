@@ -216,7 +216,8 @@ func (c *Values) setCustom(name, value string, local bool) error {
 		return Unrecognized(name)
 	}
 	if class == "pamir" {
-		return pgerr.New(pgerr.InvalidName, "invalid configuration parameter name \"%s\"", name).WithDetail("\"pamir\" is a reserved prefix.")
+		return pgerr.New(pgerr.InvalidName, "invalid configuration parameter name \"%s\"", name).WithDetail("\"pamir\" is a reserved prefix.").
+			WithHint("Placement rules are no settings but storage parameters: ALTER TABLE t SET (pamir.num_replicas = 5); SELECT pamir.set_rule('num_replicas', '5') for the cluster.")
 	}
 	if !customName(class) || rest == "" {
 		return pgerr.New(pgerr.InvalidName, "invalid configuration parameter name \"%s\"", name).

@@ -360,13 +360,17 @@ func TestTableRules(t *testing.T) {
 		_, err := db.Exec(ctx, q)
 		require.NoError(t, err, q)
 	}
-	refused := func(q, part string) {
+	refusedAs := func(code, q, part string) {
 		t.Helper()
 		_, err := db.Exec(ctx, q)
 		var pe *pgconn.PgError
 		require.ErrorAs(t, err, &pe, q)
-		require.Equal(t, "22023", pe.Code)
+		require.Equal(t, code, pe.Code, "%s: %s", q, pe.Message)
 		require.Contains(t, pe.Message, part)
+	}
+	refused := func(q, part string) {
+		t.Helper()
+		refusedAs("22023", q, part)
 	}
 	refused(`CREATE TABLE t (a int PRIMARY KEY) WITH (pamir.num_replicas = 4)`, "odd")
 	refused(`CREATE TABLE t (a int PRIMARY KEY) WITH (pamir.replicas = 3)`, "there is no option replicas")
@@ -377,6 +381,18 @@ func TestTableRules(t *testing.T) {
 	exec(`ALTER TABLE t SET (pamir.num_replicas = 1)`)
 	exec(`ALTER INDEX u_b SET (pamir.leader_preference = 'zone=c')`)
 	refused(`ALTER TABLE t SET (pamir.survive = 'region')`, "needs at least 3 replicas")
+	refused(`ALTER TABLE t SET (pamir.num_replicas = 3, pamir.num_replicas = 5)`, "more than once")
+	exec(`CREATE VIEW tv AS SELECT a FROM t`)
+	exec(`CREATE SEQUENCE ts`)
+	for _, q := range []string{`ALTER VIEW tv SET (pamir.num_replicas = 1)`, `ALTER SEQUENCE ts SET (pamir.num_replicas = 1)`, `CREATE VIEW tw WITH (pamir.num_replicas = 1) AS SELECT 1`} {
+		refusedAs("42809", q, "is not a table")
+	}
+	// An index can have one from the beginning: when its table is empty, and when it is built beside those who write the table.
+	exec(`CREATE TABLE w (a int PRIMARY KEY, b int)`)
+	exec(`CREATE INDEX w_b ON w (b) WITH (pamir.leader_preference = 'zone=b')`)
+	exec(`INSERT INTO w SELECT g, g FROM generate_series(1, 100) g`)
+	exec(`CREATE INDEX w_c ON w (b) WITH (pamir.leader_preference = 'zone=c')`)
+	refused(`CREATE INDEX w_d ON w (b) WITH (pamir.num_replicas = 2)`, "odd")
 	var opts []string
 	require.NoError(t, db.QueryRow(ctx, `SELECT reloptions FROM pg_class WHERE relname = 't'`).Scan(&opts))
 	require.Equal(t, []string{"fillfactor=70", "pamir.leader_preference=zone=b", "pamir.num_replicas=1"}, opts)
@@ -399,6 +415,10 @@ func TestTableRules(t *testing.T) {
 	}
 	wait("t", "t_pkey", 1, 1)
 	wait("u", "u_b", 3, 2)
+	wait("w", "w_b", 3, 1)
+	wait("w", "w_c", 3, 2)
+	exec(`DROP VIEW tv`)
+	exec(`DROP TABLE w`)
 	var of string
 	var n int
 	require.NoError(t, db.QueryRow(ctx, `SELECT rule_of, num_replicas FROM pamir.rules WHERE num_replicas <> 3`).Scan(&of, &n))
