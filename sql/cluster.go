@@ -19,6 +19,8 @@ type ClusterRange struct {
 	Stats                      kv.Stats
 	Requests, Writes, LogBytes int64
 	Quiet                      bool
+	// State is ok, changing, degraded or leaderless.
+	State string
 	// QPS and CPU are per second, of the last ten seconds or so: requests, and cores.
 	QPS, CPU float64
 }
@@ -87,7 +89,7 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		rows = append(rows, []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(names.Pretty(d.StartKey)), str(names.Pretty(d.EndKey)),
 			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation), num(r.Stats.LiveRows), num(r.Stats.Bytes),
 			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet)),
-			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64))})
+			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64)), opt(r.State)})
 	}
 	return rows, nil
 }

@@ -52,8 +52,8 @@ func (n *KeyNames) Pretty(k keys.Key) string {
 	if err != nil || len(k) <= len(enc.Prefix()) {
 		return out
 	}
-	values, err := enc.DecodeKeyColumns(k)
-	if err != nil { // a key that stops within the columns
+	values, err := enc.DecodeKeyPrefix(k)
+	if err != nil { // a key that stops within a column
 		return keys.Pretty(k)
 	}
 	for i, v := range values {

@@ -239,7 +239,16 @@ func line(v any) string {
 		return forPeople(v, "")
 	}
 	var parts []string
+	said := ""
 	for _, f := range fields {
+		if f.name == "why" && said != "" && strings.HasSuffix(said, ": "+forPeople(f.value, "")) {
+			continue // the text has it
+		}
+		if f.name == "text" {
+			said = forPeople(f.value, "")
+			parts = append(parts, said)
+			continue
+		}
 		switch x := f.value.(type) {
 		case []field:
 			parts = append(parts, line(x))

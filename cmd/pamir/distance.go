@@ -111,6 +111,9 @@ func checkRegions(regions []string) error {
 	if len(regions) > maxRegions {
 		return fmt.Errorf("--regions: at most %d", maxRegions)
 	}
+	if len(regions) == 1 {
+		return fmt.Errorf("--regions: there is no distance within %s alone: name two or more, as in --regions eu,us,ap", regions[0])
+	}
 	for i, r := range regions {
 		if strings.ContainsFunc(r, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') }) || r[0] < 'a' {
 			return fmt.Errorf("--regions: %q has other than lower-case letters and digits in it, or begins with one", r)

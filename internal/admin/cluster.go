@@ -205,10 +205,11 @@ type DecommissionView struct {
 	Leaders  int       `json:"leaders"`
 	Bytes    int64     `json:"bytes"`
 	// BeganWith and Progress are of replicas; Progress goes to 1.
-	BeganWith int     `json:"began_with"`
-	Progress  float64 `json:"progress"`
-	// Left is the estimated rest; 0 if there is nothing to estimate it from.
-	Left time.Duration `json:"left_ns"`
+	BeganWith      int     `json:"began_with"`
+	BeganWithBytes int64   `json:"began_with_bytes"`
+	Progress       float64 `json:"progress"`
+	// Left is the estimated rest; left out if there is nothing to estimate it from.
+	Left time.Duration `json:"left_ns,omitempty"`
 }
 
 // DrainView is how far a node has got that drains.

@@ -268,7 +268,7 @@ func decodeBody(r *http.Request, v *verb.Verb, a verb.Args) error {
 		return nil
 	}
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
-		return NewProblem(CodeMediaType, "a body must be application/json")
+		return NewProblem(CodeMediaType, "a body must be application/json").WithHint("With curl: -H 'Content-Type: application/json'.")
 	}
 	dec := json.NewDecoder(bytes.NewReader(body))
 	dec.UseNumber()
@@ -334,7 +334,8 @@ func value(p *verb.Param, x any) (any, error) {
 		for _, e := range list {
 			s, ok := text(e)
 			if !ok {
-				return nil, &verb.Error{Param: p.Name, Message: fmt.Sprintf("%v is neither a text nor a number", e)}
+				raw, _ := json.Marshal(e) // it was JSON a moment ago
+				return nil, &verb.Error{Param: p.Name, Message: fmt.Sprintf("%.100s is neither a text nor a number", raw)}
 			}
 			out = append(out, s)
 		}

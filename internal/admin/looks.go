@@ -270,6 +270,14 @@ func (s *Server) ranges(ctx context.Context, a verb.Args) (*RangeList, error) {
 		return nil, NewProblem(CodeInvalid, "after: is not what a page has named as next")
 	}
 	node, leader, state := kv.NodeID(a.Int("node")), kv.NodeID(a.Int("leader")), a.Text("state")
+	for _, id := range []kv.NodeID{node, leader} {
+		if id == 0 {
+			continue
+		}
+		if _, err := theNode(s.cfg.Cluster, id); err != nil {
+			return nil, err // "none" would say that the node has nothing
+		}
+	}
 	limit := int(a.Int("limit"))
 	out := &RangeList{Ranges: []RangeView{}}
 	for i := range all {
@@ -387,6 +395,11 @@ func (s *Server) plan(ctx context.Context, _ verb.Args) (*OperatorList, error) {
 }
 
 func (s *Server) operations(ctx context.Context, a verb.Args) (*OperationList, error) {
+	if name := a.Text("verb"); name != "" {
+		if v := verb.ByName(name); v == nil || !v.Changes() {
+			return nil, NewProblem(CodeInvalid, "verb: there is no operation %q", name).WithHint("Such as split_at, move_replica, drain_node.")
+		}
+	}
 	all, err := s.List(ctx)
 	if err != nil {
 		return nil, err

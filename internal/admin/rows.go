@@ -117,3 +117,14 @@ func sqlText(c *verb.Column, x any) *string {
 	}
 	return &s
 }
+
+func sizeForPeople(bytes int64) string {
+	f := float64(bytes)
+	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
+		if f < 1024 {
+			return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") + " " + u
+		}
+		f /= 1024
+	}
+	return strconv.FormatFloat(f, 'f', 1, 64) + " TiB"
+}

@@ -25,19 +25,31 @@ type changesRequest struct {
 
 // changesReport is what has changed on a node.
 type changesReport struct {
-	NodeID   kv.NodeID
-	StoreID  kv.StoreID
-	Number   uint64
-	Full     bool
+	NodeID  kv.NodeID
+	StoreID kv.StoreID
+	Number  uint64
+	Full    bool
+	nodeLoad
+	Ranges []changedRange
+	Gone   []kv.RangeID
+}
+
+// nodeLoad is what a node says of itself, beside its ranges.
+type nodeLoad struct {
 	Capacity int64
 	Free     int64
 	// Cores it may use, those that its process uses, and those that are left: all 0 of a node that does not say.
 	Cores      int
 	Used, Idle float64
 	// Sync is what a sync of the log takes; 0 if there was none lately.
-	Sync   time.Duration
-	Ranges []changedRange
-	Gone   []kv.RangeID
+	Sync time.Duration
+}
+
+func (n *Node) load(now time.Time) (l nodeLoad) {
+	l.Free, l.Capacity = n.store.Space()
+	l.Used, l.Idle, l.Cores = n.loads.busy.update(now)
+	l.Sync = n.loads.readSync(n.store, now)
+	return l
 }
 
 type changedRange struct {
@@ -93,10 +105,8 @@ func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (
 	n.loads.update(n.store, time.Now()) // the driver goes by what it is told: it is to be so now
 	led := n.loads.snapshot()
 	out := &changesReport{NodeID: n.id.NodeID, StoreID: n.storeID}
-	out.Free, out.Capacity = n.store.Space()
 	now := time.Now()
-	out.Used, out.Idle, out.Cores = n.loads.busy.update(now)
-	out.Sync = n.loads.readSync(n.store, now)
+	out.nodeLoad = n.load(now)
 	of := int64(1 << 20)
 	if split, _, _ := n.store.SplitLimits(); split > 0 {
 		of = min(of, split/64)
@@ -138,16 +148,26 @@ type collected struct {
 	changed map[kv.RangeID]bool // ranges that the planner has not been told of as they are
 	listed  time.Time           // when the meta range was last read
 	bounds  bool                // some range has other bounds, or came or went
+	order   []kv.RangeID        // of the ranges by their keys; nil if that may have changed
+}
+
+// inOrder returns the ranges in the order of their keys. It sorts when bounds have changed, and not for every plan.
+func (c *collected) inOrder() []kv.RangeID {
+	if c.order == nil || len(c.order) != len(c.ranges) {
+		c.order = make([]kv.RangeID, 0, len(c.ranges))
+		for id := range c.ranges {
+			c.order = append(c.order, id)
+		}
+		slices.SortFunc(c.order, func(a, b kv.RangeID) int { return c.ranges[a].desc.StartKey.Compare(c.ranges[b].desc.StartKey) })
+	}
+	return c.order
 }
 
 type reporter struct {
-	ack            uint64
-	lost           bool // it does not answer: nothing is known to be led there
-	store          kv.StoreID
-	capacity, free int64
-	cores          int
-	used, idle     float64
-	sync           time.Duration
+	ack   uint64
+	lost  bool // it does not answer: nothing is known to be led there
+	store kv.StoreID
+	load  nodeLoad
 }
 
 type knownRange struct {
@@ -252,8 +272,7 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 	if from == nil {
 		return nil
 	}
-	from.store, from.capacity, from.free, from.ack, from.lost = rep.StoreID, rep.Capacity, rep.Free, rep.Number, false
-	from.cores, from.used, from.idle, from.sync = rep.Cores, rep.Used, rep.Idle, rep.Sync
+	from.store, from.load, from.ack, from.lost = rep.StoreID, rep.nodeLoad, rep.Number, false
 	if rep.Full {
 		for id, r := range c.ranges {
 			if r.leader == rep.NodeID {
@@ -306,7 +325,7 @@ func (c *collected) set(k, old *knownRange, now time.Time) {
 	c.ranges[d.RangeID] = k
 	k.cut = now
 	if old == nil || !old.desc.StartKey.Equal(d.StartKey) || !old.desc.EndKey.Equal(d.EndKey) {
-		c.bounds = true
+		c.bounds, c.order = true, nil
 	}
 	if old == nil || old.desc.StartKey.Less(d.StartKey) || d.EndKey.Less(old.desc.EndKey) {
 		return
@@ -318,7 +337,7 @@ func (c *collected) set(k, old *knownRange, now time.Time) {
 	for id, r := range c.ranges { // what it has absorbed is no more
 		if id != d.RangeID && r.desc.Generation < d.Generation && d.ContainsSpan(r.desc.Span()) {
 			delete(c.ranges, id)
-			c.changed[id] = true
+			c.changed[id], c.order = true, nil
 		}
 	}
 }
@@ -354,7 +373,7 @@ func (c *collected) list(descs []kv.RangeDescriptor) {
 	for id, r := range c.ranges {
 		if !there[id] && r.leader == 0 {
 			delete(c.ranges, id)
-			c.changed[id], c.bounds = true, true
+			c.changed[id], c.bounds, c.order = true, true, nil
 		}
 	}
 }

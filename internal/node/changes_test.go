@@ -1,10 +1,12 @@
 package node
 
 import (
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -62,4 +64,41 @@ func TestWhoLedBefore(t *testing.T) {
 	require.Equal(t, kv.StoreID(10), c.ranges[7].ledBefore, "the same leader, elected anew")
 	tell(1, 8)
 	require.Equal(t, kv.StoreID(20), c.ranges[7].ledBefore)
+}
+
+// The order of ranges that the driver keeps is what sorting them gives, whatever was cut, merged, listed and taken off the list since it last sorted.
+func TestOrderIsKept(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		c := newCollected(time.Second)
+		c.nodes[1] = &reporter{}
+		now := time.Now()
+		key := func(label string) byte { return byte(rapid.IntRange(1, 20).Draw(t, label)) }
+		desc := func(gen int64) kv.RangeDescriptor {
+			a, b := key("start"), key("end")
+			if a >= b {
+				b = a + 1
+			}
+			return kv.RangeDescriptor{RangeID: kv.RangeID(rapid.IntRange(1, 8).Draw(t, "range")), StartKey: []byte{a}, EndKey: []byte{b}, Generation: gen,
+				Replicas: []kv.Replica{{NodeID: 1, StoreID: 1, ReplicaID: 1}}}
+		}
+		for gen := range int64(rapid.IntRange(1, 20).Draw(t, "rounds")) {
+			d := desc(gen + 1)
+			switch rapid.IntRange(0, 2).Draw(t, "event") {
+			case 0:
+				require.NoError(t, c.take(&changesReport{NodeID: 1, StoreID: 1, Number: 1, Ranges: []changedRange{{Desc: d.AppendWire(nil), Term: uint64(gen)}}}, now))
+			case 1:
+				require.NoError(t, c.take(&changesReport{NodeID: 1, StoreID: 1, Number: 1, Gone: []kv.RangeID{d.RangeID}}, now))
+			case 2:
+				c.list([]kv.RangeDescriptor{d})
+			}
+			if rapid.Bool().Draw(t, "not looked at") {
+				continue
+			}
+			order := slices.Clone(c.inOrder())
+			require.Len(t, order, len(c.ranges))
+			require.True(t, slices.IsSortedFunc(order, func(a, b kv.RangeID) int { return c.ranges[a].desc.StartKey.Compare(c.ranges[b].desc.StartKey) }))
+			slices.Sort(order)
+			require.Len(t, slices.Compact(order), len(c.ranges))
+		}
+	})
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -134,34 +135,52 @@ func (n *Node) checksums(ctx context.Context, _ verb.Args) (*ChecksumList, error
 	if err != nil {
 		return nil, err
 	}
-	out := []ChecksumView{}
-	agree := true
+	out := make([]ChecksumView, len(descs))
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, checksumsAtOnce)
 	for i := range descs {
-		d := &descs[i]
-		v := ChecksumView{RangeID: d.RangeID, Start: keys.Pretty(d.StartKey), Sums: map[string]string{}}
-		n.sender.Learn(*d)
-		resp, err := n.sender.Send(ctx, &kv.BatchRequest{RangeID: d.RangeID, Requests: []kv.Request{&kv.Checksum{}}})
-		if err != nil {
-			v.Error = err.Error()
-		} else {
-			first := ""
-			v.Agree = true
-			sums := resp.Responses[0].(*kv.ChecksumResponse).ByStore
-			for s, sum := range sums {
-				v.Sums[fmt.Sprintf("s%d", s)] = sum
-				if first == "" {
-					first = sum
-				}
-				v.Agree = v.Agree && sum == first
-			}
-			for _, r := range d.Replicas {
-				if _, ok := sums[r.StoreID]; !ok {
-					v.Missing = append(v.Missing, fmt.Sprintf("s%d", r.StoreID))
-				}
-			}
-		}
-		agree = agree && v.Agree
-		out = append(out, v)
+		slots <- struct{}{}
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			defer func() { <-slots }()
+			out[i] = n.checksum(ctx, &descs[i])
+		}()
+	}
+	wg.Wait()
+	agree := true
+	for i := range out {
+		agree = agree && out[i].Agree
 	}
 	return &ChecksumList{out, agree}, nil
+}
+
+// checksumsAtOnce are how many ranges are read at once: a range waits for its slowest store, and all of them are to be busy meanwhile; more would
+// only be felt by clients.
+const checksumsAtOnce = 8
+
+func (n *Node) checksum(ctx context.Context, d *kv.RangeDescriptor) ChecksumView {
+	v := ChecksumView{RangeID: d.RangeID, Start: keys.Pretty(d.StartKey), Sums: map[string]string{}}
+	n.sender.Learn(*d)
+	resp, err := n.sender.Send(ctx, &kv.BatchRequest{RangeID: d.RangeID, Requests: []kv.Request{&kv.Checksum{}}})
+	if err != nil {
+		v.Error = err.Error()
+		return v
+	}
+	first := ""
+	v.Agree = true
+	sums := resp.Responses[0].(*kv.ChecksumResponse).ByStore
+	for s, sum := range sums {
+		v.Sums[fmt.Sprintf("s%d", s)] = sum
+		if first == "" {
+			first = sum
+		}
+		v.Agree = v.Agree && sum == first
+	}
+	for _, r := range d.Replicas {
+		if _, ok := sums[r.StoreID]; !ok {
+			v.Missing = append(v.Missing, fmt.Sprintf("s%d", r.StoreID))
+		}
+	}
+	return v
 }

@@ -195,7 +195,7 @@ func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error
 	}
 	var out []DecommissionView
 	for id, m := range left {
-		v := DecommissionView{NodeID: id, State: "leaving", Since: m.Since, Done: m.Done, BeganWith: m.Replicas}
+		v := DecommissionView{NodeID: id, State: "leaving", Since: m.Since, Done: m.Done, BeganWith: m.Replicas, BeganWithBytes: m.Bytes}
 		v.Replicas, v.Bytes, v.Leaders = onNode(id, descs, led)
 		end := time.Now()
 		if m.Gone() {

@@ -1,10 +1,8 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/placement"
@@ -28,15 +26,11 @@ func (d *driver) neighbours() {
 	if !d.known.bounds {
 		return
 	}
-	d.known.bounds = false
-	order := make([]*knownRange, 0, len(d.known.ranges))
-	for _, k := range d.known.ranges {
-		order = append(order, k)
-	}
-	slices.SortFunc(order, func(a, b *knownRange) int { return bytes.Compare(a.desc.StartKey, b.desc.StartKey) })
+	d.known.bounds, d.known.order = false, nil
+	order := d.known.inOrder()
 	leftOf := make(map[kv.RangeID]kv.RangeID, len(order))
 	for i := 1; i < len(order); i++ {
-		l, r := &order[i-1].desc, &order[i].desc
+		l, r := &d.known.ranges[order[i-1]].desc, &d.known.ranges[order[i]].desc
 		if l.EndKey.Equal(r.StartKey) { // else one of the two is not known as it is now
 			leftOf[r.RangeID] = l.RangeID
 		}

@@ -129,9 +129,9 @@ func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
 	d, began := newDriver(n), time.Now()
 	d.dry = true
 	// Not by the driver's question: the nodes remember what they have told the driver, and nobody else.
-	led, _ := n.reports(ctx)
+	led, loads := n.reports(ctx)
 	for _, e := range n.book.Entries() {
-		d.known.nodes[e.NodeID] = &reporter{store: e.StoreID}
+		d.known.nodes[e.NodeID] = &reporter{store: e.StoreID, load: loads[e.NodeID]}
 	}
 	for id, l := range led {
 		d.known.changed[id] = true
@@ -171,6 +171,10 @@ func (o operations) Placement(ctx context.Context) (*PlacementView, error) {
 	a, err := o.ask(ctx, &placementRequest{})
 	if err != nil {
 		return nil, err
+	}
+	// As it was told, not as of the driver's last plan: who has paused it a moment ago would read that nothing came of it.
+	if paused, _, err := getSystem[bool](ctx, o.n, keys.PlacementPaused); err == nil {
+		a.View.Paused = paused
 	}
 	return a.View, nil
 }

@@ -16,7 +16,8 @@ type reportRequest struct{}
 type report struct {
 	NodeID  kv.NodeID
 	StoreID kv.StoreID
-	Ranges  []rangeReport
+	nodeLoad
+	Ranges []rangeReport
 }
 
 type rangeReport struct {
@@ -32,7 +33,7 @@ type rangeReport struct {
 }
 
 func (n *Node) serveReport(context.Context, kv.NodeID, *reportRequest) (*report, error) {
-	r := &report{NodeID: n.id.NodeID, StoreID: n.storeID}
+	r := &report{NodeID: n.id.NodeID, StoreID: n.storeID, nodeLoad: n.load(time.Now())}
 	for _, st := range n.store.Ranges() {
 		if !st.Leader || st.Descriptor == nil {
 			continue
@@ -52,15 +53,14 @@ type ledRange struct {
 }
 
 // reports asks every node that answers for its report. Of two leaders of a range, the one with the newer descriptor counts.
-func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, silent []kv.NodeID) {
+func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, loads map[kv.NodeID]nodeLoad) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	led = map[kv.RangeID]*ledRange{}
+	led, loads = map[kv.RangeID]*ledRange{}, map[kv.NodeID]nodeLoad{}
 	for _, e := range n.book.Entries() {
 		if !n.transport.Alive(e.NodeID) {
-			silent = append(silent, e.NodeID)
 			continue
 		}
 		wg.Add(1)
@@ -70,9 +70,9 @@ func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, silen
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				silent = append(silent, e.NodeID)
 				return
 			}
+			loads[e.NodeID] = r.nodeLoad
 			for _, rr := range r.Ranges {
 				if rr.desc, err = kv.DecodeRangeDescriptor(rr.Desc); err != nil {
 					n.log.Error("malformed report", "from", e.NodeID, "err", err)
@@ -85,8 +85,7 @@ func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, silen
 		}()
 	}
 	wg.Wait()
-	slices.Sort(silent)
-	return led, silent
+	return led, loads
 }
 
 // RangeViews describes every range: what the meta range lists, and what leaders say of their own.

@@ -307,17 +307,13 @@ func (n *Node) cutForRules(ctx context.Context, b *ruleBook, c *collected) {
 	}
 	const perPlan = 8
 	cut := 0
-	byStart := make([]*knownRange, 0, len(c.ranges))
-	for _, r := range c.ranges {
-		byStart = append(byStart, r)
-	}
-	slices.SortFunc(byStart, func(x, y *knownRange) int { return x.desc.StartKey.Compare(y.desc.StartKey) })
+	byStart := c.inOrder()
 	for _, k := range b.boundaries() {
-		i, found := slices.BinarySearchFunc(byStart, k, func(r *knownRange, k keys.Key) int { return r.desc.StartKey.Compare(k) })
+		i, found := slices.BinarySearchFunc(byStart, k, func(id kv.RangeID, k keys.Key) int { return c.ranges[id].desc.StartKey.Compare(k) })
 		if found || i == 0 {
 			continue
 		}
-		r := byStart[i-1]
+		r := c.ranges[byStart[i-1]]
 		if r.leader == 0 || !k.Less(r.desc.EndKey) || r.desc.InJoint() {
 			continue
 		}

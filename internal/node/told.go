@@ -24,7 +24,7 @@ func (d *driver) moment(now time.Time) placement.Moment {
 	syncs := map[kv.NodeID]time.Duration{}
 	for id, r := range d.known.nodes {
 		if peers[id].Silence <= n.cfg.Rules.Limits.AliveWithin {
-			syncs[id] = r.sync
+			syncs[id] = r.load.Sync
 		}
 	}
 	slow := d.disks.update(now, syncs)
@@ -43,8 +43,8 @@ func (d *driver) moment(now time.Time) placement.Moment {
 		}
 		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor() || d.disks.suspect(e.NodeID)
 		if r := d.known.nodes[e.NodeID]; r != nil {
-			s.Capacity, s.Free = r.capacity, r.free
-			s.Cores, s.Used, s.Idle = float64(r.cores), r.used, r.idle
+			s.Capacity, s.Free = r.load.Capacity, r.load.Free
+			s.Cores, s.Used, s.Idle = float64(r.load.Cores), r.load.Used, r.load.Idle
 		}
 		out.Stores = append(out.Stores, s)
 	}

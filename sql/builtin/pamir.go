@@ -31,9 +31,9 @@ type Operator interface {
 
 // The functions of schema pamir. Their OIDs lie where PostgreSQL hands out none to anybody.
 var operatorFunctions = []*Function{
-	{OID: 0xffffff00, Name: "split_at", Schema: "pamir", Source: "pamir_split_at", Strict: true, Volatility: 'v', Kind: 'f',
+	{OID: 0xffffff00, Name: "split_at", Schema: "pamir", Source: "pamir_split_at", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
-	{OID: 0xffffff05, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at", Strict: true, Volatility: 'v', Kind: 'f',
+	{OID: 0xffffff05, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
 	{OID: 0xffffff06, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at_nothing", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"relation"}},
@@ -78,6 +78,15 @@ func atRow(do func(o Operator, relation string, values []types.Datum, of []types
 		}
 		values := make([]types.Datum, 0, len(args)-1)
 		of := make([]types.Type, 0, len(args)-1)
+		for n, a := range args {
+			if a.Get(i).Null {
+				what := "a value of its key"
+				if n == 0 {
+					what = "the table"
+				}
+				return types.NullDatum, pgerr.New(pgerr.NullValueNotAllowed, "%s must not be NULL", what)
+			}
+		}
 		for _, a := range args[1:] {
 			values, of = append(values, a.Get(i)), append(of, a.Type)
 		}

@@ -309,12 +309,24 @@ func (x *Index) Covers(pos int) bool {
 // DecodeKeyColumns returns the index columns in a key, for people: of types with a lossy ordered form the
 // values are equal to what was written but may look different.
 func (x *Index) DecodeKeyColumns(key []byte) ([]types.Datum, error) {
+	out, err := x.DecodeKeyPrefix(key)
+	if err == nil && len(out) < len(x.key) {
+		return nil, ErrCorrupt
+	}
+	return out, err
+}
+
+// DecodeKeyPrefix does so of a key that may end after any of them: ranges are cut at such keys.
+func (x *Index) DecodeKeyPrefix(key []byte) ([]types.Datum, error) {
 	if len(key) < len(x.prefix) {
 		return nil, ErrCorrupt
 	}
 	b := key[len(x.prefix):]
 	out := make([]types.Datum, len(x.key))
 	for i := range x.key {
+		if len(b) == 0 {
+			return out[:i], nil
+		}
 		k := &x.key[i]
 		f := keyField{Kind: k.kind, Desc: k.desc, Marker: k.marker, Out: -1}
 		rest, null, err := f.skip(b)
