@@ -19,6 +19,7 @@
 //	            splits, merges, moves of leaders and replicas
 //	client.go   transactions: registers, bank, lists, sets, reads of the past on any replica
 //	loads.go    transactions too large for their gateway's memory
+//	pauses.go   where they think, for faults to choose from
 //	history.go  what they were told, for tests/checkers to judge
 //	plant.go    bugs that are planted, to see them caught
 //	trace.go    the story, and the hash over all events

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
@@ -26,7 +27,8 @@ var profiles = map[string]map[string]int{
 	"splits":   {"split": 1},
 	"merges":   {"split": 6, "gather": 6, "merge": 2, "transfer": 3, "crash": 1, "partial": 1, "loss": 1, "replicas": 1},
 	"lapse":    {"lapse": 1},
-	"loads":    {"isolate": 4, "unheard": 1, "one-way": 1, "pair": 1, "late": 2, "loss": 1, "crash": 2, "split": 3, "merge": 2, "transfer": 3, "replicas": 1},
+	"loads":    {"forsake": 3, "isolate": 3, "unheard": 1, "one-way": 1, "pair": 1, "late": 2, "loss": 1, "crash": 2, "split": 3, "merge": 2, "transfer": 3, "replicas": 1},
+	"pauses":   {"forsake": 6, "transfer": 1, "split": 1},
 	"recovery": {"unheard": 1},
 }
 
@@ -42,8 +44,10 @@ type nemesis struct {
 	over   bool
 	splits int
 	jobs   sync.WaitGroup // faults under way: each ends by itself
-	stop   context.Context
-	done   context.CancelFunc
+
+	forsaking atomic.Bool
+	stop      context.Context
+	done      context.CancelFunc
 }
 
 func newNemesis(w *world) *nemesis {
@@ -81,7 +85,7 @@ func (f *nemesis) run(d time.Duration) {
 }
 
 var kindsInOrder = []string{"isolate", "one-way", "pair", "partial", "loss", "slow", "late", "crash", "crash-all", "restart",
-	"unheard", "lapse", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "merge", "transfer", "replicas", "gather"}
+	"unheard", "forsake", "lapse", "stall", "slow-disk", "disk-error", "skew", "wild-skew", "split", "merge", "transfer", "replicas", "gather"}
 
 // lasting does something for a while and takes it back.
 func (f *nemesis) lasting(d time.Duration, begin, end func()) {
@@ -156,6 +160,8 @@ func (f *nemesis) do(kind string, rng *rand.Rand) {
 		if l, _, ok := f.anyRange(rng); ok {
 			f.unheard(rng, l.n, d+3*time.Second)
 		}
+	case "forsake":
+		f.forsake(rng, millis(1500, 3000))
 	case "lapse":
 		f.lapse(rng, d)
 	case "crash":
@@ -242,6 +248,41 @@ func (f *nemesis) unheard(rng *rand.Rand, b *node, d time.Duration, not ...*node
 	}
 	f.lasting(d, func() { set(true, 60*time.Millisecond) }, func() { set(false, 0); w.busiest.Store(nil) })
 	return true
+}
+
+// forsake cuts off the gateway of a load that pauses, for so long that the others take it for dead and drop what the load has sent ahead, and lets it
+// come back before the load goes on. Of half of them only the gateway is cut off, and the store is not: who leads stays.
+func (f *nemesis) forsake(rng *rand.Rand, d time.Duration) {
+	w := f.w
+	if !f.forsaking.CompareAndSwap(false, true) {
+		return // one at a time
+	}
+	then := time.Duration(0) // for what is left of the transaction to go by age
+	if w.o.GCAfter < 10*time.Second {
+		then = w.o.GCAfter + time.Second
+	}
+	a := w.pauses.forsake(rng, d+then)
+	if a == nil {
+		f.forsaking.Store(false)
+		return
+	}
+	store := rng.IntN(2) == 0
+	w.trace.say("node %d, where a load pauses, is cut off for %v; its store, too: %v", a.id, d, store)
+	w.trace.count("loads: cut off while they paused", 1)
+	set := func(on bool) {
+		c := func(l *link) {
+			if l.cut[calls] = on; store {
+				l.cut[raftTraffic], l.cut[heartbeats] = on, on
+			}
+		}
+		for _, o := range w.nodes {
+			if o != a {
+				w.net.change(a.id, o.id, c)
+				w.net.change(o.id, a.id, c)
+			}
+		}
+	}
+	f.lasting(d, func() { set(true) }, func() { set(false); f.forsaking.Store(false) })
 }
 
 // lapse lets the support of a leader run out while other nodes' gateways still reach it, and still take it for the leader: those of

@@ -48,12 +48,12 @@ func (c *client) load() {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	p := loadPlan{pieces: 2 + c.rng.IntN(7), pause: -1, others: c.rng.IntN(4) == 0, savepoints: c.rng.IntN(3) > 0}
-	if c.rng.IntN(2) == 0 { // before the first piece, in the middle, or after all
-		if p.pause = p.pieces; c.rng.IntN(2) == 0 {
+	if often := c.w.o.Profile == "pauses"; often || c.rng.IntN(2) == 0 { // before the first piece, in the middle, or after all
+		if p.pause = p.pieces; !often && c.rng.IntN(2) == 0 {
 			p.pause = c.rng.IntN(p.pieces)
 		}
 		p.long = time.Duration(c.rng.Int64N(int64(2 * time.Second)))
-		if c.rng.IntN(2) == 0 && !p.others {
+		if (often || c.rng.IntN(2) == 0) && !p.others {
 			p.long += time.Duration(2+c.rng.IntN(6)) * time.Second
 		}
 	}
@@ -124,6 +124,7 @@ type loadSave struct {
 	rows  map[string]string
 	timed map[string]string
 	list  int
+	sent  int64
 }
 
 func (l *load) run() error {
@@ -132,15 +133,26 @@ func (l *load) run() error {
 		if err := l.pause(i); err != nil {
 			return err
 		}
+		// As an application does that can do without a part of it.
+		save := l.plan.savepoints && l.rng.IntN(2) == 0
+		if save {
+			l.save()
+		}
 		if err := l.piece(); err != nil {
 			return err
 		}
 		if err := l.step(); err != nil {
 			return err
 		}
+		if save && l.rng.IntN(2) == 0 {
+			l.rollbackTo(len(l.saves) - 1)
+			if err := l.step(); err != nil {
+				return err
+			}
+		}
 	}
-	// At the end all of it has been sent, or not quite.
-	for sent, all := false, l.rng.IntN(2) == 0; len(l.rows) == 0 || all && !sent; {
+	// At the end all of it has been sent, or not quite: who waits then with nothing in the buffer sends nothing any more that would be refused.
+	for sent, all := false, l.rng.IntN(4) > 0; len(l.rows) == 0 || all && !sent; {
 		k := l.key()
 		if err := l.put(k, l.value(), true); err != nil {
 			return err
@@ -158,6 +170,10 @@ func (l *load) run() error {
 func (l *load) pause(i int) error {
 	if p := l.plan; i == p.pause && !p.paused {
 		p.paused = true
+		if l.sent > 0 {
+			over := l.o.c.w.pauses.begin(l.o.life.n, p.long)
+			defer over()
+		}
 		sleep(l.o.ctx, p.long)
 	}
 	if l.o.life.dead.Load() {
@@ -320,7 +336,7 @@ func (l *load) say(format string, args ...any) {
 
 func (l *load) save() {
 	l.say("savepoint %d", len(l.saves))
-	l.saves = append(l.saves, loadSave{l.o.tx.Savepoint(), maps.Clone(l.rows), maps.Clone(l.o.timed.Writes), len(l.o.list)})
+	l.saves = append(l.saves, loadSave{l.o.tx.Savepoint(), maps.Clone(l.rows), maps.Clone(l.o.timed.Writes), len(l.o.list), l.sent})
 }
 
 func (l *load) rollbackTo(i int) {
@@ -332,6 +348,9 @@ func (l *load) rollbackTo(i int) {
 	l.saves = l.saves[:i+1]
 	l.say("returns to savepoint %d, %d", i, s.mark)
 	l.o.c.w.trace.count("loads: returns to savepoints", 1)
+	if l.sent > s.sent {
+		l.o.c.w.trace.count("loads: what was sent is taken back", 1)
+	}
 }
 
 // append adds to a list, in the same transaction.

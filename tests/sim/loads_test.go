@@ -26,7 +26,7 @@ func TestLoads(t *testing.T) {
 			t.Errorf("seed %d: %s\nto see it again: go test ./tests/sim -run TestSimulation -v -profile loads -seed %d", r.Options.Seed, r.Failure, r.Options.Seed)
 		}
 	}
-	for _, what := range []string{"loads: ok", "loads: failed", "loads: returns to savepoints", "loads: writes sent ahead"} {
+	for _, what := range []string{"loads: ok", "loads: failed", "loads: what was sent is taken back", "loads: writes sent ahead", "loads: cut off while they paused"} {
 		if sum.counts[what] == 0 {
 			t.Errorf("%s: not once", what)
 		}

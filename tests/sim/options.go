@@ -29,7 +29,7 @@ type Options struct {
 
 // settle fills in what the seed decides.
 func (o *Options) settle() {
-	if o.Profile == "loads" {
+	if o.Profile == "loads" || o.Profile == "pauses" {
 		o.settleLoads()
 	}
 	rng := rand.New(rand.NewPCG(o.Seed, 'o'))
@@ -87,6 +87,9 @@ func (o *Options) knobs() store.Knobs {
 		if o.Loads > 0 { // a record that says ABORTED goes while its load runs
 			k.GCInterval = 500 * time.Millisecond
 		}
+	}
+	if o.Loads > 0 { // and so do the locks of one whose gateway was cut off
+		k.SweepInterval = 300 * time.Millisecond
 	}
 	k.Planted = mutants[o.Planted].plant
 	return k

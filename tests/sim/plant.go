@@ -50,6 +50,10 @@ var mutants = map[string]mutant{
 		plant: store.Planted{FollowerAhead: true}, o: Options{Profile: "network"},
 		what: "followers answer above the closed timestamp",
 	},
+	"commit-without-record": {
+		plant: store.Planted{CommitWithoutRecord: true}, o: Options{Profile: "pauses", Loads: 8, Clients: 2, Nodes: 5, Splits: 6, DeadAfter: soon, GCAfter: time.Second},
+		what: "a load whose record is gone commits, whatever has become of its locks",
+	},
 	"rider-left-behind": {
 		plant: store.Planted{RiderLeftBehind: true}, o: Options{Profile: "calm", Splits: 4},
 		what: "a resolution that went along with another write is answered, and has not happened",

@@ -25,6 +25,7 @@ type world struct {
 	hist    *history
 	wg      sync.WaitGroup       // everything that the simulation itself has started
 	busiest atomic.Pointer[node] // where most clients are, if anywhere
+	pauses  pauses
 	// parked: a store's disk has failed, and its goroutines never end (engine.Config.OnFatal).
 	parked atomic.Bool
 

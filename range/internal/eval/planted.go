@@ -21,4 +21,6 @@ type Planted struct {
 	FollowerAhead bool
 	// RiderLeftBehind: a resolution that went along with another write is answered, and has not happened.
 	RiderLeftBehind bool
+	// CommitWithoutRecord: a transaction that has sent writes ahead commits although its record is gone.
+	CommitWithoutRecord bool
 }
