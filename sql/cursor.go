@@ -7,6 +7,7 @@ import (
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -16,6 +17,8 @@ type declared struct {
 	held   bool // its transaction has committed; its rows are in the store
 	scroll bool
 	binary bool
+	// failed: reading it has failed, and it cannot be read on.
+	failed bool
 	// at is the current position: 0 before the first row, n on row n, count+1 after the last.
 	at int64
 	// end is the number of rows once known, -1 before.
@@ -24,11 +27,16 @@ type declared struct {
 
 // rowStore keeps rows in memory.
 type rowStore struct {
-	batches []*types.Batch
-	rows    int64
-	read    int // batches handed out by next
+	batches []storedBatch
+	gone    int64 // rows before the first batch, which are not kept any more
+	rows    int64 // with those that are gone
+	read    int   // batches handed out by next
 	budget  *exec.Budget
-	held    int64
+}
+
+type storedBatch struct {
+	*types.Batch
+	size int64
 }
 
 // add copies the counting rows from on of b. Rows are copied deeply: a batch's bytes live only until the next one.
@@ -60,11 +68,33 @@ func (st *rowStore) add(b *types.Batch, from int) error {
 		if err := st.budget.Grow(size); err != nil {
 			return err
 		}
-		st.held += size
 	}
-	st.batches = append(st.batches, c)
+	st.batches = append(st.batches, storedBatch{c, size})
 	st.rows += int64(n)
 	return nil
+}
+
+// forget gives up the batches that end before row n (1-based): a cursor that only goes forward does not need them again.
+func (st *rowStore) forget(n int64) {
+	for len(st.batches) > 0 && st.gone+int64(st.batches[0].N) < n {
+		b := st.batches[0]
+		st.batches[0] = storedBatch{}
+		st.batches = st.batches[1:]
+		st.gone += int64(b.N)
+		if st.budget != nil {
+			st.budget.Shrink(b.size)
+		}
+	}
+}
+
+// free gives everything up.
+func (st *rowStore) free() {
+	if st.budget != nil {
+		for _, b := range st.batches {
+			st.budget.Shrink(b.size)
+		}
+	}
+	st.batches = nil
 }
 
 // next hands the batches out once.
@@ -74,14 +104,15 @@ func (st *rowStore) next() *types.Batch {
 	}
 	b := st.batches[st.read]
 	st.read++
-	return b
+	return b.Batch
 }
 
 // row finds row i (0-based): its batch and position there.
 func (st *rowStore) row(i int64) (*types.Batch, int) {
+	i -= st.gone
 	for _, b := range st.batches {
 		if i < int64(b.N) {
-			return b, int(i)
+			return b.Batch, int(i)
 		}
 		i -= int64(b.N)
 	}
@@ -153,9 +184,46 @@ func (s *Session) holdPortals(ctx context.Context) error {
 	return nil
 }
 
+// checkDeclare refuses what PostgreSQL refuses.
+func checkDeclare(st *ast.DeclareCursor) error {
+	sel, ok := st.Query.(*ast.Select)
+	if !ok {
+		return nil
+	}
+	if st.Scroll == 'b' {
+		return pgerr.New(pgerr.InvalidCursorDefinition, "cannot specify both SCROLL and NO SCROLL")
+	}
+	if sel.With != nil {
+		for _, c := range sel.With.CTEs {
+			if _, ok := c.Query.(*ast.Select); !ok {
+				return pgerr.New(pgerr.FeatureNotSupported, "DECLARE CURSOR must not contain data-modifying statements in WITH")
+			}
+		}
+	}
+	if len(sel.Locking) == 0 {
+		return nil
+	}
+	strength := plan.LockName(sel.Locking[0].Strength)
+	switch {
+	case st.Hold:
+		return pgerr.New(pgerr.FeatureNotSupported, "DECLARE CURSOR WITH HOLD ... %s is not supported", strength).
+			WithDetail("Holdable cursors must be READ ONLY.")
+	case st.Scroll == 's':
+		return pgerr.New(pgerr.FeatureNotSupported, "DECLARE SCROLL CURSOR ... %s is not supported", strength).
+			WithDetail("Scrollable cursors must be READ ONLY.")
+	case st.Insensitive:
+		return pgerr.New(pgerr.InvalidCursorDefinition, "DECLARE INSENSITIVE CURSOR ... %s is not valid", strength).
+			WithDetail("Insensitive cursors must be READ ONLY.")
+	}
+	return nil
+}
+
 func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
 	if s.block == blockIdle && !st.Hold {
 		return pgerr.New(pgerr.NoActiveSQLTransaction, "DECLARE CURSOR can only be used in transaction blocks")
+	}
+	if err := checkDeclare(st); err != nil {
+		return err
 	}
 	q := &prepared{text: st.Text, stmt: ast.Stmt{Statement: st.Query, Text: st.Text}}
 	if err := s.analyze(ctx, q); err != nil {
@@ -189,7 +257,12 @@ func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
 func (s *Session) fetchRow(ctx context.Context, p *portal, n int64) (bool, error) {
 	for p.store.rows < n && p.cursor != nil {
 		b, err := p.cursor.Next(ctx)
+		if err == nil && b != nil {
+			err = p.store.add(b, 0)
+		}
 		if err != nil {
+			p.decl.failed = true
+			p.stop()
 			return false, s.translate(err)
 		}
 		if b == nil {
@@ -197,9 +270,6 @@ func (s *Session) fetchRow(ctx context.Context, p *portal, n int64) (bool, error
 			p.cursor = nil
 			p.decl.end = p.store.rows
 			break
-		}
-		if err := p.store.add(b, 0); err != nil {
-			return false, err
 		}
 	}
 	return n <= p.store.rows, nil
@@ -222,9 +292,15 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 	if !st.Move {
 		p.shape = shape
 	}
+	if d.failed {
+		return "", pgerr.New(pgerr.ObjectNotInPrerequisiteState, "portal \"%s\" cannot be run", st.Cursor)
+	}
 	n := int64(0)
 	emit := func(row int64) error {
 		n++
+		if !d.scroll {
+			c.store.forget(row)
+		}
 		if st.Move {
 			return nil
 		}

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -33,6 +35,8 @@ type portal struct {
 	store *rowStore
 	// decl is set for DECLAREd cursors.
 	decl *declared
+	// level is how many savepoints stood when it was made: it goes when the transaction goes back to an older one.
+	level int
 	// logged: the replay log refers to it, so its memory is not reused.
 	logged bool
 	// shows: its rows are shown while more of them are read, so they cannot be taken back.
@@ -105,6 +109,7 @@ func (s *Session) newPortal(name []byte) (*portal, error) {
 	} else {
 		po = &portal{}
 	}
+	po.level = len(s.saves)
 	if len(name) == 0 {
 		s.portal0 = po
 		return po, nil
@@ -197,6 +202,10 @@ func (p *portal) stop() {
 		p.cursor = nil
 	}
 	p.batch = nil
+	if p.store != nil {
+		p.store.free()
+		p.store = nil
+	}
 }
 
 // dropPortal closes a portal and takes it out of the session.
@@ -226,8 +235,19 @@ func (s *Session) closePortals(all bool) {
 	s.one.stop()
 }
 
-// dropPortals is closePortals for a failed or rolled back part of a transaction.
-func (s *Session) dropPortals() { s.closePortals(false) }
+// dropPortalsSince closes what was made since n savepoints stood, which is undone. Older ones are read on: what has been written
+// since they began to read, they do not see (settlePortals comes before the next statement that could show them any of it).
+func (s *Session) dropPortalsSince(n int) {
+	if p := s.portal0; p != nil && p.level >= n {
+		s.dropPortal(p)
+	}
+	for _, p := range s.portals {
+		if p.level >= n && (p.decl == nil || !p.decl.held) {
+			s.dropPortal(p)
+		}
+	}
+	s.one.stop()
+}
 
 // Execute runs a portal for at most maxRows rows (0: all).
 func (s *Session) Execute(name []byte, maxRows int) error {
@@ -277,9 +297,13 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	if err != nil {
 		return err
 	}
+	begun := false
 	defer func() {
 		s.finish()
 		if err != nil {
+			if begun && (p == s.portal0 || s.portals[p.name] == p) {
+				s.dropPortal(p)
+			}
 			err = s.visible(err)
 			s.failed(err)
 		}
@@ -288,6 +312,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 	if s.block == blockFailed && !mayRunFailed(st) {
 		return errFailedBlock()
 	}
+	begun = true
 	s.noteTxnStart(start)
 	s.fnctx.StmtStart = pgMicros(start)
 	if u := utilityOf(st); u != nil {
@@ -538,8 +563,11 @@ func (s *Session) runtime(p *portal) exec.Runtime {
 }
 
 func readOnlyName(p *prepared) string {
+	if sel, ok := p.stmt.Statement.(*ast.Select); ok && len(sel.Locking) > 0 {
+		return "SELECT " + plan.LockName(sel.Locking[0].Strength)
+	}
 	if p.plan.Tag == "SELECT" {
-		return "SELECT FOR UPDATE"
+		return "SELECT" // which changes data in WITH
 	}
 	return commandName(p.stmt.Statement)
 }

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"strconv"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -202,6 +203,45 @@ func (s *Session) sequenceLast(oid uint32) (types.Datum, error) {
 		return types.NullDatum, err
 	}
 	return types.NewInt(resp.Value), nil
+}
+
+// sequenceValue is the number that a sequence gave last, or will begin with.
+func (s *Session) sequenceValue(t *catalog.Table) (int64, error) {
+	resp, err := s.takeNumbers(t, 0)
+	if err != nil {
+		return 0, err
+	}
+	return resp.Value, nil
+}
+
+// sequenceRows are pg_sequences.
+func (s *Session) sequenceRows() [][]*string {
+	o, err := s.Overlay()
+	if err != nil {
+		return nil
+	}
+	num := func(n int64) *string { return str(strconv.FormatInt(n, 10)) }
+	var rows [][]*string
+	for _, t := range o.Snapshot.Tables() {
+		q := t.Sequence
+		if q == nil {
+			continue
+		}
+		var last *string
+		if s.allowSequence(o, t, role.Usage|role.Select) == nil {
+			resp, err := s.takeNumbers(t, 0)
+			switch {
+			case err != nil:
+				s.warn(pgerr.Code(err), "the last value of sequence \"%s\" is missing: %v", t.Name, err)
+			case resp.Taken:
+				last = num(resp.Value)
+			}
+		}
+		sc, _ := o.SchemaByID(t.Schema)
+		rows = append(rows, []*string{str(sc.Name), str(t.Name), str(t.Owner), num(int64(q.Type)), num(q.Start), num(q.Min), num(q.Max),
+			num(q.Increment), pgBool(q.Cycle), num(q.Cache), last})
+	}
+	return rows
 }
 
 // SequenceState is what SELECT ... FROM a sequence shows.

@@ -42,6 +42,8 @@ type savepoint struct {
 	settings int
 	log      int
 	advisory int
+	// opts are what SET TRANSACTION had said: they come back when the savepoint goes, either way.
+	opts txnSettings
 }
 
 // Status is the transaction status of ReadyForQuery.
@@ -87,20 +89,30 @@ func (s *Session) txnSetting(name string) string {
 func (s *Session) applyTxnOptions(opts []ast.Option) error {
 	t := s.txnOptions()
 	t.set = true
+	sub := len(s.saves) > 0
 	for _, o := range opts {
 		switch o.Name {
 		case "transaction_isolation":
 			if s.txUsed && o.Text != t.isolation {
 				return pgerr.New(pgerr.ActiveSQLTransaction, "SET TRANSACTION ISOLATION LEVEL must be called before any query")
 			}
+			if sub && o.Text != t.isolation {
+				return pgerr.New(pgerr.ActiveSQLTransaction, "SET TRANSACTION ISOLATION LEVEL must not be called in a subtransaction")
+			}
 			t.isolation = o.Text
 		case "transaction_read_only":
 			ro, _ := setting.ParseBool(o.Text)
+			if !ro && t.readOnly && sub {
+				return pgerr.New(pgerr.ActiveSQLTransaction, "cannot set transaction read-write mode inside a read-only transaction")
+			}
 			if !ro && t.readOnly && s.txUsed {
 				return pgerr.New(pgerr.ActiveSQLTransaction, "transaction read-write mode must be set before any query")
 			}
 			t.readOnly = ro
 		case "transaction_deferrable":
+			if sub {
+				return pgerr.New(pgerr.ActiveSQLTransaction, "SET TRANSACTION [NOT] DEFERRABLE cannot be called within a subtransaction")
+			}
 			if s.txUsed {
 				return pgerr.New(pgerr.ActiveSQLTransaction, "SET TRANSACTION [NOT] DEFERRABLE must be called before any query")
 			}
@@ -255,7 +267,7 @@ func (s *Session) failed(err error) {
 			if class(err) == kv.RetryTxn {
 				s.doomed = err
 			}
-			s.dropPortals()
+			s.dropPortalsSince(len(s.saves))
 			s.block = blockFailed
 			return
 		}
@@ -407,7 +419,7 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 		if err := s.ensureTxn(ctx); err != nil {
 			return err
 		}
-		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.Mark(), s.log.len(), s.adv.OfTxn()})
+		s.saves = append(s.saves, savepoint{t.Name, s.tx.Savepoint(), s.settings.Mark(), s.log.len(), s.adv.OfTxn(), s.setOpts})
 		return nil
 	}
 	i := len(s.saves) - 1
@@ -418,14 +430,19 @@ func (s *Session) savepointCommand(ctx context.Context, t *ast.Transaction) erro
 		return pgerr.New("3B001", "savepoint \"%s\" does not exist", t.Name)
 	}
 	if t.Kind == ast.Release {
+		s.setOpts = s.saves[i].opts
 		s.saves = s.saves[:i]
+		for _, p := range s.portals {
+			p.level = min(p.level, i)
+		}
 		return nil
 	}
 	if s.doomed != nil {
 		return s.doomed
 	}
 	p := s.saves[i]
-	s.dropPortals()
+	s.dropPortalsSince(i + 1)
+	s.setOpts = p.opts
 	s.tx.RollbackTo(p.mark)
 	s.refs.Undo()
 	s.adv.EndTxn(p.advisory)

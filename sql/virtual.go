@@ -56,6 +56,8 @@ func (s *Session) VirtualRows(table string) ([][]*string, bool) {
 		return s.preparedXactRows(), true
 	case "pg_prepared_statements":
 		return s.preparedRows(), true
+	case "pg_sequences":
+		return s.sequenceRows(), true
 	case "pg_cursors":
 		return s.cursorRows(), true
 	case "pg_timezone_names":

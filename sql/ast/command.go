@@ -91,7 +91,7 @@ type (
 	}
 	// Deallocate; Name is "" for ALL.
 	Deallocate struct{ Name string }
-	// DeclareCursor is DECLARE. Scroll is 0, 's' SCROLL, 'n' NO SCROLL.
+	// DeclareCursor is DECLARE. Scroll is 0, 's' SCROLL, 'n' NO SCROLL, 'b' both, which is an error.
 	DeclareCursor struct {
 		Name        string
 		Query       Statement

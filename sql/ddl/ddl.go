@@ -29,6 +29,8 @@ type Env struct {
 	Database    string
 	// Notice takes NOTICEs and WARNINGs; may be nil.
 	Notice func(*pgerr.Error)
+	// SequenceValue is the number that a sequence gave last, or that it will begin with.
+	SequenceValue func(*catalog.Table) (int64, error)
 	// CheckRule refuses options of a placement rule (by name, without their prefix) that make no sense; nil refuses all.
 	CheckRule func(options map[string]string) error
 	// Online makes a job of the build of an index over rows that exist; nil builds it in the transaction.

@@ -251,12 +251,36 @@ func (c *change) alterSequence(st *ast.AlterSequence) error {
 	if err != nil {
 		return err
 	}
+	if !restarted {
+		if err := c.checkCounter(s, n.Sequence); err != nil {
+			return err
+		}
+	}
 	if restarted { // the counter is outside of transactions: a new one starts where it should
 		if err := c.freshData(n); err != nil {
 			return err
 		}
 	}
 	return c.replace(s, n)
+}
+
+// checkCounter refuses bounds that the sequence is beyond already. The counter is outside of transactions: who takes a number meanwhile
+// may pass a new bound all the same, after which the sequence is exhausted, as if it had reached it.
+func (c *change) checkCounter(s *catalog.Table, to *catalog.Sequence) error {
+	if c.env.SequenceValue == nil || to.Min <= s.Sequence.Min && to.Max >= s.Sequence.Max {
+		return nil
+	}
+	last, err := c.env.SequenceValue(s)
+	if err != nil {
+		return err
+	}
+	if last < to.Min {
+		return pgerr.New(pgerr.InvalidParameterValue, "RESTART value (%d) cannot be less than MINVALUE (%d)", last, to.Min)
+	}
+	if last > to.Max {
+		return pgerr.New(pgerr.InvalidParameterValue, "RESTART value (%d) cannot be greater than MAXVALUE (%d)", last, to.Max)
+	}
+	return nil
 }
 
 // restartAt applies RESTART: fresh data begin at its value, or at START.

@@ -79,6 +79,8 @@ func (c *converter) command(n *pg.Node) ast.Statement {
 		out := &ast.DeclareCursor{Name: s.Portalname, Query: c.statement(s.Query), Text: c.sqlOfStatement(s.Query),
 			Binary: s.Options&cursorBinary != 0, Hold: s.Options&cursorHold != 0, Insensitive: s.Options&cursorInsensitive != 0}
 		switch {
+		case s.Options&cursorScroll != 0 && s.Options&cursorNoScroll != 0:
+			out.Scroll = 'b'
 		case s.Options&cursorScroll != 0:
 			out.Scroll = 's'
 		case s.Options&cursorNoScroll != 0:

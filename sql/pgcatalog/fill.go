@@ -86,7 +86,6 @@ func init() {
 		"pg_tables":           fillTables,
 		"pg_indexes":          fillIndexes,
 		"pg_views":            fillViews,
-		"pg_sequences":        fillSequences,
 		"pg_extension":        fillExtension,
 		"pg_stat_all_tables":  fillStatTables(true),
 		"pg_stat_user_tables": fillStatTables(false),
@@ -437,15 +436,6 @@ func fillViews(o *Overlay, b *builder) {
 	o.tablesOf('v', func(t *catalog.Table) {
 		b.row().s("schemaname", o.schemaOf(t)).s("viewname", t.Name).s("viewowner", t.Owner).s("definition", viewDef(t))
 	})
-}
-
-func fillSequences(o *Overlay, b *builder) {
-	for _, t := range o.Snapshot.Tables() {
-		if q := t.Sequence; q != nil {
-			b.row().s("schemaname", o.schemaOf(t)).s("sequencename", t.Name).s("sequenceowner", t.Owner).i("data_type", int64(q.Type)).i("start_value", q.Start).
-				i("min_value", q.Min).i("max_value", q.Max).i("increment_by", q.Increment).b("cycle", q.Cycle).i("cache_size", q.Cache)
-		}
-	}
 }
 
 func fillStatTables(all bool) func(o *Overlay, b *builder) {

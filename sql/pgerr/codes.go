@@ -95,6 +95,7 @@ const (
 	AdminShutdown                 = "57P01"
 	CannotConnectNow              = "57P03"
 	IOError                       = "58030"
+	InvalidCursorDefinition       = "42P11"
 	InternalError                 = "XX000"
 	DataCorrupted                 = "XX001"
 )

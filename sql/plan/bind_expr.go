@@ -140,7 +140,7 @@ func (b *binder) expr(q *query, e ast.Expr) expr.Expr {
 	case *ast.Grouping:
 		b.unsupported(e.Pos, "GROUPING")
 	case *ast.CurrentOf:
-		b.unsupported(e.Pos, "WHERE CURRENT OF")
+		b.throw(pgerr.Unsupported("WHERE CURRENT OF", "Name the row by its primary key; FOR UPDATE in the cursor's query locks it.").At(e.Pos))
 	case *ast.NamedArg:
 		b.fail(e.Pos, pgerr.SyntaxError, "named argument notation is not allowed here")
 	}

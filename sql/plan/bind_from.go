@@ -147,7 +147,8 @@ func (b *binder) view(q *query, t *ast.TableName, tab *catalog.Table, schema str
 	if t.Alias != nil {
 		it.name, it.schema, names = t.Alias.Name, "", t.Alias.Columns
 	}
-	proj := &projectRel{in: r}
+	proj := &projectRel{in: r, view: need}
+	it.rel = proj
 	k := 0
 	for i := range tab.Columns {
 		c := &tab.Columns[i]
@@ -186,6 +187,7 @@ func (b *binder) sequence(q *query, t *ast.TableName, tab *catalog.Table, schema
 	if t.Alias == nil {
 		it.name, it.schema = tab.Name, schema
 	}
+	it.kind = seqItem
 	return b.relevel(q, r, it, cols), []*nsItem{it}
 }
 
@@ -201,7 +203,8 @@ func (b *binder) derived(q *query, t *ast.Derived) (rel, []*nsItem) {
 	// A subquery without an alias is allowed, as it is since PostgreSQL 16.
 	r, cols := b.selectQuery(subLevel(q, t.Lateral), t.Query, true)
 	it := b.itemFor(t.Alias, cols)
-	return b.relevel(q, r, it, cols), []*nsItem{it}
+	it.rel = b.relevel(q, r, it, cols)
+	return it.rel, []*nsItem{it}
 }
 
 // relevel gives the columns of a derived table numbers of q's level, so that grouping rules see them as q's own.
@@ -285,7 +288,7 @@ func (b *binder) join(q *query, t *ast.Join) (rel, []*nsItem) {
 		return rl, items
 	}
 	// The join itself becomes an item with the merged columns first.
-	all := &nsItem{colsVisible: true}
+	all := &nsItem{colsVisible: true, kind: joinItem}
 	all.cols = append(all.cols, merged...)
 	for _, it := range items {
 		if !it.colsVisible {
@@ -314,7 +317,7 @@ func (b *binder) join(q *query, t *ast.Join) (rel, []*nsItem) {
 		out = append(out, &c)
 	}
 	if t.UsingAlias != nil {
-		out = append(out, &nsItem{name: t.UsingAlias.Name, relVisible: true, cols: merged})
+		out = append(out, &nsItem{name: t.UsingAlias.Name, relVisible: true, cols: merged, kind: joinItem})
 	}
 	return rl, out
 }

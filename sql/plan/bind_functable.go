@@ -37,6 +37,7 @@ func (b *binder) funcTable(q *query, t *ast.FuncTable) (rel, []*nsItem) {
 		}
 		id := b.newCol(colMeta{name: name, typ: e.Type(), level: q})
 		it := b.itemFor(t.Alias, []outCol{{name: name, id: id}})
+		it.kind = funcItem
 		if it.name == "" {
 			it.name = name
 		}
@@ -78,6 +79,7 @@ func (b *binder) funcTable(q *query, t *ast.FuncTable) (rel, []*nsItem) {
 		cols = append(cols, outCol{name: names[i], id: id})
 	}
 	it := b.itemFor(t.Alias, cols)
+	it.kind = funcItem
 	if it.name == "" {
 		it.name = name
 	}
@@ -163,6 +165,7 @@ func (b *binder) rowsFrom(q *query, t *ast.FuncTable, calls []ast.Expr) (rel, []
 		cols = append(cols, outCol{name: "ordinality", id: id})
 	}
 	it := b.itemFor(t.Alias, cols)
+	it.kind = funcItem
 	if it.name == "" {
 		it.name = first
 	}

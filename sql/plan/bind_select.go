@@ -1,12 +1,10 @@
 package plan
 
 import (
-	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
-	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -400,122 +398,4 @@ func (b *binder) limitExpr(q *query, e ast.Expr, what string) expr.Expr {
 	out, err := expr.Coerce(x, types.Of(types.Int8OID), 'a')
 	b.check(err, startPos(e))
 	return out
-}
-
-// locking binds FOR UPDATE and its kin.
-func (b *binder) locking(q *query, s *ast.Select, r rel) rel {
-	if len(s.Locking) == 0 {
-		return r
-	}
-	name := lockName(s.Locking[0].Strength)
-	deny := func(bad bool, what string) {
-		if bad {
-			b.throw(pgerr.New(pgerr.FeatureNotSupported, "%s is not allowed with %s", name, what))
-		}
-	}
-	deny(s.SetOp != 0, "UNION/INTERSECT/EXCEPT")
-	deny(s.Distinct, "DISTINCT clause")
-	deny(len(s.GroupBy) > 0, "GROUP BY clause")
-	deny(s.Having != nil, "HAVING clause")
-	deny(len(q.aggs) > 0, "aggregate functions")
-	deny(len(q.wins) > 0, "window functions")
-	deny(len(q.srfs) > 0, "set-returning functions in the target list")
-	out := &lockRel{in: r}
-	var scans []*scanRel
-	collectScans(r, &scans)
-	for _, l := range s.Locking {
-		strength, wait := lockStrength(l.Strength), lockWait(l.Wait)
-		if len(l.Of) == 0 {
-			for _, sc := range scans {
-				out.add(sc, strength, wait, b.env.locksUnasked)
-			}
-			continue
-		}
-		for _, of := range l.Of {
-			if of.Schema != "" || of.Catalog != "" {
-				b.fail(of.Pos, pgerr.SyntaxError, "%s must specify unqualified relation names", lockName(l.Strength))
-			}
-			var it *nsItem
-			for _, x := range q.items {
-				if x.relVisible && x.name == of.Name {
-					it = x
-				}
-			}
-			if it == nil {
-				b.fail(of.Pos, pgerr.UndefinedTable, "relation \"%s\" in %s clause not found in FROM clause", of.Name, lockName(l.Strength))
-			}
-			if it.scan == nil {
-				b.unsupported(of.Pos, "%s of \"%s\", which is not a table,", lockName(l.Strength), of.Name)
-			}
-			out.add(it.scan, strength, wait, b.env.locksUnasked)
-		}
-	}
-	if len(out.scans) == 0 {
-		return r
-	}
-	b.writes = true
-	return out
-}
-
-func (l *lockRel) add(s *scanRel, strength kv.LockStrength, wait kv.WaitPolicy, unasked bool) {
-	if s.table.Virtual {
-		return
-	}
-	for i, o := range l.scans {
-		if o == s {
-			l.strength[i] = max(l.strength[i], strength)
-			l.wait[i] = max(l.wait[i], wait)
-			return
-		}
-	}
-	if s.need != nil && !unasked {
-		s.need.Privs |= role.Update
-	}
-	l.scans, l.strength, l.wait = append(l.scans, s), append(l.strength, strength), append(l.wait, wait)
-}
-
-// collectScans finds the base tables that rows of r come from one by one.
-func collectScans(r rel, out *[]*scanRel) {
-	switch r := r.(type) {
-	case *scanRel:
-		*out = append(*out, r)
-	case *projectRel, *filterRel, *joinRel, *sortRel, *limitRel:
-		for _, in := range inputs(r) {
-			collectScans(in, out)
-		}
-	}
-}
-
-func lockName(s ast.LockStrength) string {
-	switch s {
-	case ast.ForKeyShare:
-		return "FOR KEY SHARE"
-	case ast.ForShare:
-		return "FOR SHARE"
-	case ast.ForNoKeyUpdate:
-		return "FOR NO KEY UPDATE"
-	}
-	return "FOR UPDATE"
-}
-
-func lockStrength(s ast.LockStrength) kv.LockStrength {
-	switch s {
-	case ast.ForKeyShare:
-		return kv.LockKeyShare
-	case ast.ForShare:
-		return kv.LockShare
-	case ast.ForNoKeyUpdate:
-		return kv.LockNoKeyUpdate
-	}
-	return kv.LockUpdate
-}
-
-func lockWait(w byte) kv.WaitPolicy {
-	switch w {
-	case 's':
-		return kv.WaitSkip
-	case 'n':
-		return kv.WaitError
-	}
-	return kv.WaitBlock
 }

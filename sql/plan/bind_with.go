@@ -160,7 +160,7 @@ func (b *binder) cteRef(d *cteDef, t *ast.TableName) (rel, []*nsItem) {
 	d.refs++
 	b.rels++
 	r := &cteRel{def: d}
-	it := &nsItem{name: t.Name, relVisible: true, colsVisible: true}
+	it := &nsItem{name: t.Name, relVisible: true, colsVisible: true, kind: withItem}
 	var names []string
 	if t.Alias != nil {
 		it.name, names = t.Alias.Name, t.Alias.Columns

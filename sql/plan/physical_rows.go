@@ -241,6 +241,9 @@ func constRows(e expr.Expr) float64 {
 
 // lock plans FOR UPDATE: in the scan itself where that locks just the rows returned, above otherwise.
 func (p *physical) lock(r *lockRel, w want) *phys {
+	if len(r.scans) == 0 {
+		return p.build(r.in, w)
+	}
 	if len(r.scans) == 1 {
 		s := r.scans[0]
 		s.lock, s.wait = r.strength[0], r.wait[0]

@@ -63,6 +63,8 @@ type (
 		items []projItem
 		// set: some items are set-returning calls, which multiply rows.
 		set bool
+		// view is set if these are the columns of a view: what is asked for of it.
+		view *Need
 	}
 	filterRel struct {
 		in    rel

@@ -64,7 +64,21 @@ type nsItem struct {
 	relVisible, colsVisible bool
 	table                   *catalog.Table
 	scan                    *scanRel
+	// rel makes the rows of a view or a subquery.
+	rel  rel
+	kind itemKind
 }
+
+// itemKind tells items that cannot be locked from others.
+type itemKind uint8
+
+const (
+	_ itemKind = iota
+	joinItem
+	funcItem
+	withItem
+	seqItem
+)
 
 // nsCol is a column of a nsItem.
 type nsCol struct {
