@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,7 +80,7 @@ func recoverPlan() *cobra.Command {
 			var facts []*recovery.Facts
 			for _, name := range files {
 				f := &recovery.Facts{}
-				if err := readJSON(name, f); err != nil {
+				if err := readJSON(name, "collect", f); err != nil {
 					return err
 				}
 				facts = append(facts, f)
@@ -116,7 +117,7 @@ func recoverApply() *cobra.Command {
 		Use: "apply --plan PLAN --store DIR", Short: "Do to a stopped store what the plan says", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := &recovery.Plan{}
-			if err := readJSON(plan, p); err != nil {
+			if err := readJSON(plan, "plan", p); err != nil {
 				return err
 			}
 			out := cmd.OutOrStdout()
@@ -170,13 +171,16 @@ func writeJSON(name string, v any) error {
 	return os.WriteFile(name, append(b, '\n'), 0o600)
 }
 
-func readJSON(name string, v any) error {
+// readJSON reads what a step of a recovery has written. The files of two steps look alike, and a plan with nothing in it would be carried out as one of nothing.
+func readJSON(name, step string, v any) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(v); err != nil {
+		return fmt.Errorf("%s is not what pamir debug recover %s writes: %w", name, step, err)
 	}
 	return nil
 }

@@ -2,9 +2,14 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/range/recovery"
 )
 
 // run gives a command line to the commands of this binary, as main does.
@@ -40,4 +45,24 @@ func TestArgumentsThatAreNotUnderstood(t *testing.T) {
 	require.EqualError(t, err, `invalid argument "x" for "--node" flag: not a number`)
 	_, err = run("node", "drain", "--bogus", "3")
 	require.EqualError(t, err, "unknown flag: --bogus")
+}
+
+// What one step of a recovery has written is not taken for what another has: it would read as a plan that does nothing, and ask to be confirmed.
+func TestFilesOfARecoveryAreNotMixedUp(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, v any) string {
+		b, err := json.Marshal(v)
+		require.NoError(t, err)
+		name = filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(name, b, 0o600))
+		return name
+	}
+	facts := write("facts", recovery.Facts{Version: 1, Node: 1, Store: 1, Dir: "x"})
+	plan := write("plan", recovery.Plan{Version: 1, Healthy: 3})
+	_, err := run("debug", "recover", "apply", "--plan", facts, "--store", dir, "--yes")
+	require.ErrorContains(t, err, "is not what pamir debug recover plan writes")
+	_, err = run("debug", "recover", "plan", "--out", filepath.Join(dir, "out"), plan)
+	require.ErrorContains(t, err, "is not what pamir debug recover collect writes")
+	require.NoError(t, readJSON(facts, "collect", &recovery.Facts{}))
+	require.NoError(t, readJSON(plan, "plan", &recovery.Plan{}))
 }
