@@ -272,6 +272,12 @@ func (o *op) wrote(k keys.Key, v []byte) {
 // step ends a statement, if there shall be several.
 func (o *op) step() error {
 	sleep(o.ctx, time.Duration(o.c.rng.ExpFloat64()*float64(3*time.Millisecond)))
+	if o.c.rng.IntN(4) == 0 { // what was read is shown to somebody
+		o.c.w.trace.count("snapshots fixed", 1)
+		if err := o.tx.(txn.SnapshotFixer).FixSnapshot(o.ctx); err != nil {
+			return err
+		}
+	}
 	return o.tx.StepStatement(o.ctx)
 }
 

@@ -13,6 +13,7 @@
 //	node.go     machines, and the processes that live and die on them
 //	network.go  delay, loss, repetition, overtaking, links that are cut for all traffic or some, answers that never come,
 //	            calls that arrive after they were given up
+//	clocks.go   what a node makes of the others: who answers soon, their clocks, and whether it is cut off
 //	disk.go     a file system that forgets what was not synced; stalls; errors
 //	faults.go   the nemesis: crashes, clocks, cuts; profiles say how much of what
 //	operators.go

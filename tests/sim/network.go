@@ -35,14 +35,17 @@ type network struct {
 
 // link is one direction between two nodes.
 type link struct {
-	cut     [numClasses]bool
-	since   time.Time // when calls were cut
-	loss    float64   // of messages that nobody waits for
-	dup     float64
-	late    float64 // of calls that are given up, and arrive
-	extra   time.Duration
-	reorder bool
-	last    [numClasses]time.Time
+	cut   [numClasses]bool
+	since time.Time // when calls were cut
+	// suspected: a store has lost its support, and calls are cut: nobody waits for them any more. broken ends those under way, and is nil if there are none.
+	suspected bool
+	broken    chan struct{}
+	loss      float64 // of messages that nobody waits for
+	dup       float64
+	late      float64 // of calls that are given up, and arrive
+	extra     time.Duration
+	reorder   bool
+	last      [numClasses]time.Time
 }
 
 func (n *network) link(from, to kv.NodeID) *link {
@@ -64,13 +67,14 @@ func (n *network) change(from, to kv.NodeID, f func(l *link)) {
 	if l.cut[calls] && !was {
 		l.since = time.Now()
 	}
+	l.suspected = l.suspected && l.cut[calls]
 }
 
 func (n *network) heal() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range n.links {
-		*l = link{last: l.last}
+		*l = link{last: l.last, broken: l.broken}
 	}
 }
 
@@ -89,11 +93,52 @@ func (n *network) silent(from, to kv.NodeID) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, l := range []*link{n.link(from, to), n.link(to, from)} {
-		if l.cut[calls] && time.Since(l.since) > silentAfter {
+		if l.suspected || l.cut[calls] && time.Since(l.since) > silentAfter {
 			return true
 		}
 	}
 	return false
+}
+
+// suspectAfter is how long calls must have been cut for who is suspected to be taken for silent at once.
+const suspectAfter = 500 * time.Millisecond
+
+// suspect is told by a store of node from that one of node to has lost its support. If no call gets through either, those under way end.
+func (n *network) suspect(from, to kv.NodeID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	x := n.link(from, to)
+	for _, l := range []*link{x, n.link(to, from)} {
+		if !l.cut[calls] || l.suspected || time.Since(l.since) < suspectAfter {
+			continue
+		}
+		l.suspected = true
+		n.w.trace.count("suspected in time", 1)
+		n.w.trace.event("suspected", int64(from), int64(to), nil)
+		if x.broken != nil {
+			close(x.broken)
+			x.broken = nil
+		}
+	}
+}
+
+// unheard returns for how long no call has got through between two nodes.
+func (n *network) unheard(from, to kv.NodeID) (d time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, l := range []*link{n.link(from, to), n.link(to, from)} {
+		if l.cut[calls] {
+			d = max(d, time.Since(l.since))
+		}
+	}
+	return d
+}
+
+// near reports whether an answer may be expected soon.
+func (n *network) near(from, to kv.NodeID, d time.Duration) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.link(from, to).extra+n.link(to, from).extra <= d
 }
 
 // transit draws what becomes of a message: how long each copy takes. No copy: it is lost.
@@ -175,6 +220,11 @@ func (n *network) call(ctx context.Context, from *life, to kv.NodeID, body []byt
 	late := n.rng.Float64() < n.link(from.n.id, to).late
 	unsent := n.rng.IntN(3) == 0
 	lateBy := time.Duration(n.rng.Int64N(int64(4 * time.Second)))
+	x := n.link(from.n.id, to)
+	if x.broken == nil {
+		x.broken = make(chan struct{})
+	}
+	broken := x.broken
 	n.mu.Unlock()
 	silence := func(code kv.Code) func() {
 		return func() {
@@ -221,6 +271,8 @@ func (n *network) call(ctx context.Context, from *life, to kv.NodeID, body []byt
 		return a.body, a.err
 	case <-dst.ctx.Done():
 		return nil, kv.Errorf(kv.CodeUnknownOutcome, "connection to node %d was reset", to)
+	case <-broken:
+		return nil, kv.Errorf(kv.CodeUnknownOutcome, "node %d is suspected", to)
 	case <-from.ctx.Done():
 		return nil, kv.Errorf(kv.CodeUnknownOutcome, "this node has ended")
 	case <-ctx.Done():

@@ -22,6 +22,7 @@ type node struct {
 	disk  *disk
 	skew  atomic.Int64
 	lives int
+	gone  atomic.Int64         // when its last life ended
 	life  atomic.Pointer[life] // nil while down, and until the start has succeeded
 }
 
@@ -108,7 +109,7 @@ func (l *life) begin() (err error) {
 			return err
 		}
 	}
-	l.sender = routing.New(routing.Config{Node: n.id, Clock: l.clock, Local: l.store, Remote: (*remote)(l), Hints: (*hints)(l), Log: log, Fenced: l.store.Fenced})
+	l.sender = routing.New(routing.Config{Node: n.id, Clock: l.clock, Local: l.store, Remote: (*remote)(l), Hints: (*hints)(l), Log: log, Fenced: l.store.Fenced, CutOff: l.cutOff})
 	memory := int64(0) // as in production
 	if w.o.Loads > 0 {
 		memory = littleMemory
@@ -116,7 +117,7 @@ func (l *life) begin() (err error) {
 	l.txns = txn.New(txn.Config{
 		MaxBufferBytes: memory,
 		Sender:         l.sender, Clock: l.clock, Node: n.id, Incarnation: time.Now().UnixNano(),
-		Workers: 4, Fenced: l.sender.Fenced, AwaitClock: l.sender.AwaitClock,
+		Workers: 4, Fenced: l.sender.Fenced, AwaitClock: l.sender.AwaitClock, Clocks: (*clocks)(l),
 	})
 	l.store.SetSender(l.sender)
 	return l.store.Start(l.ctx)
@@ -180,6 +181,7 @@ func (n *node) kill(rng *rand.Rand) {
 	if l == nil {
 		return
 	}
+	n.gone.Store(time.Now().UnixNano())
 	l.dead.Store(true)
 	n.disk.crash(rng)
 	l.end()
@@ -191,6 +193,7 @@ func (n *node) stop() {
 	if l == nil {
 		return
 	}
+	n.gone.Store(time.Now().UnixNano())
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
 	defer cancel()
 	ended := l.do(func() {
@@ -309,8 +312,13 @@ func (x *wire) SendHeartbeat(to kv.NodeID, h *store.Heartbeat) {
 	}, nil)
 }
 
-// Suspect changes nothing: when a node counts as silent is the network's to say (network.silent).
-func (x *wire) Suspect(kv.NodeID) {}
+// Suspect is the store's word that another has lost its support.
+func (x *wire) Suspect(to kv.NodeID) {
+	l := (*life)(x)
+	if !l.dead.Load() {
+		l.n.w.net.suspect(l.n.id, to)
+	}
+}
 
 func (x *wire) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, write func(send func([]byte) error) error) error {
 	l := (*life)(x)
@@ -328,6 +336,9 @@ func (r *remote) Alive(to kv.NodeID) bool {
 
 func (r *remote) Send(ctx context.Context, to kv.NodeID, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	return r.batch(ctx, to, req, func(ctx context.Context, to *life, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+		if len(req.Requests) == 0 {
+			return to.tellClock(), nil
+		}
 		return to.store.Send(ctx, req)
 	})
 }

@@ -72,6 +72,13 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("seed %d, faults %q: %s\nto see it again: go test ./tests/sim -run TestSimulation -v -seed %d", o.Seed, r.Options.Profile, r.Failure, o.Seed)
 		}
 	})
+	if n >= 50 && *flagProfile == "" {
+		for _, what := range []string{"clocks read", "suspected in time", "reads given up, cut off"} {
+			if sum.counts[what] == 0 {
+				t.Errorf("%s: not once", what)
+			}
+		}
+	}
 	t.Logf("%s\n%d seeds were run twice, %d of them to the same hash of all events", &sum, replayed, replayed-differ)
 }
 
