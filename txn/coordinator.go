@@ -17,7 +17,7 @@ type Config struct {
 	Node   kv.NodeID
 	// Incarnation is the start time of the process (ns).
 	Incarnation int64
-	// Workers finish commits, release locks and resolve unknown outcomes in the background (default 128: most of them wait); Queue is
+	// Workers finish commits, release locks and resolve unknown outcomes in the background (default 256: most of them wait, for a resolution to go along with another write); Queue is
 	// how many such jobs may wait (default 1024). When it is full, whoever has a job does it himself.
 	Workers, Queue int
 	// MaxStagedBytes bounds the key list of a STAGING record; transactions with more
@@ -73,7 +73,7 @@ func New(cfg Config) *Coordinator {
 			*v = d
 		}
 	}
-	def(&cfg.Workers, 128)
+	def(&cfg.Workers, 256)
 	def(&cfg.Queue, 1024)
 	def(&cfg.MaxStagedBytes, 64<<10)
 	def(&cfg.MaxBatchBytes, 4<<20)

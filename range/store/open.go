@@ -94,7 +94,7 @@ func (k *Knobs) setDefaults(maxOffset time.Duration) {
 	dur(&k.TickInterval, 100*time.Millisecond)
 	dur(&k.ClosedLag, 3*time.Second)
 	if k.DeferResolve == 0 {
-		k.DeferResolve = 30 * time.Millisecond
+		k.DeferResolve = 80 * time.Millisecond
 	}
 	dur(&k.GCAfter, time.Hour)
 	dur(&k.GCInterval, 10*time.Minute)

@@ -20,6 +20,7 @@ import (
 // resolving is a transaction of which one range has prepared writes, while they are being resolved.
 type resolving struct {
 	meta kv.TxnMeta
+	rng  kv.RangeID
 	at   hlc.Timestamp
 	keys []keys.Key
 	done chan error
@@ -28,14 +29,19 @@ type resolving struct {
 // prepareAll locks the keys of the first user range with the value.
 func prepareAll(t *testing.T, ctx context.Context, s *Store, n byte, value string, ks ...int) *resolving {
 	t.Helper()
-	x := &resolving{meta: kv.TxnMeta{ID: kv.TxnID{0: n, 15: 1}, Anchor: key(ks[0]), Gateway: 1, ReadTS: s.clock.Now()}, done: make(chan error, 1)}
+	return prepareIn(t, ctx, s, kv.FirstUserRange, n, value, ks...)
+}
+
+func prepareIn(t *testing.T, ctx context.Context, s *Store, rng kv.RangeID, n byte, value string, ks ...int) *resolving {
+	t.Helper()
+	x := &resolving{rng: rng, meta: kv.TxnMeta{ID: kv.TxnID{0: n, 15: 1}, Anchor: key(ks[0]), Gateway: 1, ReadTS: s.clock.Now()}, done: make(chan error, 1)}
 	p := &kv.Prepare{StageTS: x.meta.ReadTS}
 	for _, k := range ks {
 		x.keys = append(x.keys, key(k))
 		p.Writes = append(p.Writes, kv.Write{Key: key(k), Value: []byte(value)})
 	}
 	m := x.meta
-	resp, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &m, Requests: []kv.Request{p}})
+	resp, err := s.Send(ctx, &kv.BatchRequest{RangeID: rng, Txn: &m, Requests: []kv.Request{p}})
 	require.NoError(t, err)
 	x.at = resp.Responses[0].(*kv.PrepareResponse).TS
 	return x
@@ -45,7 +51,7 @@ func prepareAll(t *testing.T, ctx context.Context, s *Store, n byte, value strin
 func (x *resolving) resolve(ctx context.Context, s *Store) {
 	go func() {
 		m := x.meta
-		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Txn: &m, Requests: []kv.Request{
+		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: x.rng, Txn: &m, Requests: []kv.Request{
 			&kv.ResolveLocks{Commit: true, CommitTS: x.at, Keys: x.keys}}})
 		x.done <- err
 	}()
@@ -156,6 +162,32 @@ func testRiderGoesAlong(t *testing.T) {
 	x.resolve(ctx, s)
 	require.NoError(t, <-x.done)
 	require.EqualValues(t, 1, s.metrics.Ridden.Load())
+}
+
+// Resolutions that nobody takes along go at one moment, whenever they came and whatever ranges they are of, and no later than they may.
+func TestRidersGoTogether(t *testing.T) { synctest.Test(t, testRidersGoTogether) }
+
+func testRidersGoTogether(t *testing.T) {
+	const most = 800 * time.Millisecond
+	knobs := testKnobs
+	knobs.DeferResolve = most
+	c := newCluster(t, 1, knobs)
+	ctx := c.ctx(time.Hour)
+	s := c.waitLeaderStore()
+	resp, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminSplit{Key: key(5)}}})
+	require.NoError(t, err)
+	right := resp.Responses[0].(*kv.AdminSplitResponse).Right.RangeID
+	all := []*resolving{prepareAll(t, ctx, s, 1, "v", 1), prepareAll(t, ctx, s, 2, "v", 2), prepareIn(t, ctx, s, right, 3, "v", 8)}
+	time.Sleep(most/2 - time.Duration(s.clock.Physical())%(most/2) + time.Millisecond)
+	began := time.Now()
+	for _, x := range all {
+		x.resolve(ctx, s)
+		time.Sleep(most / 8)
+	}
+	for _, x := range all {
+		require.NoError(t, <-x.done)
+		require.Equal(t, most-time.Millisecond, time.Since(began))
+	}
 }
 
 // A resolution that waits does not stay with a leader that leads no more, nor with a range that its keys have left.

@@ -118,8 +118,8 @@ type Knobs struct {
 	MaxOpenFiles  int
 	// ClosedLag is how far the closed timestamp trails the clock, 3 s.
 	ClosedLag time.Duration
-	// DeferResolve is how long the resolution of a committed transaction's locks waits for another write of its range to go along with,
-	// 30 ms; negative: it does not.
+	// DeferResolve is how long the resolution of a committed transaction's locks waits, at most, for another write of its range to go along
+	// with, 80 ms (and half of that at the least, so that those that have to go alone go together); negative: it does not.
 	DeferResolve time.Duration
 	// GCAfter is how long old versions are kept, 1 h; GCInterval is the pause
 	// between two collections of one range, 10 min.

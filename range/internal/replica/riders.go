@@ -44,7 +44,7 @@ func (r *Replica) putOff(req *kv.BatchRequest) *concurrency.Deferred {
 
 // ride waits until the request has gone along with another. ok is false if it is to go by itself.
 func (r *Replica) ride(ctx context.Context, d *concurrency.Deferred) (resp *kv.BatchResponse, err error, ok bool) {
-	t := time.NewTimer(r.deps.Knobs.DeferResolve)
+	t := time.NewTimer(patience(r.deps.Knobs.DeferResolve, r.deps.Clock.Physical()))
 	defer t.Stop()
 	ended, fatal := ctx.Done(), r.deps.Fatal
 	for {
@@ -69,6 +69,17 @@ func (r *Replica) ride(ctx context.Context, d *concurrency.Deferred) (resp *kv.B
 			return nil, over, true
 		}
 	}
+}
+
+// patience is how long a resolution waits for another write: limit at most, half of that at the least, and in between until a moment that
+// is the same for all ranges of a store, and nearly so for all stores. Those that nobody took along then go together, one transaction's with
+// others', and share entries, fsyncs and frames.
+func patience(limit time.Duration, now int64) time.Duration {
+	half := int64(limit / 2)
+	if half <= 0 {
+		return limit
+	}
+	return time.Duration(2*half - now%half)
 }
 
 // takeRiders adds to eff, the effects of a write that is about to be proposed in the state's term, those of resolutions that wait.
