@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/pamirdb/pamir/sql/access"
@@ -256,6 +257,10 @@ func (s *Session) storedSetting(st *ast.Set, system bool) (name, value string, e
 	default:
 		if err := setting.Permit(d, true); err != nil {
 			return "", "", err
+		}
+		if rest, ok := strings.CutPrefix(d.Name, "transaction_"); ok && rest != "timeout" {
+			return "", "", pgerr.New(pgerr.CantChangeRuntimeParam, "parameter \"%s\" is of one transaction and cannot be set for roles and databases", d.Name).
+				WithHint("Set default_transaction_%s.", rest)
 		}
 		if d.SuperuserOnly() && !s.superuserNow() {
 			return "", "", pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)

@@ -1,6 +1,7 @@
 package builtin
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -39,11 +40,13 @@ var operatorFunctions = []*Function{
 		Args: []types.OID{types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"relation"}},
 	{OID: 0xffffff10, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.TextOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
+	{OID: 0xffffff15, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.TextOID, types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
 	{OID: 0xffffff02, Name: "cancel_job", Schema: "pamir", Source: "pamir_cancel_job", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id"}},
-	{OID: 0xffffff11, Name: "protect", Schema: "pamir", Source: "pamir_protect", Strict: true, Volatility: 'v', Kind: 'f',
+	{OID: 0xffffff11, Name: "protect", Schema: "pamir", Source: "pamir_protect", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.IntervalOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"lifetime"}},
-	{OID: 0xffffff12, Name: "protect", Schema: "pamir", Source: "pamir_protect", Strict: true, Volatility: 'v', Kind: 'f',
+	{OID: 0xffffff12, Name: "protect", Schema: "pamir", Source: "pamir_protect", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.IntervalOID, types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"lifetime", "snapshot"}},
 	{OID: 0xffffff13, Name: "extend_protection", Schema: "pamir", Source: "pamir_extend_protection", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.Int8OID, types.IntervalOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"id", "lifetime"}},
@@ -107,6 +110,11 @@ func init() {
 		if err != nil {
 			return types.NullDatum, err
 		}
+		for n, a := range args { // who reads on is not to believe that something is protected
+			if a.Get(i).Null {
+				return types.NullDatum, pgerr.New(pgerr.NullValueNotAllowed, "the %s must not be NULL", []string{"lifetime", "snapshot"}[n])
+			}
+		}
 		snapshot := ""
 		if len(args) > 1 {
 			if snapshot = string(args[1].Bytes[i]); snapshot == "" {
@@ -169,7 +177,11 @@ func init() {
 			return types.NullDatum, pgerr.New(pgerr.NullValueNotAllowed, "which option of the rule is to be set must not be NULL")
 		}
 		v := "" // NULL resets
-		if !value.Null {
+		switch {
+		case value.Null:
+		case args[1].Type.OID == types.Int8OID:
+			v = strconv.FormatInt(value.I, 10)
+		default:
 			v = string(value.B)
 		}
 		return types.NewInt(1), o.SetRule(string(option.B), v)

@@ -426,6 +426,7 @@ func TestTableRules(t *testing.T) {
 	require.Equal(t, 1, n)
 	exec(`ALTER TABLE t RESET (pamir.num_replicas)`)
 	wait("t", "t_pkey", 3, 1)
+	refused(`SELECT pamir.set_rule('num_replicas', 4)`, "odd")
 	exec(`SELECT pamir.set_rule('leader_preference', 'zone=a')`)
 	exec(`DROP TABLE t`)
 	l.Eventually(60*time.Second, "the table's rule goes with it", func() error {

@@ -122,6 +122,8 @@ func TestGCTTL(t *testing.T) {
 	refused("72000", `SELECT pamir.protect('1 minute', '`+first+`')`)
 	refused("22023", `SELECT pamir.protect('25 hours')`)
 	refused("22023", `SELECT pamir.protect('-1 second')`)
+	refused("22004", `SELECT pamir.protect(NULL::interval)`)
+	refused("22004", `SELECT pamir.protect('1 minute', NULL)`)
 	refused("22023", `SELECT pamir.protect('1 minute', 'nonsense')`)
 	refused("72000", `SELECT pamir.extend_protection(12345, '1 minute')`)
 	before := export()

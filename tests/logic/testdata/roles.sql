@@ -105,6 +105,8 @@ ALTER ROLE r_alice SET nothing_known = 1;
 ALTER ROLE r_alice SET my.own = 'x';
 ALTER ROLE r_alice SET statement_timeout TO 'long';
 SELECT rolname, rolconfig FROM pg_roles WHERE rolname = 'r_alice';
+-- known: the message says why it makes no sense
+ALTER ROLE r_alice SET transaction_isolation = 'read committed';
 ALTER ROLE r_alice RESET statement_timeout;
 SELECT rolconfig FROM pg_roles WHERE rolname = 'r_alice';
 ALTER ROLE r_alice RESET ALL;
