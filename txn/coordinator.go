@@ -100,7 +100,7 @@ func New(cfg Config) *Coordinator {
 }
 
 // Close waits until the background work is done; when ctx ends it is cut short. What is left then,
-// recovery finishes. Transactions must have ended before.
+// recovery finishes. Records that cannot be removed soon are left. Transactions must have ended before.
 func (c *Coordinator) Close(ctx context.Context) {
 	c.mu.Lock()
 	if c.closed {
@@ -114,7 +114,9 @@ func (c *Coordinator) Close(ctx context.Context) {
 	go func() {
 		c.wg.Wait()
 		close(c.forgetter.stop) // whoever tells it of records has ended
+		late := time.AfterFunc(forgetAtEnd, c.cancel)
 		<-c.forgetter.done
+		late.Stop()
 		close(done)
 	}()
 	select {

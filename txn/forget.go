@@ -19,6 +19,8 @@ const (
 	maxForgotten = 32 * forgetMany
 	// forgetWithin bounds how long a range that cannot be reached is asked.
 	forgetWithin = 10 * time.Second
+	// forgetAtEnd bounds it for a coordinator that closes.
+	forgetAtEnd = 500 * time.Millisecond
 )
 
 // forgetter removes the records of transactions that have committed and whose locks are gone. A record that stays does no

@@ -1,8 +1,11 @@
 package txn
 
 import (
+	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -54,4 +57,29 @@ func TestOtherRecordsStay(t *testing.T) {
 	c.forget(meta)
 	c.forgetNow()
 	require.Empty(t, s.records)
+}
+
+// A coordinator that closes asks only for a moment for records to be removed: what is not reached by then is left to the ranges.
+func TestCloseLeavesRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, s := newTest(t, "g", "p")
+		asked := false // guarded by s.mu
+		s.intercept(func(req *kv.BatchRequest) error {
+			if _, ok := req.Requests[0].(*kv.ForgetTxns); !ok {
+				return nil
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			asked = true
+			return kv.Errorf(kv.CodeUnavailable, "nobody is there")
+		})
+		put(t, c, "h", "1", "a", "2")
+		synctest.Wait() // its locks are gone
+		began := time.Now()
+		c.Close(context.Background())
+		require.LessOrEqual(t, time.Since(began), forgetAtEnd) // of virtual time
+		require.True(t, asked)
+		require.Len(t, s.records, 1)
+		require.Empty(t, s.prepared)
+	})
 }

@@ -192,21 +192,13 @@ func (d *demo) dsn() string {
 	return fmt.Sprintf("postgresql://root@%s/defaultdb", sql)
 }
 
-// stop stops all nodes together: a leader that has nowhere to go is simply stopped.
+// stop stops all nodes together.
 func (d *demo) stop(out io.Writer) {
 	if len(d.nodes) == 0 {
 		return
 	}
 	fmt.Fprintln(out, "Stopping ...")
-	var wg sync.WaitGroup
-	for _, n := range d.nodes {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			n.Stop()
-		}()
-	}
-	wg.Wait()
+	node.StopAll(d.nodes...)
 }
 
 // sampleData fills the cluster if it is new.

@@ -16,7 +16,8 @@
 // # Stop
 //
 // The reverse. Drain first hands over what others can do: leaders move away, clients finish their transactions,
-// and only then do the parts go.
+// and only then do the parts go. Nodes that are stopped together wait for each other first (stop.go): whoever is left alone cannot finish its
+// transactions.
 //
 // # Invariants
 //

@@ -46,7 +46,7 @@ func (n *Node) beginDrain(ctx context.Context, begun chan<- struct{}) {
 	if n.book == nil {
 		return
 	}
-	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = true })
+	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining, e.Drained = true, false })
 	n.store.StopLeading(true)
 	// New clients are let in for so long, because a load balancer that asks /ready now and then still sends some.
 	n.pauseDrain(ctx, n.cfg.DrainWait)
@@ -56,7 +56,9 @@ func (n *Node) beginDrain(ctx context.Context, begun chan<- struct{}) {
 	n.handOver(half)
 	cancel()
 	if n.front != nil {
-		n.front.drain(ctx)
+		clients, end := unless(ctx, n.abandoned)
+		n.front.drain(clients)
+		end()
 	}
 	left := n.handOver(ctx) // what has come back since
 	n.log.Info("drained", "ranges_still_led", left, "took", time.Since(began).Round(time.Millisecond))
@@ -96,7 +98,7 @@ func (n *Node) Undrain() error {
 	d.done = nil
 	n.draining.Store(false)
 	n.store.StopLeading(false)
-	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining = false })
+	n.book.UpdateSelf(func(e *transport.Entry) { e.Draining, e.Drained = false, false })
 	n.ready.Store(true)
 	n.log.Info("serving again")
 	return nil
@@ -116,6 +118,7 @@ func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*Dra
 			ctx, cancel := context.WithTimeout(ctx, n.cfg.DrainTimeout)
 			defer cancel()
 			n.beginDrain(ctx, begun)
+			n.book.UpdateSelf(func(e *transport.Entry) { e.Drained = e.Draining })
 		})
 		<-begun
 	case "undrain":

@@ -70,10 +70,10 @@ type Node struct {
 
 type stop struct {
 	what string
-	f    func(ctx context.Context) error
+	f    func() error
 }
 
-func (n *Node) onStop(what string, f func(ctx context.Context) error) {
+func (n *Node) onStop(what string, f func() error) {
 	n.stops = append(n.stops, stop{what, f})
 }
 
@@ -142,7 +142,7 @@ func (n *Node) listen() (ls listeners, err error) {
 			return ls, fmt.Errorf("%s %s: %w", a.flag, a.addr, err)
 		}
 		// The servers close their listeners; this is for a start that fails before.
-		n.onStop("listener "+a.flag, func(context.Context) error {
+		n.onStop("listener "+a.flag, func() error {
 			if err := ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 				return err
 			}
@@ -170,7 +170,7 @@ func (n *Node) open() error {
 		tc.CutOffAfter = n.cfg.MaxOffset + cutOffAfter
 	}
 	n.transport = transport.New(tc)
-	n.onStop("transport", func(context.Context) error { n.transport.Close(); return nil })
+	n.onStop("transport", func() error { n.transport.Close(); return nil })
 	st, err := store.Open(n.ctx, store.Config{
 		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Clock: n.clock,
 		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, Retention: n.retentionOf, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
@@ -180,7 +180,7 @@ func (n *Node) open() error {
 		return err
 	}
 	n.store = st
-	n.onStop("store", func(context.Context) error { return st.Close() })
+	n.onStop("store", func() error { return st.Close() })
 	return nil
 }
 
@@ -299,7 +299,6 @@ func (n *Node) connect(ctx context.Context) error {
 		Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation, MaxBufferBytes: n.cfg.TxnBufferBytes,
 		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, Clocks: clocks{n.transport}, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
 	})
-	n.onStop("transactions", func(ctx context.Context) error { n.txns.Close(ctx); return nil })
 	n.registerMetrics()
 	n.store.SetSender(n.sender)
 	if err := n.store.Start(ctx); err != nil {
@@ -342,37 +341,6 @@ func (n *Node) fail(err error) {
 	case n.failed <- err:
 	default: // one is enough
 	}
-}
-
-// Stop stops everything, without handing anything over, and waits for it.
-func (n *Node) Stop() {
-	n.stopOnce.Do(func() {
-		n.ready.Store(false)
-		n.draining.Store(true)
-		n.cancel()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if n.front != nil {
-			n.front.close()
-		}
-		n.wg.Wait()
-		for i := len(n.stops) - 1; i >= 0; i-- {
-			if err := n.stops[i].f(ctx); err != nil {
-				n.log.Error("stopping", "part", n.stops[i].what, "err", err)
-			}
-		}
-		if n.begun {
-			n.log.Info("stopped")
-		}
-	})
-}
-
-// Shutdown drains and stops.
-func (n *Node) Shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.DrainTimeout)
-	defer cancel()
-	n.Drain(ctx)
-	n.Stop()
 }
 
 // Identity of the node.

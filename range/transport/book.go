@@ -24,6 +24,8 @@ type Entry struct {
 	Seq         int64
 	Build       string
 	Draining    bool
+	// Drained: it is draining, and has ended whatever it needs other nodes for.
+	Drained bool `json:",omitempty"`
 }
 
 func (e *Entry) newer(o *Entry) bool {

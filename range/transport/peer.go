@@ -265,6 +265,9 @@ func (t *Transport) pinger() {
 	for {
 		select {
 		case <-tick.C:
+		case <-t.news: // others hear at once what this node says of itself
+			t.gossip(false)
+			continue
 		case <-t.ctx.Done():
 			return
 		}
@@ -279,25 +282,11 @@ func (t *Transport) pinger() {
 }
 
 func (t *Transport) pingAll(full, inTime bool) {
-	var gossip []byte
-	version := t.book.Version()
 	alive := 0
 	for _, p := range *t.ptr.Load() {
 		p.turn(inTime)
 		if p.pingDue() {
 			p.ping()
-		}
-		if full || p.sentGossip.Load() != version {
-			if gossip == nil {
-				var err error
-				if gossip, err = t.book.Encode(); err != nil {
-					t.cfg.Log.Error("cannot encode the address book", "err", err)
-					continue
-				}
-			}
-			if p.control.send2(controlGossip, gossip) {
-				p.sentGossip.Store(version)
-			}
 		}
 		if p.alive() {
 			alive++
@@ -305,5 +294,27 @@ func (t *Transport) pingAll(full, inTime bool) {
 			p.batch.breakStream()
 		}
 	}
+	t.gossip(full)
 	t.cfg.Metrics.peersAlive.Set(float64(alive))
+}
+
+// gossip sends the book to every peer that has not been sent this version of it; to all if full.
+func (t *Transport) gossip(full bool) {
+	var book []byte
+	version := t.book.Version()
+	for _, p := range *t.ptr.Load() {
+		if !full && p.sentGossip.Load() == version {
+			continue
+		}
+		if book == nil {
+			var err error
+			if book, err = t.book.Encode(); err != nil {
+				t.cfg.Log.Error("cannot encode the address book", "err", err)
+				return
+			}
+		}
+		if p.control.send2(controlGossip, book) {
+			p.sentGossip.Store(version)
+		}
+	}
 }

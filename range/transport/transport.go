@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ type Transport struct {
 	ctx    context.Context // ends when Close is called
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
+	news   chan struct{} // this node's own entry has changed; holds a token
 	server *grpc.Server
 
 	mu    sync.Mutex
@@ -38,7 +40,7 @@ type Transport struct {
 // New makes a transport. It sends nothing and accepts nothing before Start.
 func New(cfg Config) *Transport {
 	cfg.setDefaults()
-	t := &Transport{cfg: cfg, peers: map[kv.NodeID]*peer{}, calls: map[string]*grpc.ClientConn{}}
+	t := &Transport{cfg: cfg, peers: map[kv.NodeID]*peer{}, calls: map[string]*grpc.ClientConn{}, news: make(chan struct{}, 1)}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
 	t.ptr.Store(&t.peers)
 	return t
@@ -111,6 +113,12 @@ func (t *Transport) bookChanged(changed []Entry) {
 	self := t.id.Load()
 	if self == nil {
 		return
+	}
+	if slices.ContainsFunc(changed, func(e Entry) bool { return e.NodeID == self.NodeID }) {
+		select {
+		case t.news <- struct{}{}:
+		default:
+		}
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()

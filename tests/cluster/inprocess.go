@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -167,17 +168,7 @@ func (l *Local) LogState() {
 
 func (l *Local) close() {
 	l.Net.Heal()
-	var wg sync.WaitGroup
-	for _, n := range l.Nodes {
-		if n != nil {
-			wg.Add(1)
-			go func() {
-				defer wg.Done()
-				n.Stop()
-			}()
-		}
-	}
-	wg.Wait()
+	node.StopAll(slices.DeleteFunc(slices.Clone(l.Nodes), func(n *node.Node) bool { return n == nil })...)
 }
 
 // testLog sends warnings to the test's log, everything with -v is too much.
