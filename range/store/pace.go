@@ -48,8 +48,7 @@ func (s *Store) paceLoop() {
 			return
 		}
 		began, out, in, syncs, nanos := time.Now(), p.out.Sent(), p.in.Sent(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
-		var late time.Duration
-		probes := 0
+		var lates []time.Duration
 		tick := time.NewTimer(paceProbe)
 		for p.under.Load() > 0 {
 			due := time.Now().Add(paceProbe)
@@ -60,13 +59,12 @@ func (s *Store) paceLoop() {
 				tick.Stop()
 				return
 			}
-			late += time.Since(due)
-			probes++
+			lates = append(lates, time.Since(due))
 			took := time.Since(began)
 			if took < paceInterval {
 				continue
 			}
-			r := pacing.Reading{Took: took, Late: late / time.Duration(probes), Sent: max(p.out.Sent()-out, p.in.Sent()-in)}
+			r := pacing.Reading{Took: took, Late: pacing.Late(lates), Sent: max(p.out.Sent()-out, p.in.Sent()-in)}
 			if n := s.metrics.Fsyncs.Load() - syncs; n > 0 {
 				r.Sync = time.Duration((s.metrics.FsyncNanos.Load() - nanos) / n)
 			}
@@ -74,7 +72,7 @@ func (s *Store) paceLoop() {
 			p.out.SetRate(rate)
 			p.in.SetRate(rate)
 			began, out, in, syncs, nanos = time.Now(), p.out.Sent(), p.in.Sent(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
-			late, probes = 0, 0
+			lates = lates[:0]
 		}
 		tick.Stop()
 	}

@@ -1,6 +1,9 @@
 package pacing
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Settings of a controller.
 type Settings struct {
@@ -11,7 +14,7 @@ type Settings struct {
 // Reading is what was seen since the last one.
 type Reading struct {
 	Took time.Duration // since the last reading
-	Late time.Duration // how late goroutines woke up that slept, on average
+	Late time.Duration // how late goroutines woke up that slept: see Late
 	Sync time.Duration // what a sync of the log took, on average; 0 if there was none
 	Sent int64         // bytes of snapshots, sent or received
 }
@@ -35,6 +38,21 @@ type Controller struct {
 	found      bool // it has been too high: what is right is known about
 	late, sync base
 	smooth     float64
+}
+
+// Late is what a reading says of wakings that were late by so much: the mean of the latest tenth. A request wakes goroutines up half a dozen times, so it is the
+// rare late ones that one in a hundred requests meets; their mean over all would hardly show them. It reorders the wakings.
+func Late(wakings []time.Duration) time.Duration {
+	if len(wakings) == 0 {
+		return 0
+	}
+	slices.Sort(wakings)
+	n := (len(wakings) + 9) / 10
+	sum := time.Duration(0)
+	for _, d := range wakings[len(wakings)-n:] {
+		sum += d
+	}
+	return sum / time.Duration(n)
 }
 
 // NewController begins with the least rate.

@@ -2,7 +2,7 @@
 //
 // # What it is for
 //
-// [Controller] is told every tenth of a second how late a goroutine was that wanted to wake up, and how long syncs of the log took. Both are what a
+// [Controller] is told every tenth of a second how late the latest of goroutines were that wanted to wake up, and how long syncs of the log took. Both are what a
 // client's request waits for as well, whoever is to blame: this process, another one on the machine, or the disk. It compares them with the least that it
 // has seen lately, and lowers the rate by a share when they are far above, or raises it a step at a time. So snapshots take what is left over, there is no
 // knob to set, and an idle cluster moves replicas as fast as its machines can. [Pacer] spreads bytes over time at that rate. Package store takes the

@@ -92,6 +92,21 @@ func (m *machine) run(secs int) string {
 	return out.String()
 }
 
+// What few wakings were late by is not lost among many that were not.
+func TestLate(t *testing.T) {
+	require.Zero(t, Late(nil))
+	require.Equal(t, time.Second, Late([]time.Duration{time.Second}))
+	w := make([]time.Duration, 20)
+	for i := range w {
+		w[i] = 100 * time.Microsecond
+	}
+	require.Equal(t, 100*time.Microsecond, Late(w))
+	w[3] = 5 * time.Millisecond
+	require.Equal(t, 2550*time.Microsecond, Late(w))
+	w[11] = 7 * time.Millisecond
+	require.Equal(t, 6*time.Millisecond, Late(w))
+}
+
 // Streams share the rate, and none waits for ever.
 func TestPacerShares(t *testing.T) {
 	p := NewPacer(8 << 20)
