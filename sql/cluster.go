@@ -8,6 +8,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
+	"github.com/pamirdb/pamir/sql/rowenc"
 	"github.com/pamirdb/pamir/sql/verb"
 )
 
@@ -113,42 +114,7 @@ func indexOfKey(snap catalog.Snapshot, k keys.Key) (*catalog.Table, *catalog.Ind
 	if !ok {
 		return nil, nil
 	}
-	data, id, _, err := keys.DecodeIndex(k)
-	if err != nil {
-		return wholeTable(finder.TableByData, k)
-	}
-	t, ok := finder.TableByData(data)
-	if !ok {
-		return nil, nil
-	}
-	for i := range t.Indexes {
-		if uint64(t.Indexes[i].ID) == id {
-			return t, &t.Indexes[i]
-		}
-	}
-	return t, nil
-}
-
-// wholeTable finds the table of a key that is a table's whole prefix, and the index that comes first in it.
-func wholeTable(byData func(uint64) (*catalog.Table, bool), k keys.Key) (*catalog.Table, *catalog.Index) {
-	if len(k) < 2 || k[0] != keys.TableMin[0] {
-		return nil, nil
-	}
-	data, rest, err := keys.DecodeUvarint(k[1:])
-	if err != nil || len(rest) > 0 {
-		return nil, nil
-	}
-	t, ok := byData(data)
-	if !ok {
-		return nil, nil
-	}
-	var first *catalog.Index
-	for i := range t.Indexes {
-		if first == nil || t.Indexes[i].ID < first.ID {
-			first = &t.Indexes[i]
-		}
-	}
-	return t, first
+	return rowenc.Owner(k, finder.TableByData)
 }
 
 // keyNames goes by what the session's transaction sees.

@@ -47,23 +47,7 @@ func (n *KeyNames) Pretty(k keys.Key) string {
 	if t == nil || ix == nil {
 		return keys.Pretty(k)
 	}
-	out := "/" + t.Name + "/" + ix.Name
-	enc, err := rowenc.ForIndex(t, ix)
-	if err != nil || len(k) <= len(enc.Prefix()) {
-		return out
-	}
-	values, err := enc.DecodeKeyPrefix(k)
-	if err != nil { // a key that stops within a column
-		return keys.Pretty(k)
-	}
-	for i, v := range values {
-		if v.Null {
-			out += "/NULL"
-		} else {
-			out += "/" + string(types.AppendDatumText(nil, enc.ColumnType(i), v, n.env))
-		}
-	}
-	return out
+	return rowenc.Pretty(k, t, ix, n.env)
 }
 
 // Span is where the keys of a table are: name, or schema.name, as a person writes it.

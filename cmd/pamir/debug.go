@@ -23,6 +23,8 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/range/recovery"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/rowenc"
+	"github.com/pamirdb/pamir/sql/types"
 )
 
 func debugCommand() *cobra.Command {
@@ -96,11 +98,11 @@ func recoverPlan() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			names, err := tableNames(facts)
+			ts, err := storedTables(facts)
 			if err != nil {
 				return err
 			}
-			printPlan(cmd.OutOrStdout(), p, names)
+			printPlan(cmd.OutOrStdout(), p, ts)
 			return writeJSON(out, p)
 		},
 	}
@@ -193,30 +195,41 @@ func storeList(ms []recovery.Member) string {
 	return strings.Join(out, ", ")
 }
 
-// tableNames finds names by the number under which rows lie. Several stores may have the catalog: the largest number of names is kept.
-func tableNames(facts []*recovery.Facts) (map[uint64]string, error) {
-	names := map[uint64]string{}
+// storedTables finds tables by the number under which their rows lie. Several stores may have the catalog, and none, all of it.
+func storedTables(facts []*recovery.Facts) (tables, error) {
+	ts := tables{}
 	for _, f := range facts {
 		for _, row := range f.Objects {
-			data, name, ok, err := catalog.StoredName(row)
+			t, ok, err := catalog.StoredTable(row)
 			if err != nil {
 				return nil, err
 			}
 			if ok {
-				names[data] = name
+				ts[t.DataID] = t
 			}
 		}
 	}
-	return names, nil
+	return ts, nil
 }
 
-// tablesIn lists the tables with keys in a span.
-func tablesIn(span keys.Span, names map[uint64]string) string {
+type tables map[uint64]*catalog.Table
+
+// pretty prints a key with the names and values that a person knows, where the table is known.
+func (ts tables) pretty(k keys.Key) string {
+	t, ix := rowenc.Owner(k, func(data uint64) (*catalog.Table, bool) { t, ok := ts[data]; return t, ok })
+	if t == nil || ix == nil {
+		return keys.Pretty(k)
+	}
+	return rowenc.Pretty(k, t, ix, types.DefaultEnv)
+}
+
+// in lists the tables with keys in a span.
+func (ts tables) in(span keys.Span) string {
 	var out []string
-	for data, name := range names {
+	for data, t := range ts {
 		k := keys.Table(data)
 		if span.Overlaps(keys.Span{Start: k, End: k.PrefixEnd()}) {
-			out = append(out, name)
+			out = append(out, t.Name)
 		}
 	}
 	slices.Sort(out)
@@ -233,13 +246,13 @@ func tablesIn(span keys.Span, names map[uint64]string) string {
 	return strings.Join(out, ", ")
 }
 
-func printPlan(out io.Writer, p *recovery.Plan, names map[uint64]string) {
+func printPlan(out io.Writer, p *recovery.Plan, ts tables) {
 	fmt.Fprintf(out, "Cluster %s\n  left: %s\n  lost: %s\n\n", p.Cluster, storeList(p.Survivors), storeList(p.Lost))
 	fmt.Fprintf(out, "%d ranges have a majority of their replicas and stay as they are. %d go on with what one replica has:\n\n", p.Healthy, len(p.Ranges))
 	for _, r := range p.Ranges {
 		d := r.Descriptor
-		fmt.Fprintf(out, "  range %d  %s to %s\n", d.RangeID, keys.Pretty(d.StartKey), keys.Pretty(d.EndKey))
-		if t := tablesIn(d.Span(), names); t != "" {
+		fmt.Fprintf(out, "  range %d  %s to %s\n", d.RangeID, ts.pretty(d.StartKey), ts.pretty(d.EndKey))
+		if t := ts.in(d.Span()); t != "" {
 			fmt.Fprintf(out, "    tables     %s\n", t)
 		}
 		fmt.Fprintf(out, "    goes on    on s%d, %d rows, %d bytes; its log ends at %d of term %d, applied to %d\n", r.Store, r.Rows, r.Bytes, r.Last.Index, r.Last.Term, r.Applied.Index)
@@ -260,7 +273,7 @@ func printPlan(out io.Writer, p *recovery.Plan, names map[uint64]string) {
 	}
 	for _, s := range p.Gone {
 		fmt.Fprintf(out, "\n  NO REPLICA IS LEFT of %s to %s: %s. Everything there is lost, and stays unavailable; restore it from a backup into new tables.\n",
-			keys.Pretty(s.Start), keys.Pretty(s.End), tablesIn(s, names))
+			ts.pretty(s.Start), ts.pretty(s.End), ts.in(s))
 	}
 	fmt.Fprint(out, "\nA transaction over several ranges may be there in one and missing in another: check what must add up.\n"+
 		"If a lost store can be brought back, do that instead.\n")

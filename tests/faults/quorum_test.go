@@ -75,7 +75,7 @@ func TestLostMajority(t *testing.T) {
 	out, err = pamir(t, "", "debug", "recover", "plan", "--out", plan, facts)
 	require.NoError(t, err, out)
 	t.Log("\n" + out)
-	for _, want := range []string{"left: n1/s1", "lost: n2/s2, n3/s3", "0 ranges have a majority", "tables     kept", "addresses of ranges", "catalog", "goes on    on s1", "complete up to"} {
+	for _, want := range []string{"left: n1/s1", "lost: n2/s2, n3/s3", "0 ranges have a majority", "tables     kept", "/kept/kept_pkey/1000 to /kept/kept_pkey/3000", "addresses of ranges", "catalog", "goes on    on s1", "complete up to"} {
 		require.Contains(t, out, want)
 	}
 	out, err = pamir(t, "no\n", "debug", "recover", "apply", "--plan", plan, "--store", c.Dir(0))

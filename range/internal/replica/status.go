@@ -44,7 +44,7 @@ func (r *Replica) Status() Status {
 	if s.desc != nil && s.lead != 0 {
 		st.LeaderReplica, _ = s.desc.ReplicaByID(s.lead)
 	}
-	if s.serving && s.stopped == nil {
+	if s.serving && s.stopped == nil && s.frozen == nil {
 		now := r.deps.Clock.Peek()
 		st.LeaseEnd = r.leaseEnd(s.desc, s.term, now.Add(r.deps.Clock.MaxOffset()))
 		st.Serving = !s.transferring && now.Add(r.deps.Clock.MaxOffset()).Less(st.LeaseEnd)
