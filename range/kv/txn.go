@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/hex"
 
@@ -41,6 +42,20 @@ func (id TxnID) IsZero() bool { return id == TxnID{} }
 
 // Start returns the wall time at which the transaction began, in ns.
 func (id TxnID) Start() int64 { return int64(binary.BigEndian.Uint64(id[:8])) }
+
+// Less reports whether id comes before o: transactions that began earlier come first.
+func (id TxnID) Less(o TxnID) bool { return bytes.Compare(id[:], o[:]) < 0 }
+
+// Prev returns the id before, of no transaction in particular.
+func (id TxnID) Prev() TxnID {
+	for i := len(id) - 1; i >= 0; i-- {
+		id[i]--
+		if id[i] != 0xff {
+			break
+		}
+	}
+	return id
+}
 
 // String prints the id in hexadecimal.
 func (id TxnID) String() string { return hex.EncodeToString(id[:]) }

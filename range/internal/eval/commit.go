@@ -91,7 +91,7 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 			unlocked = i + n
 		}
 		if e.env.Stats.Locks > 0 && i >= unlocked {
-			l, err := e.r.Lock(w.Key)
+			l, err := e.lockForWrite(w.Key)
 			if err != nil {
 				return dst, ts, err
 			}
@@ -421,7 +421,7 @@ func (e *evaluation) newestForWrite(key keys.Key) (v mvcc.Version, ok bool, err 
 		return v, false, err
 	}
 	if e.env.Stats.Locks > 0 {
-		l, err := e.r.Lock(key)
+		l, err := e.lockOn(key)
 		if err != nil {
 			return v, false, err
 		}

@@ -31,8 +31,9 @@ type Env struct {
 	Locks       Locks
 	TSCache     TimestampCache
 	Numbers     Numbers
+	Floors      *LockFloors // nil: every look for a lock looks at all of its key
 	// Follower: this replica is not the leader and serves a read at or below the closed
-	// timestamp; there is neither Locks nor TSCache nor Numbers.
+	// timestamp; there is neither Locks nor TSCache nor Numbers nor Floors.
 	Follower bool
 	// Undecided are transactions that had not committed when this request asked after them: NOWAIT fails at their prepared locks, SKIP LOCKED
 	// leaves the rows out. At another's, which may have committed and may have been acknowledged, both stop with a ConflictError.

@@ -41,6 +41,8 @@ type evaluation struct {
 	askedStatus kv.TxnStatus
 	askedTS     hlc.Timestamp
 
+	floorsAt uint64 // see LockFloors
+
 	claimed map[string]struct{} // keys written by earlier requests of the batch
 	writes  int                 // requests that wrote
 }
@@ -64,6 +66,9 @@ func Evaluate(ctx context.Context, env *Env, req *kv.BatchRequest) (*kv.BatchRes
 		return nil, nil, err
 	}
 	for move := 0; ; move++ {
+		if env.Floors != nil {
+			e.floorsAt = env.Floors.Now() // before there is an iterator
+		}
 		e.r = mvcc.NewReader(env.Reader)
 		resp, err := e.run()
 		if cerr := e.r.Close(); err == nil && cerr != nil {

@@ -61,6 +61,7 @@ func (e *evaluation) prepareOpen(r *kv.Prepare) (kv.Response, error) {
 		if wr.MustNotExist && exists {
 			return nil, &kv.Error{Code: kv.CodeConditionFailed, Key: wr.Key.Clone(), Value: cloneValue(own.Value)}
 		}
+		e.willLock(wr.Key)
 		if err := w.PutLock(wr.Key, &l, own != nil); err != nil {
 			return nil, err
 		}
@@ -87,6 +88,7 @@ func (e *evaluation) undoSpan(r *kv.UndoSpan) (kv.Response, error) {
 		if l == nil || l.Txn.ID != e.id || !l.Open() || !l.Undo(r.From, r.To) {
 			continue
 		}
+		e.willLock(k)
 		if err := e.batch().PutLock(k, l, true); err != nil {
 			return nil, err
 		}

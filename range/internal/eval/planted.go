@@ -23,4 +23,6 @@ type Planted struct {
 	RiderLeftBehind bool
 	// CommitWithoutRecord: a transaction that has sent writes ahead commits although its record is gone.
 	CommitWithoutRecord bool
+	// FloorStays: a lock that is laid below a key's floor does not lower it.
+	FloorStays bool
 }

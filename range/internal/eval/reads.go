@@ -33,7 +33,7 @@ func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
 		return e.lockingGet(r)
 	}
 	if e.env.Stats.Locks > 0 {
-		l, err := e.r.Lock(r.Key)
+		l, err := e.lockOn(r.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	resp := &kv.GetResponse{}
 	own := false
 	if e.env.Stats.Locks > 0 {
-		l, err := e.r.Lock(r.Key)
+		l, err := e.lockOn(r.Key)
 		if err != nil {
 			return nil, err
 		}

@@ -79,6 +79,7 @@ func (e *evaluation) prepare(r *kv.Prepare) (kv.Response, error) {
 			if !wr.Deleted {
 				l.Value = wr.Value
 			}
+			e.willLock(wr.Key)
 			if err := w.PutLock(wr.Key, &l, plan[i].own != nil); err != nil {
 				return nil, err
 			}

@@ -215,6 +215,27 @@ func (r *Reader) Lock(key keys.Key) (*kv.LockRecord, error) {
 	return lockAt(it)
 }
 
+// LockFrom is Lock for a key on which no lock of a transaction with an id below least stands. It does not look past where those are: entries of locks that
+// have gone stay in the engine for a while, the newest transactions' first, and stepping over them takes time. steps is how many it stepped over.
+func (r *Reader) LockFrom(key keys.Key, least kv.TxnID) (l *kv.LockRecord, steps int, err error) {
+	it, err := r.lockIter()
+	if err != nil {
+		return nil, 0, err
+	}
+	r.buf = engine.AppendLockKey(r.buf[:0], key)
+	if !least.IsZero() {
+		r.buf2 = engine.AppendLock(r.buf2[:0], key, kv.LockUpdate, least.Prev())
+		it.SetBounds(nil, r.buf2)
+		defer it.SetBounds(nil, nil)
+	}
+	before := it.Stats().ForwardStepCount[pebble.InternalIterCall]
+	if !it.SeekPrefixGE(r.buf) {
+		return nil, it.Stats().ForwardStepCount[pebble.InternalIterCall] - before, engine.Classify(it.Error())
+	}
+	l, err = lockAt(it)
+	return l, it.Stats().ForwardStepCount[pebble.InternalIterCall] - before, err
+}
+
 // Locks calls fn for every lock on a key of span, in key order, until it returns false. The arguments share nothing.
 func (r *Reader) Locks(span keys.Span, fn func(key keys.Key, l *kv.LockRecord) bool) error {
 	if span.IsPoint() {

@@ -167,7 +167,7 @@ func (r *Replica) env(s *state) eval.Env {
 	return eval.Env{
 		Reader: r.deps.Engine.DB(), Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
 		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold, Outcomes: s.applied.Outcomes,
-		Locks: r.locks, TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
+		Locks: r.locks, Floors: r.locks.Floors(), TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
 	}
 }
 
