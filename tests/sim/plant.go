@@ -54,6 +54,10 @@ var mutants = map[string]mutant{
 		plant: store.Planted{CommitWithoutRecord: true}, o: Options{Profile: "pauses", Loads: 8, Clients: 2, Nodes: 5, Splits: 6, DeadAfter: soon, GCAfter: time.Second},
 		what: "a load whose record is gone commits, whatever has become of its locks",
 	},
+	"floor-stays": {
+		plant: store.Planted{FloorStays: true}, o: Options{Profile: "loads"},
+		what: "a leader does not see locks of transactions that are older than those which it has looked past",
+	},
 	"rider-left-behind": {
 		plant: store.Planted{RiderLeftBehind: true}, o: Options{Profile: "calm", Splits: 4},
 		what: "a resolution that went along with another write is answered, and has not happened",

@@ -73,8 +73,8 @@ func (f *LockFloors) Lower(key keys.Key, id kv.TxnID) {
 	}
 }
 
-// manyGone is from how many entries on, of locks that have gone, a floor is worth its place.
-const manyGone = 8
+// manyGone is from how many entries on a floor is worth its place: a lock that has gone leaves two, itself and its deletion.
+const manyGone = 2
 
 // lockOn reads the lock on key.
 func (e *evaluation) lockOn(key keys.Key) (*kv.LockRecord, error) {
