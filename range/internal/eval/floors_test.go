@@ -14,9 +14,9 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// hot lays and resolves locks of many transactions, young and old, on two keys, and returns the first look above a floor that sees something else than a look
-// at everything; and how often there was a floor.
-func hot(t *testing.T, seed uint64, plant Planted) (wrong error, floors int) {
+// hot lays and resolves locks of many transactions, young and old, on two keys, and returns how often there was a floor, and the first look above one that
+// sees something else than a look at everything.
+func hot(t *testing.T, seed uint64, plant Planted) (floors int, wrong error) {
 	w := newWorld(t)
 	defer w.close()
 	w.env.Planted = plant
@@ -39,7 +39,7 @@ func hot(t *testing.T, seed uint64, plant Planted) (wrong error, floors int) {
 			m.ID[15] = byte(n)
 			_, _, err := w.do(&kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.Prepare{Writes: []kv.Write{{Key: k, Value: fmt.Append(nil, n)}}, StageTS: m.ReadTS}}})
 			if _, conflict := err.(*ConflictError); conflict { // with a lock that it ought not to have
-				return fmt.Errorf("step %d: %w", n, err), floors
+				return floors, fmt.Errorf("step %d: %w", n, err)
 			}
 			require.NoError(t, err)
 			held[string(k)] = m
@@ -53,20 +53,20 @@ func hot(t *testing.T, seed uint64, plant Planted) (wrong error, floors int) {
 			require.NoError(t, err)
 			require.NoError(t, r.Close())
 			if (all == nil) != (above == nil) || all != nil && all.Txn.ID != above.Txn.ID {
-				return fmt.Errorf("step %d: above the floor there is %v, in all %v", n, above, all), floors
+				return floors, fmt.Errorf("step %d: above the floor there is %v, in all %v", n, above, all)
 			}
 			if !f.IsZero() {
 				floors++
 			}
 		}
 	}
-	return nil, floors
+	return floors, nil
 }
 
 // A look above the floor sees what a look at everything sees, however old the transactions are.
 func TestLockFloors(t *testing.T) {
 	for seed := range uint64(20) {
-		wrong, floors := hot(t, seed, Planted{})
+		floors, wrong := hot(t, seed, Planted{})
 		require.NoError(t, wrong, "seed %d", seed)
 		require.Greater(t, floors, 100, "seed %d", seed)
 	}
@@ -75,7 +75,7 @@ func TestLockFloors(t *testing.T) {
 // A floor that stays where it is hides a lock, and the comparison sees that.
 func TestLockFloorsMutant(t *testing.T) {
 	for seed := range uint64(20) {
-		if wrong, _ := hot(t, seed, Planted{FloorStays: true}); wrong != nil {
+		if _, wrong := hot(t, seed, Planted{FloorStays: true}); wrong != nil {
 			t.Logf("seed %d: %v", seed, wrong)
 			return
 		}
