@@ -297,19 +297,6 @@ func sessionKernel(f func(s *Session, args []types.Datum) (types.Datum, error)) 
 			out.Set(i, d)
 			return nil
 		}
-		if sel == nil {
-			for i := range n {
-				if err := row(i); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-		for _, i := range sel {
-			if err := row(int(i)); err != nil {
-				return err
-			}
-		}
-		return nil
+		return types.EachRow(n, sel, row)
 	}
 }

@@ -101,7 +101,7 @@ func forPeople(x any, as string) string {
 		}
 		switch as {
 		case "bytes":
-			return bytesForPeople(f)
+			return admin.Size(f)
 		case "percent":
 			return strconv.Itoa(int(f*100)) + "%"
 		case "seconds":
@@ -127,19 +127,6 @@ func forPeople(x any, as string) string {
 		return strings.Join(parts, "; ")
 	}
 	return fmt.Sprint(x)
-}
-
-func bytesForPeople(f float64) string {
-	for _, u := range []string{"B", "KiB", "MiB", "GiB", "TiB"} {
-		if f < 1024 || u == "TiB" {
-			if u == "B" || f >= 100 {
-				return strconv.FormatFloat(f, 'f', 0, 64) + " " + u
-			}
-			return strconv.FormatFloat(f, 'f', 1, 64) + " " + u
-		}
-		f /= 1024
-	}
-	return ""
 }
 
 // field is one of an object's, in the order in which they were written.

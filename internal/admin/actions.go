@@ -344,7 +344,7 @@ func watchMove(ctx context.Context, c *call, from, to kv.NodeID) {
 		}
 		switch p := r.on(to); {
 		case r.State == "changing" && p != nil && p.Type == kv.Learner.String():
-			c.report(0.25, 0, fmt.Sprintf("the replica on node %d is being brought up to date (%s)", to, sizeForPeople(r.Bytes)))
+			c.report(0.25, 0, fmt.Sprintf("the replica on node %d is being brought up to date (%s)", to, Size(float64(r.Bytes))))
 		case r.State == "changing":
 			c.report(0.75, 0, "the replicas are changing over")
 		case from != 0 && r.on(from) != nil && r.LeaderNode == from:
@@ -519,7 +519,7 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 func waitsFor(ctx context.Context, c *call, v *DecommissionView) string {
 	why := fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
 	if v.BeganWithBytes > 0 {
-		why += fmt.Sprintf(" (%s of %s)", sizeForPeople(v.Bytes), sizeForPeople(v.BeganWithBytes))
+		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(v.BeganWithBytes)))
 	}
 	p, err := c.Placement(ctx)
 	if err != nil || len(p.Running) > 0 || len(p.Pending) > 0 {

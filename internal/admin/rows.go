@@ -118,13 +118,18 @@ func sqlText(c *verb.Column, x any) *string {
 	return &s
 }
 
-func sizeForPeople(bytes int64) string {
-	f := float64(bytes)
-	for _, u := range []string{"B", "KiB", "MiB", "GiB"} {
-		if f < 1024 {
-			return strings.TrimSuffix(strconv.FormatFloat(f, 'f', 1, 64), ".0") + " " + u
+// Size writes a number of bytes for people.
+func Size(bytes float64) string {
+	unit := "B"
+	for _, u := range []string{"KiB", "MiB", "GiB", "TiB"} {
+		if bytes < 1024 {
+			break
 		}
-		f /= 1024
+		bytes, unit = bytes/1024, u
 	}
-	return strconv.FormatFloat(f, 'f', 1, 64) + " TiB"
+	digits := 1
+	if unit == "B" || bytes >= 100 {
+		digits = 0
+	}
+	return strconv.FormatFloat(bytes, 'f', digits, 64) + " " + unit
 }
