@@ -284,6 +284,31 @@ func testRestartOfAll(t *testing.T) {
 	t.Logf("serves again after %v", time.Since(begin))
 }
 
+// Two peers may say at the same time that a replica was removed. What the second of them is worked on for must not take the replica that the store
+// has got of the same range meanwhile, with its data.
+func TestRemovedTwice(t *testing.T) { synctest.Test(t, testRemovedTwice) }
+
+func testRemovedTwice(t *testing.T) {
+	c := newCluster(t, 4, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(30 * time.Second)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	away := 1 + s.id.NodeID%3
+	was := c.up(away).replica(kv.FirstUserRange)
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{4}, []kv.NodeID{away})
+	for c.up(away).replica(kv.FirstUserRange) == was {
+		require.NoError(t, ctx.Err(), "the replica is still there")
+		time.Sleep(10 * time.Millisecond)
+	}
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{away}, []kv.NodeID{4})
+	c.checkReplicas(ctx)
+	require.NoError(t, c.up(away).destroy(was, kv.FirstUserRange, was.ReplicaID()+1))
+	require.NotNil(t, c.up(away).replica(kv.FirstUserRange), "the new replica is gone")
+	require.NoError(t, c.put(ctx, 2, "y"))
+	c.checkReplicas(ctx)
+}
+
 // The same where everybody it knew has moved away: it looks in the meta range.
 func TestRemovedAndForgotten(t *testing.T) { synctest.Test(t, testRemovedAndForgotten) }
 

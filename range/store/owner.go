@@ -348,10 +348,20 @@ func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
 	if r == nil || r.ReplicaID() >= below {
 		return nil
 	}
+	return s.destroy(r, id, below)
+}
+
+// destroy deletes a replica, once: several peers may say at the same time that it was removed, and in the place of what the first of them has deleted
+// there may be a new replica of the range by now, with the same keys.
+func (s *Store) destroy(r *replica.Replica, id kv.RangeID, below kv.ReplicaID) error {
+	deleted := false
 	err := r.Destroy(func(desc *kv.RangeDescriptor) error {
 		// A split takes the locks in this order, too: the replica's, then creating.
 		s.creating.Lock()
 		defer s.creating.Unlock()
+		if s.replica(id) != r {
+			return nil
+		}
 		b := s.eng.DB().NewBatch()
 		defer func() { _ = b.Close() }() // committed or not, there is nothing left to report
 		if desc != nil {
@@ -368,9 +378,10 @@ func (s *Store) removeReplica(id kv.RangeID, below kv.ReplicaID) error {
 		s.mu.Lock()
 		delete(s.replicas, id)
 		s.mu.Unlock()
+		deleted = true
 		return nil
 	})
-	if err != nil {
+	if err != nil || !deleted {
 		return err
 	}
 	s.peersDirty.Store(true)
