@@ -48,6 +48,56 @@ func (n *Node) readMembership(ctx context.Context) (membership, error) {
 	return out, nil
 }
 
+// leftWithin is how long a start waits to hear whether the node has left its cluster; a cluster that has no quorum yet cannot say.
+const leftWithin = 2 * time.Second
+
+// refuseLeft refuses to start a node that was decommissioned, and has no replica left by the cluster's books: whoever wants to stop it for good should hear
+// that it runs again. If that becomes known later only, the node fails then.
+func (n *Node) refuseLeft(ctx context.Context) error {
+	heard := make(chan error, 1)
+	n.background(func(ctx context.Context) {
+		for {
+			left, err := n.readMembership(ctx)
+			if err == nil {
+				heard <- left.refuses(n.id.NodeID)
+				return
+			}
+			select {
+			case <-time.After(500 * time.Millisecond):
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	select {
+	case err := <-heard:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(leftWithin):
+	}
+	n.background(func(ctx context.Context) {
+		select {
+		case err := <-heard:
+			if err != nil {
+				n.fail(err)
+			}
+		case <-ctx.Done():
+		}
+	})
+	return nil
+}
+
+// refuses says why a node may not start; nil if it may. One that is to leave, and has replicas, may: they are moved off it.
+func (ms membership) refuses(id kv.NodeID) error {
+	m, ok := ms[id]
+	if !ok || !m.Gone() {
+		return nil
+	}
+	return fmt.Errorf("node %d was decommissioned, and has left the cluster at %s: ask another node to take it back (pamir node recommission %d) and start it again, or give it an empty store and --join, as a new node",
+		id, m.Done.Format(time.DateTime+" MST"), id)
+}
+
 // onNode counts the replicas on a node, and their bytes as far as leaders report them.
 func onNode(id kv.NodeID, descs []kv.RangeDescriptor, led map[kv.RangeID]*ledRange) (replicas int, bytes int64, leaders int) {
 	for i := range descs {

@@ -109,6 +109,9 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err := n.connect(ctx); err != nil {
 		return nil, err
 	}
+	if err := n.refuseLeft(ctx); err != nil {
+		return nil, err
+	}
 	n.startAdmin()
 	n.startPlacement()
 	n.background(n.keepRetention)

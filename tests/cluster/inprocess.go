@@ -55,6 +55,15 @@ func (l *Local) Add() int {
 
 func (l *Local) start(i int) {
 	l.t.Helper()
+	n, err := l.tryStart(i)
+	if err != nil {
+		l.t.Fatalf("node %d: %v", i, err)
+	}
+	l.Nodes[i] = n
+}
+
+// tryStart starts a node that may be refused.
+func (l *Local) tryStart(i int) (*node.Node, error) {
 	cfg := node.Config{
 		StoreDir: "store", FS: l.FS[i], RPCAddr: l.addrs[i], HTTPAddr: "127.0.0.1:0", SQLAddr: "127.0.0.1:0",
 		Log: testLog(l.t, i), Faults: l.Net, PlacementInterval: 100 * time.Millisecond, CacheBytes: 8 << 20,
@@ -67,11 +76,7 @@ func (l *Local) start(i int) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
-	n, err := node.Start(ctx, cfg)
-	if err != nil {
-		l.t.Fatalf("node %d: %v", i, err)
-	}
-	l.Nodes[i] = n
+	return node.Start(ctx, cfg)
 }
 
 // Stop stops a node, with leaders handed over if drain.

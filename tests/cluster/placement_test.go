@@ -171,8 +171,8 @@ func TestLeadersFollowClients(t *testing.T) {
 	require.Len(t, operators(t, l.Nodes[0], id), before, "%v with %+v", operators(t, l.Nodes[0], id), rates)
 }
 
-// A node is decommissioned under load: everything moves away, no client sees an error, and it can be stopped. Taken back, it is
-// given replicas again. Drained and undrained, it loses its leaders and may have some again.
+// A node is decommissioned under load: everything moves away, no client sees an error, and it can be stopped, but not started again. Taken back, it can, and is
+// given replicas. Drained and undrained, it loses its leaders and may have some again.
 func TestDecommission(t *testing.T) {
 	l := StartLocal(t, 4, quickly)
 	ctx := t.Context()
@@ -207,7 +207,11 @@ func TestDecommission(t *testing.T) {
 	require.Positive(t, n)
 	l.WaitReplicated(3)
 
+	l.Stop(0, true)
+	_, err = l.tryStart(0)
+	require.ErrorContains(t, err, fmt.Sprintf("node %d was decommissioned", id))
 	require.NoError(t, ops.Recommission(ctx, []kv.NodeID{id}))
+	l.Restart(0)
 	l.Eventually(60*time.Second, "it is given replicas again", func() error {
 		ss, err := ops.Stores(ctx)
 		if err != nil {
