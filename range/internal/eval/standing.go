@@ -148,13 +148,13 @@ func (w *lockWalk) compare(key keys.Key) int {
 	return c
 }
 
-// conflicts lists the lock that it stands on and what blocks the scan after it, so that it waits once for many.
+// conflicts lists the lock that it stands on, which blocks the scan (a locking one also if it is above what is read), and what blocks it after that, so that it waits once for many.
 // Of an open transaction one lock is enough: the wait is for the transaction. A bounded scan may never get to the rest.
 func (w *lockWalk) conflicts(more bool) error {
 	ce := &ConflictError{}
 	opened := map[kv.TxnID]bool{}
 	for n := 0; w.ok && n < maxLookAhead && len(ce.Conflicts) < maxConflicts; n++ {
-		if l := w.l; w.st == lockBlocks && w.e.concernsRead(l) && !opened[l.Txn.ID] {
+		if l := w.l; w.st == lockBlocks && (n == 0 || w.e.concernsRead(l)) && !opened[l.Txn.ID] {
 			opened[l.Txn.ID] = l.Open()
 			ce.Conflicts = append(ce.Conflicts, conflict(w.cur.Key(), l, w.e.readTS))
 		}
