@@ -52,7 +52,11 @@ func (c *conn) authenticate(args *sql.SessionArgs) error {
 	req := AuthRequest{User: args.User, Database: args.Database, Remote: c.net.RemoteAddr(), TLS: c.tls, Certificate: c.peer}
 	terms, err := cfg.Admit(ctx, req)
 	if err != nil {
-		c.srv.log.Info("connection refused", "remote", c.remote(), "user", args.User, "database", args.Database, "err", err)
+		attrs := []any{"remote", c.remote(), "user", args.User, "database", args.Database, "err", err}
+		if c.peer != nil { // the client is not told whose certificate it has shown
+			attrs = append(attrs, "certificate", c.peer.Subject.CommonName)
+		}
+		c.srv.log.Info("connection refused", attrs...)
 		return err
 	}
 	if terms.Password == nil {

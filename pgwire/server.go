@@ -24,6 +24,8 @@ type Config struct {
 	Admit func(context.Context, AuthRequest) (*sql.Terms, error)
 	// TLS, if not nil, is offered to clients that ask. It is called for each connection; the first and only certificate must have its Leaf.
 	TLS func() *tls.Config
+	// ExplainTLS, if not nil, says better for the log why a handshake has failed.
+	ExplainTLS func(error) error
 	// MaxConnections bounds sessions (default 1000).
 	MaxConnections int
 	// MaxMessage bounds a message's body (default 256 MiB).

@@ -143,7 +143,10 @@ func (c *conn) startTLS() error {
 	t := tls.Server(c.net, cfg)
 	if err := t.Handshake(); err != nil {
 		c.srv.metrics.Handshakes.Add(1)
-		c.srv.log.Info("TLS handshake failed", "remote", c.remote(), "error", err)
+		if explain := c.srv.cfg.ExplainTLS; explain != nil {
+			err = explain(err)
+		}
+		c.srv.log.Info("TLS handshake failed", "remote", c.remote(), "err", err)
 		return errDone
 	}
 	if len(cfg.Certificates) == 1 {

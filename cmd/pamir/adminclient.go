@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,13 +33,14 @@ type adminClient struct {
 	http     *http.Client
 	password string
 	key      string // makes what it asks for idempotent, if not empty
+	retryFor time.Duration
 }
 
 const (
-	// askTimeout bounds one request; retryFor is how long one that reaches nobody is tried again, if that is harmless.
-	askTimeout = 90 * time.Second
-	retryFor   = 30 * time.Second
-	maxAnswer  = 256 << 20
+	// askTimeout bounds one request; askAgainFor is how long one that reaches nobody is tried again, if that is harmless.
+	askTimeout  = 90 * time.Second
+	askAgainFor = 30 * time.Second
+	maxAnswer   = 256 << 20
 )
 
 func fromEnv(name, otherwise string) string {
@@ -49,7 +51,7 @@ func fromEnv(name, otherwise string) string {
 }
 
 func newAdminClient(q *asked) (*adminClient, error) {
-	c := &adminClient{asked: q, scheme: "http"}
+	c := &adminClient{asked: q, scheme: "http", retryFor: askAgainFor}
 	for _, h := range splitList(q.host) {
 		if rest, ok := strings.CutPrefix(h, "https://"); ok {
 			h, c.scheme = rest, "https"
@@ -107,19 +109,22 @@ func (c *adminClient) ask(ctx context.Context, method, path string, query url.Va
 	again := method == http.MethodGet || c.key != ""
 	began := time.Now()
 	for {
+		// Of several hosts that do not help, one that says why tells more than those that are not there.
 		var last error
 		for _, h := range c.hosts {
 			answer, err := c.askHost(ctx, h, method, path, query, body)
 			if err == nil || !passing(err) {
 				return answer, err
 			}
-			last = err
+			if last == nil || errors.Is(last, syscall.ECONNREFUSED) || !errors.Is(err, syscall.ECONNREFUSED) {
+				last = err
+			}
 			if ctx.Err() != nil || !again && !errors.Is(err, syscall.ECONNREFUSED) {
-				return nil, last
+				return nil, err
 			}
 		}
 		// A host that refuses connections is not there, most likely by mistake: nobody wants to wait for that.
-		if errors.Is(last, syscall.ECONNREFUSED) || !again || time.Since(began) > retryFor {
+		if errors.Is(last, syscall.ECONNREFUSED) || !again || time.Since(began) > c.retryFor {
 			return nil, last
 		}
 		select {
@@ -131,7 +136,14 @@ func (c *adminClient) ask(ctx context.Context, method, path string, query url.Va
 }
 
 // errAnswered marks an answer that is not the API's.
-var errAnswered = errors.New("that is not the admin API of a node")
+var errAnswered = errors.New("not the API")
+
+type answered struct{ what string }
+
+func (a *answered) Error() string { return a.what }
+func (a *answered) Unwrap() error { return errAnswered }
+
+func notTheAPI(format string, args ...any) error { return &answered{fmt.Sprintf(format, args...)} }
 
 // passing reports whether an error may be gone at the next attempt, or at the next host.
 func passing(err error) bool {
@@ -140,8 +152,11 @@ func passing(err error) bool {
 		return p.Code == admin.CodeUnavailable || p.Code == admin.CodeTooMany
 	}
 	var cert *tls.CertificateVerificationError
-	return !errors.Is(err, errAnswered) && !errors.As(err, &cert)
+	return !errors.Is(err, errAnswered) && !errors.As(err, &cert) && !refusedMe(err)
 }
+
+// refusedMe reports whether the node has ended the handshake: it does not like what it was shown, and will not at the next attempt.
+func refusedMe(err error) bool { return strings.Contains(err.Error(), "remote error: tls:") }
 
 func (c *adminClient) askHost(ctx context.Context, host, method, path string, query url.Values, body []byte) ([]byte, error) {
 	u := c.scheme + "://" + host + path
@@ -179,9 +194,9 @@ func (c *adminClient) askHost(ctx context.Context, host, method, path string, qu
 	var p admin.Problem
 	if json.Unmarshal(answer, &p) != nil || p.Code == "" {
 		if strings.Contains(string(answer), "HTTP request to an HTTPS server") {
-			return nil, fmt.Errorf("%s speaks TLS only: the cluster has certificates, so --certs-dir is needed (%w)", host, errAnswered)
+			return nil, notTheAPI("%s speaks TLS only: the cluster has certificates, so --certs-dir is needed", host)
 		}
-		return nil, fmt.Errorf("%s answers %s: %.300s (%w)", host, resp.Status, bytes.TrimSpace(answer), errAnswered)
+		return nil, notTheAPI("%s answers %s: %.300s (that is not the admin API of a node)", host, resp.Status, bytes.TrimSpace(answer))
 	}
 	return nil, &p
 }
@@ -192,9 +207,13 @@ func (c *adminClient) explain(host string, err error) error {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("no node listens at %s: give --host, or set PAMIR_HOST, to a node's --http-addr (%w)", host, err)
 	case strings.Contains(s, "HTTP response to HTTPS") || strings.Contains(s, "first record does not look like"):
-		return fmt.Errorf("%s does not speak TLS: the cluster has no certificates, so --certs-dir is not to be given (%w)", host, errAnswered)
+		return notTheAPI("%s does not speak TLS: the cluster has no certificates, so --certs-dir is not to be given", host)
 	case strings.Contains(s, "malformed HTTP"):
-		return fmt.Errorf("%s does not speak HTTP: --host, or PAMIR_HOST, is a node's --http-addr, not that for SQL or for other nodes (%w)", host, errAnswered)
+		return notTheAPI("%s does not speak HTTP: --host, or PAMIR_HOST, is a node's --http-addr, not that for SQL or for other nodes", host)
+	case errors.As(err, new(x509.UnknownAuthorityError)):
+		return notTheAPI("%s: its certificate is of an authority that is not in %s of --certs-dir %s", host, certs.CAFile, c.asked.certsDir)
+	case refusedMe(err):
+		return fmt.Errorf("%s does not accept the certificate of %s in --certs-dir %s: %w", host, c.asked.user, c.asked.certsDir, err)
 	}
 	return fmt.Errorf("%s: %w", host, err)
 }

@@ -130,7 +130,7 @@ func TestNodes(t *testing.T) {
 	require.ErrorContains(t, err, "valid from")
 	entries, err := List(old)
 	require.NoError(t, err)
-	require.Contains(t, entries[1].Problem, "valid from")
+	require.Contains(t, entries[1].Problem, "has expired at 20")
 }
 
 func TestClients(t *testing.T) {
@@ -167,6 +167,21 @@ func TestClients(t *testing.T) {
 	foreign.ServerName, foreign.RootCAs = "localhost", alice.RootCAs
 	se, _ = shake(t, server, foreign)
 	require.ErrorContains(t, se, "unknown authority")
+	require.ErrorContains(t, Explain(se), `the certificate of "alice", issued by "Pamir CA"`)
+	require.ErrorContains(t, Explain(se), "is of an authority that is not in ca.crt")
+	require.Equal(t, os.ErrClosed, Explain(os.ErrClosed))
+
+	// Expired: a command says so itself; a node that is shown it knows whose it is.
+	require.NoError(t, CreateClient(dir, "", "bob", time.Second))
+	bob, err := Client(dir, "bob")
+	require.NoError(t, err)
+	bob.ServerName = "localhost"
+	time.Sleep(time.Until(bob.Certificates[0].Leaf.NotAfter) + time.Millisecond)
+	se, _ = shake(t, server, bob)
+	require.ErrorContains(t, Explain(se), `the certificate of "bob", issued by "Pamir CA"`)
+	require.ErrorContains(t, Explain(se), "is valid from")
+	_, err = Client(dir, "bob")
+	require.ErrorContains(t, err, "client.bob.crt: has expired at 20")
 }
 
 func TestReload(t *testing.T) {

@@ -166,19 +166,36 @@ func (l *loaded) verifyNode(leaf *x509.Certificate, host string, usage x509.ExtK
 
 // explain says of a certificate that was refused what an operator needs to know.
 func explain(leaf *x509.Certificate, err error) error {
-	var invalid x509.CertificateInvalidError
 	var unknown x509.UnknownAuthorityError
 	var host x509.HostnameError
 	who := fmt.Sprintf("the certificate of %q, issued by %q, serial %x", leaf.Subject.CommonName, leaf.Issuer.CommonName, leaf.SerialNumber)
 	switch {
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Errorf("%s is valid from %s to %s only: %w", who, leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339), err)
+	case expired(err):
+		return &refusal{fmt.Sprintf("%s is valid from %s to %s only", who, leaf.NotBefore.UTC().Format(time.RFC3339), leaf.NotAfter.UTC().Format(time.RFC3339)), err}
 	case errors.As(err, &unknown):
-		return fmt.Errorf("%s is of an authority that is not in %s: %w", who, CAFile, err)
+		return &refusal{fmt.Sprintf("%s is of an authority that is not in %s", who, CAFile), err}
 	case errors.As(err, &host):
 		return fmt.Errorf("%s is not for this host: %w", who, err)
 	}
 	return fmt.Errorf("%s: %w", who, err)
+}
+
+// refusal is why a certificate was refused, in words that leave nothing to add of what crypto/x509 says of the same.
+type refusal struct {
+	why string
+	err error
+}
+
+func (r *refusal) Error() string { return r.why }
+func (r *refusal) Unwrap() error { return r.err }
+
+// Explain says of a failed handshake whose certificate it was that was refused, and why, if it was one.
+func Explain(err error) error {
+	var refused *tls.CertificateVerificationError
+	if !errors.As(err, &refused) || len(refused.UnverifiedCertificates) == 0 {
+		return err
+	}
+	return explain(refused.UnverifiedCertificates[0], refused.Err)
 }
 
 // Entry describes a certificate file.
@@ -241,13 +258,33 @@ func List(dir string) ([]Entry, error) {
 				}
 			}
 			if _, err := c.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil && e.Problem == "" {
-				e.Problem = explain(c, err).Error()
+				e.Problem = problem(c, err)
 			}
 			out = append(out, e)
 		}
 	}
 	sort.SliceStable(out, func(i, j int) bool { return order(out[i]) < order(out[j]) })
 	return out, nil
+}
+
+func expired(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
+}
+
+// problem is explain for a line that says already whose certificate it is.
+func problem(c *x509.Certificate, err error) string {
+	var unknown x509.UnknownAuthorityError
+	now := time.Now()
+	switch {
+	case expired(err) && now.Before(c.NotBefore):
+		return "is not valid before " + c.NotBefore.UTC().Format(time.RFC3339)
+	case expired(err):
+		return "has expired at " + c.NotAfter.UTC().Format(time.RFC3339)
+	case errors.As(err, &unknown):
+		return "is of an authority that is not in " + CAFile
+	}
+	return err.Error()
 }
 
 func order(e Entry) string {

@@ -173,6 +173,10 @@ func Client(dir, user string) (*tls.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w (make it with pamir cert create-client %s)", err, user)
 	}
+	// A node would only say that it does not like it.
+	if _, err := cert.Leaf.Verify(x509.VerifyOptions{Roots: cfg.RootCAs, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil && expired(err) {
+		return nil, fmt.Errorf("%s: %s (make a new one with pamir cert create-client %s)", filepath.Join(dir, ClientFile(user)), problem(cert.Leaf, err), user)
+	}
 	cfg.Certificates = []tls.Certificate{cert}
 	return cfg, nil
 }

@@ -117,11 +117,19 @@ func refusedByTLS(err error) bool {
 // secureWire adds TLS and the rules of who may connect to the SQL front end.
 func (n *Node) secureWire(cfg *pgwire.Config, srv *sql.Server) {
 	if n.certs != nil {
-		cfg.TLS = n.certs.Clients
+		cfg.TLS, cfg.ExplainTLS = n.certs.Clients, explainTLS
 	}
 	cfg.Admit = func(ctx context.Context, r pgwire.AuthRequest) (*sql.Terms, error) {
 		return srv.Admit(ctx, arrival(r.User, r.Database, r.Remote, r.TLS, r.Certificate))
 	}
+}
+
+// explainTLS says for the log why a client's handshake failed. OpenSSL refuses certificates in plain text even when keys are agreed upon, which looks like noise.
+func explainTLS(err error) error {
+	if strings.Contains(err.Error(), "bad record MAC") {
+		return fmt.Errorf("%w (most likely the client does not trust this node's certificate)", err)
+	}
+	return certs.Explain(err)
 }
 
 func arrival(user, database string, remote net.Addr, secure bool, cert *x509.Certificate) *sql.Arrival {
