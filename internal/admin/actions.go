@@ -549,12 +549,12 @@ func runRecommission(ctx context.Context, c *call) (map[string]any, error) {
 
 // Placement.
 
-func checkRule(_ context.Context, c *call) error {
+func checkRule(ctx context.Context, c *call) error {
 	kind, name, ok := strings.Cut(c.args.Text("of"), " ")
 	if kind != "cluster" && kind != "table" && kind != "index" || ok != (kind != "cluster") || ok && name == "" {
 		return NewProblem(CodeInvalid, "of: %q is neither cluster nor \"table NAME\" nor \"index NAME\"", c.args.Text("of"))
 	}
-	return c.CheckRule(c.args.Text("option"), c.args.Text("value"))
+	return c.CheckRule(ctx, c.user, c.args.Text("of"), c.args.Text("option"), c.args.Text("value"))
 }
 
 func runSetRule(ctx context.Context, c *call) (map[string]any, error) {

@@ -21,9 +21,10 @@ type Cluster interface {
 	Resume(ctx context.Context) error
 
 	// Rules lists the cluster's rule and those of tables and indexes. SetRule sets an option of the
-	// cluster's rule; an empty value resets it. SetRuleOf does so for "table t" or "index i", in the name of a user. CheckRule refuses what makes no sense as an option of any.
+	// cluster's rule; an empty value resets it. SetRuleOf does so for "table t" or "index i", in the name of a user. CheckRule refuses, without
+	// changing anything, what they would refuse.
 	Rules(ctx context.Context) ([]RuleView, error)
-	CheckRule(option, value string) error
+	CheckRule(ctx context.Context, user, of, option, value string) error
 	SetRule(ctx context.Context, option, value string) error
 	SetRuleOf(ctx context.Context, user, of, option, value string) error
 

@@ -325,6 +325,10 @@ func value(p *verb.Param, x any) (any, error) {
 		if n, ok := x.(json.Number); ok {
 			return p.Parse(n.String())
 		}
+	case p.Kind == verb.Text && p.Scalar:
+		if s, ok := text(x); ok {
+			return s, nil
+		}
 	case p.Kind == verb.Texts:
 		list, ok := x.([]any)
 		if !ok {

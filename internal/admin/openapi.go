@@ -145,6 +145,9 @@ func schemaOf(p *verb.Param) object {
 		return object{"type": "array", "items": items, "minItems": low, "maxItems": high}
 	}
 	o := object{"type": "string", "maxLength": high}
+	if p.Scalar && p.In == verb.Body {
+		o["type"] = []string{"string", "number", "boolean"}
+	}
 	if low > 0 {
 		o["minLength"] = low
 	}

@@ -132,6 +132,11 @@ func (o operations) TableSpan(ctx context.Context, table string) (keys.Span, err
 
 // SetRuleOf changes a table's or an index's rule as its owner does.
 func (o operations) SetRuleOf(ctx context.Context, user, of, option, value string) error {
+	return o.alterRule(ctx, user, of, option, value, "%s")
+}
+
+// alterRule runs the ALTER that changes a rule, within other statements.
+func (o operations) alterRule(ctx context.Context, user, of, option, value, within string) error {
 	kind, name, ok := strings.Cut(of, " ")
 	if !ok || kind != "table" && kind != "index" || name == "" {
 		return kv.Errorf(kv.CodeBadRequest, "of is %q: it can be cluster, \"table NAME\" or \"index NAME\"", of)
@@ -148,7 +153,7 @@ func (o operations) SetRuleOf(ctx context.Context, user, of, option, value strin
 	if value != "" {
 		change = fmt.Sprintf("SET (%s%s = '%s')", optionPrefix, option, strings.ReplaceAll(value, "'", "''"))
 	}
-	return srv.ExecAs(ctx, user, fmt.Sprintf("ALTER %s %s %s", strings.ToUpper(kind), sql.QuoteName(name), change))
+	return srv.ExecAs(ctx, user, fmt.Sprintf(within, fmt.Sprintf("ALTER %s %s %s", strings.ToUpper(kind), sql.QuoteName(name), change)))
 }
 
 // adoptEvery is the pause between two looks at what other nodes have left undone; tests plan more often, and look more often.

@@ -27,6 +27,7 @@ func (n *Node) serveHTTP(ln net.Listener) {
 	mux.HandleFunc("GET /ready", n.httpReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}))
 	mux.HandleFunc(admin.Prefix+"/", n.httpAdmin)
+	mux.HandleFunc(admin.Prefix, n.httpAdmin) // else the mux would answer in HTML
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/placement"
@@ -44,9 +45,14 @@ func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {
 	return out, nil
 }
 
-// CheckRule goes by the defaults for what the options leave out.
+// CheckRule goes by the cluster's rule for what the options leave out, as far as it can be read now, and by the defaults.
 func (o operate) CheckRule(options map[string]string) error {
 	r := o.n.cfg.Rules.Default
+	ctx, cancel := context.WithTimeout(o.n.ctx, 2*time.Second)
+	defer cancel()
+	if cluster, _, err := getSystem[ruleOptions](ctx, o.n, keys.ClusterRule); err == nil {
+		applyOptions(&r, cluster) // what makes no sense in it is not this rule's
+	}
 	for name := range options {
 		if !placement.IsOption(name) {
 			return r.Set(name, "") // says what there is

@@ -203,8 +203,12 @@ func (o operations) Rules(ctx context.Context) ([]RuleView, error) {
 	return ruleViews(&b.rules), nil
 }
 
-func (o operations) CheckRule(option, value string) error {
-	return o.n.checkRule(option, value)
+func (o operations) CheckRule(ctx context.Context, user, of, option, value string) error {
+	if of == "cluster" {
+		_, err := o.n.clusterRuleWith(ctx, option, value)
+		return err
+	}
+	return o.alterRule(ctx, user, of, option, value, "BEGIN; %s; ROLLBACK")
 }
 
 func (o operations) SetRule(ctx context.Context, option, value string) error {

@@ -147,27 +147,39 @@ func applyOptions(r *placement.Rule, o ruleOptions) (errs []error) {
 	return errs
 }
 
-// flatten turns spans of which later ones lie inside earlier ones (the indexes of a table) into a row of spans that do
+// flatten turns spans of which later ones lie inside earlier ones (the indexes of a table), or beside them, into a row of spans that do
 // not overlap.
 func flatten(spans []ruleSpan) []ruleSpan {
-	var cuts []keys.Key
-	for _, s := range spans {
-		cuts = append(cuts, s.start, s.end)
-	}
-	slices.SortFunc(cuts, keys.Key.Compare)
-	cuts = slices.CompactFunc(cuts, keys.Key.Equal)
-	var out []ruleSpan
-	for i := 0; i+1 < len(cuts); i++ {
-		in := ruleSpan{start: cuts[i], end: cuts[i+1]}
-		for _, s := range spans { // the last one that covers it is the innermost
-			if !cuts[i].Less(s.start) && cuts[i].Less(s.end) {
-				in.rule = s.rule
-			}
+	sorted := slices.Clone(spans)
+	slices.SortStableFunc(sorted, func(a, b ruleSpan) int {
+		if c := a.start.Compare(b.start); c != 0 {
+			return c
 		}
-		if in.rule != 0 {
-			out = append(out, in)
+		return b.end.Compare(a.end) // the outer one first
+	})
+	var out, open []ruleSpan // open: those that hold pos, the innermost last
+	var pos keys.Key
+	upTo := func(end keys.Key) {
+		if in := open[len(open)-1]; pos.Less(end) {
+			out = append(out, ruleSpan{pos, end, in.rule})
+		}
+		pos = end
+	}
+	closeUpTo := func(start keys.Key) {
+		for len(open) > 0 && (start == nil || !start.Less(open[len(open)-1].end)) {
+			upTo(open[len(open)-1].end)
+			open = open[:len(open)-1]
 		}
 	}
+	for _, s := range sorted {
+		closeUpTo(s.start)
+		if len(open) > 0 {
+			upTo(s.start)
+		}
+		pos = s.start
+		open = append(open, s)
+	}
+	closeUpTo(nil)
 	return out
 }
 
@@ -270,16 +282,25 @@ func (n *Node) checkRule(name, value string) error {
 
 // setClusterRule sets an option of the cluster's rule; an empty value resets it.
 func (n *Node) setClusterRule(ctx context.Context, name, value string) error {
-	name = strings.TrimPrefix(name, optionPrefix)
-	opts, _, err := getSystem[ruleOptions](ctx, n, keys.ClusterRule)
+	opts, err := n.clusterRuleWith(ctx, name, value)
 	if err != nil {
 		return err
 	}
+	return putSystem(ctx, n, keys.ClusterRule, opts)
+}
+
+// clusterRuleWith is the cluster's rule after an option is set, or reset, and refuses what makes no sense.
+func (n *Node) clusterRuleWith(ctx context.Context, name, value string) (ruleOptions, error) {
+	name = strings.TrimPrefix(name, optionPrefix)
+	if err := n.checkRule(name, value); err != nil {
+		return nil, err
+	}
+	opts, _, err := getSystem[ruleOptions](ctx, n, keys.ClusterRule)
+	if err != nil {
+		return nil, err
+	}
 	if opts == nil {
 		opts = ruleOptions{}
-	}
-	if err := n.checkRule(name, value); err != nil {
-		return err
 	}
 	if value == "" {
 		delete(opts, name)
@@ -290,14 +311,14 @@ func (n *Node) setClusterRule(ctx context.Context, name, value string) error {
 	for _, o := range placement.Options {
 		if v, ok := opts[o]; ok {
 			if err := r.Set(o, v); err != nil {
-				return kv.Errorf(kv.CodeBadRequest, "%v", err)
+				return nil, kv.Errorf(kv.CodeBadRequest, "%v", err)
 			}
 		}
 	}
 	if err := r.Check(); err != nil {
-		return kv.Errorf(kv.CodeBadRequest, "%v", err)
+		return nil, kv.Errorf(kv.CodeBadRequest, "%v", err)
 	}
-	return putSystem(ctx, n, keys.ClusterRule, opts)
+	return opts, nil
 }
 
 // cutForRules cuts ranges whose keys have several rules, a few at a time.

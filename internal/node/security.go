@@ -201,7 +201,7 @@ func (n *Node) guard(h http.Handler) http.Handler {
 // refuse answers the API's clients as the API does, and people in plain text.
 func refuse(w http.ResponseWriter, r *http.Request, code, detail string) {
 	p := admin.NewProblem(code, "%s", detail)
-	if strings.HasPrefix(r.URL.Path, admin.Prefix+"/") {
+	if r.URL.Path == admin.Prefix || strings.HasPrefix(r.URL.Path, admin.Prefix+"/") {
 		admin.WriteProblem(w, p)
 		return
 	}

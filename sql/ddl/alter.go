@@ -199,6 +199,14 @@ func (c *change) alterOptions(t *catalog.Table, cmd *ast.AlterCmd) (err error) {
 	if err := c.checkOptions(n.Options); err != nil {
 		return err
 	}
+	for i := range n.Indexes {
+		if err := c.checkIndexOptions(n, &n.Indexes[i]); err != nil {
+			if e, ok := pgerr.As(err); ok {
+				return e.WithDetail("The index \"%s\" has a rule of its own, which takes from its table what it does not set.", n.Indexes[i].Name)
+			}
+			return err
+		}
+	}
 	return c.replace(t, n)
 }
 
@@ -557,7 +565,7 @@ func (c *change) alterIndex(st *ast.AlterTable) error {
 				return err
 			}
 			ix.Options = rulesOnly(now)
-			if err := c.checkOptions(ix.Options); err != nil {
+			if err := c.checkIndexOptions(n, ix); err != nil {
 				return err
 			}
 		case ast.SetStatistics, ast.SetTableSpace, ast.ChangeOwner:

@@ -34,6 +34,14 @@ func (c *change) checkOptions(params []string) error {
 	return nil
 }
 
+// checkIndexOptions is checkOptions of an index: it has its table's rule, but for what it sets itself.
+func (c *change) checkIndexOptions(t *catalog.Table, ix *catalog.Index) error {
+	if len(ix.Options) == 0 {
+		return nil
+	}
+	return c.checkOptions(slices.Concat(rulesOnly(t.Options), ix.Options)) // of two, the latter counts
+}
+
 // hasPlace refuses rules of what has no keys of its own to be placed: they would be kept and mean nothing.
 func hasPlace(t *catalog.Table, os []ast.Option) error {
 	if t.Kind == 'r' {

@@ -202,7 +202,7 @@ var Table = []Verb{
 	{
 		Name: "set_rule", Summary: "Set an option of a placement rule", Method: "PUT", Path: "/rules/{option}", Command: "placement set-rule",
 		Positional: []string{"option", "value"},
-		Params:     []Param{option, {Name: "value", Kind: Text, In: Body, Required: true, Min: 1, Help: "what to set it to"}, in(of, Body)},
+		Params:     []Param{option, {Name: "value", Kind: Text, Scalar: true, In: Body, Required: true, Min: 1, Help: "what to set it to"}, in(of, Body)},
 	},
 	{
 		Name: "reset_rule", Summary: "Reset an option of a placement rule to its default", Method: "DELETE", Path: "/rules/{option}", Command: "placement reset-rule",

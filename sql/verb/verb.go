@@ -33,6 +33,8 @@ type Param struct {
 	In       Place
 	Required bool
 	Help     string
+	// Scalar: a text that is often a number; in a JSON body it may be one, or true or false, as it may in a list of texts.
+	Scalar bool
 	// Min and Max bound integers, and the length of texts and of lists. A Max of 0 is the default: MaxText bytes, MaxTexts values.
 	Min, Max int64
 	// Enum, if not nil, are the only texts.

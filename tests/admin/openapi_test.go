@@ -220,7 +220,14 @@ func TestRefusals(t *testing.T) {
 		{"PUT", "/rules/nix", `{"value": "1"}`, nil, true, 400, admin.CodeInvalid, "there is no option nix"},
 		{"PUT", "/rules/num_replicas", `{"value": "2"}`, nil, true, 400, admin.CodeInvalid, "odd"},
 		{"PUT", "/rules/gc_ttl", `{"value": "2h", "of": "view v"}`, nil, true, 400, admin.CodeInvalid, "neither cluster nor"},
-		{"DELETE", "/rules/gc_ttl?of=table+nix", ``, nil, true, 200, "", `relation "nix" does not exist`}, // the operation has failed
+		{"PUT", "/rules/num_replicas", `{"value": 4}`, nil, true, 400, admin.CodeInvalid, "odd"},
+		{"PUT", "/rules/num_replicas", `{"value": []}`, nil, false, 400, admin.CodeInvalid, "value: must be a text"},
+		{"PUT", "/rules/num_replicas", `{"value": null}`, nil, false, 400, admin.CodeInvalid, "value: must be a text"},
+		{"PUT", "/rules/constraints", `{"value": "region=eu:4"}`, nil, true, 400, admin.CodeInvalid, "constraints"},
+		{"PUT", "/rules/num_replicas", `{"value": 5, "of": "table nix"}`, nil, true, 404, admin.CodeNotFound, `relation "nix" does not exist`},
+		{"PUT", "/rules/num_replicas", `{"value": 5, "of": "index nix"}`, nil, true, 404, admin.CodeNotFound, `relation "nix" does not exist`},
+		{"PUT", "/rules/num_replicas", `{"value": 5, "of": "table pg_class"}`, nil, true, 403, admin.CodeForbidden, `pg_class`},
+		{"DELETE", "/rules/gc_ttl?of=table+nix", ``, nil, true, 404, admin.CodeNotFound, `relation "nix" does not exist`},
 		{"POST", "/operations/77/cancel", ``, nil, true, 404, admin.CodeNotFound, "there is no operation 77"},
 	} {
 		t.Run(c.method+" "+c.path[:min(len(c.path), 40)]+" "+c.body[:min(len(c.body), 30)], func(t *testing.T) {
@@ -241,6 +248,8 @@ func TestRefusals(t *testing.T) {
 		require.Equal(t, "application/problem+json", r.header.Get("Content-Type"))
 	}
 	problem(h.send("GET", "/nix", ""), 404, admin.CodeNotFound)
+	problem(h.send("GET", "", ""), 404, admin.CodeNotFound)
+	problem(h.send("GET", "/", ""), 404, admin.CodeNotFound)
 	r := h.send("PATCH", "/nodes", "")
 	problem(r, 405, admin.CodeMethod)
 	require.Equal(t, "GET, HEAD", r.header.Get("Allow"))
