@@ -35,13 +35,11 @@ func (d *driver) moment(now time.Time) placement.Moment {
 		}
 		s := placement.Store{ID: placement.StoreID(e.StoreID), Node: placement.NodeID(e.NodeID), Locality: e.Locality,
 			Draining: e.Draining, Decommissioning: leaves, SlowDisk: slow[e.NodeID]}
-		if x, ok := peers[e.NodeID]; ok {
+		x, peer := peers[e.NodeID] // this node is no peer of its own
+		if peer {
 			s.Silence = silent(x, n.cfg.Rules.Limits.AliveWithin)
 		}
-		if peers[e.NodeID].Silence > n.cfg.Rules.Limits.AliveWithin {
-			d.silent[e.NodeID] = now
-		}
-		s.Unsteady = now.Sub(d.silent[e.NodeID]) < n.cfg.unsteadyFor() || d.disks.suspect(e.NodeID)
+		s.Unsteady = peer && d.unsteady(x, now) || d.disks.suspect(e.NodeID)
 		if r := d.known.nodes[e.NodeID]; r != nil {
 			s.Capacity, s.Free = r.load.Capacity, r.load.Free
 			s.Cores, s.Used, s.Idle = float64(r.load.Cores), r.load.Used, r.load.Idle
@@ -49,6 +47,15 @@ func (d *driver) moment(now time.Time) placement.Moment {
 		out.Stores = append(out.Stores, s)
 	}
 	return out
+}
+
+// unsteady reports whether a node is given nothing that can wait: it answers nothing just now, which is said a second after it has died, long before it counts as
+// silent; or it was silent a short while ago. A transfer to a node that is not there takes seconds to fail, and its range is left alone as long.
+func (d *driver) unsteady(x transport.PeerStatus, now time.Time) bool {
+	if x.Silence > d.n.cfg.Rules.Limits.AliveWithin {
+		d.silent[x.NodeID] = now
+	}
+	return !x.Alive || now.Sub(d.silent[x.NodeID]) < d.n.cfg.unsteadyFor()
 }
 
 // silent is for how long nothing was heard of a node. Of one that was never heard of since this process began, nobody knows whether it is there: it counts as
