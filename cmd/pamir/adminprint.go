@@ -219,35 +219,48 @@ func printFields(w io.Writer, indent string, fields []field) {
 	}
 }
 
-// line writes an object in one line.
+// line writes an object in one line: "range 4: why", or "r4 g7: +s3 -s1: why, started ..., error ...".
 func line(v any) string {
 	fields, ok := v.([]field)
 	if !ok {
 		return forPeople(v, "")
 	}
 	var parts []string
-	said := ""
+	rangeID, said, started := "", "", ""
 	for _, f := range fields {
-		if f.name == "why" && said != "" && strings.HasSuffix(said, ": "+forPeople(f.value, "")) {
-			continue // the text has it
-		}
-		if f.name == "text" {
-			said = forPeople(f.value, "")
-			parts = append(parts, said)
-			continue
-		}
 		switch x := f.value.(type) {
 		case []field:
 			parts = append(parts, line(x))
+			continue
 		case []any:
-			// Too much for a line: the whole is in the JSON.
+			continue // too much for a line: the whole is in the JSON
+		}
+		text := forPeople(f.value, styleOf(f.name))
+		switch {
+		case text == "":
+		case f.name == "range_id":
+			rangeID = text
+		case f.name == "text":
+			said = text
+			parts = append(parts, text)
+		case f.name == "why" && said != "" && strings.HasSuffix(said, ": "+text):
+			// The text has it.
+		case f.name == "why":
+			parts = append(parts, text)
+		case f.name == "at" && text == started:
+			// It took less than a second.
 		default:
-			if s := forPeople(x, styleOf(f.name)); s != "" {
-				parts = append(parts, strings.ReplaceAll(f.name, "_", " ")+" "+s)
+			if f.name == "started" {
+				started = text
 			}
+			parts = append(parts, strings.ReplaceAll(f.name, "_", " ")+" "+text)
 		}
 	}
-	return strings.Join(parts, ", ")
+	all := strings.Join(parts, ", ")
+	if rangeID == "" || strings.HasPrefix(said, "r"+rangeID+" ") {
+		return all
+	}
+	return "range " + rangeID + ": " + all
 }
 
 func styleOf(name string) string {
