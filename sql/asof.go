@@ -90,7 +90,7 @@ func (s *Session) importSnapshot(name string) error {
 	if s.block == blockIdle {
 		return pgerr.New(pgerr.NoActiveSQLTransaction, "SET TRANSACTION SNAPSHOT can only be used in transaction blocks")
 	}
-	if s.txUsed {
+	if s.txUsed || len(s.saves) > 0 {
 		return pgerr.New(pgerr.ActiveSQLTransaction, "SET TRANSACTION SNAPSHOT must be called before any query")
 	}
 	if t.isolation != "serializable" && t.isolation != "repeatable read" {

@@ -27,7 +27,7 @@ func (s *Session) checkReferences(ctx context.Context, all bool) error {
 
 // runSetConstraints is SET CONSTRAINTS.
 func (s *Session) runSetConstraints(ctx context.Context, st *ast.SetConstraints) error {
-	if s.block == blockIdle {
+	if s.alone() {
 		s.warn(pgerr.NoActiveSQLTransaction, "SET CONSTRAINTS can only be used in transaction blocks")
 	}
 	if len(st.Names) == 0 {

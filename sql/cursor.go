@@ -219,7 +219,7 @@ func checkDeclare(st *ast.DeclareCursor) error {
 }
 
 func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
-	if s.block == blockIdle && !st.Hold {
+	if s.alone() && !st.Hold {
 		return pgerr.New(pgerr.NoActiveSQLTransaction, "DECLARE CURSOR can only be used in transaction blocks")
 	}
 	if err := checkDeclare(st); err != nil {

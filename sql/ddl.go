@@ -16,8 +16,10 @@ func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (str
 	if s.readOnly() {
 		return "", pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", commandName(st))
 	}
-	if ci, ok := st.(*ast.CreateIndex); ok && ci.Concurrently && s.block == blockOpen {
-		return "", pgerr.New(pgerr.ActiveSQLTransaction, "CREATE INDEX CONCURRENTLY cannot run inside a transaction block")
+	if ci, ok := st.(*ast.CreateIndex); ok && ci.Concurrently {
+		if err := s.outsideBlock("CREATE INDEX CONCURRENTLY"); err != nil {
+			return "", err
+		}
 	}
 	if tag, done, err := s.buildOnline(ctx, of, st); done {
 		return tag, err

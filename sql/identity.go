@@ -221,8 +221,10 @@ func (s *Session) runAccess(ctx context.Context, st ast.Statement) (string, erro
 	if s.readOnly() {
 		return "", pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", commandName(st))
 	}
-	if _, system := st.(*ast.AlterSystem); system && s.block == blockOpen {
-		return "", pgerr.New(pgerr.ActiveSQLTransaction, "ALTER SYSTEM cannot run inside a transaction block")
+	if _, system := st.(*ast.AlterSystem); system {
+		if err := s.outsideBlock("ALTER SYSTEM"); err != nil {
+			return "", err
+		}
 	}
 	if err := s.ensureTxn(ctx); err != nil {
 		return "", err

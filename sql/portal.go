@@ -292,7 +292,11 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 		s.client.Empty()
 		return nil
 	}
-	s.setActive(p.stmt.text, start)
+	if s.plain != "" {
+		s.setActive(s.plain, start)
+	} else {
+		s.setActive(p.stmt.text, start)
+	}
 	ctx, err := s.begin()
 	if err != nil {
 		return err

@@ -38,6 +38,8 @@ func (s *Session) Query(text string) (err error) {
 		s.client.Empty()
 		return s.Sync()
 	}
+	s.several = len(stmts) > 1
+	defer func() { s.several = false }()
 	for i := range stmts {
 		p := &prepared{text: text, stmt: stmts[i]}
 		last := i == len(stmts)-1
@@ -173,7 +175,10 @@ func (s *Session) queryNormalized(text string) (done bool, err error) {
 		params = append(params, d)
 	}
 	po.buf = buf
-	return true, s.querySimple(p, params, true)
+	s.plain = text
+	err = s.querySimple(p, params, true)
+	s.plain = ""
+	return true, err
 }
 
 // prepareNormalized plans a normalised text; nil if it has no plan.

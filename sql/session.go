@@ -80,6 +80,8 @@ type Session struct {
 	normBuf  []byte
 	normLits []parse.Literal
 	tag      []byte
+	several  bool   // the simple-query message at hand has several statements
+	plain    string // the text of a simple query whose statement was prepared without its literals
 	// one is the portal of simple queries.
 	one portal
 

@@ -12,6 +12,7 @@ import (
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
+	"github.com/pamirdb/pamir/txn"
 )
 
 // settingOwner is the session as its settings see it.
@@ -64,6 +65,10 @@ func (o settingOwner) SetSpecial(d *setting.Def, v string) (done bool, err error
 	switch d.Name {
 	case "transaction_isolation", "transaction_read_only", "transaction_deferrable":
 		return true, o.s.applyTxnOptions([]ast.Option{{Name: d.Name, Text: v}})
+	case "pamir.read_as_of":
+		if s := o.s; s.block == blockOpen && s.txUsed && v != s.settings.Get(d.Name) {
+			return false, pgerr.New(pgerr.ActiveSQLTransaction, "pamir.read_as_of must be set before any query of the transaction")
+		}
 	case "seed":
 		return true, pgerr.Unsupported("SET SEED", "Use setseed().")
 	}
@@ -143,6 +148,12 @@ func (s *Session) refreshSettings() {
 	}
 	e.statementTimeout = ms("statement_timeout")
 	e.lockTimeout = ms("lock_timeout")
+	if s.tx != nil && s.opts.LockTimeout != e.lockTimeout {
+		s.opts.LockTimeout = e.lockTimeout
+		if t, ok := s.tx.(txn.LockTimer); ok {
+			t.SetLockTimeout(e.lockTimeout)
+		}
+	}
 	e.idleTimeout = ms("idle_session_timeout")
 	e.idleInTxn = ms("idle_in_transaction_session_timeout")
 	e.memory = num("pamir.statement_memory") << 10

@@ -288,12 +288,12 @@ func noPrepared(gid string) error {
 
 // decidePrepared is COMMIT PREPARED and ROLLBACK PREPARED.
 func (s *Session) decidePrepared(ctx context.Context, gid string, commit bool) error {
-	if s.block != blockIdle {
-		name := "ROLLBACK PREPARED"
-		if commit {
-			name = "COMMIT PREPARED"
-		}
-		return pgerr.New(pgerr.ActiveSQLTransaction, "%s cannot run inside a transaction block", name)
+	name := "ROLLBACK PREPARED"
+	if commit {
+		name = "COMMIT PREPARED"
+	}
+	if err := s.outsideBlock(name); err != nil {
+		return err
 	}
 	read := func() (row *preparedRow, err error) {
 		err = s.srv.changePrepared(ctx, gid, func(_ txn.Txn, r *preparedRow) (*preparedRow, error) { row = r; return r, nil })

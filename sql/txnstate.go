@@ -80,7 +80,7 @@ func (s *Session) txnSetting(name string) string {
 	case "transaction_isolation":
 		return t.isolation
 	case "transaction_read_only":
-		return setting.OnOff(t.readOnly)
+		return setting.OnOff(s.readOnly())
 	}
 	return setting.OnOff(t.deferrable)
 }
@@ -210,8 +210,28 @@ func (s *Session) step(ctx context.Context) error {
 	return nil
 }
 
+// alone reports whether the statement is an implicit transaction of its own, so that what holds to the end of a transaction would have no effect.
+func (s *Session) alone() bool { return s.block == blockIdle && !s.several }
+
+// outsideBlock refuses a statement that commits by itself, or undoes nothing, where others could be rolled back with it: in a block, in a simple-query
+// message with other statements, and in a pipeline after statements that have used the implicit transaction.
+func (s *Session) outsideBlock(what string) error {
+	if s.block != blockIdle || s.several || s.tx != nil && s.txUsed {
+		return pgerr.New(pgerr.ActiveSQLTransaction, "%s cannot run inside a transaction block", what)
+	}
+	return nil
+}
+
 // readOnly reports whether the transaction may not write.
-func (s *Session) readOnly() bool { return s.txnOptions().readOnly || s.opts.ReadOnly && s.tx != nil }
+func (s *Session) readOnly() bool {
+	if s.txnOptions().readOnly {
+		return true
+	}
+	if s.tx == nil {
+		return s.settings.Get("pamir.read_as_of") != ""
+	}
+	return s.opts.ReadOnly
+}
 
 // clearTxn forgets the transaction, which has ended; commit tells how.
 func (s *Session) clearTxn(commit bool) {

@@ -285,7 +285,7 @@ func (s *Session) runSet(st *ast.Set) error {
 	case ast.SetMulti:
 		switch st.Name {
 		case "TRANSACTION":
-			if s.block == blockIdle {
+			if s.alone() {
 				s.warn(pgerr.NoActiveSQLTransaction, "SET TRANSACTION can only be used in transaction blocks")
 			}
 			return s.applyTxnOptions(st.Options)
@@ -307,7 +307,7 @@ func (s *Session) runSet(st *ast.Set) error {
 	case ast.SetFromCurrent:
 		return nil // keeps the value
 	}
-	if st.Local && s.block == blockIdle {
+	if st.Local && s.alone() {
 		s.warn(pgerr.NoActiveSQLTransaction, "SET LOCAL can only be used in transaction blocks")
 	}
 	if st.Kind == ast.SetToDefault {
@@ -380,8 +380,8 @@ func (s *Session) zoneInterval(a *ast.Cast) (string, error) {
 func (s *Session) runDiscard(st *ast.Discard) error {
 	switch st.What {
 	case "ALL":
-		if s.block != blockIdle {
-			return pgerr.New(pgerr.ActiveSQLTransaction, "DISCARD ALL cannot run inside a transaction block")
+		if err := s.outsideBlock("DISCARD ALL"); err != nil {
+			return err
 		}
 		s.closePortals(true)
 		s.adv.UnlockAll(s.ctx)
@@ -412,7 +412,7 @@ func (s *Session) runDeallocate(st *ast.Deallocate) error {
 
 // runLock accepts the locks that readers and writers hold anyway.
 func (s *Session) runLock(ctx context.Context, st *ast.Lock) error {
-	if s.block == blockIdle {
+	if s.alone() {
 		return pgerr.New(pgerr.NoActiveSQLTransaction, "LOCK TABLE can only be used in transaction blocks")
 	}
 	if st.Mode > 3 {

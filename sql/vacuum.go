@@ -32,8 +32,10 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 			verbose = on
 		}
 	}
-	if !st.Analyze && s.block == blockOpen {
-		return pgerr.New(pgerr.ActiveSQLTransaction, "VACUUM cannot run inside a transaction block")
+	if !st.Analyze {
+		if err := s.outsideBlock("VACUUM"); err != nil {
+			return err
+		}
 	}
 	tables := make([]*catalog.Table, 0, len(st.Tables))
 	for _, v := range st.Tables {

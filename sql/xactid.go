@@ -153,6 +153,9 @@ func (srv *Server) settleXact(ctx context.Context, xid int64, outcome []byte) (s
 
 // xactStatus is pg_xact_status.
 func (s *Session) xactStatus(xid int64) (types.Datum, error) {
+	if xid == 0 { // no transaction's
+		return types.NullDatum, nil
+	}
 	at := xactTime(xid)
 	now := time.Unix(0, s.srv.now())
 	if xid <= 0 || at.After(now.Add(s.srv.cfg.Gateway.Clock().MaxOffset())) {

@@ -269,7 +269,7 @@ func (t *txn) rounds(all bool, below int32) [][]aheadChunk {
 func (t *txn) sendChunk(ctx context.Context, meta kv.TxnMeta, c *aheadChunk, stage hlc.Timestamp, keep int32, depth int) error {
 	a := t.c.insist(ctx, func() *kv.BatchRequest {
 		m := meta
-		return &kv.BatchRequest{Txn: &m, LockTimeout: int64(t.opts.LockTimeout), Requests: []kv.Request{
+		return &kv.BatchRequest{Txn: &m, LockTimeout: t.lockTimeout.Load(), Requests: []kv.Request{
 			&kv.Prepare{Writes: c.writes, StageTS: stage, Refreshes: c.reads, Seqs: c.seqs, Keep: keep}}}
 	}, false)
 	if kv.HasCode(a.err, kv.CodeRangeMismatch) && depth < maxRecuts {

@@ -29,7 +29,7 @@ type Options struct {
 	ReadOnly  bool
 	// ReadAsOf reads the past; such a transaction is read-only. Empty: now.
 	ReadAsOf hlc.Timestamp
-	// LockTimeout bounds each wait for a lock; 0 means for ever.
+	// LockTimeout bounds each wait for a lock, until SetLockTimeout (LockTimer) changes it; 0 means for ever.
 	LockTimeout time.Duration
 	// Session is the process id of the SQL session, which the transaction's id then names; 0 for none.
 	Session int32
@@ -120,6 +120,11 @@ type Txn interface {
 // The bound ends with the attempt (Restart); the empty timestamp lifts it.
 type Deadliner interface {
 	SetDeadline(ts hlc.Timestamp)
+}
+
+// LockTimer is implemented by a Txn whose Options.LockTimeout may change while it runs: the waits that begin after SetLockTimeout, COMMIT's too, obey it.
+type LockTimer interface {
+	SetLockTimeout(d time.Duration)
 }
 
 // Buffered is implemented by a Txn that can tell what it is going to write, without asking a range.

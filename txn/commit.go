@@ -263,7 +263,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		}
 		a := t.c.insist(ctx, func() *kv.BatchRequest {
 			m := meta
-			req := &kv.BatchRequest{Txn: &m, Requests: []kv.Request{commit}, LockTimeout: int64(t.opts.LockTimeout)}
+			req := &kv.BatchRequest{Txn: &m, Requests: []kv.Request{commit}, LockTimeout: t.lockTimeout.Load()}
 			return req
 		}, false)
 		t.c.answered(meta.ID)

@@ -188,7 +188,7 @@ func (mc *manyCommit) prepare(ctx context.Context, writes []kv.Write, reads []kv
 	anchor := hasKey(writes, mc.meta.Anchor)
 	a := mc.c.insist(ctx, func() *kv.BatchRequest {
 		m := mc.meta
-		req := &kv.BatchRequest{Txn: &m, LockTimeout: int64(mc.t.opts.LockTimeout)}
+		req := &kv.BatchRequest{Txn: &m, LockTimeout: mc.t.lockTimeout.Load()}
 		req.Requests = append(req.Requests, &kv.Prepare{Writes: writes, StageTS: mc.stageTS, Refreshes: reads})
 		if anchor && mc.staged {
 			req.Requests = append(req.Requests, &kv.StageTxn{CommitTS: mc.stageTS, Prepared: mc.all})

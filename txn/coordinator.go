@@ -166,6 +166,7 @@ func (c *Coordinator) Begin(_ context.Context, opts Options) Txn {
 	c.metrics.Begins.Add(1)
 	now := c.cfg.Clock.Now()
 	t := &txn{c: c, opts: opts, since: now.WallTime}
+	t.lockTimeout.Store(int64(opts.LockTimeout))
 	t.meta = kv.TxnMeta{
 		ID:          kv.MakeSessionTxnID(now, opts.Session, rand.Uint64()),
 		Gateway:     c.cfg.Node,

@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -47,10 +48,14 @@ type txn struct {
 	openScans  int   // scanners that have not been closed
 	oldestScan int32 // at least as old as the oldest of them (a seq)
 
-	inflight atomic.Int32
+	inflight    atomic.Int32
+	lockTimeout atomic.Int64 // ns; see SetLockTimeout
 }
 
 var _ Txn = (*txn)(nil)
+
+// SetLockTimeout implements LockTimer.
+func (t *txn) SetLockTimeout(d time.Duration) { t.lockTimeout.Store(int64(d)) }
 
 // ID implements Txn.
 func (t *txn) ID() kv.TxnID {
@@ -164,7 +169,7 @@ func (t *txn) stampLocked(ctx context.Context, req *kv.BatchRequest, meta *kv.Tx
 	req.Txn = meta
 	req.SetObserved(t.clocks)
 	req.Wait = opts.Wait
-	req.LockTimeout = int64(t.opts.LockTimeout)
+	req.LockTimeout = t.lockTimeout.Load()
 	if t.ahead.any() {
 		req.OwnSeq = t.buf.stmt + 1
 		if opts.Latest {

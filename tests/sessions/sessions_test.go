@@ -340,6 +340,11 @@ func twoPhase(t *testing.T, s *suite) {
 	c.eventually("select pg_blocking_pids($1) <> '{}'", b.pid())
 	c.fails("25001", "begin; commit prepared 'one'")
 	c.do("rollback")
+	// In one message with other statements it would be one transaction with them.
+	for _, q := range []string{"select 1; commit prepared 'one'", "rollback prepared 'one'; select 1", "insert into tp values (5000, 0); vacuum", "insert into tp values (5000, 0); discard all"} {
+		c.fails("25001", q)
+	}
+	require.Equal(t, 0, one[int](c, "select count(*) from tp where id = 5000"))
 	c.do("commit prepared 'one'")
 	require.NoError(t, <-waiting)
 	require.Equal(t, 11, one[int](c, "select v from tp where id = 1"))

@@ -75,7 +75,18 @@ func past(t *testing.T, s *suite) {
 	w.do("update pa set v = 1")
 	a.do(fmt.Sprintf("set pamir.read_as_of = '%s'", then.UTC().Format("2006-01-02 15:04:05.999999+00")))
 	require.Equal(t, 0, one[int](a, "select v from pa"))
+	for _, q := range []string{"update pa set v = 9", "create table nope (i int)", "grant select on pa to public", "truncate pa", "drop table pa"} {
+		a.fails("25006", q)
+	}
+	require.Equal(t, "on", one[string](a, "show transaction_read_only"))
+	a.do("begin read write") // as a transaction that imports a snapshot, it only reads all the same
 	a.fails("25006", "update pa set v = 9")
+	a.do("rollback")
+	a.do("reset pamir.read_as_of")
+	a.do("begin")
+	a.do("select 1")
+	a.fails("25001", "set local pamir.read_as_of = '-1s'") // too late: not ignored
+	a.do("rollback")
 	a.do("set pamir.read_as_of = '2001-01-01'")
 	a.fails("72000", "select * from pa")
 	a.fails("22023", "set pamir.read_as_of = 'nonsense..'")
@@ -105,6 +116,21 @@ func timeouts(t *testing.T, s *suite) {
 	a.do("begin")
 	a.do("update ti set v = 1")
 	s.connect(t, 1, "lock_timeout", "20").fails("55P03", "update ti set v = 2")
+	l := s.connect(t, 1, "statement_timeout", "60s")
+	l.do("begin") // what is set later holds for what waits later, and no longer than to the savepoint
+	l.do("insert into ti values (2, 0)")
+	l.do("savepoint s")
+	l.do("set local lock_timeout = 20")
+	l.fails("55P03", "update ti set v = 2 where id = 1")
+	l.do("rollback to s")
+	require.Equal(t, "0", one[string](l, "show lock_timeout"))
+	waits := l.later("select v from ti where id = 1 for update")
+	a.eventually("select pg_blocking_pids($1) <> '{}'", l.pid())
+	require.Equal(t, "select v from ti where id = 1 for update", one[string](a, "select query from pg_stat_activity where pid = $1", l.pid()), "with its literals")
+	require.Equal(t, "select v from ti where id = 1 for update", one[string](a, "select query from pamir.transactions where pid = $1", l.pid()))
+	require.True(t, one[bool](a, "select pg_cancel_backend($1)", l.pid()))
+	l.code("57014", <-waits, "a wait that was cancelled")
+	l.do("rollback")
 	b := s.connect(t, 1, "statement_timeout", "20") // which runs nothing that is to succeed: the machine may be busy
 	b.fails("57014", "update ti set v = 2")
 	b.fails("57014", "select pg_sleep(60)")
