@@ -97,6 +97,12 @@ func (s *Store) Expiry() time.Time {
 	return end
 }
 
+// FitsHost reports why nodes that dial this one at a host would refuse its certificate; nil if they would not.
+func (s *Store) FitsHost(host string) error {
+	l := s.now.Load()
+	return l.verifyNode(l.node.Leaf, host, x509.ExtKeyUsageServerAuth)
+}
+
 // Dir is the directory.
 func (s *Store) Dir() string { return s.dir }
 

@@ -248,6 +248,9 @@ func (n *Node) sameCluster(ctx context.Context, mine uuid.UUID) error {
 
 // join asks the nodes of --join in turn until one gives this node a place.
 func (n *Node) join(ctx context.Context) (*joinResponse, error) {
+	if err := n.dialable(); err != nil {
+		return nil, fmt.Errorf("join: %w", err) // it would be let in, and nobody would hear of it again
+	}
 	req := joinRequest{RPCAddr: n.rpcAddr, Build: n.cfg.Build, MaxOffset: n.cfg.MaxOffset}
 	for attempt := 0; ; attempt++ {
 		var last error

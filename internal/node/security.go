@@ -43,9 +43,27 @@ func (n *Node) loadCerts() error {
 	}
 	n.certs = s
 	n.log.Info("certificates loaded", "dir", s.Dir(), "expire", s.Expiry().UTC().Format(time.RFC3339))
+	if err := n.dialable(); err != nil {
+		n.log.Warn("certificates", "err", err)
+	}
 	n.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "pamir_certificates_expire_timestamp_seconds",
 		Help: "When the first of the node's certificate and its authority ends."}, func() float64 { return float64(s.Expiry().Unix()) }))
 	n.background(func(ctx context.Context) { s.Watch(ctx, n.reload, n.log) })
+	return nil
+}
+
+// dialable reports why other nodes could not dial this one, though it can dial them: its certificate is not for the host that they are told.
+func (n *Node) dialable() error {
+	if n.certs == nil {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(n.rpcAddr)
+	if err == nil {
+		err = n.certs.FitsHost(host)
+	}
+	if err != nil {
+		return fmt.Errorf("other nodes could not dial this one at %s (--rpc-addr or --advertise-rpc-addr): %w", n.rpcAddr, err)
+	}
 	return nil
 }
 

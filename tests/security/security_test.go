@@ -200,6 +200,17 @@ func TestNodes(t *testing.T) {
 		return err
 	}
 	require.ErrorContains(t, join(makeCerts(t), time.Minute), "authority that is not in ca.crt")
+	elsewhere := makeCerts(t)
+	for _, f := range []string{certs.CAFile, certs.CAKeyFile} {
+		b, err := os.ReadFile(filepath.Join(dir, f))
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(filepath.Join(elsewhere, f), b, 0o600))
+	}
+	for _, f := range []string{certs.NodeFile, certs.NodeKeyFile} {
+		require.NoError(t, os.Remove(filepath.Join(elsewhere, f)))
+	}
+	require.NoError(t, certs.CreateNode(elsewhere, "", []string{"elsewhere.example"}, certs.NodeLifetime))
+	require.ErrorContains(t, join(elsewhere, time.Minute), "other nodes could not dial this one at 127.0.0.1:")
 	require.Error(t, join("", 4*time.Second), "without certificates: it goes on asking")
 	expired := filepath.Join(t.TempDir(), "expired")
 	require.NoError(t, certs.CreateCA(expired, "", certs.CALifetime))
