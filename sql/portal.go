@@ -562,7 +562,12 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 
 // runtime is what p's statement runs in.
 func (s *Session) runtime(p *portal) exec.Runtime {
-	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: &s.fnctx, Params: p.params, Virtual: pgcatalog.Tables{},
+	fn := &s.fnctx
+	if p.shows { // its scans may go on while later statements change the session's
+		own := s.fnctx
+		fn = &own
+	}
+	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: fn, Params: p.params, Virtual: pgcatalog.Tables{},
 		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Node: s.srv.cfg.Node, Savepoint: len(s.saves) > 0, References: &s.refs, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
 }
 
