@@ -251,7 +251,7 @@ func (c *client) record(o *op) {
 
 func (o *op) get(k keys.Key, lock kv.LockStrength) ([]byte, error) {
 	v, _, err := o.tx.Get(o.ctx, k, txn.ScanOptions{Lock: lock})
-	if _, own := o.timed.Writes[string(k)]; err == nil && !own {
+	if _, own := o.timed.Writes[string(k)]; err == nil && !own && timed(k) {
 		o.timed.Reads = append(o.timed.Reads, checkers.TimedRead{Key: string(k), Value: string(v)})
 	}
 	return v, err
@@ -430,7 +430,9 @@ func (o *op) scan(s keys.Span, row func(k keys.Key, v []byte)) error {
 			return err
 		}
 		if !ok {
-			o.timed.Scans = append(o.timed.Scans, seen)
+			if timed(s.Start) {
+				o.timed.Scans = append(o.timed.Scans, seen)
+			}
 			return nil
 		}
 		for rows := p.Rows; ; {

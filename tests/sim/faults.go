@@ -30,6 +30,7 @@ var profiles = map[string]map[string]int{
 	"loads":    {"forsake": 3, "isolate": 3, "unheard": 1, "one-way": 1, "pair": 1, "late": 2, "loss": 1, "crash": 2, "split": 3, "merge": 2, "transfer": 3, "replicas": 1},
 	"pauses":   {"forsake": 6, "transfer": 1, "split": 1},
 	"recovery": {"unheard": 1},
+	"hot":      {"transfer": 5, "split": 4, "gather": 3, "merge": 2, "slow": 3, "late": 3, "unheard": 2, "isolate": 1, "pair": 1, "crash": 1, "replicas": 1},
 }
 
 // profileNames are those that seeds choose from.

@@ -132,10 +132,12 @@ type history struct {
 	snaps                []snapshot
 	timed                []checkers.TimedTxn
 	// versions is all that the rows have ever been, complete from the timestamp on.
-	versions map[string][]checkers.Version
-	complete hlc.Timestamp
-	wrong    []string // snapshots that changed
-	next     int64    // the last number handed out: values are unique
+	versions  map[string][]checkers.Version
+	complete  hlc.Timestamp
+	wrong     []string // snapshots that changed
+	next      int64    // the last number handed out: values are unique
+	queue     []queueOp
+	lastPlace int64 // in the queue
 }
 
 // snapshot is what a committed read-only transaction saw, and as of when. Whoever reads as of then, at any later time and on any
@@ -234,6 +236,9 @@ func (h *history) check(w *world) string {
 	judge("sets", checkers.CheckSet(h.adds, reads), nil)
 	if w.o.Loads > 0 {
 		judge("loads", checkers.CheckLoads(h.loads, h.loadReads, h.loadsPast), nil)
+	}
+	if s := h.judgeQueue(w); s != "" {
+		out = append(out, s)
 	}
 	judge("timestamps", checkers.CheckTimeline(h.versions, h.complete, h.timed), nil)
 	w.trace.count("checked: snapshots", int64(len(h.snaps)))

@@ -25,10 +25,14 @@ const littleMemory = 1500
 
 // all are the workloads of this world, in a fixed order.
 func (w *world) workloads() []workload {
-	if w.o.Loads == 0 {
-		return workloads
+	all := slices.Clip(workloads)
+	if w.o.Loads > 0 {
+		all = append(all, loads)
 	}
-	return append(slices.Clip(workloads), loads)
+	if w.o.Hot > 0 {
+		all = append(all, hot, hotToo, waiting)
+	}
+	return all
 }
 
 func newLoader(w *world, no int) *client {

@@ -19,6 +19,7 @@ type Options struct {
 	Clients   int
 	Splits    int  // ranges that the table has at the beginning
 	Loads     int  // clients whose transactions outgrow their gateway's memory
+	Hot       int  // clients that write the same few rows, and a queue
 	Spread    bool // their leaders are not where the first range was
 	MaxOffset time.Duration
 	// GCAfter is how long old versions are kept; short in some runs.
@@ -31,6 +32,9 @@ type Options struct {
 func (o *Options) settle() {
 	if o.Profile == "loads" || o.Profile == "pauses" {
 		o.settleLoads()
+	}
+	if o.Profile == "hot" && o.Hot == 0 {
+		o.Hot = 8
 	}
 	rng := rand.New(rand.NewPCG(o.Seed, 'o'))
 	pick := func(set *int, from, to int) {

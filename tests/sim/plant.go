@@ -58,6 +58,10 @@ var mutants = map[string]mutant{
 		plant: store.Planted{FloorStays: true}, o: Options{Profile: "loads"},
 		what: "a leader does not see locks of transactions that are older than those which it has looked past",
 	},
+	"gap-stays": {
+		plant: store.Planted{GapStays: true}, o: Options{Profile: "hot"},
+		what: "a row is put where all had been deleted, and scans go past it",
+	},
 	"rider-left-behind": {
 		plant: store.Planted{RiderLeftBehind: true}, o: Options{Profile: "calm", Splits: 4},
 		what: "a resolution that went along with another write is answered, and has not happened",

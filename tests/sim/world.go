@@ -92,6 +92,9 @@ func (w *world) run() *Result {
 		for i := range w.o.Loads {
 			clients.Go(newLoader(w, i).runLoads)
 		}
+		for i := range w.o.Hot {
+			clients.Go(newHot(w, i).runHot)
+		}
 		w.faults.run(w.o.Length)
 		w.trace.say("faults end")
 		if !within(2*time.Minute, w.faults.heal) {

@@ -17,7 +17,7 @@
 //
 //  1. Evaluate has no side effects but on the timestamp cache and (TryLock) the
 //     unreplicated lock table, both of which may only ever err on the side of more conflicts, and on what the leader remembers of
-//     sequences (Numbers), which may only ever lose numbers, and of floors (6).
+//     sequences (Numbers), which may only ever lose numbers, and of floors (6) and gaps (7).
 //  2. Whatever Evaluate reads is covered by latches it declared, so nothing
 //     it read can change before its effects apply.
 //  3. A read at ts leaves the timestamp cache at ts or above for what it read, before it
@@ -27,4 +27,6 @@
 //  5. A read sees the write of a prepared lock only if the transaction is known to have committed at or below its
 //     timestamp, or is its own; it passes one by only if that cannot become a version that it must see (stands).
 //  6. On a key with a floor (LockFloors) no prepared lock of a transaction below it stands, in any state of the engine since it was raised.
+//  7. In a gap (Gaps) no prepared lock stands, and the newest version of every key is a tombstone at or below the gap's timestamp, in any state of the engine from when it
+//     was noted until it is cut.
 package eval

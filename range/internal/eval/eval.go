@@ -32,8 +32,9 @@ type Env struct {
 	TSCache     TimestampCache
 	Numbers     Numbers
 	Floors      *LockFloors // nil: every look for a lock looks at all of its key
+	Gaps        *Gaps       // nil: scans walk over everything
 	// Follower: this replica is not the leader and serves a read at or below the closed
-	// timestamp; there is neither Locks nor TSCache nor Numbers nor Floors.
+	// timestamp; there is neither Locks nor TSCache nor Numbers nor Floors nor Gaps.
 	Follower bool
 	// Undecided are transactions that had not committed when this request asked after them: NOWAIT fails at their prepared locks, SKIP LOCKED
 	// leaves the rows out. At another's, which may have committed and may have been acknowledged, both stop with a ConflictError.
@@ -41,6 +42,13 @@ type Env struct {
 	// NewBatch makes the batch for effects.
 	NewBatch func() *pebble.Batch
 	Planted  Planted
+}
+
+// Learned is what a leader has learned about its range while it leads. It is to be asked for before the state that is evaluated is looked up: what is noted of an
+// older state belongs to an older one.
+type Learned struct {
+	Floors LockFloors
+	Gaps   Gaps
 }
 
 // Locks is the evaluation's view of the in-memory lock table.

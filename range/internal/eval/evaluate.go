@@ -42,6 +42,7 @@ type evaluation struct {
 	askedTS     hlc.Timestamp
 
 	floorsAt uint64 // see LockFloors
+	gapsAt   uint64 // see Gaps
 
 	claimed map[string]struct{} // keys written by earlier requests of the batch
 	writes  int                 // requests that wrote
@@ -68,6 +69,9 @@ func Evaluate(ctx context.Context, env *Env, req *kv.BatchRequest) (*kv.BatchRes
 	for move := 0; ; move++ {
 		if env.Floors != nil {
 			e.floorsAt = env.Floors.Now() // before there is an iterator
+		}
+		if env.Gaps != nil {
+			e.gapsAt = env.Gaps.Now()
 		}
 		e.r = mvcc.NewReader(env.Reader)
 		resp, err := e.run()
@@ -275,6 +279,9 @@ func (e *evaluation) moveReadTS(err error, move int) bool {
 func (e *evaluation) batch() *mvcc.Writer {
 	if e.w.Batch == nil {
 		e.w.Batch = e.env.NewBatch()
+		if e.env.Gaps != nil && !e.env.Planted.GapStays {
+			e.w.Watch = e.env.Gaps
+		}
 	}
 	return &e.w
 }

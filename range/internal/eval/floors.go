@@ -12,10 +12,22 @@ import (
 // Why: an entry of the lock table that is deleted stays in the engine, until its memtable has been flushed and what came of it compacted, and a look for a lock steps over all
 // that are left of its key. On a row that many transactions prepare one after the other that is thousands, at every look.
 //
-// When it may be believed. A floor is raised by whoever holds the key's latch for writing and has found no lock at all; nobody else can lay one meanwhile. It is
-// lowered before a lock below it is proposed. So it holds of every state of the engine from the moment of its raising on, and not of earlier ones: who reads remembers where the
-// count of raisings stood (Now) before it opened its first iterator, and a floor that was raised later is none to it. What other leaders lay is not seen here, so
-// each leadership has LockFloors of its own, and so has a range after a split or a merge.
+// When it may be believed:
+//
+//  1. Locks come into a range's state in two ways only: an entry of the log that a leader has evaluated (prepare, prepareOpen, undoSpan), and the state of another replica
+//     (a snapshot), which a leader never takes in. Of statements' locks, handed over or not, none is on disk. What rides along with another write, and what collects garbage, lays none.
+//  2. A floor is raised by whoever holds the key's latch for writing and has found no lock at all, above a lower floor or anywhere. Two writers of a key never hold their latches at once, so
+//     nobody else is between the evaluation and the application of a lock then.
+//  3. Whoever lays a lock lowers the floor to its own id, when it is evaluated, under its latch and before it is proposed. A repeated or late request is evaluated anew and
+//     does the same. An entry is proposed once: what could not be proposed in the term of its evaluation is dropped, and latches go when the entry has been applied or never will be.
+//  4. So a floor holds of every state of the engine from its raising on, until it is lowered. Who reads remembers where the count of raisings stood (Now) before it opened its first
+//     iterator, and a floor that was raised later is none to it. (A floor that was merely lowered holds of earlier states as well.)
+//  5. A lock may be laid while somebody reads, and he may know the floor of before. If it lands at or below what he reads, one of the two has waited for the other's
+//     latch; otherwise it is above, and of no concern to him. A locking read's latches are at every timestamp. Recovery's questions, refreshes and scans do not go by floors at all.
+//  6. What other leaders lay is not seen here, so each leadership has LockFloors of its own. They begin (concurrency.Table.Open) when an entry of the leader's term has been applied, and
+//     with it all that its predecessors proposed. Who still evaluates for an older leadership of this replica cannot propose, and its answers are to reads within that one's lease,
+//     below which no later leader lays anything.
+//  7. A split or a merge is applied while the leader holds latches over the whole range, and floors end there: a part that was led elsewhere in between begins without.
 //
 // The zero value has none. It may be used by many goroutines.
 type LockFloors struct {

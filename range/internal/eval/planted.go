@@ -25,4 +25,6 @@ type Planted struct {
 	CommitWithoutRecord bool
 	// FloorStays: a lock that is laid below a key's floor does not lower it.
 	FloorStays bool
+	// GapStays: a write into a gap does not cut it.
+	GapStays bool
 }

@@ -238,13 +238,20 @@ func (e *evaluation) scan(r *kv.Scan) (_ kv.Response, err error) {
 // span scans one span. rest is what a bound left over (not Valid if nothing), done that the processor wants no more.
 func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) {
 	locking := s.sc.Lock != kv.LockNone
+	walk := span
+	if !s.sc.Reverse {
+		if walk = s.pastGaps(span, s.readTS); !walk.IsPoint() && !walk.Valid() {
+			s.remember(span)
+			return rest, false, nil
+		}
+	}
 	var w *lockWalk
 	if s.env.Stats.Locks > 0 {
 		if s.walk == nil {
 			s.walk = &lockWalk{}
 		}
 		w = s.walk
-		if err := w.start(s.evaluation, span, s.sc.Reverse, locking); err != nil {
+		if err := w.start(s.evaluation, walk, s.sc.Reverse, locking); err != nil {
 			return rest, false, err
 		}
 		defer w.close()
@@ -252,8 +259,12 @@ func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) 
 			w = nil
 		}
 	}
-	it := s.r.Scan(span, s.sc.Reverse, s.readTS, s.window)
+	it := s.r.Scan(walk, s.sc.Reverse, s.readTS, s.window)
 	defer it.Close()
+	if locking && s.env.Gaps != nil && !s.sc.Reverse && !walk.IsPoint() {
+		it.WatchHead()
+		defer s.noteGap(walk, it)
+	}
 	var last keys.Key // where a bound stopped it
 	more := it.Next()
 	for {
@@ -459,7 +470,12 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp, existence
 		// What happened since may have been collected, a deletion with its tombstone even.
 		return &kv.Error{Code: kv.CodeRefreshFailed, Key: span.Start, TS: e.env.GCThreshold, Message: "read is older than the GC threshold"}
 	}
-	key, ts, found, err := e.r.Changed(span, from, to)
+	look := e.pastGaps(span, from)
+	if !look.IsPoint() && !look.Valid() {
+		e.env.TSCache.Add(span, to, e.id)
+		return nil
+	}
+	key, ts, found, err := e.r.Changed(look, from, to)
 	if err != nil {
 		return err
 	}
@@ -474,7 +490,7 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp, existence
 		return &kv.Error{Code: kv.CodeRefreshFailed, Key: key.Clone(), TS: ts}
 	}
 	if e.env.Stats.Locks > 0 {
-		if err := e.unlockedTo(span, to, existence); err != nil {
+		if err := e.unlockedTo(look, to, existence); err != nil {
 			return err
 		}
 	}

@@ -87,6 +87,8 @@ type lockWalk struct {
 	// all: a locking scan wants to know of every lock of others.
 	all bool
 
+	first keys.Key // that has any lock, the transaction's own too; nil if it has not met one
+
 	ok bool // it stands on a lock
 	l  *kv.LockRecord
 	st standing
@@ -94,7 +96,7 @@ type lockWalk struct {
 }
 
 func (w *lockWalk) start(e *evaluation, span keys.Span, reverse, all bool) error {
-	w.e, w.reverse, w.all, w.ok = e, reverse, all, false
+	w.e, w.reverse, w.all, w.ok, w.first = e, reverse, all, false, nil
 	var err error
 	if w.cur, err = e.r.LockCursor(span, reverse); err != nil {
 		return err
@@ -106,6 +108,9 @@ func (w *lockWalk) start(e *evaluation, span keys.Span, reverse, all bool) error
 func (w *lockWalk) next() error {
 	w.ok = false
 	for n := 1; w.cur.Next(); n++ {
+		if w.first == nil {
+			w.first = w.cur.Key().Clone()
+		}
 		if n%rowsBetweenChecks == 0 {
 			if err := w.e.ctx.Err(); err != nil {
 				return &kv.Error{Code: kv.CodeCanceled, Message: err.Error()}

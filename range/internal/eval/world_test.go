@@ -39,7 +39,7 @@ func newWorld(t require.TestingT) *world {
 		Reader: e.DB(),
 		Desc:   &kv.RangeDescriptor{RangeID: 7, StartKey: name("a"), EndKey: name("zz")},
 		Clock:  hlc.NewClock(func() int64 { return w.phys }, time.Second),
-		Node:   1, Locks: w.locks, TSCache: w.reads, Floors: &LockFloors{},
+		Node:   1, Locks: w.locks, TSCache: w.reads, Floors: &LockFloors{}, Gaps: &Gaps{few: 1},
 		NewBatch: func() *pebble.Batch { return e.DB().NewBatch() },
 	}
 	return w

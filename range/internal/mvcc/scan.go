@@ -31,6 +31,16 @@ type Scan struct {
 	newest hlc.Timestamp
 	seek   []byte
 	upper  []byte
+	head   head
+}
+
+// head is what a forward scan has passed before the first key that is more than a tombstone.
+type head struct {
+	wanted bool // and not at its end yet
+	ended  bool
+	gone   int
+	last   hlc.Timestamp // the latest of the tombstones
+	end    keys.Key      // nil: all of the span
 }
 
 // stepsBeforeSeek is how many versions of one key a scan walks over before it seeks: a step
@@ -39,7 +49,7 @@ const stepsBeforeSeek = 5
 
 func (s *Scan) reset() {
 	s.it, s.err, s.value = nil, nil, nil
-	s.started = false
+	s.started, s.head = false, head{}
 	if cap(s.valBuf) > 1<<20 {
 		s.valBuf = nil
 	}
@@ -80,6 +90,22 @@ func (s *Scan) TS() hlc.Timestamp { return s.cur }
 // if the row has been overwritten or deleted since.
 func (s *Scan) Newest() hlc.Timestamp { return s.newest }
 
+// WatchHead makes a scan that has not begun note what Head returns.
+func (s *Scan) WatchHead() { s.head.wanted = !s.reverse }
+
+// Head returns how many keys the scan has passed whose newest version is a tombstone at or below its timestamp, and the latest of these, before the first key of which that is not
+// true; end is that key, nil if there is none in the span. ok is false if the scan has not got so far.
+func (s *Scan) Head() (gone int, last hlc.Timestamp, end keys.Key, ok bool) {
+	return s.head.gone, s.head.last, s.head.end, s.head.ended
+}
+
+// endHead: the current key is more than a tombstone.
+func (s *Scan) endHead() {
+	if s.head.wanted {
+		s.head.wanted, s.head.ended, s.head.end = false, true, s.Key().Clone()
+	}
+}
+
 // Err returns what ended the scan, nil at its end.
 func (s *Scan) Err() error { return s.err }
 
@@ -105,6 +131,9 @@ func (s *Scan) Next() bool {
 	if !ok {
 		if s.err == nil {
 			s.err = engine.Classify(s.it.Error())
+		}
+		if s.err == nil && s.head.wanted {
+			s.head.wanted, s.head.ended = false, true
 		}
 		s.Close()
 	}
@@ -161,6 +190,7 @@ func (s *Scan) next() bool {
 		s.prefix = append(s.prefix[:0], prefix...)
 		s.newest = ts
 		if s.ts.Less(ts) {
+			s.endHead()
 			if ts, ok = s.older(ts); !ok {
 				if s.err != nil {
 					return false
@@ -174,8 +204,13 @@ func (s *Scan) next() bool {
 			return false
 		}
 		if !deleted {
+			s.endHead()
 			s.cur = ts
 			return true
+		}
+		if s.head.wanted {
+			s.head.gone++
+			s.head.last = s.head.last.Forward(ts)
 		}
 		valid = s.it.Next()
 	}

@@ -30,8 +30,13 @@ const versionOverhead = hlc.EncodedLen
 type Writer struct {
 	Batch *pebble.Batch
 	Stats kv.Stats
+	// Watch, if not nil, is told of every key that is going to have a new version or a lock.
+	Watch Watch
 	buf   []byte
 }
+
+// Watch is told of writes.
+type Watch interface{ Wrote(key keys.Key) }
 
 // Put writes a version of key, newer than all others; prev is the newest so far.
 func (w *Writer) Put(key keys.Key, ts hlc.Timestamp, deleted bool, value []byte, prev Newest) error {
@@ -41,6 +46,9 @@ func (w *Writer) Put(key keys.Key, ts hlc.Timestamp, deleted bool, value []byte,
 func (w *Writer) put(key keys.Key, ts, local hlc.Timestamp, deleted bool, value []byte, prev Newest) error {
 	if prev.Exists && ts.LessEq(prev.TS) {
 		return kv.Errorf(kv.CodeInternal, "version of %s at %s would be below the newest, at %s", keys.Pretty(key), ts, prev.TS)
+	}
+	if w.Watch != nil {
+		w.Watch.Wrote(key)
 	}
 	if deleted {
 		value = nil
@@ -79,6 +87,9 @@ func (w *Writer) put(key keys.Key, ts, local hlc.Timestamp, deleted bool, value 
 
 // PutLock lays or replaces the transaction's lock on key; had says that it replaces one.
 func (w *Writer) PutLock(key keys.Key, l *kv.LockRecord, had bool) error {
+	if w.Watch != nil {
+		w.Watch.Wrote(key)
+	}
 	w.buf = engine.AppendLock(w.buf[:0], key, kv.LockUpdate, l.Txn.ID)
 	n := len(w.buf)
 	w.buf = l.AppendWire(w.buf)

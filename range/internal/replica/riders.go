@@ -130,12 +130,13 @@ func (r *Replica) seat(s *state, d *concurrency.Deferred) (x rider, ok bool) {
 	if g == nil {
 		return rider{}, false
 	}
+	learned := r.locks.Learned()
 	now := r.snapshotState()
 	if now.term != s.term || now.frozen != nil || r.mayServe(&now, requestTS(req)) != nil || checkBounds(now.desc, req) != nil {
 		g.Finish()
 		return rider{}, false
 	}
-	env := r.env(&now)
+	env := r.env(&now, learned)
 	_, eff, err := eval.Evaluate(background, &env, req)
 	if err == nil && eff != nil && eff.Batch != nil && eff.Batch.Len() > maxRiderBytes {
 		if cerr := eff.Batch.Close(); cerr != nil {

@@ -102,6 +102,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp, undecided map[kv.TxnID]struct{}) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
 	// The state may be another one than before the latches were taken.
 	epoch := r.dataEpoch.Load()
+	learned := r.locks.Learned() // before the state: see eval.Learned
 	s := r.snapshotState()
 	if err := r.mayServe(&s, ts); err != nil && !r.lapsed(&s, req) {
 		return nil, nil, nil, err
@@ -112,7 +113,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	if err := checkBounds(s.desc, req); err != nil {
 		return nil, nil, nil, err
 	}
-	env := r.env(&s)
+	env := r.env(&s, learned)
 	var bucket *closedBucket
 	if writes(req) {
 		if err := r.deps.Engine.CheckSpace(); err != nil {
@@ -163,11 +164,11 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 }
 
 // env is what an evaluation on the leader sees of a state that was read after its latches were taken.
-func (r *Replica) env(s *state) eval.Env {
+func (r *Replica) env(s *state, l *eval.Learned) eval.Env {
 	return eval.Env{
 		Reader: r.deps.Engine.DB(), Desc: s.desc, Clock: r.deps.Clock, Node: r.deps.Node, LeaderSince: s.since,
 		Stats: s.applied.Stats, GCThreshold: s.applied.GCThreshold, Outcomes: s.applied.Outcomes,
-		Locks: r.locks, Floors: r.locks.Floors(), TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
+		Locks: r.locks, Floors: &l.Floors, Gaps: &l.Gaps, TSCache: r.tscache, NewBatch: r.newBatch, Planted: r.deps.Planted,
 	}
 }
 
