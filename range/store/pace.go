@@ -1,56 +1,125 @@
 package store
 
 import (
+	"context"
+	"runtime"
 	"sync/atomic"
 	"time"
 
 	"github.com/pamirdb/pamir/range/internal/pacing"
+	"github.com/pamirdb/pamir/range/kv"
 )
 
-// pace is how fast this store sends and receives snapshots: package pacing decides, by readings of the store while there are any.
+// pace is how fast this store does what nobody waits for: package pacing decides, by readings of the store while there is such work.
 type pace struct {
-	out, in  *pacing.Pacer
+	snapshots   paced // in bytes; out and in have the same rate each
+	compactions paced // in nanoseconds of work: a rate of 1e9 is one compaction that is never held up
+	resolutions paced // of the locks of large transactions, likewise
+	out, in     *pacing.Pacer
+	compaction  *pacing.Pacer
+	resolution  *pacing.Pacer
+
+	woken chan struct{} // of size 1: there is something to pace
+}
+
+// paced is one kind of such work.
+type paced struct {
 	settings pacing.Settings
-	under    atomic.Int64  // snapshots under way
-	woken    chan struct{} // of size 1: there is one
+	pacers   []*pacing.Pacer
+	under    atomic.Int64 // how much of it is under way
+
+	// The loop's.
+	controller *pacing.Controller
+	used       []int64 // by each pacer, as of the last reading
 }
 
 const (
 	// leastSnapshotRate gets 64 MiB over in a quarter of a minute on the busiest machine.
 	leastSnapshotRate = 4 << 20
-	paceProbe         = 5 * time.Millisecond
-	paceInterval      = 100 * time.Millisecond
+	// leastCompaction is a tenth of a core. What compactions fall behind by is seen in L0, whose sublevels all reads have to merge: from easySublevels
+	// on they may do more and more of what they could, and at urgentSublevels they are not held up at all. Pebble stops writers at 40.
+	leastCompaction = int64(100 * time.Millisecond)
+	easySublevels   = 4
+	urgentSublevels = 12
+	// backlogInterval is the pause between two looks at L0: it changes when a memtable is full, every few seconds.
+	backlogInterval = time.Second
+	// leastResolution is a quarter of what one sender could have done, mostResolution what several could.
+	leastResolution = int64(250 * time.Millisecond)
+	mostResolution  = int64(4 * time.Second)
+	// longestResolution is what one request counts for at most, so that it is never held up for much longer than a second.
+	longestResolution = 50 * time.Millisecond
+
+	paceProbe    = 5 * time.Millisecond
+	paceInterval = 100 * time.Millisecond
 )
 
-func newPace(most int64) *pace {
-	s := pacing.Settings{Least: min(leastSnapshotRate, most), Most: most}
-	return &pace{out: pacing.NewPacer(s.Least), in: pacing.NewPacer(s.Least), settings: s, woken: make(chan struct{}, 1)}
+func newPace(mostSnapshots int64) *pace {
+	p := &pace{woken: make(chan struct{}, 1)}
+	p.snapshots.settings = pacing.Settings{Least: min(leastSnapshotRate, mostSnapshots), Most: mostSnapshots}
+	p.compactions.settings = pacing.Settings{Least: leastCompaction, Most: int64(time.Second) * int64(max(2, runtime.GOMAXPROCS(0)/2))} // as many as may run
+	p.resolutions.settings = pacing.Settings{Least: leastResolution, Most: mostResolution}
+	p.out, p.in, p.compaction, p.resolution = p.snapshots.pacer(), p.snapshots.pacer(), p.compactions.pacer(), p.resolutions.pacer()
+	for _, k := range p.kinds() {
+		k.controller = pacing.NewController(k.settings)
+	}
+	return p
 }
 
-// begin notes that a snapshot is under way, until the function that it returns is called.
-func (p *pace) begin() (end func()) {
-	p.under.Add(1)
+func (p *pace) kinds() [3]*paced { return [...]*paced{&p.snapshots, &p.compactions, &p.resolutions} }
+
+// pacer adds a pacer to the kind.
+func (k *paced) pacer() *pacing.Pacer {
+	x := pacing.NewPacer(k.settings.Least)
+	k.pacers, k.used = append(k.pacers, x), append(k.used, 0)
+	return x
+}
+
+// step takes a reading for this kind of work. Its rate is not below least.
+func (k *paced) step(r pacing.Reading, least int64) {
+	for i, x := range k.pacers {
+		used := x.Used()
+		r.Used, k.used[i] = max(r.Used, used-k.used[i]), used
+	}
+	rate := max(k.controller.Step(r), least)
+	for _, x := range k.pacers {
+		x.SetRate(rate)
+	}
+}
+
+// begin notes that there is such work, until end.
+func (p *pace) begin(k *paced) {
+	k.under.Add(1)
 	select {
 	case p.woken <- struct{}{}:
 	default:
 	}
-	return func() { p.under.Add(-1) }
 }
 
-// paceLoop takes readings while snapshots are under way, and otherwise sleeps. What was learned is kept.
+func (p *pace) end(k *paced) { k.under.Add(-1) }
+
+func (p *pace) busy() bool {
+	for _, k := range p.kinds() {
+		if k.under.Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// paceLoop takes readings while there is something to pace, and otherwise sleeps. What was learned is kept.
 func (s *Store) paceLoop() {
 	p := s.pacing
-	c := pacing.NewController(p.settings)
 	for {
 		select {
 		case <-p.woken:
 		case <-s.ctx.Done():
 			return
 		}
-		began, out, in, syncs, nanos := time.Now(), p.out.Sent(), p.in.Sent(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
+		urgent, looked := p.urgent(s.eng.L0Sublevels()), time.Now()
+		began, syncs, nanos := time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
 		var lates []time.Duration
 		tick := time.NewTimer(paceProbe)
-		for p.under.Load() > 0 {
+		for p.busy() {
 			due := time.Now().Add(paceProbe)
 			tick.Reset(paceProbe)
 			select {
@@ -64,19 +133,65 @@ func (s *Store) paceLoop() {
 			if took < paceInterval {
 				continue
 			}
-			r := pacing.Reading{Took: took, Late: pacing.Late(lates), Sent: max(p.out.Sent()-out, p.in.Sent()-in)}
+			r := pacing.Reading{Took: took, Late: pacing.Late(lates)}
 			if n := s.metrics.Fsyncs.Load() - syncs; n > 0 {
 				r.Sync = time.Duration((s.metrics.FsyncNanos.Load() - nanos) / n)
 			}
-			rate := c.Step(r)
-			p.out.SetRate(rate)
-			p.in.SetRate(rate)
-			began, out, in, syncs, nanos = time.Now(), p.out.Sent(), p.in.Sent(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
+			if time.Since(looked) >= backlogInterval {
+				urgent, looked = p.urgent(s.eng.L0Sublevels()), time.Now()
+			}
+			p.snapshots.step(r, 0)
+			p.compactions.step(r, urgent)
+			p.resolutions.step(r, 0)
+			began, syncs, nanos = time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
 			lates = lates[:0]
 		}
 		tick.Stop()
 	}
 }
 
+// urgent is how fast compactions may be at the least, with so many sublevels in L0.
+func (p *pace) urgent(sublevels int) int64 {
+	c := p.compactions.settings
+	behind := min(max(sublevels-easySublevels, 0), urgentSublevels-easySublevels)
+	return c.Least + (c.Most-c.Least)*int64(behind)/(urgentSublevels-easySublevels)
+}
+
+// compact tells of compactions: that some run, or that none does any more.
+func (p *pace) compact(run bool) {
+	if run {
+		p.begin(&p.compactions)
+	} else {
+		p.end(&p.compactions)
+	}
+}
+
+// resolve carries out a piece of the resolution of a large transaction's locks, and holds up who asks for it before the next. Locks that are still there
+// meanwhile hold up nobody: what became of the transaction is known.
+func (s *Store) resolve(ctx context.Context, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
+	p := s.pacing
+	p.begin(&p.resolutions)
+	defer p.end(&p.resolutions)
+	began := time.Now()
+	resp, err := do()
+	if err == nil {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		defer context.AfterFunc(s.ctx, cancel)()
+		p.resolution.Hold(min(time.Since(began), longestResolution), ctx.Done())
+	}
+	return resp, err
+}
+
 // SnapshotRate is how many bytes of snapshots a second the store sends, and receives, at most just now.
 func (s *Store) SnapshotRate() int64 { return s.pacing.out.Rate() }
+
+// CompactionRate is how many compactions, counted in parts, may run just now; ResolutionRate likewise how many resolutions of large transactions' locks.
+func (s *Store) CompactionRate() float64 {
+	return float64(s.pacing.compaction.Rate()) / float64(time.Second)
+}
+
+// ResolutionRate: see CompactionRate.
+func (s *Store) ResolutionRate() float64 {
+	return float64(s.pacing.resolution.Rate()) / float64(time.Second)
+}

@@ -46,6 +46,9 @@ func (s *Store) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespon
 		return nil, kv.Errorf(kv.CodeRangeNotFound, "no replica of range %d on store %d", req.RangeID, s.id.StoreID)
 	}
 	if len(req.Requests) == 1 {
+		if _, ok := req.Requests[0].(*kv.ResolveSpan); ok {
+			return s.resolve(ctx, func() (*kv.BatchResponse, error) { return r.Send(ctx, req) })
+		}
 		if resp, err, ok := s.admin(ctx, r, req.Requests[0]); ok {
 			if err != nil {
 				return nil, err

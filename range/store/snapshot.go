@@ -60,7 +60,8 @@ func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Repli
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	defer s.pacing.begin()()
+	s.pacing.begin(&s.pacing.snapshots)
+	defer s.pacing.end(&s.pacing.snapshots)
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
 		return r.WriteSnapshot(ctx, to, s.pacing.out.Wait, send)
 	})
@@ -106,7 +107,8 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	}
 	defer s.unreserve(h.Desc.RangeID)
 	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
-	defer s.pacing.begin()()
+	s.pacing.begin(&s.pacing.snapshots)
+	defer s.pacing.end(&s.pacing.snapshots)
 	staged, err := replica.ReceiveSnapshot(s.eng, h, prefix, func() ([]byte, error) {
 		if err := s.ctx.Err(); err != nil {
 			return nil, err

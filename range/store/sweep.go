@@ -93,8 +93,10 @@ func (w *sweeper) sweep(ctx context.Context, r *replica.Replica) error {
 		}
 		for span := desc.Span(); span.Valid(); {
 			m := h.meta
-			resp, err := r.Send(ctx, &kv.BatchRequest{RangeID: r.ID(), Now: w.s.clock.Now(), Txn: &m, Requests: []kv.Request{
-				&kv.ResolveSpan{Span: span, Commit: got.Commit, CommitTS: got.CommitTS}}})
+			resp, err := w.s.resolve(ctx, func() (*kv.BatchResponse, error) {
+				return r.Send(ctx, &kv.BatchRequest{RangeID: r.ID(), Now: w.s.clock.Now(), Txn: &m, Requests: []kv.Request{
+					&kv.ResolveSpan{Span: span, Commit: got.Commit, CommitTS: got.CommitTS}}})
+			})
 			if err != nil {
 				return err // the next round goes on, with the range as it is then
 			}

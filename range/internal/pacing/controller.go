@@ -7,7 +7,7 @@ import (
 
 // Settings of a controller.
 type Settings struct {
-	// Least and Most bound the rate, in bytes per second.
+	// Least and Most bound the rate, in units per second: bytes of snapshots, nanoseconds of compactions.
 	Least, Most int64
 }
 
@@ -16,7 +16,7 @@ type Reading struct {
 	Took time.Duration // since the last reading
 	Late time.Duration // how late goroutines woke up that slept: see Late
 	Sync time.Duration // what a sync of the log took, on average; 0 if there was none
-	Sent int64         // bytes of snapshots, sent or received
+	Used int64         // units that were done
 }
 
 const (
@@ -58,7 +58,7 @@ func Late(wakings []time.Duration) time.Duration {
 // NewController begins with the least rate.
 func NewController(s Settings) *Controller { return &Controller{s: s, rate: float64(s.Least)} }
 
-// Rate in bytes per second.
+// Rate in units per second.
 func (c *Controller) Rate() int64 { return int64(c.rate) }
 
 // Pressure is how far delays are above the least ones, as a share of what is tolerated.
@@ -72,10 +72,10 @@ func (c *Controller) Step(r Reading) int64 {
 	}
 	// Half of what was: one late waking says little.
 	c.smooth = (c.smooth + min(p, 4)) / 2
-	used := float64(r.Sent) >= 0.5*c.rate*r.Took.Seconds()
+	used := float64(r.Used) >= 0.5*c.rate*r.Took.Seconds()
 	switch {
 	case c.smooth > 1:
-		if r.Sent > 0 { // else it is not us
+		if r.Used > 0 { // else it is not us
 			c.found = true
 			c.rate *= max(0.5, 1-0.25*c.smooth)
 		}

@@ -1,21 +1,24 @@
-// Package pacing decides how fast a store sends and receives snapshots: as fast as its clients do not notice.
+// Package pacing decides how fast a store does what nobody waits for, as fast as its clients do not notice: snapshots, compactions, and the resolution of
+// large transactions' locks.
 //
 // # What it is for
 //
 // [Controller] is told every tenth of a second how late the latest of goroutines were that wanted to wake up, and how long syncs of the log took. Both are what a
 // client's request waits for as well, whoever is to blame: this process, another one on the machine, or the disk. It compares them with the least that it
-// has seen lately, and lowers the rate by a share when they are far above, or raises it a step at a time. So snapshots take what is left over, there is no
-// knob to set, and an idle cluster moves replicas as fast as its machines can. [Pacer] spreads bytes over time at that rate. Package store takes the
-// readings and owns the goroutine; the receiver of a snapshot paces itself as well, and the stream's flow control tells the sender.
+// has seen lately, and lowers the rate by a share when they are far above, or raises it a step at a time. So such work takes what is left over, there is no
+// knob to set, and an idle cluster moves replicas as fast as its machines can. [Pacer] spreads what is done over time at that rate, in units of the user's
+// choice: bytes, or nanoseconds of work. Package store has one controller for each kind of work, takes the readings, and owns the goroutine; the receiver
+// of a snapshot paces itself as well, and the stream's flow control tells the sender.
 //
 // # What it is not
 //
-// It does not know how many snapshots there are, nor choose between them; how many at once is placement's, and the store's slots.
+// It does not know how much work there is, nor what happens if it stays undone: how many snapshots there are at once is placement's, and the store's
+// slots; that compactions must not fall behind is the store's.
 //
 // # Invariants
 //
-//  1. The rate is between Settings.Least and Settings.Most. So a snapshot ends, however busy the store is.
+//  1. The rate is between Settings.Least and Settings.Most. So the work ends, however busy the store is.
 //  2. The rate is raised only if it was made use of.
-//  3. What was the least delay half a minute ago counts no more: a machine that has become slower for good does not hold snapshots up for ever.
+//  3. What was the least delay half a minute ago counts no more: a machine that has become slower for good does not hold work up for ever.
 //  4. No clock, no goroutine in Controller: the same readings give the same rates.
 package pacing

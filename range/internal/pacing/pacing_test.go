@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/cockroachdb/datadriven"
@@ -81,7 +82,7 @@ func (m *machine) run(secs int) string {
 			noise := 1 + m.noise*m.rng.Float64()
 			late := time.Duration(float64(m.late) * wait * noise)
 			sync := time.Duration(float64(m.sync) * wait * noise)
-			m.c.Step(Reading{Took: tick, Late: late, Sync: sync, Sent: int64(r * (1 << 20) * tick.Seconds())})
+			m.c.Step(Reading{Took: tick, Late: late, Sync: sync, Used: int64(r * (1 << 20) * tick.Seconds())})
 			rate += float64(m.c.Rate()) / (1 << 20) / 10
 			pressure += m.c.Pressure() / 10
 		}
@@ -122,6 +123,46 @@ func TestPacerShares(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.EqualValues(t, 1<<20, p.Sent())
+	require.EqualValues(t, 1<<20, p.Used())
 	require.GreaterOrEqual(t, time.Since(began), 110*time.Millisecond, "a mebibyte at 8 a second, but for the last piece") // it may take longer
+}
+
+// What is told after the fact takes its share of the time, however many do it, and nobody waits who is told to hurry.
+func TestHold(t *testing.T) {
+	const work = 2 * time.Millisecond
+	for _, c := range []struct {
+		workers int
+		rate    time.Duration // of work a second
+		want    time.Duration // of work in ten seconds
+	}{
+		{1, 100 * time.Millisecond, time.Second},
+		{3, 100 * time.Millisecond, time.Second},
+		{3, 1500 * time.Millisecond, 15 * time.Second},
+		{1, 2 * time.Second, 10 * time.Second}, // as fast as it can
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			p := NewPacer(int64(c.rate))
+			began := time.Now()
+			var wg sync.WaitGroup
+			for range c.workers {
+				wg.Go(func() {
+					for time.Since(began) < 10*time.Second {
+						time.Sleep(work)
+						p.Hold(work, nil)
+					}
+				})
+			}
+			wg.Wait()
+			require.InEpsilon(t, c.want, p.Used(), 0.02, "%d workers, %v a second", c.workers, c.rate)
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		p, hurry, began := NewPacer(1), make(chan struct{}), time.Now()
+		var wg sync.WaitGroup
+		wg.Go(func() { p.Hold(time.Hour, hurry) })
+		time.Sleep(time.Second)
+		close(hurry)
+		wg.Wait()
+		require.Equal(t, time.Second, time.Since(began))
+	})
 }
