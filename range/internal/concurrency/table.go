@@ -3,6 +3,7 @@ package concurrency
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/eval"
@@ -26,7 +27,7 @@ type Table struct {
 
 	outcomes *outcomes  // nil if there are none
 	deferred *deferrals // the same
-	learned  *eval.Learned
+	learned  atomic.Pointer[eval.Learned]
 }
 
 // keyLock is what is known of one key: who holds it, who waits.
@@ -87,14 +88,14 @@ func (w *waiter) id() kv.TxnID {
 
 var _ eval.Locks = (*Table)(nil)
 
-// Learned returns what has been learned in this leadership, since the last split or merge.
+// Learned returns what has been learned in this leadership, since the last split, merge or rest; another one than before if there was one of them since.
 func (t *Table) Learned() *eval.Learned {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.learned == nil {
-		t.learned = &eval.Learned{}
+	for {
+		if l := t.learned.Load(); l != nil {
+			return l
+		}
+		t.learned.CompareAndSwap(nil, &eval.Learned{})
 	}
-	return t.learned
 }
 
 // New returns an empty, open table; NewShared one with the configuration of others.
@@ -434,7 +435,7 @@ func (t *Table) Clear(err error) {
 
 // clear is Clear; t.mu is held.
 func (t *Table) clear(err error) {
-	t.learned = nil
+	t.learned.Store(nil)
 	t.closed = err
 	t.urgeAll()
 	for _, kl := range t.locks {
@@ -449,7 +450,7 @@ func (t *Table) Rest(why error) {
 	t.latches.rest()
 	t.silent.rest()
 	t.mu.Lock()
-	t.learned = nil
+	t.learned.Store(nil)
 	if t.closed != nil && why != nil {
 		t.closed = why
 	}
@@ -468,7 +469,7 @@ func (t *Table) Rest(why error) {
 // Open lets requests in again after Clear (a new leadership begins, with no lock known).
 func (t *Table) Open() {
 	t.mu.Lock()
-	t.learned = nil
+	t.learned.Store(nil)
 	t.closed = nil
 	t.mu.Unlock()
 }
@@ -494,7 +495,7 @@ func (t *Table) SplitAt(key keys.Key) *Table {
 	right := NewShared(t.cfg)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.learned = nil
+	t.learned.Store(nil)
 	right.closed = t.closed
 	t.urgeAll()
 	moved := kv.Errorf(kv.CodeRangeMismatch, "the range was split at %s while the request waited for a lock", keys.Pretty(key))
@@ -532,7 +533,7 @@ func (t *Table) Absorb(right *Table) {
 	defer right.mu.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.learned = nil
+	t.learned.Store(nil)
 	moved := kv.Errorf(kv.CodeRangeMismatch, "the range was merged while the request waited for a lock")
 	for k, kl := range right.locks {
 		for _, h := range kl.holders {

@@ -44,8 +44,8 @@ type Env struct {
 	Planted  Planted
 }
 
-// Learned is what a leader has learned about its range while it leads. It is to be asked for before the state that is evaluated is looked up: what is noted of an
-// older state belongs to an older one.
+// Learned is what a leader has learned about its range while it leads. It is to be that of the state that is evaluated, not one of before a leader, split or merge in between, nor
+// one of after it: who believed the former would not see what others have written, and who told the latter would tell it what is over.
 type Learned struct {
 	Floors LockFloors
 	Gaps   Gaps

@@ -130,8 +130,7 @@ func (r *Replica) seat(s *state, d *concurrency.Deferred) (x rider, ok bool) {
 	if g == nil {
 		return rider{}, false
 	}
-	learned := r.locks.Learned()
-	now := r.snapshotState()
+	now, learned := r.stateAndLearned()
 	if now.term != s.term || now.frozen != nil || r.mayServe(&now, requestTS(req)) != nil || checkBounds(now.desc, req) != nil {
 		g.Finish()
 		return rider{}, false

@@ -102,8 +102,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp, undecided map[kv.TxnID]struct{}) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
 	// The state may be another one than before the latches were taken.
 	epoch := r.dataEpoch.Load()
-	learned := r.locks.Learned() // before the state: see eval.Learned
-	s := r.snapshotState()
+	s, learned := r.stateAndLearned()
 	if err := r.mayServe(&s, ts); err != nil && !r.lapsed(&s, req) {
 		return nil, nil, nil, err
 	}
@@ -161,6 +160,17 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	}
 	p.closed, p.riders = bucket, riders
 	return resp, eff, p, nil
+}
+
+// stateAndLearned returns a state, and what the leader had learned then: neither what was learned of an older state, in which others did not write yet, nor of a newer one.
+func (r *Replica) stateAndLearned() (state, *eval.Learned) {
+	for {
+		l := r.locks.Learned()
+		s := r.snapshotState()
+		if r.locks.Learned() == l {
+			return s, l
+		}
+	}
 }
 
 // env is what an evaluation on the leader sees of a state that was read after its latches were taken.
