@@ -44,6 +44,8 @@ type ScanOptions struct {
 	// MaxRows is the most rows wanted in all, 0 = all. TargetBytes is a page size hint.
 	MaxRows     int64
 	TargetBytes int64
+	// FirstBytes, if not 0, is the size of the first page. Each page is four times as large as the one before, up to TargetBytes: for who may want only a few rows.
+	FirstBytes int64
 	// Parallel allows pages of different ranges to arrive out of order and to be
 	// fetched at the same time (aggregates, unordered scans).
 	Parallel bool
@@ -53,6 +55,8 @@ type ScanOptions struct {
 	// Firm: what is read, and what is not there, must still be so at commit under every isolation level, as everything must
 	// under SERIALIZABLE. Foreign keys rest on it.
 	Firm bool
+	// Loose, of a scan without locks: nothing rests on what it finds, nor on what it does not find. Who makes something of it reads that again.
+	Loose bool
 	// Existence, of a locking GetMany: only that the keys are there must still be so at commit. Their values may change.
 	Existence bool
 }

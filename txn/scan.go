@@ -24,6 +24,9 @@ func (t *txn) Scan(ctx context.Context, spans []keys.Span, opts ScanOptions) Sca
 	if opts.TargetBytes <= 0 {
 		opts.TargetBytes = defaultPageBytes
 	}
+	if opts.FirstBytes <= 0 {
+		opts.FirstBytes = opts.TargetBytes
+	}
 	t.mu.Lock()
 	seq := t.buf.stmt
 	if t.openScans == 0 {
@@ -31,7 +34,7 @@ func (t *txn) Scan(ctx context.Context, spans []keys.Span, opts ScanOptions) Sca
 	}
 	t.openScans++
 	t.mu.Unlock()
-	return &scanner{t: t, opts: opts, spans: spans, seq: seq, left: opts.MaxRows, counted: true}
+	return &scanner{t: t, opts: opts, spans: spans, seq: seq, left: opts.MaxRows, target: min(opts.FirstBytes, opts.TargetBytes), counted: true}
 }
 
 // scanner reads one range after the other.
@@ -41,8 +44,10 @@ type scanner struct {
 	spans []keys.Span // until the first Next
 	seq   int32       // statement whose earlier writes are visible
 	left  int64       // of MaxRows; 0 = no bound
-	begun bool
-	ended bool
+	// target is the size of the next page. Ranges that are read at the same time grow theirs each.
+	target int64
+	begun  bool
+	ended  bool
 	// counted in txn.openScans
 	counted bool
 
@@ -295,10 +300,10 @@ func firstRows(rows kv.Rows, n int64) kv.Rows {
 func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown, max int64) (*kv.ScanResponse, error) {
 	t := s.t
 	for n := 0; ; n++ {
-		p := &scanRead{scan: kv.Scan{Spans: spans, Reverse: s.opts.Reverse, Lock: s.opts.Lock, Pushdown: push}}
+		p := &scanRead{scan: kv.Scan{Spans: spans, Reverse: s.opts.Reverse, Lock: s.opts.Lock, Pushdown: push, Loose: s.opts.Loose}}
 		p.reqs[0] = &p.scan
 		p.req.Requests = p.reqs[:]
-		p.req.MaxRows, p.req.TargetBytes = max, s.opts.TargetBytes
+		p.req.MaxRows, p.req.TargetBytes = max, s.target
 		at, err := t.stampScan(ctx, p, &s.opts)
 		if err != nil {
 			return nil, err
@@ -323,12 +328,13 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 			return nil, err
 		}
 		r := readDone{at: readAt(resp, at), strength: s.opts.Lock, firm: s.opts.Firm, lockedKeys: got.Locked}
-		if s.opts.Wait != kv.WaitSkip || s.opts.Lock == kv.LockNone {
+		if !s.opts.Loose && (s.opts.Wait != kv.WaitSkip || s.opts.Lock == kv.LockNone) {
 			// What SKIP LOCKED leaves out it has not read, so it has not read the span either.
 			r.spans = covered(spans, got.Resume, s.opts.Reverse)
 		}
 		err = t.done(ctx, r)
 		t.scanDone(at, err)
+		s.target = min(4*s.target, s.opts.TargetBytes)
 		return got, err
 	}
 }
@@ -417,7 +423,7 @@ func startParallel(ctx context.Context, s *scanner) *parallelScan {
 
 // part reads one part to its end. False: stop.
 func (p *parallelScan) part(ctx context.Context, part kv.Part) bool {
-	sub := &scanner{t: p.s.t, opts: p.s.opts, seq: p.s.seq, begun: true, left: p.s.opts.MaxRows, todo: []kv.Part{part}}
+	sub := &scanner{t: p.s.t, opts: p.s.opts, seq: p.s.seq, begun: true, left: p.s.opts.MaxRows, target: p.s.target, todo: []kv.Part{part}}
 	for {
 		page, ok, err := sub.Next(ctx)
 		if err == nil && !ok {

@@ -217,6 +217,48 @@ func TestLostUpdateAndWriteSkew(t *testing.T) {
 	t1.Rollback(bg)
 }
 
+// What was found loosely may change before the commit; what was made sure of afterwards may not.
+func TestLooseReads(t *testing.T) {
+	c, _ := newTest(t, "m")
+	put(t, c, "a", "1", "x", "1")
+	for _, sure := range []bool{false, true} {
+		x := c.Begin(bg, Options{})
+		require.Contains(t, all(t, x, ScanOptions{Loose: true}, span("a", "n")), "a=")
+		if sure {
+			get(t, x, "a")
+		}
+		require.NoError(t, x.Put(k("x"), []byte("2")))
+		put(t, c, "a", "3", "x", "3") // so that x commits after it
+		_, err := x.Commit(bg)
+		require.Equal(t, sure, err != nil && x.Retryable(err), "%v", err)
+		x.Rollback(bg)
+	}
+}
+
+// Pages begin small for who may want only a few rows, and grow.
+func TestPagesGrow(t *testing.T) {
+	c, s := newTest(t)
+	var kvs []string
+	for i := range 200 {
+		kvs = append(kvs, fmt.Sprintf("a%03d", i), "123456")
+	}
+	put(t, c, kvs...)
+	var sizes []int64
+	s.onSend = func(req *kv.BatchRequest) error {
+		if _, ok := req.Requests[0].(*kv.Scan); ok {
+			sizes = append(sizes, req.TargetBytes)
+		}
+		return nil
+	}
+	x := c.Begin(bg, Options{ReadOnly: true})
+	require.Len(t, strings.Fields(all(t, x, ScanOptions{FirstBytes: 20, TargetBytes: 500}, span("a", "b"))), 200)
+	require.Equal(t, []int64{20, 80, 320, 500, 500, 500}, sizes[:6])
+	sizes = nil
+	all(t, x, ScanOptions{TargetBytes: 500}, span("a", "b"))
+	require.EqualValues(t, 500, sizes[0])
+	x.Rollback(bg)
+}
+
 func TestReadCommittedSnapshots(t *testing.T) {
 	c, _ := newTest(t)
 	put(t, c, "a", "1")
@@ -463,6 +505,7 @@ func TestScanTwin(t *testing.T) {
 			}
 			require.NoError(t, x.StepStatement(bg))
 			opts := ScanOptions{Reverse: rapid.Bool().Draw(t, "reverse"), TargetBytes: rapid.SampledFrom([]int64{0, 1, 12}).Draw(t, "page"),
+				FirstBytes: rapid.SampledFrom([]int64{0, 2}).Draw(t, "first page"), Loose: rapid.Bool().Draw(t, "loose"),
 				MaxRows: rapid.SampledFrom([]int64{0, 0, 1, 3}).Draw(t, "max"), Parallel: rapid.Bool().Draw(t, "parallel")}
 			min := ""
 			if rapid.Bool().Draw(t, "program") {

@@ -121,6 +121,9 @@ type (
 		Reverse  bool
 		Lock     LockStrength
 		Pushdown Pushdown
+		// Loose: nothing rests on what is found. It waits for writes of its spans that are under way at whatever timestamp, as with Lock, and so may note where all has
+		// been deleted.
+		Loose bool
 	}
 	ScanResponse struct {
 		Rows   Rows   // without Pushdown

@@ -35,6 +35,7 @@ const (
 	tagForgetTxns          = 26
 
 	// Second forms of requests.
+	tagScanLoose        = 198 // a Scan with Loose
 	tagIncrementNumbers = 199 // an Increment with Numbers
 
 	tagPrepareOpen = 200 // a Prepare with Seqs
@@ -53,7 +54,11 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendBytes(b, q.Key)
 		return append(b, byte(q.Lock)), nil
 	case *Scan:
-		b = append(b, tagScan)
+		tag := byte(tagScan)
+		if q.Loose {
+			tag = tagScanLoose
+		}
+		b = append(b, tag)
 		b = appendSpans(b, q.Spans)
 		b = appendBool(b, q.Reverse)
 		b = append(b, byte(q.Lock))
@@ -191,8 +196,8 @@ func (d *decoder) request() Request {
 	switch tag := d.byte(); tag {
 	case tagGet:
 		return &Get{Key: d.bytes(), Lock: d.lockStrength()}
-	case tagScan:
-		return &Scan{Spans: d.spans(), Reverse: d.bool(), Lock: d.lockStrength(), Pushdown: d.pushdown()}
+	case tagScan, tagScanLoose:
+		return &Scan{Spans: d.spans(), Reverse: d.bool(), Lock: d.lockStrength(), Pushdown: d.pushdown(), Loose: tag == tagScanLoose}
 	case tagRefresh, tagRefreshExistence:
 		return &Refresh{Spans: d.spans(), From: d.ts(), To: d.ts(), Existence: tag == tagRefreshExistence}
 	case tagPut:

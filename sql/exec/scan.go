@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -17,6 +18,8 @@ import (
 const (
 	minPageBytes = 32 << 10
 	pageBytes    = 1 << 20
+	// firstEntryBytes are a hundred entries or so: often only the first few rows are wanted, in the order of an index.
+	firstEntryBytes = 4 << 10
 )
 
 // scan reads an index. How depends on what the execution's constraints turn out to be:
@@ -32,8 +35,8 @@ type scan struct {
 	tab   *rowenc.Table
 	index *rowenc.Index
 	spans *spanBuilder
-	// fetch: entries of a secondary index lead to rows of the primary one.
-	fetch bool
+	// fetch: entries of a secondary index lead to rows of the primary one. loose: with SKIP LOCKED they only say where to look, see lockedRows.
+	fetch, loose bool
 	// beside: filter and aggregation run beside the data; otherwise filter and agg here do.
 	beside bool
 	filter *expr.Program
@@ -78,6 +81,7 @@ func newScan(in *instance, n *plan.Scan) (operator, error) {
 		return nil, err
 	}
 	s.fetch = !n.Index.Primary && (n.Lock != kv.LockNone || !rowenc.Decodable(s.index, n.Columns))
+	s.loose = s.fetch && n.Lock != kv.LockNone && n.Wait == kv.WaitSkip
 	from := s.index
 	if s.fetch {
 		from = s.tab.Primary
@@ -188,7 +192,8 @@ func (s *scan) run(ctx context.Context, spans []keys.Span, points []keys.Key) er
 	opts := s.opts
 	opts.Parallel = !s.n.Ordered && s.left < 0 && opts.Lock == kv.LockNone
 	if s.fetch {
-		opts.Lock, opts.Wait = kv.LockNone, kv.WaitBlock // the rows are locked, not the entries
+		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, s.loose // the rows are locked, not the entries
+		opts.FirstBytes = firstEntryBytes
 	}
 	if s.beside {
 		p := &Pushdown{t: s.tmpl, params: s.in.er.Params, outer: s.in.er.Outer, ctx: s.in.er.Ctx}
@@ -371,7 +376,50 @@ func (s *scan) fetchRows(ctx context.Context) (*types.Batch, error) {
 			return nil, err
 		}
 	}
+	if s.loose {
+		return s.lockedRows(ctx, ks)
+	}
 	return s.getRows(ctx, ks, true)
+}
+
+// lockedRows locks those of the rows that the entries point to that are free, and keeps those whose entries are still there then.
+//
+// With SKIP LOCKED nothing rests on which entries there are: workers that take jobs in the order of an index move entries all the time, in the span that all the others have
+// just scanned, and if the span had to hold until their commits, only one of them at a time would get anywhere. But a row that has been locked
+// may be newer than the entry that led to it, a job that is done by now. So entries are read again after their rows are locked, and from then on hold as any
+// other read: only who holds the row's lock can change them.
+func (s *scan) lockedRows(ctx context.Context, ks []keys.Key) (*types.Batch, error) {
+	vals, err := s.in.rt.Txn.GetMany(ctx, ks, txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm})
+	if err != nil {
+		return nil, err
+	}
+	var rows []entry
+	var again []keys.Key
+	for i, v := range vals {
+		if v != nil {
+			rows, again = append(rows, entry{ks[i], v}), append(again, keys.Key(s.entries[i].key).Clone())
+		}
+	}
+	s.entries = s.entries[:0]
+	if len(rows) == 0 {
+		return s.decode(s.entries)
+	}
+	if vals, err = s.in.rt.Txn.GetMany(ctx, again, txn.ScanOptions{Firm: s.in.rt.Firm}); err != nil {
+		return nil, err
+	}
+	for i, v := range vals {
+		if v == nil {
+			continue
+		}
+		k, err := s.index.PrimaryKeyOf(nil, s.tab.Primary, again[i], v)
+		if err != nil {
+			return nil, err
+		}
+		if bytes.Equal(k, rows[i].key) {
+			s.entries = append(s.entries, rows[i])
+		}
+	}
+	return s.decode(s.entries)
 }
 
 // getRows reads rows of the primary index (or entries of a covering one).

@@ -108,6 +108,7 @@ func TestSessions(t *testing.T) {
 		{"deadlock that a client sees", deadlockSeen},
 		{"reads that lock", lockedReads},
 		{"commits let go of rows", commitsLetGo},
+		{"jobs", jobs},
 		{"readers are not failed", readersAreNotFailed},
 		{"read committed statements", readCommittedStatements},
 		{"views", views},

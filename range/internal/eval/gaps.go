@@ -17,7 +17,7 @@ import (
 //
 // When it may be believed:
 //
-//  1. A locking scan notes a gap where it has just walked over one. Its latches are at every timestamp, so no write of the span is between its evaluation and its application: what the
+//  1. A locking scan, or a loose one, notes a gap where it has just walked over one. Its latches are at every timestamp, so no write of the span is between its evaluation and its application: what the
 //     scan saw is all there is, and all that can come has to be evaluated after it.
 //  2. Every write of a version or a lock cuts the gap that it falls into, when it is evaluated, under its latch and before it is proposed (mvcc.Writer.Watch). What is collected
 //     as garbage makes no gap wrong.
@@ -157,7 +157,7 @@ func (e *evaluation) pastGaps(span keys.Span, ts hlc.Timestamp) keys.Span {
 	return span
 }
 
-// noteGap notes the gap at the beginning of a span that a locking scan has walked over.
+// noteGap notes the gap at the beginning of a span that a locking or loose scan has walked over.
 func (s *scanState) noteGap(walked keys.Span, it *mvcc.Scan) {
 	gone, last, end, ok := it.Head()
 	if !ok {

@@ -134,6 +134,8 @@ func (q *queue) step() error {
 			for _, h := range q.held {
 				q.env.Undecided[h.ID] = struct{}{}
 			}
+		} else {
+			r.Loose = q.rng.IntN(2) == 0
 		}
 		if q.rng.IntN(4) == 0 {
 			m.ReadTS.WallTime -= q.rng.Int64N(40)

@@ -29,7 +29,7 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 			dst = append(dst, Latch{Span: keys.Span{Start: r.Key}, TS: ts})
 		case *kv.Scan:
 			ts := readTS
-			if r.Lock != kv.LockNone {
+			if r.Lock != kv.LockNone || r.Loose {
 				ts = hlc.Timestamp{}
 			}
 			for _, s := range r.Spans {

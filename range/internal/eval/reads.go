@@ -261,7 +261,7 @@ func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) 
 	}
 	it := s.r.Scan(walk, s.sc.Reverse, s.readTS, s.window)
 	defer it.Close()
-	if locking && s.env.Gaps != nil && !s.sc.Reverse && !walk.IsPoint() {
+	if (locking || s.sc.Loose) && s.env.Gaps != nil && !s.sc.Reverse && !walk.IsPoint() {
 		it.WatchHead()
 		defer s.noteGap(walk, it)
 	}
