@@ -14,14 +14,14 @@ import (
 // the index. One of them puts done jobs back, with another priority, so that an entry found a moment ago may be another's by the time its row is locked.
 func jobs(t *testing.T, s *suite) {
 	a := s.connect(t, 0)
-	a.do("create table jobs (id int primary key, state text not null, prio int not null, kind int not null, taken int not null default 0)")
-	a.do("create index jobs_ready on jobs (state, prio, id)")
+	a.do("create table tasks (id int primary key, state text not null, prio int not null, kind int not null, taken int not null default 0)")
+	a.do("create index tasks_ready on tasks (state, prio, id)")
 	const n = 120
 	for _, c := range []struct{ level, filter string }{
 		{"serializable", ""}, {"repeatable read", ""}, {"read committed", ""}, {"serializable", " and kind <> 7"},
 	} {
-		a.do("delete from jobs")
-		a.do("insert into jobs select g, 'ready', g % 5, 0 from generate_series(1, $1) g", n)
+		a.do("delete from tasks")
+		a.do("insert into tasks select g, 'ready', g % 5, 0 from generate_series(1, $1) g", n)
 		var wg sync.WaitGroup
 		var failed atomic.Int64
 		for w := range 4 {
@@ -31,7 +31,7 @@ func jobs(t *testing.T, s *suite) {
 					err := pgx.BeginFunc(bg, b, func(tx pgx.Tx) error {
 						var id, prio, taken int
 						var state string
-						err := tx.QueryRow(bg, "select id, state, prio, taken from jobs where state = 'ready'"+c.filter+" order by prio, id limit 1 for update skip locked").Scan(&id, &state, &prio, &taken)
+						err := tx.QueryRow(bg, "select id, state, prio, taken from tasks where state = 'ready'"+c.filter+" order by prio, id limit 1 for update skip locked").Scan(&id, &state, &prio, &taken)
 						if err != nil {
 							return err
 						}
@@ -42,11 +42,11 @@ func jobs(t *testing.T, s *suite) {
 						if taken < 2 && id%2 == 0 {
 							next = "ready" // to be done again, later
 						}
-						_, err = tx.Exec(bg, "update jobs set taken = taken + 1, state = $2, prio = prio + 2 where id = $1", id, next)
+						_, err = tx.Exec(bg, "update tasks set taken = taken + 1, state = $2, prio = prio + 2 where id = $1", id, next)
 						return err
 					})
 					if errors.Is(err, pgx.ErrNoRows) { // others have the last ones, and may put them back
-						err = b.QueryRow(bg, "select exists (select from jobs where state = 'ready')").Scan(&more)
+						err = b.QueryRow(bg, "select exists (select from tasks where state = 'ready')").Scan(&more)
 					} else if sqlstate(err) == "40001" {
 						failed.Add(1) // it may be
 						continue
@@ -60,6 +60,6 @@ func jobs(t *testing.T, s *suite) {
 		}
 		wg.Wait()
 		t.Logf("%s%s: %d of %d failed with 40001", c.level, c.filter, failed.Load(), 2*n)
-		require.Equal(t, n, one[int](a, "select count(*)::int from jobs where state = 'done' and taken = case when id % 2 = 0 then 3 else 1 end"), "%s: %q", c.level, c.filter)
+		require.Equal(t, n, one[int](a, "select count(*)::int from tasks where state = 'done' and taken = case when id % 2 = 0 then 3 else 1 end"), "%s: %q", c.level, c.filter)
 	}
 }
