@@ -36,11 +36,15 @@ type paced struct {
 const (
 	// leastSnapshotRate gets 64 MiB over in a quarter of a minute on the busiest machine.
 	leastSnapshotRate = 4 << 20
-	// leastCompaction is a tenth of a core. What compactions fall behind by is seen in L0, whose sublevels all reads have to merge: from easySublevels
-	// on they may do more and more of what they could, and at urgentSublevels they are not held up at all. Pebble stops writers at 40.
+	// leastCompaction is a tenth of a core. What compactions fall behind by is seen in L0, whose sublevels all reads have to merge: while much is
+	// written, they may do more and more of what they could from easySublevels on, and at urgentSublevels they are not held up at all. When little is
+	// written, after a load say, they have time, but for readers: from calmSublevels on. Pebble stops writers at 40.
 	leastCompaction = int64(100 * time.Millisecond)
 	easySublevels   = 4
 	urgentSublevels = 12
+	calmSublevels   = 16
+	hastySublevels  = 32
+	muchWritten     = 4 << 20 // bytes of log a second: a memtable in a quarter of a minute
 	// backlogInterval is the pause between two looks at L0: it changes when a memtable is full, every few seconds.
 	backlogInterval = time.Second
 	// leastResolution is a quarter of what one sender could have done, mostResolution what several could.
@@ -109,13 +113,14 @@ func (p *pace) busy() bool {
 // paceLoop takes readings while there is something to pace, and otherwise sleeps. What was learned is kept.
 func (s *Store) paceLoop() {
 	p := s.pacing
+	_, written := s.eng.Backlog()
+	urgent, looked := p.compactions.settings.Least, time.Now()
 	for {
 		select {
 		case <-p.woken:
 		case <-s.ctx.Done():
 			return
 		}
-		urgent, looked := p.urgent(s.eng.L0Sublevels()), time.Now()
 		began, syncs, nanos := time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
 		var lates []time.Duration
 		tick := time.NewTimer(paceProbe)
@@ -137,8 +142,10 @@ func (s *Store) paceLoop() {
 			if n := s.metrics.Fsyncs.Load() - syncs; n > 0 {
 				r.Sync = time.Duration((s.metrics.FsyncNanos.Load() - nanos) / n)
 			}
-			if time.Since(looked) >= backlogInterval {
-				urgent, looked = p.urgent(s.eng.L0Sublevels()), time.Now()
+			if since := time.Since(looked); since >= backlogInterval {
+				sublevels, log := s.eng.Backlog()
+				urgent = p.urgent(sublevels, float64(log-written) > muchWritten*since.Seconds())
+				looked, written = time.Now(), log
 			}
 			p.snapshots.step(r, 0)
 			p.compactions.step(r, urgent)
@@ -150,11 +157,14 @@ func (s *Store) paceLoop() {
 	}
 }
 
-// urgent is how fast compactions may be at the least, with so many sublevels in L0.
-func (p *pace) urgent(sublevels int) int64 {
-	c := p.compactions.settings
-	behind := min(max(sublevels-easySublevels, 0), urgentSublevels-easySublevels)
-	return c.Least + (c.Most-c.Least)*int64(behind)/(urgentSublevels-easySublevels)
+// urgent is how fast compactions may be at the least, with so many sublevels in L0, while much is written or not.
+func (p *pace) urgent(sublevels int, much bool) int64 {
+	c, easy, hasty := p.compactions.settings, calmSublevels, hastySublevels
+	if much {
+		easy, hasty = easySublevels, urgentSublevels
+	}
+	behind := min(max(sublevels-easy, 0), hasty-easy)
+	return c.Least + (c.Most-c.Least)*int64(behind)/int64(hasty-easy)
 }
 
 // compact tells of compactions: that some run, or that none does any more.

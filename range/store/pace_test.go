@@ -23,14 +23,18 @@ func TestCompactionsGoByClientsAndBacklog(t *testing.T) {
 		}
 	}
 	all := p.compactions.settings.Most
-	read(100*time.Microsecond, p.urgent(0))
+	read(100*time.Microsecond, p.urgent(0, true))
 	require.Equal(t, all, p.compaction.Rate(), "nobody minds")
-	read(8*time.Millisecond, p.urgent(easySublevels))
+	read(8*time.Millisecond, p.urgent(easySublevels, true))
 	require.Equal(t, leastCompaction, p.compaction.Rate(), "everybody wakes up late")
-	read(8*time.Millisecond, p.urgent((easySublevels+urgentSublevels)/2))
+	read(8*time.Millisecond, p.urgent((easySublevels+urgentSublevels)/2, true))
 	require.InEpsilon(t, all/2, p.compaction.Rate(), 0.1, "they fall behind")
-	read(8*time.Millisecond, p.urgent(urgentSublevels+3))
+	read(8*time.Millisecond, p.urgent(urgentSublevels+3, true))
 	require.Equal(t, all, p.compaction.Rate(), "they are needed now")
+	read(8*time.Millisecond, p.urgent(urgentSublevels+3, false))
+	require.Equal(t, leastCompaction, p.compaction.Rate(), "the load is over: they have time")
+	read(8*time.Millisecond, p.urgent(hastySublevels, false))
+	require.Equal(t, all, p.compaction.Rate(), "writers would stop before long")
 }
 
 // The resolution of a large transaction's locks is held up after each piece, for a bounded time, and ends with the store.

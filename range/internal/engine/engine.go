@@ -312,8 +312,12 @@ func (e *Engine) Space() (free, all uint64) {
 	return e.spaceFree.Load(), e.spaceAll.Load()
 }
 
-// L0Sublevels is how many sublevels of the tree's first level a read has to merge. It takes Pebble's mutex: ask a few times a second at most.
-func (e *Engine) L0Sublevels() int { return int(e.db.Metrics().Levels[0].Sublevels) }
+// Backlog is how many sublevels of the tree's first level a read has to merge, and how many bytes have been written to the log. It takes Pebble's mutex: ask
+// a few times a second at most.
+func (e *Engine) Backlog() (sublevels int, log int64) {
+	m := e.db.Metrics()
+	return int(m.Levels[0].Sublevels), int64(m.WAL.BytesWritten)
+}
 
 // WriteStalls and SlowWrites count how often Pebble held writes back, and how often a disk
 // operation took more than the slowness threshold.
