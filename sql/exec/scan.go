@@ -193,6 +193,8 @@ func (s *scan) run(ctx context.Context, spans []keys.Span, points []keys.Key) er
 	opts.Parallel = !s.n.Ordered && s.left < 0 && opts.Lock == kv.LockNone
 	if s.fetch {
 		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, s.loose // the rows are locked, not the entries
+	}
+	if s.fetch || s.n.Few {
 		opts.FirstBytes = firstEntryBytes
 	}
 	if s.beside {
@@ -343,7 +345,7 @@ func (s *scan) finishLocal() (*types.Batch, error) {
 // decodeRows takes up to a batch of raw rows off the page.
 func (s *scan) decodeRows(ctx context.Context) (*types.Batch, error) {
 	want := types.BatchSize
-	if s.fetch { // fetching costs a read each: begin small when only the first rows may be wanted
+	if s.fetch || s.n.Few { // fetching costs a read each: begin small when only the first rows may be wanted
 		want = s.chunk
 		if s.left >= 0 && s.filter == nil {
 			want = int(min(int64(want), max(s.left, 1)))

@@ -14,6 +14,15 @@ const exhaustive = 8
 
 // join plans a join tree.
 func (p *physical) join(r *joinRel, w want) *phys {
+	ph := p.anyOrder(r, w)
+	if in := p.inOrder(r, w); in != nil && p.limited(in, w.limit) <= ph.cost+sortCost(ph.rows) {
+		return in
+	}
+	return ph
+}
+
+// anyOrder plans a join whose rows may come in any order.
+func (p *physical) anyOrder(r *joinRel, w want) *phys {
 	if r.typ == InnerJoin && !r.lateral {
 		var leaves []rel
 		var conds []expr.Expr
@@ -348,7 +357,10 @@ func (p *physical) joinCond(conds []expr.Expr, used map[int]bool, l, r []colID) 
 func (p *physical) loopJoin(typ JoinType, l, r *part, conds []expr.Expr, rows float64) *phys {
 	n := &LoopJoin{Type: typ, Left: l.node, Right: r.node}
 	n.Cond = p.joinCond(conds, nil, l.cols, r.cols)
-	out := &phys{cols: joinCols(typ, l.cols, r.cols), rows: rows, order: l.order, fixed: l.fixed}
+	out := &phys{cols: joinCols(typ, l.cols, r.cols), rows: rows, fixed: l.fixed}
+	if typ == SemiJoin || typ == AntiJoin {
+		out.order = l.order // of a batch of left rows the others show first those that match the first batch of right rows
+	}
 	out.cost = l.cost + r.cost + r.rows*0.1 + l.rows*r.rows*0.1*(1+float64(len(conds))) + rows*0.1
 	n.Props = p.joinProps(out.cols, l, r, typ, rows, out.cost)
 	out.node = n
@@ -431,7 +443,10 @@ func (p *physical) lookupIndex(typ JoinType, l, r *part, ix *catalog.Index, cond
 	if !ix.Primary && !covers(s.table, ix, inner.Columns) {
 		cost += perLeft * costFetch
 	}
-	out := &phys{cols: joinCols(typ, l.cols, cols), rows: rows, order: l.order, fixed: l.fixed}
+	out := &phys{cols: joinCols(typ, l.cols, cols), rows: rows, fixed: l.fixed}
+	if typ != LeftJoin {
+		out.order = l.order // of a batch of left rows, those without a partner come last
+	}
 	out.cost = l.cost + costSpan + l.rows*cost + rows*0.1
 	inner.Props = p.props(cols, perLeft, cost)
 	keepNames(inner, r)

@@ -125,6 +125,8 @@ type (
 		Reverse bool
 		// Ordered: the parent relies on index order.
 		Ordered bool
+		// Few: the rows are taken one by one as long as somebody above wants more, most likely a few only, so little is read at first.
+		Few bool
 		// Limit is a hint: no more rows than this are needed (0 = all), after Filter.
 		Limit expr.Expr
 		Lock  kv.LockStrength

@@ -43,6 +43,8 @@ type want struct {
 	// limit is how many rows the parent will probably take, 0 for all; limitExpr bounds them at run time.
 	limit     float64
 	limitExpr expr.Expr
+	// few: rows are taken as long as the parent wants more, most likely only a few.
+	few bool
 }
 
 // query plans a bound query, its result in the order of cols.

@@ -120,7 +120,7 @@ func (p *physical) indexScan(r *scanRel, a *analysis, ix *catalog.Index, rows fl
 			above = append(above, c)
 		}
 	}
-	n := &Scan{Table: r.table, Alias: r.alias, Index: ix, Spans: m.spans, Lock: r.lock, Wait: r.wait}
+	n := &Scan{Table: r.table, Alias: r.alias, Index: ix, Spans: m.spans, Lock: r.lock, Wait: r.wait, Few: w.few}
 	out := &phys{fixed: colSet{}}
 	for ord, id := range r.cols {
 		if need.has(id) {

@@ -40,3 +40,26 @@ select p.id from p where p.v = (select max(v) from p);
 select p.id, (select sum(w) from q where q.pid = p.id) from p where p.id in (1, 50) order by 1;
 select q.id from q where q.pid = 7 order by q.id desc limit 2;
 drop table l, r, p, q;
+
+-- Joins keep the order that they say they keep: rows without a partner, and those whose partners come late, stand where they belong.
+create table ja (id int primary key, x int);
+create table jb (id int primary key, aid int, y int);
+create index jb_aid on jb (aid);
+insert into ja select g, g % 7 from generate_series(1, 3000) g;
+insert into jb select g, 1 + (g * 37) % 3000, g from generate_series(1, 2500) g where g % 3 <> 0;
+analyze ja;
+analyze jb;
+select ja.id, jb.id from ja left join jb on jb.aid = ja.id order by ja.id limit 12;
+select ja.id, jb.id from ja left join jb on jb.aid = ja.id where ja.id < 15 order by ja.id;
+select ja.id, jb.id from ja left join jb on jb.aid = ja.id where ja.id in (1, 2, 3, 4, 5, 6, 7) order by ja.id;
+select ja.id, jb.id from ja left join jb on jb.aid = ja.id and jb.y > 900 where ja.id between 1 and 7 order by ja.id desc;
+select ja.id, jb.id from ja join jb on jb.aid = ja.id order by ja.id desc limit 8;
+select ja.id, jb.id from ja join jb on jb.aid = ja.id and jb.y % 7 = ja.x order by ja.id limit 5;
+select ja.id from ja where exists (select from jb where jb.aid = ja.id) order by id limit 8 offset 3;
+select ja.id from ja where not exists (select from jb where jb.aid = ja.id) order by id desc limit 8;
+select ja.id, jb.id from ja join jb on jb.y > 2490 - ja.id * 700 and jb.y % 100 = 11 where ja.id < 4 order by ja.id, jb.id limit 60;
+select count(*), count(distinct id) filter (where id < before) from (select id, lag(id) over () before from (select ja.id from ja join jb on jb.y % 1500 = ja.id + 40 where ja.id < 30 order by ja.id limit 1000) q) w;
+select count(*) filter (where id < before) from (select id, lag(id) over () before from (select ja.id from ja left join jb on jb.y % 1500 = ja.id + 40 where ja.id < 30 order by ja.id limit 1000) q) w;
+select c.id, b.id, a.id from ja a join jb b on b.aid = a.id join ja c on c.id = b.id + 1 order by c.id desc limit 6;
+select a.id, l.id from ja a left join lateral (select id from jb where jb.aid = a.id order by id limit 1) l on true order by a.id limit 9;
+drop table ja, jb;
