@@ -128,14 +128,13 @@ var (
 	descDisk      = gaugeDesc("pamir_disk_bytes", "Bytes of the disk.", "what")
 	descDiskCount = gaugeDesc("pamir_disk_events_total", "Events of the storage engine.", "what")
 	descSnapRate  = gaugeDesc("pamir_store_snapshot_rate_bytes", "Bytes of snapshots a second that the store sends, and receives, at most just now.")
-	descCompact   = gaugeDesc("pamir_store_compaction_rate", "Compactions that may run side by side just now: less than 1 if they are held up because clients would notice them.")
-	descResolve   = gaugeDesc("pamir_store_resolution_rate", "Resolutions of large transactions' locks that may run side by side just now, likewise.")
+	descResolve   = gaugeDesc("pamir_store_resolution_rate", "Resolutions of large transactions' locks that may run side by side just now: less than 1 if they are held up because clients would notice them.")
 	descL0        = gaugeDesc("pamir_disk_l0_sublevels", "Sublevels of L0: a read may have to look into all of them.")
 )
 
 func (c storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descReplicas, descLeaders, descServing, descQuiet, descStopped, descLogBytes, descLiveBytes,
-		descRows, descPrepared, descDisk, descDiskCount, descL0, descSnapRate, descCompact, descResolve} {
+		descRows, descPrepared, descDisk, descDiskCount, descL0, descSnapRate, descResolve} {
 		ch <- d
 	}
 }
@@ -174,7 +173,6 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descDisk, float64(m.CacheBytes), "cache")
 	gauge(descL0, float64(m.L0Sublevels))
 	gauge(descSnapRate, float64(c.s.SnapshotRate()))
-	gauge(descCompact, c.s.CompactionRate())
 	gauge(descResolve, c.s.ResolutionRate())
 	for what, v := range map[string]int64{
 		"write_stalls": m.WriteStalls, "slow_writes": m.SlowWrites, "cache_hits": m.CacheHits, "cache_misses": m.CacheMisses,

@@ -158,8 +158,6 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	ecfg := engine.Config{
 		Dir: cfg.Dir, FS: cfg.FS, CacheBytes: cfg.CacheBytes, Logger: cfg.Logger,
 		MemTableBytes: cfg.Knobs.MemTableBytes, MaxOpenFiles: cfg.Knobs.MaxOpenFiles,
-		PaceCompaction:  s.pacing.compaction.Hold,
-		CompactionBegan: func() { s.pacing.compact(true) }, CompactionEnded: func() { s.pacing.compact(false) },
 	}
 	if cfg.OnFatal != nil {
 		ecfg.OnFatal = onFatal

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -13,10 +12,8 @@ import (
 // pace is how fast this store does what nobody waits for: package pacing decides, by readings of the store while there is such work.
 type pace struct {
 	snapshots   paced // in bytes; out and in have the same rate each
-	compactions paced // in nanoseconds of work: a rate of 1e9 is one compaction that is never held up
-	resolutions paced // of the locks of large transactions, likewise
+	resolutions paced // of the locks of large transactions, in nanoseconds of work: a rate of 1e9 is one that is never held up
 	out, in     *pacing.Pacer
-	compaction  *pacing.Pacer
 	resolution  *pacing.Pacer
 
 	woken chan struct{} // of size 1: there is something to pace
@@ -36,17 +33,6 @@ type paced struct {
 const (
 	// leastSnapshotRate gets 64 MiB over in a quarter of a minute on the busiest machine.
 	leastSnapshotRate = 4 << 20
-	// leastCompaction is a tenth of a core. What compactions fall behind by is seen in L0, whose sublevels all reads have to merge: while much is
-	// written, they may do more and more of what they could from easySublevels on, and at urgentSublevels they are not held up at all. When little is
-	// written, after a load say, they have time, but for readers: from calmSublevels on. Pebble stops writers at 40.
-	leastCompaction = int64(100 * time.Millisecond)
-	easySublevels   = 4
-	urgentSublevels = 12
-	calmSublevels   = 16
-	hastySublevels  = 32
-	muchWritten     = 4 << 20 // bytes of log a second: a memtable in a quarter of a minute
-	// backlogInterval is the pause between two looks at L0: it changes when a memtable is full, every few seconds.
-	backlogInterval = time.Second
 	// leastResolution is a quarter of what one sender could have done, mostResolution what several could.
 	leastResolution = int64(250 * time.Millisecond)
 	mostResolution  = int64(4 * time.Second)
@@ -60,16 +46,15 @@ const (
 func newPace(mostSnapshots int64) *pace {
 	p := &pace{woken: make(chan struct{}, 1)}
 	p.snapshots.settings = pacing.Settings{Least: min(leastSnapshotRate, mostSnapshots), Most: mostSnapshots}
-	p.compactions.settings = pacing.Settings{Least: leastCompaction, Most: int64(time.Second) * int64(max(2, runtime.GOMAXPROCS(0)/2))} // as many as may run
 	p.resolutions.settings = pacing.Settings{Least: leastResolution, Most: mostResolution}
-	p.out, p.in, p.compaction, p.resolution = p.snapshots.pacer(), p.snapshots.pacer(), p.compactions.pacer(), p.resolutions.pacer()
+	p.out, p.in, p.resolution = p.snapshots.pacer(), p.snapshots.pacer(), p.resolutions.pacer()
 	for _, k := range p.kinds() {
 		k.controller = pacing.NewController(k.settings)
 	}
 	return p
 }
 
-func (p *pace) kinds() [3]*paced { return [...]*paced{&p.snapshots, &p.compactions, &p.resolutions} }
+func (p *pace) kinds() [2]*paced { return [...]*paced{&p.snapshots, &p.resolutions} }
 
 // pacer adds a pacer to the kind.
 func (k *paced) pacer() *pacing.Pacer {
@@ -78,13 +63,13 @@ func (k *paced) pacer() *pacing.Pacer {
 	return x
 }
 
-// step takes a reading for this kind of work. Its rate is not below least.
-func (k *paced) step(r pacing.Reading, least int64) {
+// step takes a reading for this kind of work.
+func (k *paced) step(r pacing.Reading) {
 	for i, x := range k.pacers {
 		used := x.Used()
 		r.Used, k.used[i] = max(r.Used, used-k.used[i]), used
 	}
-	rate := max(k.controller.Step(r), least)
+	rate := k.controller.Step(r)
 	for _, x := range k.pacers {
 		x.SetRate(rate)
 	}
@@ -113,8 +98,6 @@ func (p *pace) busy() bool {
 // paceLoop takes readings while there is something to pace, and otherwise sleeps. What was learned is kept.
 func (s *Store) paceLoop() {
 	p := s.pacing
-	_, written := s.eng.Backlog()
-	urgent, looked := p.compactions.settings.Least, time.Now()
 	for {
 		select {
 		case <-p.woken:
@@ -142,37 +125,13 @@ func (s *Store) paceLoop() {
 			if n := s.metrics.Fsyncs.Load() - syncs; n > 0 {
 				r.Sync = time.Duration((s.metrics.FsyncNanos.Load() - nanos) / n)
 			}
-			if since := time.Since(looked); since >= backlogInterval {
-				sublevels, log := s.eng.Backlog()
-				urgent = p.urgent(sublevels, float64(log-written) > muchWritten*since.Seconds())
-				looked, written = time.Now(), log
+			for _, k := range p.kinds() {
+				k.step(r)
 			}
-			p.snapshots.step(r, 0)
-			p.compactions.step(r, urgent)
-			p.resolutions.step(r, 0)
 			began, syncs, nanos = time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
 			lates = lates[:0]
 		}
 		tick.Stop()
-	}
-}
-
-// urgent is how fast compactions may be at the least, with so many sublevels in L0, while much is written or not.
-func (p *pace) urgent(sublevels int, much bool) int64 {
-	c, easy, hasty := p.compactions.settings, calmSublevels, hastySublevels
-	if much {
-		easy, hasty = easySublevels, urgentSublevels
-	}
-	behind := min(max(sublevels-easy, 0), hasty-easy)
-	return c.Least + (c.Most-c.Least)*int64(behind)/int64(hasty-easy)
-}
-
-// compact tells of compactions: that some run, or that none does any more.
-func (p *pace) compact(run bool) {
-	if run {
-		p.begin(&p.compactions)
-	} else {
-		p.end(&p.compactions)
 	}
 }
 
@@ -196,12 +155,7 @@ func (s *Store) resolve(ctx context.Context, do func() (*kv.BatchResponse, error
 // SnapshotRate is how many bytes of snapshots a second the store sends, and receives, at most just now.
 func (s *Store) SnapshotRate() int64 { return s.pacing.out.Rate() }
 
-// CompactionRate is how many compactions, counted in parts, may run just now; ResolutionRate likewise how many resolutions of large transactions' locks.
-func (s *Store) CompactionRate() float64 {
-	return float64(s.pacing.compaction.Rate()) / float64(time.Second)
-}
-
-// ResolutionRate: see CompactionRate.
+// ResolutionRate is how many resolutions of large transactions' locks, counted in parts, may run just now.
 func (s *Store) ResolutionRate() float64 {
 	return float64(s.pacing.resolution.Rate()) / float64(time.Second)
 }

@@ -7,8 +7,6 @@
 // format this program knows, and opens it. [Engine.DB] then hands out the database to the
 // packages of range/; there is no second abstraction over Pebble.
 //
-// It decides when compactions run, and holds them up when the store that it belongs to says so (compactions.go).
-//
 // It also knows which errors of the disk mean what: a full disk, damaged
 // data, a directory in use ([Classify], and the Err… values of Open).
 //

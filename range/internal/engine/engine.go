@@ -51,11 +51,6 @@ type Config struct {
 	MustExist    bool
 	ReadOnly     bool
 	Logger       *slog.Logger
-	// PaceCompaction, if set, is told each millisecond or so for how long a compaction has worked since it was told last, and may hold it
-	// up, until hurry is closed. Several run side by side. CompactionBegan is told when one runs and none did, CompactionEnded
-	// when none does any more; they must not block, nor use the store.
-	PaceCompaction                   func(worked time.Duration, hurry <-chan struct{})
-	CompactionBegan, CompactionEnded func()
 	// OnFatal is told, once, that the store cannot go on: the WAL or MANIFEST could not be written, or
 	// data is damaged. The error is a *kv.Error of CodeDiskFull, CodeCorruption or CodeInternal.
 	// It must not block on the store. For failed writes, the goroutine that found out is stopped
@@ -83,8 +78,6 @@ type Engine struct {
 	onFatal   func(error)
 	fatalOnce sync.Once
 	fatalErr  atomic.Pointer[kv.Error]
-
-	compactions *compactions
 
 	stalls   atomic.Int64
 	slowDisk atomic.Int64
@@ -255,7 +248,6 @@ func (e *Engine) Err() error {
 // Close closes the store. Iterators, snapshots and batches must be closed before.
 func (e *Engine) Close() error {
 	e.closeOnce.Do(func() {
-		e.compactions.hurry()
 		if e.fatalErr.Load() == nil {
 			e.closeErr = e.db.Close()
 		} // After a failed write Pebble's locks may be held for ever by the stopped goroutine: leave it.
@@ -310,13 +302,6 @@ func (e *Engine) Space() (free, all uint64) {
 		}
 	}
 	return e.spaceFree.Load(), e.spaceAll.Load()
-}
-
-// Backlog is how many sublevels of the tree's first level a read has to merge, and how many bytes have been written to the log. It takes Pebble's mutex: ask
-// a few times a second at most.
-func (e *Engine) Backlog() (sublevels int, log int64) {
-	m := e.db.Metrics()
-	return int(m.Levels[0].Sublevels), int64(m.WAL.BytesWritten)
 }
 
 // WriteStalls and SlowWrites count how often Pebble held writes back, and how often a disk

@@ -80,9 +80,6 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 		Lock:     e.lock,
 		Logger:   pebbleLogger{e},
 	}
-	// Compactions go slowly while clients would notice them.
-	e.compactions = newCompactions(cfg)
-	o.Experimental.CompactionScheduler = e.compactions
 	// A second concurrent compaction as soon as L0 has four sublevels more than wanted.
 	o.Experimental.L0CompactionConcurrency = 4
 	// Tables that arrive in snapshots may be split rather than be put into L0.

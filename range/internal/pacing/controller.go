@@ -7,7 +7,7 @@ import (
 
 // Settings of a controller.
 type Settings struct {
-	// Least and Most bound the rate, in units per second: bytes of snapshots, nanoseconds of compactions.
+	// Least and Most bound the rate, in units per second: bytes of snapshots, nanoseconds of other work.
 	Least, Most int64
 }
 

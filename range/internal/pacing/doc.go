@@ -1,5 +1,5 @@
-// Package pacing decides how fast a store does what nobody waits for, as fast as its clients do not notice: snapshots, compactions, and the resolution of
-// large transactions' locks.
+// Package pacing decides how fast a store does what nobody waits for, as fast as its clients do not notice: snapshots, and the resolution of large
+// transactions' locks.
 //
 // # What it is for
 //
@@ -13,7 +13,7 @@
 // # What it is not
 //
 // It does not know how much work there is, nor what happens if it stays undone: how many snapshots there are at once is placement's, and the store's
-// slots; that compactions must not fall behind is the store's.
+// slots.
 //
 // # Invariants
 //
