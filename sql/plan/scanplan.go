@@ -162,7 +162,7 @@ func (p *physical) indexScan(r *scanRel, a *analysis, ix *catalog.Index, rows fl
 		}
 		n.Ordered = len(w.order) > 0 && satisfies(out, w.order)
 	}
-	if !n.Ordered && len(w.order) > 0 {
+	if !n.Ordered { // several ranges may be read at the same time
 		out.order, out.unique = nil, false
 	}
 	n.Filter = p.finalOrNil(conjunction(pushed), out.cols)

@@ -109,6 +109,7 @@ func TestSessions(t *testing.T) {
 		{"reads that lock", lockedReads},
 		{"commits let go of rows", commitsLetGo},
 		{"jobs", jobs},
+		{"orders over ranges", ordersOverRanges},
 		{"readers are not failed", readersAreNotFailed},
 		{"read committed statements", readCommittedStatements},
 		{"views", views},
