@@ -49,7 +49,8 @@ func (p *physical) driver(r rel, need colSet, w want) *part {
 	return &part{phys: ph, ids: setOf(r.outs()...)}
 }
 
-// inOrderOf joins r to l, keeping l's order: by looking rows up, or by comparing them all with those of a small r.
+// inOrderOf joins r to l: by looking rows up, which keeps l's order, or by comparing them all, which keeps it in semi and anti joins only. The
+// cheaper one wins; the caller sees whether the order is left.
 func (p *physical) inOrderOf(typ JoinType, l, r *part, conds []expr.Expr, need colSet) *phys {
 	rows := p.joinRows(typ, l.rows, r.rows, conds)
 	win := p.loopJoin(typ, l, r, conds, rows)
