@@ -30,10 +30,13 @@ func newClient(w *world, no int) *client {
 	return &client{w: w, no: no, process: no, rng: w.rng('c' + uint64(no)<<8)}
 }
 
-func (c *client) run() {
+func (c *client) run() { c.again(c.one, 15*time.Millisecond) }
+
+// again does one thing after the other until the simulation ends, with pauses of this mean between them.
+func (c *client) again(one func(), pause time.Duration) {
 	for c.w.ctx.Err() == nil {
-		c.one()
-		sleep(c.w.ctx, time.Duration(c.rng.ExpFloat64()*float64(15*time.Millisecond)))
+		one()
+		sleep(c.w.ctx, time.Duration(c.rng.ExpFloat64()*float64(pause)))
 	}
 }
 

@@ -20,6 +20,7 @@
 //	            splits, merges, moves of leaders and replicas
 //	client.go   transactions: registers, bank, lists, sets, reads of the past on any replica
 //	loads.go    transactions too large for their gateway's memory
+//	hot.go      rows that all write, and a queue that is filled at its end and emptied from its beginning
 //	pauses.go   where they think, for faults to choose from
 //	history.go  what they were told, for tests/checkers to judge
 //	plant.go    bugs that are planted, to see them caught

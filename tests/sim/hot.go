@@ -28,12 +28,7 @@ func newHot(w *world, no int) *client {
 	return &client{w: w, no: no, process: no, rng: w.rng('H' + uint64(no)<<8)}
 }
 
-func (c *client) runHot() {
-	for c.w.ctx.Err() == nil {
-		c.oneHot()
-		sleep(c.w.ctx, time.Duration(c.rng.ExpFloat64()*float64(5*time.Millisecond)))
-	}
-}
+func (c *client) runHot() { c.again(c.oneHot, 5*time.Millisecond) }
 
 func (c *client) oneHot() {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)

@@ -40,12 +40,7 @@ func newLoader(w *world, no int) *client {
 	return &client{w: w, no: no, process: no, rng: w.rng('L' + uint64(no)<<8)}
 }
 
-func (c *client) runLoads() {
-	for c.w.ctx.Err() == nil {
-		c.load()
-		sleep(c.w.ctx, time.Duration(c.rng.ExpFloat64()*float64(200*time.Millisecond)))
-	}
-}
+func (c *client) runLoads() { c.again(c.load, 200*time.Millisecond) }
 
 // load does one load.
 func (c *client) load() {
