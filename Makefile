@@ -8,7 +8,7 @@
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
 # make tending  ranges that look after themselves, shown with real processes: splits, merges, moves, faults (TENDINGFLAGS="-steps hot")
 # make simulate  the planner of placement against models of clusters, up to 1,000 nodes and 1,000,000 ranges: tables and plots
-# make regions  nine processes in three regions: what statements cost over distance, the loss of a region
+# make regions  nine processes in three regions: what statements cost over distance, the loss of a region; COMMIT by ranges and distance
 # make demo   a three-node cluster in one process
 
 GO ?= go
@@ -53,7 +53,7 @@ simulate:
 	$(GO) run ./placement/simulate/plot -out bin/simulate
 
 regions:
-	$(GO) test ./tests/regions -count=1 -v -timeout 5m -run TestNineProcesses -processes $(REGIONSFLAGS)
+	$(GO) test ./tests/regions -count=1 -v -timeout 5m -run 'TestNineProcesses|TestCommitsByDistance' -processes $(REGIONSFLAGS)
 
 demo:
 	$(GO) run ./cmd/pamir demo

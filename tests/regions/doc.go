@@ -13,5 +13,5 @@
 //
 // Ways are counted by their length: the distances are so large (a tenth of a second and more) that the fastest of
 // several tries tells how often one was gone, even on a busy machine. `go test` runs five nodes inside the test's process; `make regions` runs nine
-// processes, three in each region, and prints what it measures.
+// processes, three in each region, and three nodes at several distances (commits_test.go), and prints what it measures.
 package regions
