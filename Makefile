@@ -53,7 +53,7 @@ simulate:
 	$(GO) run ./placement/simulate/plot -out bin/simulate
 
 regions:
-	$(GO) test ./tests/regions -count=1 -v -timeout 5m -run 'TestNineProcesses|TestCommitsByDistance' -processes $(REGIONSFLAGS)
+	$(GO) test ./tests/regions -count=1 -v -timeout 8m -run 'TestNineProcesses|TestCommitsByDistance' -processes $(REGIONSFLAGS)
 
 demo:
 	$(GO) run ./cmd/pamir demo
