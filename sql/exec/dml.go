@@ -187,6 +187,8 @@ func onceEach(n plan.Node) bool {
 	switch n := n.(type) {
 	case *plan.Scan:
 		return true
+	case *plan.Append:
+		return n.Union != nil
 	case *plan.Filter:
 		return onceEach(n.Input)
 	case *plan.Project:

@@ -278,6 +278,10 @@ func (x *explainer) node(n Node) *explained {
 		kid(n.Left, n.Right)
 	case *Append:
 		set("Append")
+		if n.Union != nil {
+			e.title = "Index Union on " + relName(n.Union.Name, n.Alias)
+			e.relation(n.Union.Name, n.Alias)
+		}
 		kid(n.Inputs...)
 	case *CTE:
 		body := x.node(n.Body)

@@ -370,10 +370,7 @@ func (p *physical) loopJoin(typ JoinType, l, r *part, conds []expr.Expr, rows fl
 // lookupJoin probes an index of the right side's table with keys from each left row.
 func (p *physical) lookupJoin(typ JoinType, l, r *part, conds []expr.Expr, keys []equiKey, need colSet, rows float64) *phys {
 	s := r.scan
-	ords := map[colID]int{}
-	for ord, id := range s.cols {
-		ords[id] = ord
-	}
+	ords := scanOrds(s)
 	a := p.analyze(s)
 	var win *phys
 	for i := range s.table.Indexes {

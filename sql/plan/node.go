@@ -245,9 +245,13 @@ type (
 		Op          byte // 'u', 'i', 'e'
 		All         bool
 	}
+	// Append shows the rows of one input after the other's. If they are scans of one table, which divide its rows among them, Union is that table: each
+	// row then comes once.
 	Append struct {
 		Props
 		Inputs []Node
+		Union  *catalog.Table
+		Alias  string
 	}
 	// CTE materialises Input once per execution under ID, then runs Body; CTEScan reads it. Recursive: Input is the
 	// seed, Step the recursive term reading the working table through CTEScan.

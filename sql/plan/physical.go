@@ -15,6 +15,10 @@ type physical struct {
 	// outer maps columns of enclosing queries to Outer slots.
 	outer map[colID]int
 	slots int
+	// unions is how many unions of index scans are being planned, one within the other.
+	unions int
+	// armPlans is how many scans have been planned for them.
+	armPlans int
 }
 
 // ordCol is a column of an order.

@@ -283,6 +283,8 @@ func scanOnly(n Node, limited bool) bool {
 	switch n := n.(type) {
 	case *Scan:
 		return true
+	case *Append:
+		return n.Union != nil
 	case *Project:
 		return scanOnly(n.Input, limited)
 	case *Sort:

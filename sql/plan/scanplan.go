@@ -51,6 +51,17 @@ func (p *physical) scan(r *scanRel, w want) *phys {
 	if best == nil {
 		p.b.throw(internal("table \"%s\" has no index to read", r.table.Name))
 	}
+	if bestCost > costSpan {
+		if u := p.union(r, w, math.Max(bestCost, best.cost)); u != nil {
+			total := p.limited(u, w.limit)
+			if len(w.order) > 0 {
+				total = u.cost + sortCost(u.rows)
+			}
+			if 2*total < bestCost { // arms are read one after the other, and ranges may hold more than a third of the rows
+				best = u
+			}
+		}
+	}
 	return best
 }
 

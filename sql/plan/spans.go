@@ -27,10 +27,7 @@ type analysis struct {
 // analyze reads what a scan's filter says of single columns.
 func (p *physical) analyze(r *scanRel) *analysis {
 	a := &analysis{cols: map[int][]constraint{}}
-	ords := map[colID]int{}
-	for ord, id := range r.cols {
-		ords[id] = ord
-	}
+	ords := scanOrds(r)
 	for i, c := range r.filter {
 		for _, x := range conjuncts(nil, c) {
 			p.analyzeOne(a, r, ords, x, i, true)

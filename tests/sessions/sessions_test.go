@@ -110,6 +110,7 @@ func TestSessions(t *testing.T) {
 		{"commits let go of rows", commitsLetGo},
 		{"jobs", jobs},
 		{"orders over ranges", ordersOverRanges},
+		{"unions over ranges", unionsOverRanges},
 		{"readers are not failed", readersAreNotFailed},
 		{"read committed statements", readCommittedStatements},
 		{"views", views},
