@@ -58,7 +58,7 @@ rollback;
 select id from ua where a = 3 and d < 20 or id = 5 order by id for update;
 begin;
 select id from ua where (a = 3 or b = 4) and d < 5 order by id limit 2 for update;
-select id from ua where id = 1003 or id > 2998 or c = 'c1005' order by id for update skip locked;
+select id from ua where id = 1010 or id > 2998 or c = 'c1017' order by id for update skip locked;
 commit;
 delete from ua where a = 3 or b = 4;
 select count(*), sum(id) from ua;
