@@ -23,6 +23,10 @@ type pairing struct {
 	view   types.Batch
 	onlyL  bool // semi and anti joins show the left columns
 	lmatch []bool
+	// none, if not 0, is the right row of NULLs + 1, with which a left row is paired after all its partners: it is shown if none of them was, in
+	// its place among the others. Otherwise end shows rows without a partner.
+	none int32
+	real []int32
 }
 
 func newPairing(in *instance, kind plan.JoinType, left, right []types.Type, cond expr.Expr) (*pairing, error) {
@@ -45,6 +49,13 @@ func (p *pairing) begin(left *types.Batch) {
 }
 
 func (p *pairing) add(l, r int32) { p.nl, p.nr = append(p.nl, l), append(p.nr, r) }
+
+// last ends the partners of a left row; found says that there were some.
+func (p *pairing) last(l int32, found bool) {
+	if p.none != 0 && (p.cond != nil || !found) {
+		p.add(l, p.none-1)
+	}
+}
 
 func gatherInto(dst *types.Vec, src *types.Vec, rows []int32) {
 	dst.ResetSame()
@@ -69,8 +80,7 @@ func (p *pairing) emit(left, right *types.Batch, rmatch []bool) (*types.Batch, e
 	p.out.N, p.out.Sel = n, nil
 	p.view = types.Batch{N: n, Cols: p.out.Cols}
 	if p.cond != nil {
-		var err error
-		if p.sel, err = p.cond.FilterSel(&p.in.er, p.out, p.sel[:0]); err != nil {
+		if err := p.filter(); err != nil {
 			return nil, err
 		}
 		for _, i := range p.sel {
@@ -95,11 +105,50 @@ func (p *pairing) emit(left, right *types.Batch, rmatch []bool) (*types.Batch, e
 	return &p.view, nil
 }
 
+// filter chooses the pairs that fulfil the condition, and those with the row of NULLs that none before them was chosen for.
+func (p *pairing) filter() error {
+	var err error
+	if p.none == 0 {
+		p.sel, err = p.cond.FilterSel(&p.in.er, p.out, p.sel[:0])
+		return err
+	}
+	p.real = p.real[:0]
+	for i, r := range p.nr {
+		if r != p.none-1 {
+			p.real = append(p.real, int32(i))
+		}
+	}
+	if len(p.real) > 0 {
+		p.out.Sel = p.real
+		p.real, err = p.cond.FilterSel(&p.in.er, p.out, make([]int32, 0, len(p.real)))
+		p.out.Sel = nil
+		if err != nil {
+			return err
+		}
+	}
+	p.sel = p.sel[:0]
+	at := 0
+	for i, r := range p.nr {
+		switch {
+		case at < len(p.real) && p.real[at] == int32(i):
+			at++
+			p.lmatch[p.nl[i]] = true
+		case r != p.none-1 || p.lmatch[p.nl[i]]:
+			continue
+		}
+		p.sel = append(p.sel, int32(i))
+	}
+	return nil
+}
+
 // end finishes a left batch: the rows that a left, semi or anti join shows now; nil if there are none.
 func (p *pairing) end(left *types.Batch) *types.Batch {
 	want := false
 	switch p.kind {
 	case plan.LeftJoin, plan.FullJoin, plan.AntiJoin:
+		if p.none != 0 {
+			return nil
+		}
 	case plan.SemiJoin:
 		want = true
 	default:

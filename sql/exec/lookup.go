@@ -11,7 +11,8 @@ import (
 )
 
 // lookupJoin reads the right rows of each left batch through an index: the batch's distinct keys become spans of one
-// scan, and the rows that come back are matched with the batch by a hash table over the index columns.
+// scan, and the rows that come back are matched with the batch by a hash table over the index columns. The rows come in the order of the left ones, those
+// without a partner among them.
 type lookupJoin struct {
 	in    *instance
 	n     *plan.LookupJoin
@@ -28,6 +29,7 @@ type lookupJoin struct {
 	hash  []uint64
 	row   int
 	chain int32
+	found bool // the row has a partner
 }
 
 func newLookupJoin(in *instance, n *plan.LookupJoin) (operator, error) {
@@ -147,6 +149,13 @@ func (j *lookupJoin) fetch(ctx context.Context, b *types.Batch) error {
 		}
 	}
 	j.table.index(false)
+	if j.n.Type == plan.LeftJoin {
+		for _, c := range j.table.rows.Cols {
+			c.AppendNull()
+		}
+		j.table.rows.N++ // in no chain
+		j.pair.none = int32(j.table.rows.N)
+	}
 	return nil
 }
 
@@ -173,10 +182,10 @@ func (j *lookupJoin) next(ctx context.Context) (*types.Batch, error) {
 func (j *lookupJoin) probe() (*types.Batch, error) {
 	t, b := j.table, j.batch
 	mask := uint64(len(t.heads) - 1)
-	for ; j.row < b.Len(); j.row++ {
+	for j.row < b.Len() {
 		row := b.Row(j.row)
 		if j.chain < 0 {
-			j.chain = 0
+			j.chain, j.found = 0, false
 			if !anyNull(j.vecs, row) {
 				j.chain = t.heads[j.hash[row]&mask]
 			}
@@ -188,6 +197,7 @@ func (j *lookupJoin) probe() (*types.Batch, error) {
 				continue
 			}
 			j.pair.add(int32(row), r)
+			j.found = true
 			if len(j.pair.nl) >= types.BatchSize {
 				out, err := j.pair.emit(b, t.rows, nil)
 				if err != nil || out != nil {
@@ -195,7 +205,14 @@ func (j *lookupJoin) probe() (*types.Batch, error) {
 				}
 			}
 		}
-		j.chain = -1
+		j.pair.last(int32(row), j.found)
+		j.row, j.chain = j.row+1, -1
+		if len(j.pair.nl) >= types.BatchSize {
+			out, err := j.pair.emit(b, t.rows, nil)
+			if err != nil || out != nil {
+				return out, err
+			}
+		}
 	}
 	out, err := j.pair.emit(b, t.rows, nil)
 	if err != nil || out != nil {

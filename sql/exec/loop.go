@@ -8,7 +8,8 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// loopJoin compares all pairs of rows. The right side is kept in a rowStore and read once per left batch.
+// loopJoin compares all pairs of rows. The right side is kept in a rowStore and read once per left batch; or, where the left rows' order is to be kept and would not be
+// by itself, once per left row.
 type loopJoin struct {
 	in          *instance
 	n           *plan.LoopJoin
@@ -22,6 +23,12 @@ type loopJoin struct {
 	rmatch      [][]bool // by right batch
 	ri          int
 	state       int
+	// one row of whole at a time
+	single bool
+	whole  *types.Batch
+	at     int
+	one    types.Batch
+	oneSel [1]int32
 }
 
 func newLoopJoin(in *instance, n *plan.LoopJoin) (operator, error) {
@@ -38,7 +45,7 @@ func newLoopJoin(in *instance, n *plan.LoopJoin) (operator, error) {
 
 func (j *loopJoin) open(ctx context.Context) error {
 	j.store.reset()
-	j.batch, j.reader, j.rb, j.rmatch, j.state = nil, nil, nil, nil, joinBuild
+	j.batch, j.reader, j.rb, j.rmatch, j.state, j.whole = nil, nil, nil, nil, joinBuild, nil
 	return j.right.open(ctx)
 }
 
@@ -61,6 +68,9 @@ func (j *loopJoin) next(ctx context.Context) (*types.Batch, error) {
 				return nil, err
 			}
 			j.state = joinProbe
+			// Semi and anti joins show rows at the end of a left batch, in its order. Of the others, the rows without a partner come last, and
+			// partners from a later batch of the right side after all those from the first.
+			j.single = j.n.InOrder && !j.pair.onlyL && (j.n.Type == plan.LeftJoin || len(j.store.mem) > 1 || j.store.file != nil)
 		case joinProbe:
 			out, err := j.probe(ctx)
 			if err != nil || out != nil {
@@ -97,10 +107,27 @@ func (j *loopJoin) matched(b *types.Batch) []bool {
 	return j.rmatch[j.ri]
 }
 
+func (j *loopJoin) nextLeft(ctx context.Context) (*types.Batch, error) {
+	if !j.single {
+		return j.left.next(ctx)
+	}
+	if j.whole == nil || j.at == j.whole.Len() {
+		var err error
+		if j.whole, err = j.left.next(ctx); err != nil || j.whole == nil {
+			return nil, err
+		}
+		j.at = 0
+	}
+	j.oneSel[0] = int32(j.whole.Row(j.at))
+	j.at++
+	j.one = types.Batch{N: j.whole.N, Cols: j.whole.Cols, Sel: j.oneSel[:]}
+	return &j.one, nil
+}
+
 func (j *loopJoin) probe(ctx context.Context) (*types.Batch, error) {
 	var err error
 	if j.batch == nil {
-		if j.batch, err = j.left.next(ctx); err != nil {
+		if j.batch, err = j.nextLeft(ctx); err != nil {
 			return nil, err
 		}
 		if j.batch == nil {

@@ -12,12 +12,20 @@ func (p *physical) inOrder(r *joinRel, w want) *phys {
 	var ph *phys
 	switch {
 	case r.lateral:
+		if r.typ == InnerJoin || r.typ == LeftJoin {
+			need := w.need.clone()
+			needs(need, r.conds...)
+			need.add(lateralArgs(r)...)
+			if l := p.driver(r.left, need, w); l != nil {
+				ph = p.lateral(r, w, l)
+			}
+		}
 	case r.typ == InnerJoin:
 		var leaves []rel
 		var conds []expr.Expr
 		flatten(r, &leaves, &conds)
 		ph = p.innerInOrder(leaves, conds, w)
-	case r.typ == SemiJoin || r.typ == AntiJoin:
+	case r.typ == LeftJoin || r.typ == SemiJoin || r.typ == AntiJoin:
 		need := w.need.clone()
 		needs(need, r.conds...)
 		if l := p.driver(r.left, need, w); l != nil {
@@ -49,11 +57,10 @@ func (p *physical) driver(r rel, need colSet, w want) *part {
 	return &part{phys: ph, ids: setOf(r.outs()...)}
 }
 
-// inOrderOf joins r to l: by looking rows up, which keeps l's order, or by comparing them all, which keeps it in semi and anti joins only. The
-// cheaper one wins; the caller sees whether the order is left.
+// inOrderOf joins r to l in l's order: by looking rows up, or by comparing them all.
 func (p *physical) inOrderOf(typ JoinType, l, r *part, conds []expr.Expr, need colSet) *phys {
 	rows := p.joinRows(typ, l.rows, r.rows, conds)
-	win := p.loopJoin(typ, l, r, conds, rows)
+	win := p.loopJoin(typ, l, r, conds, rows, true)
 	if r.scan != nil {
 		if ph := p.lookupJoin(typ, l, r, conds, p.equiKeys(conds, l.ids, r.ids), need, rows); ph != nil && ph.cost < win.cost {
 			win = ph

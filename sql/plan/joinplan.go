@@ -14,11 +14,10 @@ const exhaustive = 8
 
 // join plans a join tree.
 func (p *physical) join(r *joinRel, w want) *phys {
-	ph := p.anyOrder(r, w)
-	if in := p.inOrder(r, w); in != nil && p.limited(in, w.limit) <= ph.cost+sortCost(ph.rows) {
-		return in
+	if in := p.inOrder(r, w); in != nil {
+		return in // whoever wants an order compares it with sorting
 	}
-	return ph
+	return p.anyOrder(r, w)
 }
 
 // anyOrder plans a join whose rows may come in any order.
@@ -32,7 +31,7 @@ func (p *physical) anyOrder(r *joinRel, w want) *phys {
 		}
 	}
 	if r.lateral {
-		return p.lateral(r, w)
+		return p.lateral(r, w, nil)
 	}
 	need := w.need.clone()
 	needs(need, r.conds...)
@@ -286,10 +285,10 @@ func (p *physical) best(typ JoinType, l, r *part, conds []expr.Expr, need colSet
 		if l.scan != nil {
 			try(p.lookupJoin(typ, r, l, conds, back, need, rows))
 		}
-		try(p.loopJoin(typ, r, l, conds, rows))
+		try(p.loopJoin(typ, r, l, conds, rows, false))
 	}
 	if typ != FullJoin {
-		try(p.loopJoin(typ, l, r, conds, rows))
+		try(p.loopJoin(typ, l, r, conds, rows, false))
 	}
 	if win == nil {
 		p.b.throw(pgerr.New(pgerr.FeatureNotSupported, "FULL JOIN is only supported with merge-joinable or hash-joinable join conditions"))
@@ -354,12 +353,16 @@ func (p *physical) joinCond(conds []expr.Expr, used map[int]bool, l, r []colID) 
 	return p.finalOrNil(conjunction(rest), append(append([]colID(nil), l...), r...))
 }
 
-func (p *physical) loopJoin(typ JoinType, l, r *part, conds []expr.Expr, rows float64) *phys {
-	n := &LoopJoin{Type: typ, Left: l.node, Right: r.node}
+// loopJoin compares all rows of r with each of l, and keeps l's order if that is asked for.
+func (p *physical) loopJoin(typ JoinType, l, r *part, conds []expr.Expr, rows float64, inOrder bool) *phys {
+	n := &LoopJoin{Type: typ, Left: l.node, Right: r.node, InOrder: inOrder}
 	n.Cond = p.joinCond(conds, nil, l.cols, r.cols)
-	out := &phys{cols: joinCols(typ, l.cols, r.cols), rows: rows, fixed: l.fixed}
-	if typ == SemiJoin || typ == AntiJoin {
-		out.order = l.order // of a batch of left rows the others show first those that match the first batch of right rows
+	out := &phys{cols: joinCols(typ, l.cols, r.cols), rows: rows, startup: l.startup + r.cost + r.rows*0.1}
+	if typ != RightJoin { // which has rows that are none of l's
+		out.fixed = l.fixed
+		if inOrder {
+			out.order = l.order
+		}
 	}
 	out.cost = l.cost + r.cost + r.rows*0.1 + l.rows*r.rows*0.1*(1+float64(len(conds))) + rows*0.1
 	n.Props = p.joinProps(out.cols, l, r, typ, rows, out.cost)
@@ -440,10 +443,7 @@ func (p *physical) lookupIndex(typ JoinType, l, r *part, ix *catalog.Index, cond
 	if !ix.Primary && !covers(s.table, ix, inner.Columns) {
 		cost += perLeft * costFetch
 	}
-	out := &phys{cols: joinCols(typ, l.cols, cols), rows: rows, fixed: l.fixed}
-	if typ != LeftJoin {
-		out.order = l.order // of a batch of left rows, those without a partner come last
-	}
+	out := &phys{cols: joinCols(typ, l.cols, cols), rows: rows, fixed: l.fixed, order: l.order, startup: l.startup}
 	out.cost = l.cost + costSpan + l.rows*cost + rows*0.1
 	inner.Props = p.props(cols, perLeft, cost)
 	keepNames(inner, r)
@@ -507,28 +507,36 @@ func (p *physical) semiByLookup(r *joinRel, need colSet, l *part) *phys {
 	return ph
 }
 
-// lateral plans a join whose right side uses the left row.
-func (p *physical) lateral(r *joinRel, w want) *phys {
-	need := w.need.clone()
-	needs(need, r.conds...)
+// lateralArgs are the left columns that the right side of a lateral join uses.
+func lateralArgs(r *joinRel) []colID {
 	left := setOf(r.left.outs()...)
 	var args []colID
 	for _, id := range freeColumns(r.right) {
 		if left.has(id) {
 			args = append(args, id)
-			need.add(id)
 		}
 	}
+	return args
+}
+
+// lateral plans a join whose right side uses the left row. l is the left side, if it is planned already.
+func (p *physical) lateral(r *joinRel, w want, l *part) *phys {
+	need := w.need.clone()
+	needs(need, r.conds...)
+	args := lateralArgs(r)
+	need.add(args...)
 	if r.typ != InnerJoin && r.typ != LeftJoin {
 		p.b.throw(pgerr.Unsupported("a LATERAL reference in this join", ""))
 	}
-	l := p.side(r.left, need)
+	if l == nil {
+		l = p.side(r.left, need)
+	}
 	slot := p.slots
 	p.slots += len(args)
 	var rt *part
 	p.withOuter(args, slot, func() { rt = p.side(r.right, need) })
 	rows := p.joinRows(r.typ, l.rows, rt.rows, r.conds)
-	out := &phys{cols: joinCols(r.typ, l.cols, rt.cols), rows: rows, order: l.order, fixed: l.fixed}
+	out := &phys{cols: joinCols(r.typ, l.cols, rt.cols), rows: rows, order: l.order, fixed: l.fixed, startup: l.startup}
 	out.cost = l.cost + l.rows*rt.cost
 	n := &Lateral{Type: r.typ, Left: l.node, Right: rt.node, Slot: slot}
 	for _, id := range args {

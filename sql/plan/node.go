@@ -213,14 +213,16 @@ type (
 		LeftKeys, RightKeys []expr.Expr
 		Cond                expr.Expr
 	}
-	// LoopJoin runs over all pairs; Right is materialised.
+	// LoopJoin runs over all pairs; Right is materialised. InOrder: the rows come in the order of Left's.
 	LoopJoin struct {
 		Props
 		Type        JoinType
 		Left, Right Node
 		Cond        expr.Expr
+		InOrder     bool
 	}
-	// LookupJoin probes an index of Right with values from each left row. Keys are over left columns, one per leading index column.
+	// LookupJoin probes an index of Right with values from each left row. Keys are over left columns, one per leading index column. The rows come in the order of
+	// Left's.
 	LookupJoin struct {
 		Props
 		Type  JoinType

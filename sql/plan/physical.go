@@ -33,6 +33,8 @@ type phys struct {
 	cols []colID
 	rows float64
 	cost float64
+	// startup is what of the cost comes before the first row, whatever part of them is taken.
+	startup float64
 	// order is what the rows are known to be sorted by; fixed columns have one value only.
 	order []ordCol
 	fixed colSet
@@ -339,7 +341,7 @@ func (p *physical) project(r *projectRel, w want) *phys {
 		}
 	}
 	ph := p.build(r.in, iw)
-	out := &phys{rows: ph.rows, cost: ph.cost + ph.rows*0.01*float64(len(items)), fixed: colSet{}}
+	out := &phys{rows: ph.rows, cost: ph.cost + ph.rows*0.01*float64(len(items)), startup: ph.startup, fixed: colSet{}}
 	if r.set {
 		out.rows *= 100
 	}

@@ -70,12 +70,8 @@ func (p *physical) distinct(r *distinctRel, w want) *phys {
 	n.Props = p.props(out.cols, out.rows, out.cost)
 	keepFields(n, ph.node)
 	out.node = n
-	if !n.Sorted {
-		out.order = nil
-		if r.on != nil || len(ph.order) > 0 {
-			// The executor keeps the first row of each group in input order.
-			out.order = ph.order
-		}
+	if !n.Sorted { // what does not fit into memory comes later
+		out.order, out.unique = nil, false
 	}
 	return &out
 }
@@ -176,7 +172,7 @@ func (p *physical) limited(ph *phys, limit float64) float64 {
 	if limit <= 0 || ph.rows <= limit || blocking(ph.node) {
 		return ph.cost
 	}
-	return ph.cost * limit / ph.rows
+	return ph.startup + (ph.cost-ph.startup)*limit/ph.rows
 }
 
 func blocking(n Node) bool {
@@ -185,6 +181,12 @@ func blocking(n Node) bool {
 		return true
 	case *HashJoin:
 		return true
+	case *LookupJoin:
+		return blocking(n.Left)
+	case *LoopJoin:
+		return blocking(n.Left)
+	case *Lateral:
+		return blocking(n.Left)
 	case *Project:
 		return blocking(n.Input)
 	case *Filter:
@@ -218,6 +220,7 @@ func (p *physical) limit(r *limitRel, w want) *phys {
 	if r.count != nil {
 		out.rows = math.Min(ph.rows, iw.limit)
 		out.cost = p.limited(ph, iw.limit)
+		out.startup = math.Min(ph.startup, out.cost)
 	}
 	n := &Limit{Props: p.props(ph.cols, out.rows, out.cost), Input: ph.node}
 	if r.count != nil {
@@ -346,6 +349,7 @@ func (p *physical) with(r *withRel, w want) *phys {
 	out := *body
 	n.Body = body.node
 	out.cost += cost
+	out.startup += cost
 	n.Props = p.props(body.cols, body.rows, out.cost)
 	keepFields(n, body.node)
 	out.node = n

@@ -111,6 +111,7 @@ func TestSessions(t *testing.T) {
 		{"jobs", jobs},
 		{"orders over ranges", ordersOverRanges},
 		{"unions over ranges", unionsOverRanges},
+		{"joins in order", joinsInOrder},
 		{"readers are not failed", readersAreNotFailed},
 		{"read committed statements", readCommittedStatements},
 		{"views", views},
