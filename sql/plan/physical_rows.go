@@ -236,7 +236,10 @@ func (p *physical) limit(r *limitRel, w want) *phys {
 
 // constRows is a constant row count, -1 if it is not constant.
 func constRows(e expr.Expr) float64 {
-	if c, ok := e.(*expr.Const); ok && !c.Value.Null {
+	if e == nil {
+		return -1
+	}
+	if c, ok := expr.Fold(e).(*expr.Const); ok && !c.Value.Null {
 		return float64(c.Value.I)
 	}
 	return -1

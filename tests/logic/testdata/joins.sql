@@ -62,4 +62,8 @@ select count(*), count(distinct id) filter (where id < before) from (select id, 
 select count(*) filter (where id < before) from (select id, lag(id) over () before from (select ja.id from ja left join jb on jb.y % 1500 = ja.id + 40 where ja.id < 30 order by ja.id limit 1000) q) w;
 select c.id, b.id, a.id from ja a join jb b on b.aid = a.id join ja c on c.id = b.id + 1 order by c.id desc limit 6;
 select a.id, l.id from ja a left join lateral (select id from jb where jb.aid = a.id order by id limit 1) l on true order by a.id limit 9;
+select ja.id, jb.id, jb.y from ja left join jb on jb.aid = ja.id and jb.y % 7 = ja.x order by ja.id desc limit 12;
+select ja.id, jb.id from ja left join jb on jb.aid = ja.id and jb.y > 900 where ja.x = 3 order by ja.id limit 6 offset 20;
+select ja.id, s.n from ja left join (values (1, 'a'), (3, 'c')) s(x, n) on s.x = ja.x order by ja.id limit 8;
+select ja.id, jb.id, c.x from ja left join jb on jb.aid = ja.id left join ja c on c.id = jb.y + 1 and c.x > 2 order by ja.id limit 10;
 drop table ja, jb;
