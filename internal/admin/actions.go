@@ -337,6 +337,9 @@ func heirOf(c Cluster, r *RangeView, of kv.NodeID) kv.NodeID {
 
 // watchMove reports what a move is at.
 func watchMove(ctx context.Context, c *call, from, to kv.NodeID) {
+	const before, after = 0.1, 0.75 // how much is done when the snapshot begins, and when it has arrived
+	var began time.Time
+	var most int64 // nothing is sent any more when all has arrived
 	for sleep(ctx, time.Second) == nil {
 		r, err := theRange(ctx, c, c.rangeID())
 		if err != nil {
@@ -344,13 +347,22 @@ func watchMove(ctx context.Context, c *call, from, to kv.NodeID) {
 		}
 		switch p := r.on(to); {
 		case r.State == "changing" && p != nil && p.Type == kv.Learner.String():
-			c.report(0.25, 0, fmt.Sprintf("the replica on node %d is being brought up to date (%s)", to, Size(float64(r.Bytes))))
+			if began.IsZero() {
+				began = time.Now()
+			}
+			most = max(most, p.Sent)
+			share, left := float64(most)/float64(max(r.Bytes, 1)), time.Duration(0)
+			if most > 0 {
+				left = time.Duration(float64(time.Since(began)) * (1 - share) / share).Round(time.Second)
+			}
+			c.report(before+(after-before)*share, left,
+				fmt.Sprintf("node %d has been sent %s of %s", to, Size(float64(most)), Size(float64(r.Bytes))))
 		case r.State == "changing":
-			c.report(0.75, 0, "the replicas are changing over")
+			c.report(after, 0, "the replicas are changing over")
 		case from != 0 && r.on(from) != nil && r.LeaderNode == from:
-			c.report(0.1, 0, fmt.Sprintf("node %d hands over leadership", from))
+			c.report(before, 0, fmt.Sprintf("node %d hands over leadership", from))
 		default:
-			c.report(0.1, 0, "waits for its turn")
+			c.report(before, 0, "waits for its turn")
 		}
 	}
 }
@@ -520,6 +532,9 @@ func waitsFor(ctx context.Context, c *call, v *DecommissionView) string {
 	why := fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
 	if v.BeganWithBytes > 0 {
 		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(v.BeganWithBytes)))
+		if v.Sent > 0 {
+			why += fmt.Sprintf("; %s are on their way", Size(float64(v.Sent)))
+		}
 	}
 	p, err := c.Placement(ctx)
 	if err != nil || len(p.Running) > 0 || len(p.Pending) > 0 {

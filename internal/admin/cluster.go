@@ -193,6 +193,8 @@ type ReplicaView struct {
 	StoreID kv.StoreID `json:"store_id"`
 	ID      int32      `json:"replica_id"`
 	Type    string     `json:"type"`
+	// Sent is how many of the range's bytes have come over in a snapshot that is under way.
+	Sent int64 `json:"sent_bytes,omitempty"`
 }
 
 // DecommissionView is how far a node has got that leaves for good.
@@ -205,7 +207,9 @@ type DecommissionView struct {
 	Replicas int       `json:"replicas"` // still there
 	Leaders  int       `json:"leaders"`
 	Bytes    int64     `json:"bytes"`
-	// BeganWith and Progress are of replicas; Progress goes to 1.
+	// Sent is how many of these bytes have come over already in snapshots that are under way.
+	Sent int64 `json:"sent_bytes"`
+	// BeganWith is of replicas. Progress goes to 1: half of it is for replicas, half for bytes, if there were any.
 	BeganWith      int     `json:"began_with"`
 	BeganWithBytes int64   `json:"began_with_bytes"`
 	Progress       float64 `json:"progress"`

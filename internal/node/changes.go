@@ -57,6 +57,8 @@ type changedRange struct {
 	Term  uint64
 	LedMS int64 // how long it has been led here
 	Bytes int64
+	// Changing: its leader is at an administrative command, whoever asked for it.
+	Changing bool
 	RangeRates
 }
 
@@ -73,13 +75,14 @@ type toldRange struct {
 	generation int64
 	term       uint64
 	bytes      int64
+	changing   bool
 	rates      RangeRates
 }
 
 // differs reports whether a range is so far from what was told that it should be told again.
 // of are bytes that make a difference; a size that is a sixth off does, if it is more than they.
 func (t *toldRange) differs(h *ledHere, of int64) bool {
-	if t.generation != h.desc.Generation || t.term != h.term {
+	if t.generation != h.desc.Generation || t.term != h.term || t.changing != h.changing {
 		return true
 	}
 	far := func(a, b, least float64) bool { return math.Abs(a-b) > max(0.15*max(a, b), least) }
@@ -128,9 +131,9 @@ func (n *Node) serveChanges(_ context.Context, _ kv.NodeID, q *changesRequest) (
 		if t, ok := r.told[id]; ok && !t.differs(h, of) {
 			continue
 		}
-		r.told[id] = toldRange{h.desc.Generation, h.term, h.stats.Bytes, h.rates}
+		r.told[id] = toldRange{h.desc.Generation, h.term, h.stats.Bytes, h.changing, h.rates}
 		out.Ranges = append(out.Ranges, changedRange{Desc: h.desc.AppendWire(nil), Term: h.term, LedMS: now.Sub(h.since).Milliseconds(),
-			Bytes: h.stats.Bytes, RangeRates: h.rates})
+			Bytes: h.stats.Bytes, Changing: h.changing, RangeRates: h.rates})
 	}
 	// Numbers do not come again, so that an acknowledgement of another session's cannot be taken for this one's.
 	r.number = max(r.number+1, uint64(now.UnixMicro()))
@@ -179,10 +182,12 @@ type knownRange struct {
 	// led is who led last, as far as is known, and ledBefore who did before that.
 	led, ledBefore kv.StoreID
 	// cut is when the range was first known, or found to be smaller than it was: nothing was cut from it since.
-	cut    time.Time
-	bytes  int64
-	rates  RangeRates
-	before *RangeRates // of the leader before this one, for as long as this one is new; nil of nearly all
+	cut   time.Time
+	bytes int64
+	// changing: the leader is at an administrative command that the driver need not know of, of an operator's for one.
+	changing bool
+	rates    RangeRates
+	before   *RangeRates // of the leader before this one, for as long as this one is new; nil of nearly all
 }
 
 // load is what the range is asked for. A new leader counts from nothing, and for a while knows less than the one before it: as if nobody
@@ -192,6 +197,11 @@ func (k *knownRange) load() *RangeRates {
 		return k.before
 	}
 	return &k.rates
+}
+
+// beingChanged reports whether somebody is at a change of the range already, perhaps not the driver: an operator's learner is not one that was left behind.
+func (k *knownRange) beingChanged() bool {
+	return k.desc.InJoint() || k.changing && k.leader != 0
 }
 
 func newCollected(young time.Duration) *collected {
@@ -299,7 +309,7 @@ func (c *collected) take(rep *changesReport, now time.Time) error {
 			continue
 		}
 		k := &knownRange{desc: d, term: x.Term, leader: rep.NodeID, store: rep.StoreID,
-			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, rates: x.RangeRates}
+			since: now.Add(-time.Duration(x.LedMS) * time.Millisecond), bytes: x.Bytes, changing: x.Changing, rates: x.RangeRates}
 		k.led = rep.StoreID
 		if old != nil {
 			if k.ledBefore = old.ledBefore; old.led != k.led {

@@ -66,6 +66,30 @@ func TestWhoLedBefore(t *testing.T) {
 	require.Equal(t, kv.StoreID(20), c.ranges[7].ledBefore)
 }
 
+// What others do to a range is known for as long as its leader is at it, and not for longer than there is a leader to tell of it.
+func TestChangesOfOthers(t *testing.T) {
+	c := newCollected(10 * time.Second)
+	c.nodes[1], c.nodes[2] = &reporter{}, &reporter{}
+	tell := func(node kv.NodeID, term uint64, changing bool) bool {
+		d := someDesc(7)
+		x := changedRange{Desc: d.AppendWire(nil), Term: term, Changing: changing}
+		require.NoError(t, c.take(&changesReport{NodeID: node, StoreID: kv.StoreID(10 * node), Number: 1, Ranges: []changedRange{x}}, time.Now()))
+		return c.ranges[7].beingChanged()
+	}
+	require.False(t, tell(1, 5, false))
+	require.True(t, tell(1, 5, true))
+	require.False(t, tell(1, 5, false))
+	require.True(t, tell(1, 5, true))
+	c.lost(1)
+	require.False(t, c.ranges[7].beingChanged(), "who was at it is gone")
+	require.False(t, tell(2, 6, false))
+	h := &ledHere{desc: &kv.RangeDescriptor{Generation: 1}, term: 1}
+	told := toldRange{generation: 1, term: 1}
+	require.False(t, told.differs(h, 1))
+	h.changing = true
+	require.True(t, told.differs(h, 1), "the driver is to be told")
+}
+
 // The order of ranges that the driver keeps is what sorting them gives, whatever was cut, merged, listed and taken off the list since it last sorted.
 func TestOrderIsKept(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {

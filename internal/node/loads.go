@@ -27,12 +27,13 @@ type loads struct {
 
 // ledHere is a range that this store leads.
 type ledHere struct {
-	desc  *kv.RangeDescriptor
-	term  uint64
-	since time.Time // when it was first seen to be led here, in this term
-	load  store.Load
-	stats kv.Stats
-	rates RangeRates
+	desc     *kv.RangeDescriptor
+	term     uint64
+	since    time.Time // when it was first seen to be led here, in this term
+	load     store.Load
+	stats    kv.Stats
+	changing bool
+	rates    RangeRates
 }
 
 // keepRates brings the rates up to date until ctx ends.
@@ -73,7 +74,7 @@ func (l *loads) updateIf(st *store.Store, now time.Time, than time.Duration) {
 			next[r.Descriptor.RangeID] = was
 			return
 		}
-		h := &ledHere{desc: r.Descriptor, term: r.Term, since: now, load: r.Load, stats: r.Stats}
+		h := &ledHere{desc: r.Descriptor, term: r.Term, since: now, load: r.Load, stats: r.Stats, changing: r.Changing}
 		if was != nil {
 			if was.term == r.Term {
 				h.since = was.since
@@ -90,7 +91,7 @@ func (l *loads) updateIf(st *store.Store, now time.Time, than time.Duration) {
 // still reports whether the range is as it was at the last reading, and was at rest already: nearly all are.
 func (h *ledHere) still(r *store.RangeLoad) bool {
 	quiet := func(l *store.Load) bool { return len(l.Sources) == 0 }
-	return h.desc == r.Descriptor && h.term == r.Term && h.stats == r.Stats && quiet(&h.load) && quiet(&r.Load) &&
+	return h.desc == r.Descriptor && h.term == r.Term && h.stats == r.Stats && h.changing == r.Changing && quiet(&h.load) && quiet(&r.Load) &&
 		h.load.Requests == r.Load.Requests && h.load.Writes == r.Load.Writes && h.load.WriteBytes == r.Load.WriteBytes && h.load.CPU == r.Load.CPU &&
 		h.rates.Requests == 0 && h.rates.Writes == 0 && h.rates.WriteBytes == 0 && h.rates.CPU == 0 && len(h.rates.From) == 0
 }

@@ -234,6 +234,22 @@ func (c *collected) holds(id kv.NodeID) bool {
 	return false
 }
 
+// onTheWay is how many bytes of what a node still has are under way to the replicas that take its place.
+func onTheWay(id kv.NodeID, descs []kv.RangeDescriptor, led map[kv.RangeID]*ledRange) (bytes int64) {
+	for i := range descs {
+		l := led[descs[i].RangeID]
+		if l == nil || !slices.ContainsFunc(descs[i].Replicas, func(r kv.Replica) bool { return r.NodeID == id }) {
+			continue
+		}
+		sent := int64(0)
+		for _, n := range l.Sent {
+			sent += n
+		}
+		bytes += min(sent, l.Stats.Bytes)
+	}
+	return bytes
+}
+
 func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error) {
 	left, err := n.readMembership(ctx)
 	if err != nil || len(left) == 0 {
@@ -251,14 +267,16 @@ func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error
 		if m.Gone() {
 			v.State, end = "left", m.Done
 		}
-		v.Progress = 1
-		if m.Replicas > 0 {
-			v.Progress = max(0, 1-float64(v.Replicas)/float64(m.Replicas))
+		if v.Replicas > 0 {
+			v.Sent = onTheWay(id, descs, led)
 		}
-		// By bytes where there are some: a range's time goes with its size.
 		done, all := float64(m.Replicas-v.Replicas), float64(m.Replicas)
-		if m.Bytes > 0 {
-			done, all = done+float64(m.Bytes-v.Bytes)/float64(m.Bytes)*all, 2*all
+		if m.Bytes > 0 { // a range's time goes with its size
+			done, all = done+float64(m.Bytes-v.Bytes+v.Sent)/float64(m.Bytes)*all, 2*all
+		}
+		v.Progress = 1
+		if all > 0 {
+			v.Progress = min(max(0, done/all), 1)
 		}
 		if rest := all - done; done > 0 && rest > 0 && !m.Gone() {
 			v.Left = time.Duration(float64(end.Sub(m.Since)) * rest / done).Round(time.Second)

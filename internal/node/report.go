@@ -28,18 +28,26 @@ type rangeReport struct {
 	LogBytes int64
 	Quiet    bool
 	Rates    RangeRates
+	Sent     map[kv.ReplicaID]int64 // bytes of snapshots on their way to these replicas
 
 	desc kv.RangeDescriptor
 }
 
 func (n *Node) serveReport(context.Context, kv.NodeID, *reportRequest) (*report, error) {
 	r := &report{NodeID: n.id.NodeID, StoreID: n.storeID, nodeLoad: n.load(time.Now())}
+	sent := map[kv.RangeID]map[kv.ReplicaID]int64{}
+	for _, x := range n.store.Sending() {
+		if sent[x.RangeID] == nil {
+			sent[x.RangeID] = map[kv.ReplicaID]int64{}
+		}
+		sent[x.RangeID][x.To] = x.Sent
+	}
 	for _, st := range n.store.Ranges() {
 		if !st.Leader || st.Descriptor == nil {
 			continue
 		}
 		rr := rangeReport{Desc: st.Descriptor.AppendWire(nil), Stats: st.Stats, Requests: st.Requests, Writes: st.Writes,
-			LogBytes: st.LogBytes, Quiet: st.Quiet, Rates: n.loads.rates(st.RangeID)}
+			LogBytes: st.LogBytes, Quiet: st.Quiet, Rates: n.loads.rates(st.RangeID), Sent: sent[st.RangeID]}
 		r.Ranges = append(r.Ranges, rr)
 	}
 	return r, nil
@@ -51,6 +59,9 @@ type ledRange struct {
 	leader      kv.NodeID
 	leaderStore kv.StoreID
 }
+
+// sent is how much of the range a replica has been sent of a snapshot that is on its way to it.
+func (l *ledRange) sent(to kv.ReplicaID) int64 { return min(l.Sent[to], l.Stats.Bytes) }
 
 // reports asks every node that answers for its report. Of two leaders of a range, the one with the newer descriptor counts.
 func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, loads map[kv.NodeID]nodeLoad) {
@@ -128,7 +139,11 @@ func rangeView(d *kv.RangeDescriptor, l *ledRange) RangeView {
 	v := RangeView{ID: d.RangeID, Start: pretty(d.StartKey), End: pretty(d.EndKey), Generation: d.Generation, Replicas: make([]ReplicaView, 0, len(d.Replicas)),
 		Span: keys.Span{Start: d.StartKey, End: d.EndKey}}
 	for _, r := range d.Replicas {
-		v.Replicas = append(v.Replicas, ReplicaView{NodeID: r.NodeID, StoreID: r.StoreID, ID: int32(r.ReplicaID), Type: r.Type.String()})
+		p := ReplicaView{NodeID: r.NodeID, StoreID: r.StoreID, ID: int32(r.ReplicaID), Type: r.Type.String()}
+		if l != nil {
+			p.Sent = l.sent(r.ReplicaID)
+		}
+		v.Replicas = append(v.Replicas, p)
 	}
 	if l != nil {
 		v.LeaderNode = l.leader

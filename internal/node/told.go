@@ -142,7 +142,7 @@ func (d *driver) tell(to *placement.Moment, now, collected time.Time) {
 func (d *driver) translate(k *knownRange, held bool) placement.Range {
 	load := k.load()
 	r := placement.Range{ID: placement.RangeID(k.desc.RangeID), Generation: k.desc.Generation, Leader: placement.StoreID(k.store),
-		Changing: held || k.desc.InJoint(), Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
+		Changing: held || k.beingChanged(), Rule: d.rules.ruleAt(k.desc.StartKey), Bytes: k.bytes,
 		Load: placement.Load{Requests: load.Requests, WriteBytes: load.WriteBytes, CPU: load.CPU}}
 	if k.leader != 0 {
 		r.LedSince, r.LedBefore = k.since.Sub(d.began), placement.StoreID(k.ledBefore)

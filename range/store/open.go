@@ -70,7 +70,7 @@ type Store struct {
 	rangeIDs   rangeIDs
 	snapSlots  chan struct{} // outgoing snapshots
 	recvSlots  chan struct{} // incoming ones
-	sending    map[snapshotKey]struct{}
+	sending    map[snapshotKey]*atomic.Int64 // outgoing snapshots, and the bytes of them that have been sent
 	sums       checksums
 	sumSlot    chan struct{}
 }
@@ -138,7 +138,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),
 		budget: raftlog.NewBudget(64 << 20), snapSlots: make(chan struct{}, 2), recvSlots: make(chan struct{}, 2),
-		sending: make(map[snapshotKey]struct{}), sumSlot: make(chan struct{}, 1), pacing: newPace(cfg.Knobs.SnapshotBytesPerSecond),
+		sending: make(map[snapshotKey]*atomic.Int64), sumSlot: make(chan struct{}, 1), pacing: newPace(cfg.Knobs.SnapshotBytesPerSecond),
 	}
 	s.work.init()
 	s.rangeIDs.turn = make(chan struct{}, 1)

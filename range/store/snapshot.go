@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -21,9 +22,10 @@ type snapshotKey struct {
 func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	k := snapshotKey{r.ID(), to.ReplicaID}
 	s.mu.Lock()
-	_, busy := s.sending[k]
+	sent := new(atomic.Int64)
+	busy := s.sending[k] != nil
 	if !busy {
-		s.sending[k] = struct{}{}
+		s.sending[k] = sent
 	}
 	s.mu.Unlock()
 	if busy || s.ctx.Err() != nil {
@@ -32,7 +34,7 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	s.goLoop(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
 		defer cancel()
-		err := s.trySnapshot(ctx, r, to)
+		err := s.trySnapshot(ctx, r, to, sent)
 		s.mu.Lock()
 		delete(s.sending, k)
 		s.mu.Unlock()
@@ -53,7 +55,8 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	})
 }
 
-func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica) error {
+// trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent.
+func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, sent *atomic.Int64) error {
 	select {
 	case s.snapSlots <- struct{}{}:
 		defer func() { <-s.snapSlots }()
@@ -63,8 +66,25 @@ func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Repli
 	s.pacing.begin(&s.pacing.snapshots)
 	defer s.pacing.end(&s.pacing.snapshots)
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
-		return r.WriteSnapshot(ctx, to, s.pacing.out.Wait, send)
+		return r.WriteSnapshot(ctx, to, s.pacing.out.Wait, func(f []byte) error {
+			err := send(f)
+			if err == nil {
+				sent.Add(int64(len(f)))
+			}
+			return err
+		})
 	})
+}
+
+// Sending returns the snapshots that are on their way from here, and those that wait for a slot.
+func (s *Store) Sending() []Sending {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]Sending, 0, len(s.sending))
+	for k, sent := range s.sending {
+		out = append(out, Sending{RangeID: k.rng, To: k.to, Sent: sent.Load()})
+	}
+	return out
 }
 
 // HandleSnapshot receives a snapshot stream: recv returns its frames, then io.EOF. It returns when the snapshot

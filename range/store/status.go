@@ -30,10 +30,17 @@ func (s *Store) Led(f func(RangeLoad)) {
 			return true
 		}
 		if d := r.Desc(); d != nil {
-			f(RangeLoad{Term: term, Descriptor: d, Stats: r.Applied().Stats, Load: r.Load()})
+			f(RangeLoad{Term: term, Descriptor: d, Stats: r.Applied().Stats, Changing: r.Changing(), Load: r.Load()})
 		}
 		return true
 	})
+}
+
+// Sending is a snapshot on its way to another replica.
+type Sending struct {
+	RangeID kv.RangeID
+	To      kv.ReplicaID
+	Sent    int64 // bytes so far; in all there are about as many as kv.Stats.Bytes says
 }
 
 // RangeLoad is a range that the store leads.
@@ -41,6 +48,7 @@ type RangeLoad struct {
 	Term       uint64
 	Descriptor *kv.RangeDescriptor // must not be changed
 	Stats      kv.Stats
+	Changing   bool // an administrative command is under way
 	Load       Load
 }
 

@@ -39,6 +39,15 @@ func (m *adminMutex) lock(ctx context.Context) error {
 // unlock is for who has locked it.
 func (m *adminMutex) unlock() { <-*m.token.Load() }
 
+// held reports whether somebody has locked it.
+func (m *adminMutex) held() bool {
+	t := m.token.Load()
+	return t != nil && len(*t) > 0
+}
+
+// Changing reports whether the replica is at an administrative command: a split, a merge, a change of replicas or of the leader.
+func (r *Replica) Changing() bool { return r.adminMu.held() }
+
 // admin takes adminMu and checks that the replica leads. The caller calls release.
 func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {
 	if err := r.adminMu.lock(ctx); err != nil {
