@@ -1,0 +1,192 @@
+package admin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// What is done to nodes.
+
+// theNode finds a node by its number.
+func theNode(c Cluster, id kv.NodeID) (*NodeView, error) {
+	for _, n := range c.Nodes() {
+		if n.NodeID == id {
+			return &n, nil
+		}
+	}
+	return nil, NewProblem(CodeNotFound, "there is no node %d", id).WithHint("pamir node list and TABLE pamir.nodes list them.")
+}
+
+func (c *call) nodeID() kv.NodeID { return kv.NodeID(c.args.Int("node_id")) }
+
+func checkNode(_ context.Context, c *call) error {
+	_, err := theNode(c, c.nodeID())
+	return err
+}
+
+// checkServing refuses to drain who does not answer.
+func checkServing(_ context.Context, c *call) error {
+	n, err := theNode(c, c.nodeID())
+	if err == nil && !n.Alive {
+		return NewProblem(CodeConflict, "node %d does not answer, so it has nothing to hand over", n.NodeID).
+			WithHint("What it led is led by others. To move its replicas elsewhere now, decommission it.")
+	}
+	return err
+}
+
+func (c *call) nodeResult() map[string]any {
+	return map[string]any{"node_id": c.args.Int("node_id")}
+}
+
+func runDrain(ctx context.Context, c *call) (map[string]any, error) {
+	id := c.nodeID()
+	began, most := false, 0
+	var silent time.Time
+	for {
+		ask := c.Drain
+		if began {
+			ask = c.Draining
+		}
+		v, err := ask(ctx, id)
+		if err != nil {
+			if silent.IsZero() {
+				silent = time.Now()
+			}
+			if !passing(err) || ctx.Err() != nil || time.Since(silent) > patience {
+				return nil, err
+			}
+		} else {
+			began, silent = true, time.Time{}
+			if most = max(most, v.Leaders); v.State == "drained" {
+				if v.Leaders > 0 {
+					return nil, NewProblem(CodeConflict, "node %d still leads %d ranges: nobody took them over in time", id, v.Leaders).
+						WithHint("Look at pamir range list --leader %d. Undrain and drain again to try once more.", id)
+				}
+				return c.nodeResult(), nil
+			}
+			if v.State == "serving" {
+				return nil, NewProblem(CodeConflict, "node %d serves again: it was undrained or restarted", id)
+			}
+			done := 0.0
+			if most > 0 {
+				done = 1 - float64(v.Leaders)/float64(most)
+			}
+			c.report(0.9*done, 0, fmt.Sprintf("leads %d ranges, has %d clients", v.Leaders, v.Connections))
+		}
+		if err := sleep(ctx, 100*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// undrain waits for a drain that is under way: it can be taken back only when it has ended.
+func undrain(ctx context.Context, c *call) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return patiently(ctx, func() error {
+		_, err := c.Undrain(ctx, c.nodeID())
+		return err
+	})
+}
+
+func runUndrain(ctx context.Context, c *call) (map[string]any, error) {
+	return c.nodeResult(), undrain(ctx, c)
+}
+
+func checkDecommission(ctx context.Context, c *call) error {
+	if err := checkNode(ctx, c); err != nil {
+		return err
+	}
+	return c.MayDecommission(ctx, []kv.NodeID{c.nodeID()}, c.args.Bool("force"))
+}
+
+func (c *call) decommission(ctx context.Context) (*DecommissionView, error) {
+	all, err := c.Decommissions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		if all[i].NodeID == c.nodeID() {
+			return &all[i], nil
+		}
+	}
+	return nil, nil
+}
+
+func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
+	id := c.nodeID()
+	if !c.begun {
+		start, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
+		err := patiently(start, func() error {
+			// A node that leaves already was accepted: there may be fewer others now.
+			if v, err := c.decommission(start); err != nil || v != nil {
+				return err
+			}
+			return c.Decommission(start, []kv.NodeID{id}, c.args.Bool("force"))
+		})
+		if err == nil {
+			err = patiently(start, func() error { return c.mark(start) })
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	progress := 0.0
+	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
+		v, err := c.decommission(ctx)
+		switch {
+		case err != nil: // that passes, and if it does not, there is nobody to tell
+			c.report(progress, 0, "the cluster does not answer: "+err.Error())
+		case v == nil:
+			return nil, NewProblem(CodeConflict, "node %d was recommissioned", id)
+		case v.State == "left":
+			return c.nodeResult(), nil
+		default:
+			progress = v.Progress
+			c.report(progress, v.Left, waitsFor(ctx, c, v))
+		}
+		if err := sleep(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// waitsFor says what a decommission is at: also why it does not go on, if it does not.
+func waitsFor(ctx context.Context, c *call, v *DecommissionView) string {
+	why := fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
+	if v.BeganWithBytes > 0 {
+		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(v.BeganWithBytes)))
+		if v.Sent > 0 {
+			why += fmt.Sprintf("; %s are on their way", Size(float64(v.Sent)))
+		}
+	}
+	p, err := c.Placement(ctx)
+	if err != nil || len(p.Running) > 0 || len(p.Pending) > 0 {
+		return why
+	}
+	ranges, err := c.Ranges(ctx)
+	if err != nil {
+		return why
+	}
+	for _, f := range p.Findings {
+		if i := slices.IndexFunc(ranges, func(r RangeView) bool { return r.ID == f.RangeID }); i >= 0 && ranges[i].on(v.NodeID) != nil {
+			return fmt.Sprintf("%s; range %d: %s", why, f.RangeID, f.Why)
+		}
+	}
+	return why
+}
+
+func recommission(ctx context.Context, c *call) error {
+	return c.Recommission(ctx, []kv.NodeID{c.nodeID()})
+}
+
+func runRecommission(ctx context.Context, c *call) (map[string]any, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return c.nodeResult(), patiently(ctx, func() error { return recommission(ctx, c) })
+}
