@@ -24,6 +24,7 @@ type spanProgram struct {
 	isNull    []bool
 	inArray   bool
 	low, high *expr.Program
+	notNull   bool
 	lowIncl   bool
 	highIncl  bool
 }
@@ -33,13 +34,13 @@ func newSpanBuilder(x *rowenc.Index, spans []plan.ScanSpan) (*spanBuilder, error
 	for i := range spans {
 		s := &spans[i]
 		n := len(s.Eq)
-		if s.Low != nil || s.High != nil {
+		if s.Low != nil || s.High != nil || s.NotNull {
 			n++
 		}
 		if n > x.KeyColumns() {
 			return nil, pgerr.New(pgerr.InternalError, "scan of index %q constrains %d columns", x.Desc.Name, n)
 		}
-		p := spanProgram{isNull: s.IsNull, inArray: s.InArray}
+		p := spanProgram{isNull: s.IsNull, inArray: s.InArray, notNull: s.NotNull}
 		for _, e := range s.Eq {
 			if e == nil { // an IS NULL column has no value
 				p.eq = append(p.eq, nil)
@@ -151,7 +152,7 @@ func (b *spanBuilder) add(spans []keys.Span, p *spanProgram, er *expr.Runtime, p
 // finish adds the span of a prefix of equal columns, and the range on the next.
 func (b *spanBuilder) finish(spans []keys.Span, p *spanProgram, er *expr.Runtime, prefix keys.Key, distinct, points bool) ([]keys.Span, bool, error) {
 	x, n := b.x, len(p.eq)
-	if p.low == nil && p.high == nil {
+	if p.low == nil && p.high == nil && !p.notNull {
 		if n == x.KeyColumns() && distinct {
 			return append(spans, keys.Span{Start: prefix}), points, nil
 		}

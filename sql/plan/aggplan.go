@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/builtin"
@@ -103,26 +104,71 @@ func (p *physical) pushAggregate(n *Aggregate, rows float64) {
 	n.GroupBy, n.Final, n.Sorted = final, true, false
 }
 
-// minMax plans min(col) and max(col) over an index that starts with the column: one row from its end.
+// maxEnds bounds how many ends of indexes one aggregation reads.
+const maxEnds = 8
+
+// minMax plans several min(col) and max(col): each is read from the end of an index, by a subquery of its own if there are several. nil if
+// that is not possible, or reading all rows costs less.
 func (p *physical) minMax(r *aggRel, calls []aggCall) *phys {
-	if len(calls) != 1 {
+	s, ok := r.in.(*scanRel)
+	if !ok || len(calls) == 0 || len(calls) > maxEnds || s.table.Virtual || s.lock != kv.LockNone {
 		return nil
 	}
-	c := calls[0].call
+	need := colSet{}
+	for _, c := range calls {
+		if !isMinMax(&c.call) {
+			return nil
+		}
+		needs(need, c.call.Args...)
+	}
+	if len(calls) > 1 && slices.ContainsFunc(s.filter, func(e expr.Expr) bool { return hasSubplan(e) || expr.Volatility(e) == 'v' }) {
+		return nil // it would be computed several times
+	}
+	var ends []*phys
+	cost := 0.0
+	for _, c := range calls {
+		ph := p.end(s, c)
+		if ph == nil {
+			return nil
+		}
+		ends = append(ends, ph)
+		cost += ph.cost
+	}
+	if full := p.scan(s, want{need: need}); cost > full.cost+1 {
+		return nil
+	}
+	if len(ends) == 1 {
+		return ends[0]
+	}
+	out := &phys{rows: 1, cost: cost}
+	n := &Project{Input: &Values{Props: p.props(nil, 1, 0), Lists: [][]expr.Expr{{}}}}
+	for i, c := range calls {
+		out.cols = append(out.cols, c.id)
+		n.Exprs = append(n.Exprs, &expr.Subplan{Kind: expr.SubScalar, T: c.call.T, Plan: len(p.stmt.Subplans)})
+		p.stmt.Subplans = append(p.stmt.Subplans, ends[i].node)
+	}
+	n.Props = p.props(out.cols, 1, cost)
+	out.node = n
+	return out
+}
+
+func isMinMax(c *AggCall) bool {
 	if c.Fn.Schema != "pg_catalog" && c.Fn.Schema != "" || c.Fn.Name != "min" && c.Fn.Name != "max" || c.Filter != nil || len(c.Args) != 1 {
-		return nil
+		return false
 	}
-	col, ok := c.Args[0].(*expr.Column)
-	s, ok2 := r.in.(*scanRel)
-	if !ok || !ok2 || s.table.Virtual || s.lock != kv.LockNone {
-		return nil
-	}
+	_, ok := c.Args[0].(*expr.Column)
+	return ok
+}
+
+// end plans one min(col) or max(col) over an index that gives the column's order: one row from its end.
+func (p *physical) end(s *scanRel, call aggCall) *phys {
+	c := &call.call
+	col := c.Args[0].(*expr.Column)
 	// NULLs do not count: they are filtered out, which an index range does by itself where the column allows none.
-	notNull := &expr.IsNull{Arg: col, Not: true}
 	c2 := *s
 	c2.filter = append([]expr.Expr(nil), s.filter...)
 	if m := &p.b.cols[col.Index]; !m.notNull {
-		c2.filter = append(c2.filter, notNull)
+		c2.filter = append(c2.filter, &expr.IsNull{Arg: col, Not: true})
 	}
 	order := []ordCol{{col.Index, c.Fn.Name == "max", c.Fn.Name == "max"}}
 	one := &expr.Const{T: types.Of(types.Int8OID), Value: types.NewInt(1)}
@@ -131,12 +177,8 @@ func (p *physical) minMax(r *aggRel, calls []aggCall) *phys {
 	if !ok || !satisfies(ph, order) || !sc.Ordered {
 		return nil
 	}
-	full := p.scan(s, want{need: setOf(col.Index)})
-	if p.limited(ph, 1) > full.cost {
-		return nil
-	}
 	lim := &Limit{Props: p.props(ph.cols, 1, p.limited(ph, 1)), Input: sc, Count: one}
 	keepFields(lim, sc)
-	n := &Aggregate{Props: p.props([]colID{calls[0].id}, 1, lim.EstCost+1), Input: lim, Calls: p.finalCalls(calls, ph.cols)}
-	return &phys{node: n, cols: []colID{calls[0].id}, rows: 1, cost: n.EstCost}
+	n := &Aggregate{Props: p.props([]colID{call.id}, 1, lim.EstCost+1), Input: lim, Calls: p.finalCalls([]aggCall{call}, ph.cols)}
+	return &phys{node: n, cols: []colID{call.id}, rows: 1, cost: lim.EstCost}
 }

@@ -525,6 +525,9 @@ func (x *explainer) spanText(n *Scan, s ScanSpan) string {
 		}
 		conds = append(conds, "("+x.indexColumn(n, len(s.Eq))+" "+op+" "+expr.String(b.Value)+")")
 	}
+	if s.NotNull {
+		conds = append(conds, "("+x.indexColumn(n, len(s.Eq))+" IS NOT NULL)")
+	}
 	bound(s.Low, ">")
 	bound(s.High, "<")
 	return andTexts(conds)

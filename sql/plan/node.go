@@ -78,6 +78,8 @@ type ScanSpan struct {
 	// InArray: the last Eq is an array expression and stands for one span per distinct element.
 	InArray   bool
 	Low, High *Bound
+	// NotNull: without bounds, that column has a value at least.
+	NotNull bool
 }
 
 // AggCall is one aggregate of an Aggregate node.

@@ -11,7 +11,7 @@ import (
 
 // constraint is what one condition says of one column.
 type constraint struct {
-	kind  byte // '=', '<', '>' (with incl), 'n' IS NULL, 'i' IN array
+	kind  byte // '=', '<', '>' (with incl), 'n' IS NULL, 'v' IS NOT NULL, 'i' IN array
 	incl  bool
 	value expr.Expr
 	// cond is the condition's place in the filter; exact ones need not be tested again.
@@ -103,6 +103,8 @@ func (p *physical) analyzeOne(a *analysis, r *scanRel, ords map[colID]int, e exp
 	case *expr.IsNull:
 		if ord := columnOf(x.Arg, ords); ord >= 0 && !x.Not {
 			add(ord, constraint{kind: 'n', exact: exact})
+		} else if ord >= 0 {
+			add(ord, constraint{kind: 'v', exact: exact})
 		}
 	case *expr.Any:
 		ord := columnOf(x.Left, ords)
@@ -312,7 +314,7 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 	if nulls {
 		span.IsNull = isNull
 	}
-	if len(span.Eq) > 0 || span.Low != nil || span.High != nil {
+	if len(span.Eq) > 0 || span.Low != nil || span.High != nil || span.NotNull {
 		m.spans = []ScanSpan{span}
 	}
 	return m
@@ -335,6 +337,12 @@ func (m *match) onlyCond(a *analysis, c constraint) bool {
 func (m *match) bounds(p *physical, r *scanRel, span *ScanSpan, cs []constraint, ord int, use func(constraint)) {
 	for _, c := range cs {
 		switch {
+		case c.kind == 'v': // a bound says as much
+			span.NotNull = true
+			m.exact = false
+			use(c)
+			m.sel *= 0.99
+			continue
 		case c.kind == '>' && span.Low == nil:
 			span.Low = &Bound{Value: p.final(c.value, nil), Inclusive: c.incl}
 		case c.kind == '<' && span.High == nil:
