@@ -67,7 +67,7 @@ func (b *binder) tableExpr(q *query, te ast.TableExpr) (rel, []*nsItem) {
 func (b *binder) tableRef(q *query, t *ast.TableName) (rel, []*nsItem) {
 	if t.Schema == "" {
 		if def := q.cte(t.Name); def != nil {
-			return b.cteRef(def, t)
+			return b.cteRef(q, def, t)
 		}
 	}
 	tab, schema := b.table(t)
@@ -212,7 +212,7 @@ func (b *binder) relevel(q *query, r rel, it *nsItem, cols []outCol) rel {
 	proj := &projectRel{in: r}
 	for i := range it.cols {
 		m := b.cols[cols[i].id]
-		m.name, m.level, m.alias = it.cols[i].name, q, it.name
+		m.name, m.level, m.alias, m.derived = it.cols[i].name, q, it.name, true
 		id := b.newCol(m)
 		proj.items = append(proj.items, projItem{id, b.col(cols[i].id)})
 		it.cols[i].id = id

@@ -418,7 +418,7 @@ func (g *grouper) column(x *expr.Column, inSubquery bool) expr.Expr {
 
 // determined reports whether a column follows from the grouping columns: they hold its table's whole primary key.
 func (g *grouper) determined(m *colMeta) bool {
-	if m.table == nil || m.table.Kind == 'v' {
+	if m.table == nil || m.table.Kind == 'v' || m.derived {
 		return false
 	}
 	pk := m.table.Primary()

@@ -152,8 +152,8 @@ func (b *binder) recursive(q, level *query, d *cteDef, c *ast.CTE, s *ast.Select
 	d.refs++
 }
 
-// cteRef makes a reference to a WITH query.
-func (b *binder) cteRef(d *cteDef, t *ast.TableName) (rel, []*nsItem) {
+// cteRef makes a reference to a WITH query in the FROM clause of q.
+func (b *binder) cteRef(q *query, d *cteDef, t *ast.TableName) (rel, []*nsItem) {
 	if d.dml && len(d.cols) == 0 {
 		b.fail(t.Pos, pgerr.FeatureNotSupported, "WITH query \"%s\" does not have a RETURNING clause", d.name)
 	}
@@ -170,7 +170,7 @@ func (b *binder) cteRef(d *cteDef, t *ast.TableName) (rel, []*nsItem) {
 	}
 	for i, c := range d.cols {
 		m := b.cols[c.id]
-		m.name, m.alias = c.name, it.name
+		m.name, m.level, m.alias, m.derived = c.name, q, it.name, true
 		if i < len(names) {
 			m.name = names[i]
 		}

@@ -24,6 +24,8 @@ type colMeta struct {
 	ord     int
 	alias   string
 	notNull bool
+	// derived: it comes out of a subquery, a view or WITH, where its table's key is no key.
+	derived bool
 	// need is the relation's, for base columns.
 	need *Need
 }

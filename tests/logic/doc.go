@@ -17,6 +17,7 @@
 //	-- unordered             rows are sorted before they are compared
 //	-- known: REASON         Pamir's answer differs on purpose or for now; what it is is in NAME.known
 //	-- skip: REASON          not run on Pamir
+//	-- pamir: STATEMENT      run before it on Pamir only: to cut a table into ranges; it must succeed
 //	-- extended              by the extended protocol: parameter and column types, results in binary, as hexadecimal
 //	-- args A|B              the same, with these parameters in text ("NULL" is NULL)
 //	-- conn NAME             statements from here on run on another connection (the first is "main")

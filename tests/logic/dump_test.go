@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/tests/postgres"
 )
 
 // pg_dump's output for Pamir loads into Pamir and into PostgreSQL, and a dump of what it made there is the same again.
@@ -49,14 +51,14 @@ func TestDump(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a PostgreSQL cluster: not with -short")
 	}
-	pg, err := startPostgres()
-	if errors.Is(err, errNoPostgres) {
+	pg, err := postgres.Start()
+	if errors.Is(err, postgres.ErrMissing) {
 		t.Skip(err.Error())
 	}
 	require.NoError(t, err)
-	defer pg.stop()
-	load(t, pg.dsn(), first)
-	require.Equal(t, comparable(first), comparable(dump(t, pg.dsn())))
+	defer pg.Stop()
+	load(t, pg.DSN(), first)
+	require.Equal(t, comparable(first), comparable(dump(t, pg.DSN())))
 }
 
 func readFile(t *testing.T, name string) string {

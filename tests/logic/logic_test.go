@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/tests/postgres"
 )
 
 var (
@@ -46,24 +48,24 @@ func TestPostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a PostgreSQL cluster: not with -short")
 	}
-	pg, err := startPostgres()
-	if errors.Is(err, errNoPostgres) {
+	pg, err := postgres.Start()
+	if errors.Is(err, postgres.ErrMissing) {
 		t.Skip(err.Error())
 	}
 	require.NoError(t, err)
-	defer pg.stop()
+	defer pg.Stop()
 	for _, file := range scripts(t) {
 		name := strings.TrimSuffix(filepath.Base(file), ".sql")
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			src, err := os.ReadFile(file)
 			require.NoError(t, err)
-			c, err := pgconn.Connect(ctx, pg.dsn())
+			c, err := pgconn.Connect(ctx, pg.DSN())
 			require.NoError(t, err)
 			_, err = c.Exec(ctx, reset).ReadAll()
 			require.NoError(t, err)
 			require.NoError(t, c.Close(ctx))
-			r := &runner{dial: dialer(pg.dsn())}
+			r := &runner{dial: dialer(pg.DSN())}
 			defer r.close()
 			as, err := r.run(ctx, parseScript(string(src)), false)
 			require.NoError(t, err)

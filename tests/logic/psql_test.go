@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/tests/postgres"
 )
 
 // psqlCommands are psql's meta-commands as people use them, run against testdata/psql/setup.sql. What
@@ -60,14 +62,14 @@ func TestPsqlPostgres(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts a PostgreSQL cluster: not with -short")
 	}
-	pg, err := startPostgres()
-	if errors.Is(err, errNoPostgres) {
+	pg, err := postgres.Start()
+	if errors.Is(err, postgres.ErrMissing) {
 		t.Skip(err.Error())
 	}
 	require.NoError(t, err)
-	defer pg.stop()
-	psqlSetup(t, pg.dsn())
-	got := psqlRun(t, pg.dsn())
+	defer pg.Stop()
+	psqlSetup(t, pg.DSN())
+	got := psqlRun(t, pg.DSN())
 	if *update {
 		require.NoError(t, os.WriteFile("testdata/psql/expected", []byte(got), 0o644))
 		return

@@ -57,15 +57,20 @@ func (r *runner) client(ctx context.Context, name string) (*client, error) {
 }
 
 // run executes the statements and returns the answers.
-func (r *runner) run(ctx context.Context, stmts []statement, skip bool) ([]answer, error) {
+func (r *runner) run(ctx context.Context, stmts []statement, pamir bool) ([]answer, error) {
 	var out []answer
 	for _, st := range stmts {
-		if skip && st.skip != "" {
+		if pamir && st.skip != "" {
 			continue
 		}
 		c, err := r.client(ctx, st.conn)
 		if err != nil {
 			return out, err
+		}
+		if pamir && st.pamir != "" {
+			if _, err := c.c.Exec(ctx, st.pamir).ReadAll(); err != nil {
+				return out, fmt.Errorf("line %d: %s: %w", st.line, st.pamir, err)
+			}
 		}
 		text := ""
 		if c.pending != nil {

@@ -16,6 +16,8 @@ type statement struct {
 	// extended: prepared, described, run with args as text and results in binary.
 	extended bool
 	args     []string
+	// pamir is run before the statement on Pamir only.
+	pamir string
 }
 
 // parseScript cuts a script into statements.
@@ -55,6 +57,8 @@ func parseScript(src string) []statement {
 				cur.args = strings.Split(strings.TrimSpace(d[5:]), "|")
 			case strings.HasPrefix(d, "known:"):
 				cur.known = strings.TrimSpace(d[6:])
+			case strings.HasPrefix(d, "pamir:"):
+				cur.pamir = strings.TrimSpace(d[6:])
 			case strings.HasPrefix(d, "skip:"):
 				cur.skip = strings.TrimSpace(d[5:])
 			case strings.HasPrefix(d, "conn "):

@@ -1,4 +1,4 @@
-package logic
+package postgres
 
 import (
 	"errors"
@@ -13,43 +13,43 @@ import (
 	"time"
 )
 
-// pgBin is where Debian puts PostgreSQL 15.
-const pgBin = "/usr/lib/postgresql/15/bin"
+// bin is where Debian puts PostgreSQL 15.
+const bin = "/usr/lib/postgresql/15/bin"
 
-// errNoPostgres says why there is no PostgreSQL to compare with.
-var errNoPostgres = errors.New("no PostgreSQL 15")
+// ErrMissing is wrapped by what says why there is no PostgreSQL to compare with.
+var ErrMissing = errors.New("no PostgreSQL 15")
 
-// postgres is a private PostgreSQL 15 cluster.
-type postgres struct {
+// Cluster is a private PostgreSQL 15 cluster.
+type Cluster struct {
 	dir  string
 	port int
 	cmd  *exec.Cmd
 	done chan error
 }
 
-// startPostgres makes a cluster and starts it. The superuser is "root", the database "defaultdb".
-func startPostgres() (pg *postgres, err error) {
-	if _, err := os.Stat(filepath.Join(pgBin, "postgres")); err != nil {
-		return nil, fmt.Errorf("%w: %s is not there", errNoPostgres, pgBin)
+// Start makes a cluster and starts it. The superuser is "root", the database "defaultdb".
+func Start() (pg *Cluster, err error) {
+	if _, err := os.Stat(filepath.Join(bin, "postgres")); err != nil {
+		return nil, fmt.Errorf("%w: %s is not there", ErrMissing, bin)
 	}
 	var cred *syscall.Credential
 	if os.Geteuid() == 0 {
 		u, err := user.Lookup("postgres")
 		if err != nil {
-			return nil, fmt.Errorf("%w: running as root, and there is no user postgres to run it as", errNoPostgres)
+			return nil, fmt.Errorf("%w: running as root, and there is no user postgres to run it as", ErrMissing)
 		}
 		uid, _ := strconv.Atoi(u.Uid)
 		gid, _ := strconv.Atoi(u.Gid)
 		cred = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 	}
-	dir, err := os.MkdirTemp("", "pamir-logic-pg-")
+	dir, err := os.MkdirTemp("", "pamir-pg-")
 	if err != nil {
 		return nil, err
 	}
-	pg = &postgres{dir: dir}
+	pg = &Cluster{dir: dir}
 	defer func() {
 		if err != nil {
-			pg.stop()
+			pg.Stop()
 		}
 	}()
 	if cred != nil {
@@ -58,7 +58,7 @@ func startPostgres() (pg *postgres, err error) {
 		}
 	}
 	run := func(name string, args ...string) *exec.Cmd {
-		c := exec.Command(filepath.Join(pgBin, name), args...)
+		c := exec.Command(filepath.Join(bin, name), args...)
 		c.Dir = dir
 		c.Env = []string{"PATH=/usr/bin:/bin", "LC_ALL=C", "TZ=UTC", "HOME=" + dir}
 		c.SysProcAttr = &syscall.SysProcAttr{Credential: cred, Pdeathsig: syscall.SIGINT}
@@ -96,11 +96,13 @@ func startPostgres() (pg *postgres, err error) {
 	}
 }
 
-func (pg *postgres) dsn() string {
+// DSN is the cluster's connection string.
+func (pg *Cluster) DSN() string {
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=root dbname=defaultdb sslmode=disable", pg.port)
 }
 
-func (pg *postgres) stop() {
+// Stop stops the cluster and removes it.
+func (pg *Cluster) Stop() {
 	if pg.done != nil {
 		_ = pg.cmd.Process.Signal(syscall.SIGINT) // fast shutdown; it may be gone
 		select {
