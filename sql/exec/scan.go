@@ -43,6 +43,7 @@ type scan struct {
 	local  *template // of the work on rows that are at the gateway
 	tmpl   *template // of the pushdown
 	limit  *expr.Program
+	offset *expr.Program
 	dec    *rowenc.Decoder // of rows at the gateway; aliases them
 	single *types.Batch
 
@@ -55,6 +56,7 @@ type scan struct {
 	rows    kv.Rows
 	entries []entry
 	left    int64 // rows still wanted, -1 = all
+	skip    int64 // entries to leave out before that
 	opts    txn.ScanOptions
 	acct    account
 	sel     []int32
@@ -78,6 +80,9 @@ func newScan(in *instance, n *plan.Scan) (operator, error) {
 		return nil, err
 	}
 	if s.limit, err = compileOpt(n.Limit); err != nil {
+		return nil, err
+	}
+	if s.offset, err = compileOpt(n.Offset); err != nil {
 		return nil, err
 	}
 	s.fetch = !n.Index.Primary && (n.Lock != kv.LockNone || !rowenc.Decodable(s.index, n.Columns))
@@ -165,7 +170,7 @@ func (s *scan) openSpans(ctx context.Context, spans []keys.Span, points bool) er
 func (s *scan) begin() error {
 	s.close()
 	s.acct.b = s.in.budget
-	s.done, s.at, s.left, s.chunk = false, 0, -1, 16
+	s.done, s.at, s.left, s.skip, s.chunk = false, 0, -1, 0, 16
 	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
 	if s.limit != nil {
 		n, ok, err := rowCount(&s.in.er, s.limit, "LIMIT", "2201W")
@@ -175,6 +180,13 @@ func (s *scan) begin() error {
 		if ok {
 			s.left = n
 		}
+	}
+	if s.offset != nil {
+		n, _, err := rowCount(&s.in.er, s.offset, "OFFSET", "2201X")
+		if err != nil {
+			return err
+		}
+		s.skip = n
 	}
 	return nil
 }
@@ -350,6 +362,7 @@ func (s *scan) decodeRows(ctx context.Context) (*types.Batch, error) {
 		if s.left >= 0 && s.filter == nil {
 			want = int(min(int64(want), max(s.left, 1)))
 		}
+		want = int(min(int64(want)+s.skip, types.BatchSize))
 		s.chunk = min(2*s.chunk, types.BatchSize)
 	}
 	s.entries = s.entries[:0]
@@ -371,6 +384,13 @@ func (s *scan) decodeRows(ctx context.Context) (*types.Batch, error) {
 
 // fetchRows reads the rows that entries of a secondary index point to.
 func (s *scan) fetchRows(ctx context.Context) (*types.Batch, error) {
+	if n := min(s.skip, int64(len(s.entries))); n > 0 {
+		s.skip -= n
+		s.entries = append(s.entries[:0], s.entries[n:]...)
+		if len(s.entries) == 0 {
+			return nil, nil
+		}
+	}
 	ks := make([]keys.Key, len(s.entries))
 	for i, e := range s.entries {
 		var err error

@@ -470,6 +470,9 @@ func (x *explainer) scan(e *explained, n *Scan, keys []expr.Expr) {
 		e.add("Index Cond", strings.Join(alts, " OR "))
 	}
 	e.add("Filter", exprText(n.Filter))
+	if n.Offset != nil {
+		e.add("Rows Skipped", expr.String(n.Offset))
+	}
 	if n.Limit != nil {
 		e.add("Rows Wanted", expr.String(n.Limit))
 	}

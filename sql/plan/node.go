@@ -131,8 +131,11 @@ type (
 		Few bool
 		// Limit is a hint: no more rows than this are needed (0 = all), after Filter.
 		Limit expr.Expr
-		Lock  kv.LockStrength
-		Wait  kv.WaitPolicy
+		// Offset, if set, is how many rows are left out, before they are fetched by what an entry of the index tells of them. Limit does not
+		// count them. Only without Filter, Lock and Agg.
+		Offset expr.Expr
+		Lock   kv.LockStrength
+		Wait   kv.WaitPolicy
 		// Agg, if set, computes partial aggregates beside the data; the output is then the group
 		// columns followed by one partial state per call, for an Aggregate with Final set.
 		Agg *PartialAgg

@@ -228,10 +228,34 @@ func (p *physical) limit(r *limitRel, w want) *phys {
 	}
 	if r.offset != nil {
 		n.Offset = p.final(r.offset, nil)
+		if s := skips(ph.node); s != nil {
+			s.Offset, n.Offset = n.Offset, nil
+			if s.Limit != nil {
+				s.Limit = n.Count
+			}
+		}
 	}
 	keepFields(n, ph.node)
 	out.node = n
 	return &out
+}
+
+// skips returns the scan that can leave out the first rows of a plan before it fetches them; nil if there is none, or it fetches nothing.
+func skips(n Node) *Scan {
+	switch n := n.(type) {
+	case *Scan:
+		if !n.Index.Primary && n.Filter == nil && n.Lock == kv.LockNone && n.Agg == nil && !covers(n.Table, n.Index, n.Columns) {
+			return n
+		}
+	case *Project:
+		for _, e := range n.Exprs {
+			if isSetCall(e) || hasSubplan(e) || expr.Volatility(e) == 'v' {
+				return nil
+			}
+		}
+		return skips(n.Input)
+	}
+	return nil
 }
 
 // constRows is a constant row count, -1 if it is not constant.

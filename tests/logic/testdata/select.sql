@@ -109,6 +109,22 @@ delete from mm where id in (1, 2);
 select min(id), max(id), min(x), max(x), min(y), max(y) from mm;
 rollback;
 select x from mm where x is not null order by x desc limit 3;
+select id, y from mm order by y, id limit 4 offset 500;
+select id, y from mm order by y desc, id desc limit 4 offset 2005;
+select id, y from mm order by y, id offset 2007;
+select id, y from mm order by y, id limit 0 offset 5;
+select id, y from mm where g = 3 and x is not null order by x, id limit 3 offset 100;
+select id from mm where id % 2 = 0 order by y, id limit 3 offset 40;
+select id, y from mm order by y limit 3 offset -1;
+select id, y from mm order by y, id limit 2 offset null;
+-- extended
+-- args 2|700
+select id, y from mm order by y, id limit $1 offset $2;
+begin;
+delete from mm where y < 300;
+insert into mm select -i, 5, i, -i from generate_series(1, 30) i;
+select id, y from mm order by y, id limit 4 offset 28;
+rollback;
 select x from mm where x is not null and g = 3 order by x limit 3;
 select count(*), count(x) from mm where x is not null or g = 9;
 drop table mm;
