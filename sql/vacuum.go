@@ -176,6 +176,7 @@ func (s *Session) countTable(ctx context.Context, tx txn.Txn, t *catalog.Table) 
 	}
 	defer cur.Close()
 	sketches := make([]sketch, len(ids))
+	some := newSample(len(ids))
 	var hashes []uint64
 	for {
 		b, err := cur.Next(ctx)
@@ -189,6 +190,7 @@ func (s *Session) countTable(ctx context.Context, tx txn.Txn, t *catalog.Table) 
 		if cap(hashes) < b.N {
 			hashes = make([]uint64, b.N)
 		}
+		rows := some.choose(b.Len())
 		for j, v := range b.Cols {
 			h := hashes[:b.N]
 			clear(h)
@@ -198,11 +200,21 @@ func (s *Session) countTable(ctx context.Context, tx txn.Txn, t *catalog.Table) 
 					sketches[j].add(h[r])
 				}
 			}
+			for _, i := range rows {
+				if r := b.Row(i); !v.IsNull(r) {
+					some.add(j, h[r])
+				}
+			}
 		}
+		some.thin()
 	}
 	stats.Distinct = make(map[catalog.ColumnID]float64, len(ids))
+	stats.Common = map[catalog.ColumnID][]catalog.CommonValue{}
 	for j, id := range ids {
 		stats.Distinct[id] = min(sketches[j].estimate(), stats.Rows)
+		if common := some.common(j); len(common) > 0 {
+			stats.Common[id] = common
+		}
 	}
 	return stats, nil
 }

@@ -220,4 +220,15 @@ type Snapshot interface {
 type TableStats struct {
 	Rows     float64
 	Distinct map[ColumnID]float64
+	// Common are the values of a column that more than one row in a hundred has, the commonest first, MaxCommon at most.
+	Common map[ColumnID][]CommonValue `json:",omitempty"`
+}
+
+// MaxCommon bounds what is kept of a column.
+const MaxCommon = 20
+
+// CommonValue is a value by its hash (types.Hash), so that statistics hold no data, and the share of rows that have it.
+type CommonValue struct {
+	Hash  uint64
+	Share float64
 }

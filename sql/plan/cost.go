@@ -33,17 +33,72 @@ func (p *physical) distinctOf(t *catalog.Table, ord int) float64 {
 	return math.Max(1, math.Min(rows, math.Max(10, rows/20)))
 }
 
-func (p *physical) eqSelectivity(r *scanRel, ord int) float64 {
-	return 1 / p.distinctOf(r.table, ord)
+// eqSelectivity is the share of rows whose column is v; v is nil if nothing is known of it.
+func (p *physical) eqSelectivity(t *catalog.Table, ord int, v expr.Expr) float64 {
+	distinct := p.distinctOf(t, ord)
+	if k, ok := v.(*expr.Const); ok && !k.Value.Null {
+		if common := p.b.cat.Stats(t.ID).Common[t.Columns[ord].ID]; len(common) > 0 && hashesAlike(t.Columns[ord].Type.OID, k.T.OID) {
+			return commonShare(common, types.Hash(0, t.Columns[ord].Type.OID, k.Value), distinct)
+		}
+	}
+	return 1 / distinct
+}
+
+// hashesAlike reports whether a value of type v has the hash of the column's value that it is equal to.
+func hashesAlike(column, v types.OID) bool {
+	return column == v || ordering(column) == ordering(v) && types.ReprOf(column) == types.ReprOf(v) && types.ReprOf(v) != types.ReprFloat
+}
+
+// commonShare is the share of the value with a hash; those that are not common share what the others leave.
+func commonShare(common []catalog.CommonValue, hash uint64, distinct float64) float64 {
+	rest := 1.0
+	for _, c := range common {
+		if c.Hash == hash {
+			return c.Share
+		}
+		rest -= c.Share
+	}
+	others := math.Max(1, distinct-float64(len(common)))
+	return math.Max(1e-9, math.Min(rest/others, common[len(common)-1].Share))
+}
+
+// listSelectivity is the share of rows whose column is in a list.
+func (p *physical) listSelectivity(t *catalog.Table, ord int, list expr.Expr) float64 {
+	var elems []types.Datum
+	var elem types.OID
+	switch x := list.(type) {
+	case *expr.Const:
+		if a, ok := x.Value.A.(*types.Array); ok && !x.Value.Null {
+			elems, elem = a.Elems, types.ElemOf(x.T.OID)
+		}
+	}
+	if len(elems) == 0 || len(elems) > 100 || len(p.b.cat.Stats(t.ID).Common[t.Columns[ord].ID]) == 0 {
+		return math.Min(1, arrayLen(list)*p.eqSelectivity(t, ord, nil))
+	}
+	s := 0.0
+	for _, d := range elems {
+		if !d.Null {
+			s += p.eqSelectivity(t, ord, &expr.Const{T: types.Of(elem), Value: d})
+		}
+	}
+	return math.Min(1, s)
 }
 
 // columnDistinct estimates a column's values, 0 if it is not a base column.
 func (p *physical) columnDistinct(id colID) float64 {
+	if m := p.baseColumn(id); m != nil {
+		return p.distinctOf(m.table, m.ord)
+	}
+	return 0
+}
+
+// baseColumn is what is known of a column that is a stored table's; nil if it is none.
+func (p *physical) baseColumn(id colID) *colMeta {
 	m := &p.b.cols[id]
 	if m.table == nil || m.table.Kind != 'r' || m.table.Virtual {
-		return 0
+		return nil
 	}
-	return p.distinctOf(m.table, m.ord)
+	return m
 }
 
 // selectivity guesses which share of rows a condition lets through. The constants are PostgreSQL's defaults.
@@ -71,8 +126,8 @@ func (p *physical) selectivity(e expr.Expr, r *scanRel) float64 {
 		return 0.01
 	case *expr.Any:
 		if c, ok := stripRelabel(x.Left).(*expr.Column); ok && x.Op == "=" && !x.All {
-			if d := p.columnDistinct(c.Index); d > 0 {
-				return clampSel(arrayLen(x.Array) / d)
+			if m := p.baseColumn(c.Index); m != nil {
+				return clampSel(p.listSelectivity(m.table, m.ord, x.Array))
 			}
 		}
 		return 0.1
@@ -80,13 +135,18 @@ func (p *physical) selectivity(e expr.Expr, r *scanRel) float64 {
 		switch x.Op {
 		case "=":
 			best := 0.0
-			for _, a := range x.Args {
+			for i, a := range x.Args {
 				if c, ok := stripRelabel(a).(*expr.Column); ok {
-					best = math.Max(best, p.columnDistinct(c.Index))
+					if m := p.baseColumn(c.Index); m != nil && len(x.Args) == 2 {
+						s := p.eqSelectivity(m.table, m.ord, expr.Fold(x.Args[1-i]))
+						if best == 0 || s < best {
+							best = s
+						}
+					}
 				}
 			}
 			if best > 0 {
-				return 1 / best
+				return best
 			}
 			return 0.005
 		case "<", "<=", ">", ">=":

@@ -22,4 +22,9 @@
 //  4. A condition used up by a scan's spans is exactly the spans' meaning; otherwise it stays in the filter.
 //  5. A clause that cannot be honoured is refused with 0A000 and its position, never ignored.
 //  6. Constraint values of a scan are expressions over parameters and constants only, evaluated at start.
+//  7. Rows have an order only where their operator says so (phys.order), and whoever leaves out a sort or groups rows as they come relies on that alone:
+//     Scan has its index's order if it was asked for one (Ordered), else ranges are read at the same time. Sort makes one. Filter, Limit, LockRows, Project
+//     without sets, CTE (its body's), Lateral, and LookupJoin of every kind (its left side's) keep their input's; LoopJoin does where it is told to (InOrder),
+//     Distinct where equal rows come together (Sorted). All others have none: HashJoin, Append and unions of scans, SetOp, Aggregate, Window, what is not stored.
+//  8. The scans of a union divide a table's rows among them: each leaves out those for which an earlier arm is true.
 package plan

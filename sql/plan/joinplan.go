@@ -415,7 +415,7 @@ func (p *physical) lookupIndex(typ JoinType, l, r *part, ix *catalog.Index, cond
 			break
 		}
 		probe = append(probe, e)
-		matchSel *= p.eqSelectivity(s, ord)
+		matchSel *= p.eqSelectivity(s.table, ord, e)
 	}
 	if !joined {
 		return nil

@@ -33,6 +33,27 @@ func TestPlans(t *testing.T) {
 					cat.stats[cat.tables[a.Key].ID] = catalog.TableStats{Rows: n}
 				}
 				return ""
+			case "common":
+				var table, column string
+				d.ScanArgs(t, "table", &table)
+				d.ScanArgs(t, "column", &column)
+				tab := cat.tables[table]
+				col := &tab.Columns[tab.ColumnByName(column)]
+				st := cat.stats[tab.ID]
+				st.Distinct = map[catalog.ColumnID]float64{col.ID: 1000}
+				st.Common = map[catalog.ColumnID][]catalog.CommonValue{}
+				for _, line := range strings.Split(d.Input, "\n") {
+					var value string
+					var share float64
+					fmt.Sscan(line, &value, &share)
+					v, err := types.ParseText(col.Type, []byte(value), types.DefaultEnv)
+					if err != nil {
+						return errorText(err)
+					}
+					st.Common[col.ID] = append(st.Common[col.ID], catalog.CommonValue{Hash: types.Hash(0, col.Type.OID, v), Share: share})
+				}
+				cat.stats[tab.ID] = st
+				return ""
 			case "keyread":
 				return keyReads(t, cat, d.Input)
 			case "plan", "columns":

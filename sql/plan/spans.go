@@ -294,7 +294,7 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 			span.Eq, isNull, span.InArray = append(span.Eq, p.final(c.value, nil)), append(isNull, false), true
 			use(*c)
 			m.points *= arrayLen(c.value)
-			m.sel *= math.Min(1, arrayLen(c.value)*p.eqSelectivity(r, ord))
+			m.sel *= p.listSelectivity(r.table, ord, expr.Fold(c.value))
 			m.exact = (ix.Unique || ix.Primary) && len(span.Eq) == len(ix.Columns) && !nulls
 			continue
 		} else {
@@ -303,7 +303,7 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 		}
 		m.eq++
 		m.fixed[ord] = true
-		m.sel *= p.eqSelectivity(r, ord)
+		m.sel *= p.eqSelectivity(r.table, ord, span.Eq[len(span.Eq)-1])
 	}
 	if m.eq == len(ix.Columns) && (ix.Unique || ix.Primary) && !nulls {
 		m.exact = true
@@ -363,7 +363,7 @@ func (m *match) bounds(p *physical, r *scanRel, span *ScanSpan, cs []constraint,
 	if ok1 && ok2 && ordering(lo.T.OID) == types.Int8OID && ordering(hi.T.OID) == types.Int8OID && !lo.Value.Null && !hi.Value.Null {
 		// Integers between two constants: no more values than that.
 		if n := float64(hi.Value.I) - float64(lo.Value.I) + 1; n < p.distinctOf(r.table, ord) {
-			m.sel = m.sel / (0.33 * 0.33 * 0.05) * math.Max(n, 1) * p.eqSelectivity(r, ord)
+			m.sel = m.sel / (0.33 * 0.33 * 0.05) * math.Max(n, 1) * p.eqSelectivity(r.table, ord, nil)
 		}
 	}
 }
