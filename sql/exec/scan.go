@@ -52,6 +52,7 @@ type scan struct {
 	at      int
 	scanner txn.Scanner
 	queue   []*types.Batch
+	taken   int // rows of the queue's first batch that have been shown
 	proc    *processor
 	rows    kv.Rows
 	entries []entry
@@ -248,15 +249,14 @@ func (s *scan) close() {
 		s.proc = nil
 	}
 	s.acct.close()
-	s.points, s.queue, s.rows, s.entries = nil, nil, kv.Rows{}, s.entries[:0]
+	s.points, s.queue, s.taken, s.rows, s.entries = nil, nil, 0, kv.Rows{}, s.entries[:0]
 	s.done = true
 }
 
 func (s *scan) next(ctx context.Context) (*types.Batch, error) {
 	for !s.done {
 		if len(s.queue) > 0 {
-			b := s.queue[0]
-			s.queue = s.queue[1:]
+			b := s.fromQueue()
 			if b.Len() == 0 {
 				continue
 			}
@@ -271,6 +271,28 @@ func (s *scan) next(ctx context.Context) (*types.Batch, error) {
 		}
 	}
 	return nil, nil
+}
+
+// fromQueue takes a batch off the queue, or, where most likely only a few rows are wanted, the next few of its rows: whoever takes them may read others for each.
+func (s *scan) fromQueue() *types.Batch {
+	b := s.queue[0]
+	from, to := s.taken, b.Len()
+	if s.n.Few && to-from > s.chunk {
+		to = from + s.chunk
+		s.chunk = min(2*s.chunk, types.BatchSize)
+		s.taken = to
+	} else {
+		s.queue, s.taken = s.queue[1:], 0
+	}
+	if from == 0 && to == b.Len() {
+		return b
+	}
+	s.sel = s.sel[:0]
+	for i := from; i < to; i++ {
+		s.sel = append(s.sel, int32(b.Row(i)))
+	}
+	s.out = types.Batch{N: b.N, Cols: b.Cols, Sel: s.sel}
+	return &s.out
 }
 
 // count ends the scan after the rows that are wanted.
