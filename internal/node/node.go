@@ -358,5 +358,8 @@ func (n *Node) Addresses() (rpc, sql, http string) { return n.rpcAddr, n.sqlAddr
 // Sender gives tests and tools the key space below SQL.
 func (n *Node) Sender() *routing.Sender { return n.sender }
 
+// Catalog returns the node's catalog; nil if it serves no SQL, or not yet.
+func (n *Node) Catalog() *catalog.Store { return n.catalog.Load() }
+
 // Gateway gives tests and tools transactions below SQL.
 func (n *Node) Gateway() txn.Gateway { return n.txns }

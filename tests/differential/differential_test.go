@@ -73,7 +73,7 @@ func TestDifferential(t *testing.T) {
 	t.Logf("%d programs in %s: %d answers compared, %d rows; %d too slow for PostgreSQL, %d refused for memory (53200) under a small budget; %d differences", done, time.Since(began).Round(time.Second),
 		sum.compared, sum.rows, sum.slow, sum.memory, sum.differ)
 	for _, q := range sum.slower {
-		t.Logf("more than 6 s in Pamir, less than 2 in PostgreSQL: %s", q)
+		t.Logf("more than 2 s in Pamir, less than 0.5 in PostgreSQL: %s", q)
 	}
 	for _, part := range []struct {
 		what string

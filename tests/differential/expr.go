@@ -133,7 +133,7 @@ func (g *gen) expr(k kind, scope []scopeColumn, depth int) *tree {
 		case kText:
 			switch g.r.IntN(9) {
 			case 0:
-				return sql(pick(g.r, "upper(", "lower(", "reverse(", "btrim("), e(kText), ")")
+				return sql(pick(g.r, "initcap(md5(", "reverse((", "btrim(("), e(kText), "))") // upper(): the C locale of PostgreSQL knows ASCII only
 			case 1:
 				return sql("(", e(kText), " || ", e(kText), ")")
 			case 2:

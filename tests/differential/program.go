@@ -95,10 +95,10 @@ func (p *program) run(steps int) error {
 			}
 		}
 	}()
-	if a := p.pg.do(p.ctx, "set statement_timeout = '2s'; set work_mem = '64MB'"); a.state != "" {
+	if a := p.pg.do(p.ctx, "set statement_timeout = '500ms'; set work_mem = '64MB'"); a.state != "" {
 		return fmt.Errorf("%s", a.outcome())
 	}
-	if a := p.pamir.do(p.ctx, "set statement_timeout = '6s'"); a.state != "" {
+	if a := p.pamir.do(p.ctx, "set statement_timeout = '2s'"); a.state != "" {
 		return fmt.Errorf("%s", a.outcome())
 	}
 	if p.r.IntN(5) == 0 {
@@ -147,8 +147,13 @@ func (p *program) makeTables() error {
 				return err
 			}
 		}
-		if p.r.IntN(2) == 0 {
+		switch p.r.IntN(3) {
+		case 0:
 			p.both("analyze " + t.name)
+		case 1:
+			if err := p.mislead(t); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -159,6 +164,13 @@ func (p *program) split(t *table, n int) error {
 	ctx, cancel := context.WithTimeout(p.ctx, hang)
 	defer cancel()
 	return p.cut.cut(ctx, p.ids[t.name], n, p.open)
+}
+
+func (p *program) mislead(t *table) error {
+	p.note("-- statistics of " + t.name + " that are not true")
+	ctx, cancel := context.WithTimeout(p.ctx, hang)
+	defer cancel()
+	return p.cut.mislead(ctx, p.ids[t.name])
 }
 
 func (p *program) step() error {
@@ -176,8 +188,10 @@ func (p *program) step() error {
 	default:
 		t := pick(p.r, p.g.tables...)
 		switch p.r.IntN(4) {
-		case 0, 1:
+		case 0:
 			p.both("analyze " + t.name)
+		case 1:
+			return p.mislead(t)
 		case 2:
 			if len(t.indexes) > 0 {
 				i := p.r.IntN(len(t.indexes))
@@ -325,6 +339,9 @@ func (p *program) equal(pg, pamir *answer, cmp *comparison) string {
 		return ""
 	}
 	d := cmp.differ(pg, pamir)
+	if strings.HasPrefix(pg.state, "23") && strings.HasPrefix(pamir.state, "23") {
+		d = "" // which of several constraints is found broken first is nobody's business
+	}
 	if d == "" {
 		p.sum.compared++
 		p.sum.rows += len(pg.rows)

@@ -160,8 +160,11 @@ func (g *gen) query(outer []scopeColumn, depth int) *query {
 // top makes a whole statement.
 func (g *gen) top() *query {
 	depth := pick(g.r, 0, 1, 1, 2, 2, 3)
-	if g.one(8) {
+	switch d := g.r.IntN(8); {
+	case d == 0:
 		return g.with(depth)
+	case d < 3:
+		return g.driven()
 	}
 	return g.query(nil, depth)
 }

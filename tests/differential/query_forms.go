@@ -38,19 +38,22 @@ func (g *gen) aggregate(scope []scopeColumn, depth int, want kind) *tree {
 		return sql(pick(g.r, "bool_and(", "bool_or("), g.cond(scope, depth), ")", filter)
 	case kText:
 		if g.one(2) {
-			k := e(kText)
+			k := g.simple(kText, scope)
 			return sql("string_agg(", distinct, k, ", ',' order by ", k, ")", filter)
 		}
 		return sql(pick(g.r, "min(", "max("), e(kText), ")", filter)
 	case kInts:
-		k := e(kInt)
+		k := g.simple(kInt, scope)
 		return sql("array_agg(", distinct, k, " order by ", k, ")", filter)
 	case kJSON:
-		k := e(kInt)
+		k := g.simple(kInt, scope)
 		return sql("jsonb_agg(", distinct, k, " order by ", k, ")", filter)
 	}
 	return sql(pick(g.r, "min(", "max("), e(want), ")", filter)
 }
+
+// simple is an expression that may be written twice: PostgreSQL knows that two subqueries are the same, Pamir does not.
+func (g *gen) simple(k kind, scope []scopeColumn) *tree { return g.expr(k, scope, 0) }
 
 // grouped is GROUP BY, or aggregates over everything.
 func (g *gen) grouped(outer []scopeColumn, depth int) *query {

@@ -84,9 +84,11 @@ func newTable(r *rand.Rand, name string, small bool) *table {
 	case d < 2:
 		t.rows = r.IntN(12)
 	case d < 7 || small:
-		t.rows = 30 + r.IntN(300)
+		t.rows = 30 + r.IntN(90)
+	case d < 9 || r.IntN(2) == 0:
+		t.rows = 150 + r.IntN(200)
 	default:
-		t.rows = 1000 + r.IntN(2200)
+		t.rows = 1000 + r.IntN(1000)
 	}
 	return t
 }

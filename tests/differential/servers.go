@@ -13,6 +13,7 @@ import (
 	"github.com/pamirdb/pamir/internal/node"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -133,6 +134,28 @@ func (c *cutter) cut(ctx context.Context, table uint64, n int, open bool) error 
 		}
 	}
 	return nil
+}
+
+// mislead writes statistics that have nothing to do with what is in the table, so that plans are chosen which its size would not suggest.
+func (c *cutter) mislead(ctx context.Context, table uint64) error {
+	t := c.n.Gateway().Begin(ctx, txn.Options{})
+	w, err := c.n.Catalog().Writer(ctx, t)
+	if err == nil {
+		if desc, ok := w.Snapshot().TableByID(catalog.TableID(table)); ok {
+			st := catalog.TableStats{Rows: pick(c.r, 1.0, 20, 300, 5000, 1e6), Distinct: map[catalog.ColumnID]float64{}}
+			for _, col := range desc.Columns {
+				st.Distinct[col.ID] = max(1, st.Rows*pick(c.r, 0, 0.01, 0.3, 1))
+			}
+			err = w.PutStats(desc.ID, st)
+		}
+	}
+	if err == nil {
+		_, err = t.Commit(ctx)
+	}
+	if err != nil {
+		t.Rollback(ctx)
+	}
+	return err
 }
 
 func (c *cutter) keysOf(ctx context.Context, table uint64) (all []keys.Key, err error) {
