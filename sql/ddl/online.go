@@ -174,10 +174,53 @@ func (b *Builder) carryOn(ctx context.Context, r *job.Record, adopted bool) erro
 		defer cancel()
 		return errors.Join(cause, b.Jobs.Release(uctx, r))
 	}
-	if uerr := run.undo(uctx, state, cause); uerr != nil && !errors.Is(uerr, job.ErrLost) {
+	known := settled(ctx, cause)
+	switch uerr := run.undo(uctx, state, known); {
+	case uerr == nil:
+		return known
+	case errors.Is(uerr, job.ErrLost):
+		return b.lost(uctx, r, cause)
+	default:
 		b.Log.Warn("cannot undo an index build; a node will go on with it when the claim has run out", "job", r.ID, "err", uerr)
 	}
 	return cause
+}
+
+// settled is cause, once the index is out: what a piece of the fill, or publishing it, may have committed makes no difference then. Nobody is told
+// that an outcome is not known which is.
+func settled(ctx context.Context, cause error) error {
+	switch pgerr.Code(cause) {
+	case pgerr.StatementCompletionUnknown, pgerr.CannotConnectNow, pgerr.QueryCanceled:
+	default:
+		return cause
+	}
+	if ctx.Err() != nil {
+		if e, ok := pgerr.As(context.Cause(ctx)); ok {
+			return e
+		}
+		return pgerr.New(pgerr.QueryCanceled, "canceling statement due to user request")
+	}
+	if pgerr.Code(cause) == pgerr.StatementCompletionUnknown {
+		return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database could not be reached while the index was built", Detail: "The index has been removed again."}
+	}
+	return cause
+}
+
+// lost is what to say of a job that failed for cause here, and that could not be undone because it is over, or another's: it may have been published
+// by a commit whose answer did not come.
+func (b *Builder) lost(ctx context.Context, r *job.Record, cause error) error {
+	var now *job.Record
+	err := job.Apart(ctx, b.Gateway, txn.Options{ReadOnly: true}, func(x txn.Txn) (err error) {
+		now, err = job.Get(ctx, x, r.ID)
+		return err
+	})
+	switch {
+	case err != nil || now == nil:
+		return cause
+	case now.State == job.Succeeded:
+		return nil
+	}
+	return job.ErrLost
 }
 
 // building is one run of a job.
