@@ -268,10 +268,11 @@ func TestSentAheadUnanswered(t *testing.T) {
 				cancel()
 				return kv.Errorf(kv.CodeUnknownOutcome, "injected")
 			})
-			require.Error(t, x.(*txn).sendAhead(ctx, true))
+			err := x.(*txn).sendAhead(ctx, true)
+			require.True(t, kv.HasCode(err, kv.CodeCanceled), "it has not begun to commit, so its outcome is known: %v", err)
 			s.intercept(nil)
 			x.RollbackTo(m)
-			_, err := x.Commit(bg)
+			_, err = x.Commit(bg)
 			require.Equal(t, !record, kv.HasCode(err, kv.CodeTxnAborted), "%v", err)
 			if record {
 				require.NoError(t, err)
