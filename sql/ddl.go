@@ -21,6 +21,11 @@ func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (str
 			return "", err
 		}
 	}
+	if d, ok := st.(*ast.Drop); ok && d.Kind == "INDEX" && d.Concurrently {
+		if err := s.outsideBlock("DROP INDEX CONCURRENTLY"); err != nil {
+			return "", err
+		}
+	}
 	if tag, done, err := s.buildOnline(ctx, of, st); done {
 		return tag, err
 	}

@@ -406,7 +406,9 @@ func (c *change) alterDropColumn(t *catalog.Table, cmd *ast.AlterCmd) error {
 			}
 		}
 	}
-	n.Checks = slices.DeleteFunc(n.Checks, func(k catalog.Check) bool { return mentions(k.Expr, t.Columns[pos].Name) })
+	if n.Checks, err = checksWithout(n.Checks, cmd.Name); err != nil {
+		return err
+	}
 	if seq := t.Columns[pos].Sequence; seq != 0 {
 		if s, ok := c.cat.TableByID(seq); ok && s.Sequence.OwnedTable == t.ID {
 			if err := c.remove(s); err != nil {
@@ -483,7 +485,7 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 	if err := storable(cmd.Name, ty); err != nil {
 		return err
 	}
-	if err := c.textRefers(t, cmd.Name, "change"); err != nil {
+	if err := c.viewsRefer(t); err != nil {
 		return err
 	}
 	if cmd.Expr == nil && !expr.CanCoerce(t.Columns[pos].Type.OID, ty.OID, 'a') {
@@ -535,6 +537,17 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 	}
 	if err := c.rewrite(t, n, exec.Source{Plan: pl, Columns: columns}); err != nil {
 		return err
+	}
+	for _, k := range n.Checks { // what held for the values before need not hold for those after
+		about, err := isAbout(k.Expr, cmd.Name)
+		if err != nil {
+			return err
+		}
+		if about {
+			if err := c.validateCheck(n, k); err != nil {
+				return err
+			}
+		}
 	}
 	return c.recheckColumn(n, n.Columns[pos].ID)
 }

@@ -56,8 +56,13 @@ func (c *change) rename(st *ast.Rename) error {
 		if systemColumn(st.New) {
 			return pgerr.New(pgerr.DuplicateColumn, "column name \"%s\" conflicts with a system column name", st.New)
 		}
-		if err := c.textRefers(n, st.Old, "rename"); err != nil {
+		if err := c.viewsRefer(n); err != nil {
 			return err
+		}
+		for i := range n.Checks {
+			if n.Checks[i].Expr, err = renamedColumn(n.Checks[i].Expr, st.Old, st.New); err != nil {
+				return err
+			}
 		}
 		n.Columns[pos].Name = st.New
 	case "CONSTRAINT":
@@ -95,17 +100,7 @@ func (c *change) rename(st *ast.Rename) error {
 	return c.replace(t, n)
 }
 
-// textRefers refuses to rename or drop a column that texts in the catalog name: CHECK constraints and views are
-// kept as SQL, not as trees.
-func (c *change) textRefers(t *catalog.Table, column, what string) error {
-	for _, k := range t.Checks {
-		if mentions(k.Expr, column) {
-			return pgerr.Unsupported("to "+what+" column \""+column+"\", which the constraint \""+k.Name+"\" mentions", "Drop the constraint first and add it again.")
-		}
-	}
-	return c.viewsRefer(t)
-}
-
+// viewsRefer refuses a change of a table that views, which are kept as SQL, name.
 func (c *change) viewsRefer(t *catalog.Table) error { return c.viewsReferTo(t, "") }
 
 // viewsReferTo is viewsRefer for a change of one column: views that name it, or have a star, are in its way.

@@ -332,10 +332,11 @@ func (sc *scanner) Next(ctx context.Context) (txn.Page, bool, error) {
 		for i, r := range rows {
 			if sc.t.s.Cut > 0 && n == sc.t.s.Cut {
 				span := sc.spans[0]
-				if sc.opts.Reverse {
-					span = keys.Span{Start: span.Start, End: keys.Key(rows[i-1].key)}
-				} else {
+				switch {
+				case !sc.opts.Reverse:
 					span.Start = keys.Key(r.key)
+				case i > 0: // else nothing of this span is on the page
+					span.End = keys.Key(rows[i-1].key)
 				}
 				rest = append([]keys.Span{span}, rest...)
 				stop = true

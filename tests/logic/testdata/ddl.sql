@@ -132,3 +132,56 @@ insert into big values (1, 1.5, 2.5, 3.14159, 'text', 'vc', 'c', '\x01', 'a0eebc
 insert into big (id) values (2);
 select * from big order by id;
 drop table big;
+-- CHECK constraints follow a column's name and type, and go with the column: this one, not one that has its name in a literal
+create table ck (n int check (n >= 0), "Odd n" int check (ck."Odd n" > 0 and "Odd n" < 100), s text check (s in ('n', 'note', 'é')), note text, constraint two check (n < coalesce("Odd n", 9) or /* é */ ck.n is null or s = 'n'));
+insert into ck values (1, 2, 'n', 'x'), (3, 50, 'note', 'y');
+alter table ck rename column n to "select";
+alter table ck rename "Odd n" to odd;
+insert into ck values (-1, 2, 'n', 'x');
+insert into ck values (1, 200, 'n', 'x');
+insert into ck values (9, 5, 'é', 'x');
+insert into ck values (9, 5, 'n', 'x');
+alter table ck alter column "select" type bigint;
+alter table ck alter column "select" type numeric(10,2) using -"select";
+-- known: the constraint is kept as text, in which the literals have no type yet
+alter table ck alter column s type int using length(s);
+alter table ck alter column odd type numeric using odd * 10;
+alter table ck alter column odd type numeric using odd + 0.5;
+insert into ck values (-1, 2, 'n', 'x');
+alter table ck drop column note;
+insert into ck values (1, 2, 'z');
+alter table ck drop column odd;
+select conname from pg_constraint where conrelid = 'ck'::regclass order by 1;
+insert into ck values (10, 'n');
+insert into ck values (-10, 'n');
+alter table ck rename "select" to n;
+insert into ck values (-10, 'n');
+select * from ck order by n, s;
+drop table ck;
+-- outside of a block only
+create table ci (a int);
+create index ci_a on ci (a);
+begin;
+drop index concurrently ci_a;
+rollback;
+drop index concurrently ci_a;
+drop table ci;
+-- names that are keywords, in what schema changes and foreign keys ask by themselves
+create table "order" (id int primary key, "user" text unique, "select" int check ("select" > 0));
+insert into "order" values (1, 'a', 1), (2, 'b', 2), (3, null, 3);
+create table "group" ("user" text references "order" ("user") on delete cascade on update cascade, "check" int references "order" on delete set null, "table" int default 7);
+insert into "group" values ('a', 1), ('b', 2);
+alter table "order" alter column "user" set not null;
+alter table "order" alter column "select" type bigint;
+update "order" set "user" = 'c' where id = 2;
+delete from "order" where id = 1;
+select * from "group" order by 1;
+insert into "group" values ('zz', 2);
+insert into "order" values (5, 'c', 5);
+alter table "group" add constraint "all" foreign key ("check") references "order" (id);
+alter table "group" drop constraint "all", alter column "check" type bigint, add check ("check" > 1);
+create unique index on "group" ("table", "user");
+alter table "group" alter "user" set not null;
+delete from "order" where id = 2;
+select * from "group";
+drop table "group", "order";
