@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"time"
+
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
@@ -218,6 +220,9 @@ type Snapshot interface {
 
 // TableStats for the planner.
 type TableStats struct {
+	// At is when they were counted. Auto: nobody had asked for it.
+	At       time.Time
+	Auto     bool `json:",omitempty"`
 	Rows     float64
 	Distinct map[ColumnID]float64
 	// Common are the values of a column that more than one row in a hundred has, the commonest first, MaxCommon at most.

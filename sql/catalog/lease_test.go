@@ -313,3 +313,34 @@ func TestHolds(t *testing.T) {
 	require.False(t, (&lease{snap: snap(tab(1, 1), tab(2, 2))}).holds(old))
 	require.False(t, (&lease{snap: snap(tab(1, 1))}).holds(old))
 }
+
+// Statistics are seen by who waits for them, though nobody is told.
+func TestAwait(t *testing.T) { synctest.Test(t, testAwait) }
+
+func testAwait(t *testing.T) {
+	c := newCluster(t, 2, defaultTimes)
+	ctx := t.Context()
+	_, _, err := c.change(ctx, 0)
+	require.NoError(t, err)
+	time.Sleep(5 * time.Second)
+	tx := c.mem.Begin(ctx, txn.Options{})
+	w, err := c.stores[0].Writer(ctx, tx)
+	require.NoError(t, err)
+	require.NoError(t, w.PutStats(FirstObjectID, TableStats{Rows: 7}))
+	at, err := tx.Commit(ctx)
+	require.NoError(t, err)
+	rows := func() float64 {
+		tx := c.mem.Begin(ctx, txn.Options{ReadOnly: true})
+		defer tx.Rollback(ctx)
+		snap, err := c.stores[1].Snapshot(ctx, tx)
+		require.NoError(t, err)
+		return snap.Stats(FirstObjectID).Rows
+	}
+	require.Equal(t, -1.0, rows(), "it has not looked yet")
+	c.stores[1].Await(ctx, at)
+	require.Equal(t, 7.0, rows())
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	c.stores[1].Await(short, hlc.Max)
+	require.Error(t, short.Err(), "it waits no longer than it may")
+}

@@ -99,3 +99,29 @@ func TestLargeTransactions(t *testing.T) {
 		return nil
 	})
 }
+
+// A large transaction validates the catalog's version when it commits. That others' statistics have changed it since is no reason to run the whole again.
+func TestLargeCommitBesideAnalyze(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	c := Start(t, 1)
+	ctx := t.Context()
+	db := c.Open(0)
+	run := func(q interface {
+		ExecContext(context.Context, string, ...any) (sql.Result, error)
+	}, s string) {
+		t.Helper()
+		_, err := q.ExecContext(ctx, s)
+		require.NoError(t, err, s)
+	}
+	run(db, "CREATE TABLE big (id int PRIMARY KEY, v text)")
+	run(db, "CREATE TABLE small (id int PRIMARY KEY)")
+	tx, err := db.BeginTx(ctx, nil)
+	require.NoError(t, err)
+	run(tx, "INSERT INTO big SELECT i, repeat('x', 30000) FROM generate_series(1, 1000) i") // more than 24 MiB
+	before := c.Metrics(0)["pamir_sql_retries_total"]
+	run(db, "ANALYZE small")
+	require.NoError(t, tx.Commit())
+	require.Equal(t, before, c.Metrics(0)["pamir_sql_retries_total"], "it was run again")
+}
