@@ -568,7 +568,7 @@ func (s *Session) runtime(p *portal) exec.Runtime {
 		fn = &own
 	}
 	return exec.Runtime{Txn: s.tx, Catalog: s.snap, Ctx: fn, Params: p.params, Virtual: pgcatalog.Tables{},
-		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Node: s.srv.cfg.Node, Savepoint: len(s.saves) > 0, References: &s.refs, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
+		TempDir: s.srv.cfg.TempDir, Bulk: s.srv.cfg.Bulk, Node: s.srv.cfg.Node, Savepoint: len(s.saves) > 0, References: &s.refs, Wrote: s.srv.noted, Memory: exec.NewBudget(s.effects.memory, s.srv.cfg.Memory)}
 }
 
 func readOnlyName(p *prepared) string {

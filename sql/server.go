@@ -71,6 +71,8 @@ type Server struct {
 	metrics Metrics
 	jobs    *job.Table
 	sizes   *tableSizes
+	gather  *gatherer
+	noted   func(t *catalog.Table, rows int64) // gather.note, made once
 	// lastOverlay is the system relations over the catalog version used last.
 	lastOverlay atomic.Pointer[pgcatalog.Overlay]
 	// lastRules are the cluster's connection rules, parsed.
@@ -95,6 +97,8 @@ func NewServer(cfg Config) *Server {
 	}
 	srv := &Server{cfg: cfg, plans: newPlanCache(), sessions: map[int32]*Session{}}
 	srv.sizes = &tableSizes{srv: srv}
+	srv.gather = newGatherer(srv)
+	srv.noted = srv.gather.note
 	srv.jobs = &job.Table{Gateway: cfg.Gateway, Counters: cfg.Catalog.Counters(), Node: cfg.Node}
 	srv.incarnation = time.Now().UnixNano()
 	srv.advisory = srv.newAdvisory()

@@ -66,6 +66,8 @@ type Config struct {
 	// DeadAfter: the replicas of a node that was silent for longer are made anew elsewhere; default 5 min.
 	DeadAfter time.Duration
 
+	// StatisticsInterval is the pause between two looks for tables to be analyzed; default a minute, negative: only ANALYZE does.
+	StatisticsInterval time.Duration
 	// RetentionInterval is the pause between two looks at what must be kept for how long; default 10 s, less if ranges are collected more often.
 	RetentionInterval time.Duration
 
@@ -103,6 +105,9 @@ func (c *Config) setDefaults() {
 			r.Default.KeepVersions = time.Hour
 		}
 		c.Rules = &r
+	}
+	if c.StatisticsInterval == 0 {
+		c.StatisticsInterval = time.Minute
 	}
 	if c.RetentionInterval == 0 {
 		c.RetentionInterval = 10 * time.Second

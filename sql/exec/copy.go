@@ -103,6 +103,7 @@ func (t *TableWriter) write(ctx context.Context, b *types.Batch) error {
 	}
 	t.rows += int64(t.full.N)
 	if t.bulk != nil {
+		t.w.wrote += int64(t.full.N)
 		t.w.fillRowIDs(t.full)
 		for i := range t.full.N {
 			loadRow(t.row, t.full, i)

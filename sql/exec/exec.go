@@ -36,6 +36,8 @@ type Runtime struct {
 	References *References
 	// Firm: what the statement reads must still hold at commit, whatever the isolation level (txn.ScanOptions.Firm).
 	Firm bool
+	// Wrote, if not nil, is told how many rows of a table a statement has inserted, changed and deleted.
+	Wrote func(t *catalog.Table, rows int64)
 	// Stats, if not nil, collects figures for EXPLAIN ANALYZE.
 	Stats *Stats
 }

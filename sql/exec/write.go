@@ -41,6 +41,7 @@ type rowWriter struct {
 	first []keys.Key
 	seen  map[string]struct{}
 	acct  account
+	wrote int64 // rows
 }
 
 type checkProgram struct {
@@ -84,6 +85,10 @@ func (w *rowWriter) begin(rt *Runtime, er *expr.Runtime, budget *Budget) {
 }
 
 func (w *rowWriter) end() {
+	if w.wrote > 0 && w.rt.Wrote != nil {
+		w.rt.Wrote(w.table, w.wrote)
+	}
+	w.wrote = 0
 	w.acct.close()
 	w.rt, w.er, w.first, w.seen = nil, nil, nil, nil
 	w.mem = chunk{}
@@ -221,6 +226,7 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 		w.fillRowIDs(b)
 	}
 	n := b.Len()
+	w.wrote += int64(n)
 	row := make(rowenc.Row, len(b.Cols))
 	if w.rt.Implicit {
 		for i := range n {
@@ -410,6 +416,7 @@ func (w *rowWriter) touches(x *rowenc.Index, set []int) bool {
 
 // update replaces a row. set lists the columns that may differ.
 func (w *rowWriter) update(ctx context.Context, before, after rowenc.Row, set []int) error {
+	w.wrote++
 	if len(w.out) > 0 || len(w.table.ReferencedBy) > 0 {
 		if err := w.changed(before, after, set); err != nil {
 			return err
@@ -508,6 +515,7 @@ func (w *rowWriter) deleteEntry(x *rowenc.Index, row rowenc.Row) error {
 
 // delete removes a row.
 func (w *rowWriter) delete(row rowenc.Row) error {
+	w.wrote++
 	if len(w.table.ReferencedBy) > 0 {
 		if err := w.gone(row); err != nil {
 			return err

@@ -10,18 +10,31 @@ import (
 
 // tableRows is a table's estimated size; 1000 if nothing is known.
 func (p *physical) tableRows(t *catalog.Table) float64 {
-	s := p.b.cat.Stats(t.ID)
+	s := p.stats(t)
 	if s.Rows < 0 {
-		return 1000
+		return unknownRows
 	}
 	return math.Max(1, s.Rows)
+}
+
+// unknownRows is how many rows a table is taken to have of which nothing is known.
+const unknownRows = 1000
+
+// stats are a table's statistics as far as plans go by them. A table that had few rows when nobody but the system looked at it, a queue say, may have
+// many a minute later, and what is planned for few is bad for many: it is one of which nothing is known.
+func (p *physical) stats(t *catalog.Table) catalog.TableStats {
+	s := p.b.cat.Stats(t.ID)
+	if s.Auto && s.Rows < unknownRows {
+		return catalog.TableStats{Rows: -1}
+	}
+	return s
 }
 
 // distinctOf estimates how many values a column has.
 func (p *physical) distinctOf(t *catalog.Table, ord int) float64 {
 	rows := p.tableRows(t)
 	id := t.Columns[ord].ID
-	if d, ok := p.b.cat.Stats(t.ID).Distinct[id]; ok && d > 0 {
+	if d, ok := p.stats(t).Distinct[id]; ok && d > 0 {
 		return d
 	}
 	for i := range t.Indexes {
@@ -37,7 +50,7 @@ func (p *physical) distinctOf(t *catalog.Table, ord int) float64 {
 func (p *physical) eqSelectivity(t *catalog.Table, ord int, v expr.Expr) float64 {
 	distinct := p.distinctOf(t, ord)
 	if k, ok := v.(*expr.Const); ok && !k.Value.Null {
-		if common := p.b.cat.Stats(t.ID).Common[t.Columns[ord].ID]; len(common) > 0 && hashesAlike(t.Columns[ord].Type.OID, k.T.OID) {
+		if common := p.stats(t).Common[t.Columns[ord].ID]; len(common) > 0 && hashesAlike(t.Columns[ord].Type.OID, k.T.OID) {
 			return commonShare(common, types.Hash(0, t.Columns[ord].Type.OID, k.Value), distinct)
 		}
 	}
@@ -72,7 +85,7 @@ func (p *physical) listSelectivity(t *catalog.Table, ord int, list expr.Expr) fl
 			elems, elem = a.Elems, types.ElemOf(x.T.OID)
 		}
 	}
-	if len(elems) == 0 || len(elems) > 100 || len(p.b.cat.Stats(t.ID).Common[t.Columns[ord].ID]) == 0 {
+	if len(elems) == 0 || len(elems) > 100 || len(p.stats(t).Common[t.Columns[ord].ID]) == 0 {
 		return math.Min(1, arrayLen(list)*p.eqSelectivity(t, ord, nil))
 	}
 	s := 0.0

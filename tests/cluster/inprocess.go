@@ -67,6 +67,7 @@ func (l *Local) tryStart(i int) (*node.Node, error) {
 	cfg := node.Config{
 		StoreDir: "store", FS: l.FS[i], RPCAddr: l.addrs[i], HTTPAddr: "127.0.0.1:0", SQLAddr: "127.0.0.1:0",
 		Log: testLog(l.t, i), Faults: l.Net, PlacementInterval: 100 * time.Millisecond, CacheBytes: 8 << 20,
+		StatisticsInterval: -1, // plans do not change in the middle of a test
 	}
 	if i > 0 {
 		cfg.Join = []string{l.addrs[0]}

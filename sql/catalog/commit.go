@@ -1,0 +1,202 @@
+package catalog
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/txn"
+)
+
+// What the commit of a transaction has to do with the catalog: one that relies on it, and one that changes it.
+
+var nothing = func() {}
+
+// BeforeCommit is called before a transaction commits that used a snapshot (the oldest, if it used several); end is called when Commit has returned, whatever
+// it returned. changed says that the transaction has changed the catalog. An error is one of the transaction's.
+func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used Snapshot, changed bool) (end func(), err error) {
+	h := s.holder.Load()
+	if changed {
+		if h == nil {
+			return nothing, nil
+		}
+		return h.announce(ctx, t)
+	}
+	snap, leased := unwrap(used)
+	if snap == nil || snap.row.writer == t.ID() {
+		return nothing, nil
+	}
+	opts := latest
+	if h != nil {
+		if !t.HasWrites() {
+			if !leased {
+				return nothing, nil // it read the row
+			}
+			if l := h.current.Load(); l != nil && t.ReadTimestamp().Less(l.until) && l.holds(snap) {
+				return nothing, nil
+			}
+		} else {
+			if b, ok := t.(txn.Buffered); ok && b.WriteBytes() > longCommit {
+				// Before it has been prepared everywhere the lease may have run out.
+				opts.Lock = kv.LockShare
+			} else if until, ok := h.enter(snap); ok {
+				if d, bounded := t.(txn.Deadliner); bounded {
+					d.SetDeadline(until)
+				}
+				return h.leave, nil
+			}
+			// Under READ COMMITTED and REPEATABLE READ a commit validates only what was read with a lock.
+			opts.Lock = kv.LockShare
+		}
+	} else if !leased {
+		return nothing, nil
+	}
+	// The slow way: the row becomes part of what the commit validates.
+	val, ok, err := t.Get(ctx, versionKey, opts)
+	if err != nil {
+		return nothing, err
+	}
+	if ok {
+		row, err := decodeVersionRow(val)
+		if err != nil {
+			return nothing, err
+		}
+		if row == snap.row {
+			return nothing, nil
+		}
+		// The row is locked, so the catalog stays as it is now: new statistics alone are no reason to begin anew.
+		now := s.cached(row)
+		if now == nil {
+			if now, err = s.load(ctx, t, row); err != nil {
+				return nothing, err
+			}
+		}
+		if now.keeps(snap) {
+			return nothing, nil
+		}
+	}
+	return nothing, kv.Errorf(kv.CodeRefreshFailed, "the schema was changed by another transaction")
+}
+
+// announce takes a schema change through steps 1 to 3.
+func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err error) {
+	id := t.ID()
+	key := markerKey(id)
+	expiry := h.clock.Now().Add(h.times.marker)
+	end = func() {
+		// In the background of nobody: the next transactions are slow until it is done.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.times.lease)
+		defer cancel()
+		if st, err := h.look(ctx); err == nil {
+			for _, n := range st.acks[id] {
+				if err := h.delete(ctx, ackKey(id, n)); err != nil {
+					h.log.Warn("cannot remove an acknowledgement of a schema change", "err", err)
+				}
+			}
+		}
+		if err := h.delete(ctx, key); err != nil {
+			h.log.Warn("cannot remove the marker of a schema change; it expires by itself", "err", err)
+		}
+		h.poke()
+	}
+	if err := h.put(ctx, key, expiry.Append(nil)); err != nil {
+		end()
+		return nothing, err
+	}
+	begun := h.clock.Now() // after the marker's timestamp: its answer carried the leader's clock
+	h.poke()
+	told := teller{h: h}
+	defer told.stop()
+	for {
+		st, err := h.look(ctx)
+		if err != nil {
+			end()
+			return nothing, err
+		}
+		missing := without(st.gateways, st.acks[id])
+		if len(missing) == 0 || h.times.plantedBug {
+			break
+		}
+		told.tell(ctx, missing)
+		if begun.Add(h.times.lease).Less(st.at) {
+			for _, n := range missing {
+				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
+				if err := h.delete(ctx, gatewayKey(n)); err != nil {
+					end()
+					return nothing, err
+				}
+			}
+			break
+		}
+		select {
+		case <-time.After(h.times.frozen):
+		case <-ctx.Done():
+			end()
+			return nothing, ctx.Err()
+		}
+	}
+	// The version row is written above this.
+	if _, err := h.look(ctx); err != nil {
+		end()
+		return nothing, err
+	}
+	if d, ok := t.(txn.Deadliner); ok {
+		d.SetDeadline(expiry)
+	}
+	return end, nil
+}
+
+// teller tells gateways of a change, each until it is stopped: by then they have acknowledged it, or are not waited for any more.
+type teller struct {
+	h      *leaseHolder
+	cancel context.CancelFunc // nil until the first is told
+	wg     sync.WaitGroup
+}
+
+// tell begins to tell these nodes. Only the first call does.
+func (t *teller) tell(ctx context.Context, nodes []uint64) {
+	if t.cancel != nil || t.h.tell == nil {
+		return
+	}
+	ctx, t.cancel = context.WithCancel(ctx)
+	for _, n := range nodes {
+		if n == t.h.node {
+			continue
+		}
+		t.wg.Go(func() {
+			for {
+				// What does not arrive is told again; the gateway polls, too.
+				if err := t.h.tell(ctx, int32(n)); err != nil && ctx.Err() == nil {
+					t.h.log.Debug("a node could not be told of a schema change", "node", n, "err", err)
+				}
+				select {
+				case <-time.After(t.h.times.retry):
+				case <-ctx.Done():
+					return
+				}
+			}
+		})
+	}
+}
+
+func (t *teller) stop() {
+	if t.cancel != nil {
+		t.cancel()
+		t.wg.Wait()
+	}
+}
+
+func without(all, some []uint64) []uint64 {
+	var out []uint64
+next:
+	for _, n := range all {
+		for _, m := range some {
+			if n == m {
+				continue next
+			}
+		}
+		out = append(out, n)
+	}
+	return out
+}
