@@ -33,6 +33,9 @@ type Config struct {
 	MaxBufferBytes int64
 	// Parallel bounds the ranges that one transaction talks to at a time (default 16); four times as many where little is said to each.
 	Parallel int
+	// ScanBytes bounds the pages of scans, whatever their callers ask for; 0: it does not. For tests, in which small ranges that are read at the same time are
+	// then shown piece by piece, and mixed up, as large ones are.
+	ScanBytes int64
 	// Fenced returns why this node must not say what time it is, and AwaitClock waits until it may (routing.Sender has both). nil: it always may.
 	Fenced     func() *kv.Error
 	AwaitClock func(context.Context) error

@@ -24,6 +24,9 @@ func (t *txn) Scan(ctx context.Context, spans []keys.Span, opts ScanOptions) Sca
 	if opts.TargetBytes <= 0 {
 		opts.TargetBytes = defaultPageBytes
 	}
+	if most := t.c.cfg.ScanBytes; most > 0 {
+		opts.TargetBytes = min(opts.TargetBytes, most)
+	}
 	if opts.FirstBytes <= 0 {
 		opts.FirstBytes = opts.TargetBytes
 	}

@@ -43,6 +43,8 @@ type Config struct {
 	CacheBytes int64
 	// TxnBufferBytes is the memory for the writes of one transaction, 0 for the default: see txn.Config.MaxBufferBytes.
 	TxnBufferBytes int64
+	// ScanBytes bounds the pages of scans: see txn.Config.ScanBytes. For tests.
+	ScanBytes int64
 	// PlantedNoFirmReads: see txn.Config.
 	PlantedNoFirmReads bool
 	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.

@@ -68,8 +68,8 @@ type Store struct {
 	early      early
 	late       lateReplicas
 	rangeIDs   rangeIDs
-	snapSlots  chan struct{} // outgoing snapshots
-	recvSlots  chan struct{} // incoming ones
+	snapSlots  chan struct{}                 // outgoing snapshots
+	recvSlots  chan struct{}                 // incoming ones
 	sending    map[snapshotKey]*atomic.Int64 // outgoing snapshots, and the bytes of them that have been sent
 	sums       checksums
 	sumSlot    chan struct{}

@@ -77,7 +77,9 @@ type lease struct {
 	snap *snapshot
 	// from: the version is known to hold at this timestamp (and so since it was written).
 	from, until hlc.Timestamp
-	compared    atomic.Pointer[comparison] // the latest
+	// seen is when the version table was looked at for it.
+	seen     hlc.Timestamp
+	compared atomic.Pointer[comparison] // the latest
 }
 
 // holds reports whether everything in an older catalog is as it was: it may have grown, and new statistics may have come.
@@ -310,7 +312,7 @@ func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen
 	defer h.mu.Unlock()
 	h.frozen = false
 	clear(h.acked)
-	l := &lease{snap: snap, from: st.at, until: st.at.Add(h.times.lease)}
+	l := &lease{snap: snap, from: st.at, until: st.at.Add(h.times.lease), seen: st.at}
 	if old := h.current.Load(); old != nil && old.snap == snap {
 		l.from = old.from // the version row has not changed in between
 	}
@@ -366,7 +368,7 @@ func (s *Store) Await(ctx context.Context, ts hlc.Timestamp) {
 		return // every transaction reads the version
 	}
 	for tick := time.Millisecond; ; tick = min(2*tick, 50*time.Millisecond) {
-		if l := h.current.Load(); l != nil && ts.LessEq(l.from) {
+		if l := h.current.Load(); l != nil && ts.LessEq(l.seen) {
 			return
 		}
 		h.poke()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/internal/node"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -112,6 +113,7 @@ type cutter struct {
 	r *rand.Rand
 	// known are keys of each table, as of the last time that no transaction was open.
 	known map[uint64][]keys.Key
+	cuts  int
 }
 
 // cut splits at n random keys of the table with that number, of its rows or of any of its indexes.
@@ -132,6 +134,7 @@ func (c *cutter) cut(ctx context.Context, table uint64, n int, open bool) error 
 		if _, err := c.n.Sender().Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: k}}}); err != nil {
 			return fmt.Errorf("split at %x: %w", []byte(k), err)
 		}
+		c.cuts++
 	}
 	return nil
 }
@@ -149,19 +152,30 @@ func (c *cutter) mislead(ctx context.Context, table uint64) error {
 			err = w.PutStats(desc.ID, st)
 		}
 	}
+	var at hlc.Timestamp
 	if err == nil {
-		_, err = t.Commit(ctx)
+		at, err = t.Commit(ctx)
 	}
 	if err != nil {
 		t.Rollback(ctx)
+		return err
 	}
-	return err
+	c.n.Catalog().Await(ctx, at) // else the program might be over before they are gone by
+	return nil
 }
 
 func (c *cutter) keysOf(ctx context.Context, table uint64) (all []keys.Key, err error) {
 	t := c.n.Gateway().Begin(ctx, txn.Options{ReadOnly: true})
 	defer t.Rollback(ctx)
-	sc := t.Scan(ctx, []keys.Span{{Start: keys.Table(table), End: keys.Table(table + 1)}}, txn.ScanOptions{})
+	snap, err := c.n.Catalog().Snapshot(ctx, t)
+	if err != nil {
+		return nil, err
+	}
+	desc, ok := snap.TableByID(catalog.TableID(table))
+	if !ok {
+		return nil, fmt.Errorf("there is no table %d", table)
+	}
+	sc := t.Scan(ctx, []keys.Span{{Start: keys.Table(desc.DataID), End: keys.Table(desc.DataID + 1)}}, txn.ScanOptions{})
 	defer sc.Close()
 	for {
 		page, ok, err := sc.Next(ctx)
