@@ -29,6 +29,11 @@ func (r *Replica) gate(m *raftlog.Message) (drop bool) {
 		return true
 	}
 	f := &r.following
+	if f.epoch == 0 && f.replica != m.From.ReplicaID && f.replica == r.lead && r.deps.Support.SupportEpoch(f.store) == 0 {
+		// Support for the leader was withdrawn, and it has been heard since: it does not know yet, or hears nobody. Raft would wait for as long as
+		// an election may take after the last that it has heard.
+		r.forgetLeader()
+	}
 	if f.epoch == 0 || f.term > m.Raft.GetTerm() {
 		return false // Raft refuses a vote for an older term by itself
 	}
