@@ -8,6 +8,7 @@ import (
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/job"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
@@ -16,7 +17,7 @@ import (
 
 // analyzeTable reads all of a table at one timestamp and writes its statistics, at ts. gently: with pauses.
 func (srv *Server) analyzeTable(ctx context.Context, t *catalog.Table, gently bool) (stats catalog.TableStats, ts hlc.Timestamp, err error) {
-	err = srv.apart(ctx, txn.Options{ReadOnly: true}, func(tx txn.Txn) (err error) {
+	err = job.Apart(ctx, srv.cfg.Gateway, txn.Options{ReadOnly: true}, func(tx txn.Txn) (err error) {
 		stats, err = srv.countTable(ctx, tx, t, gently)
 		return err
 	})
@@ -24,7 +25,7 @@ func (srv *Server) analyzeTable(ctx context.Context, t *catalog.Table, gently bo
 		return stats, ts, err
 	}
 	stats.At, stats.Auto = time.Now().UTC(), gently
-	err = srv.apart(ctx, txn.Options{}, func(tx txn.Txn) error {
+	err = job.Apart(ctx, srv.cfg.Gateway, txn.Options{}, func(tx txn.Txn) error {
 		w, err := srv.cfg.Catalog.Writer(ctx, tx)
 		if err != nil {
 			return err
@@ -36,28 +37,6 @@ func (srv *Server) analyzeTable(ctx context.Context, t *catalog.Table, gently bo
 		return w.PutStats(t.ID, stats)
 	})
 	return stats, srv.cfg.Gateway.Clock().Now(), err
-}
-
-// apart runs f in a transaction of its own, and commits it.
-func (srv *Server) apart(ctx context.Context, opts txn.Options, f func(txn.Txn) error) error {
-	tx := srv.cfg.Gateway.Begin(ctx, opts)
-	for {
-		err := f(tx)
-		if err == nil {
-			_, err = tx.Commit(ctx)
-		}
-		if err == nil {
-			return nil
-		}
-		if !tx.Retryable(err) {
-			tx.Rollback(ctx)
-			return err
-		}
-		if err := tx.Restart(ctx, err); err != nil {
-			tx.Rollback(ctx)
-			return err
-		}
-	}
 }
 
 // rest waits for some times as long as something took.

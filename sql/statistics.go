@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/job"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -119,7 +120,7 @@ func (g *gatherer) once(ctx context.Context) error {
 }
 
 func (g *gatherer) snapshot(ctx context.Context) (snap catalog.Snapshot, err error) {
-	err = g.srv.apart(ctx, txn.Options{ReadOnly: true}, func(tx txn.Txn) error {
+	err = job.Apart(ctx, g.srv.cfg.Gateway, txn.Options{ReadOnly: true}, func(tx txn.Txn) error {
 		snap, err = g.srv.cfg.Catalog.Snapshot(ctx, tx)
 		return err
 	})
