@@ -207,21 +207,12 @@ func (t *txn) openRecord(ctx context.Context, look bool) error {
 		if kv.HasCode(a.err, kv.CodeTxnAborted) {
 			return errAbandoned()
 		}
-		return unanswered(a.err)
+		return kv.Undecided(a.err)
 	}
 	t.mu.Lock()
 	t.ahead.told = true
 	t.mu.Unlock()
 	return nil
-}
-
-// unanswered is the error of a request whose context ended before an answer came. What became of the request is not known, but a transaction that
-// has not begun to commit has not committed: nobody is to be told that its outcome is not known.
-func unanswered(err error) error {
-	if kv.HasCode(err, kv.CodeUnknownOutcome) {
-		return kv.Errorf(kv.CodeCanceled, "%s", kv.AsError(err).Message)
-	}
-	return err
 }
 
 // errAbandoned is what a transaction with open locks learns too late.
@@ -299,7 +290,7 @@ func (t *txn) sendChunk(ctx context.Context, meta kv.TxnMeta, c *aheadChunk, sta
 		if a.unknown {
 			t.ahead.broken = a.err
 		}
-		return unanswered(a.err)
+		return kv.Undecided(a.err)
 	}
 	t.ahead.top = t.ahead.top.Forward(a.resp.Responses[0].(*kv.PrepareResponse).TS)
 	return nil
@@ -410,7 +401,7 @@ func (c *Coordinator) overSpan(ctx context.Context, meta kv.TxnMeta, s keys.Span
 			return nil
 		}
 		if a.err != nil {
-			return unanswered(a.err)
+			return kv.Undecided(a.err)
 		}
 		switch r := a.resp.Responses[0].(type) {
 		case *kv.ResolveSpanResponse:

@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"time"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -354,7 +355,8 @@ func (t *txn) settleSingle(ctx context.Context, meta kv.TxnMeta, commit *kv.Comm
 	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta, q) }
 	o, err := settle(ctx)
 	if err != nil {
-		return hlc.Timestamp{}, false, t.leaveUnknown(meta, settle)
+		ts, err := t.leave(ctx, meta, settle)
+		return ts, false, err
 	}
 	if o.status == kv.TxnCommitted {
 		t.c.metrics.CommitsSingleRange.Add(1)
@@ -396,15 +398,19 @@ func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, q *kv.Qu
 	return o, err
 }
 
-// leaveUnknown lets the background find out what became of the commit, since the client does not wait
-// any longer, and tells the client so.
-func (t *txn) leaveUnknown(meta kv.TxnMeta, settle func(context.Context) (outcome, error)) error {
+// lastWait is how long a commit whose client does not wait any longer (a statement is cancelled, or times out) is waited for all the
+// same: to learn, or to make sure, what became of it takes a round or two. A range that does not answer for longer leaves the client in doubt.
+const lastWait = 2 * time.Second
+
+// leave lets the background find out what became of a commit that was not answered while the client waited. If that takes no longer than
+// lastWait, it returns what it was: the commit's timestamp, or that nothing was written.
+func (t *txn) leave(ctx context.Context, meta kv.TxnMeta, settle func(context.Context) (outcome, error)) (hlc.Timestamp, error) {
 	c := t.c
-	c.metrics.UnknownToClient.Add(1)
 	t.mu.Lock()
 	t.state, t.traced = stateEnded, true
 	locked := t.takeLocks(nil)
 	t.mu.Unlock()
+	known := make(chan outcome, 1)
 	c.background(func(ctx context.Context) {
 		defer c.unregister(meta.ID)
 		var b backoff
@@ -412,6 +418,7 @@ func (t *txn) leaveUnknown(meta kv.TxnMeta, settle func(context.Context) (outcom
 			o, err := settle(ctx)
 			if err == nil {
 				c.outcomes.put(meta.ID, o.status, o.ts)
+				known <- o
 				c.release(ctx, meta, locked)
 				return
 			}
@@ -423,5 +430,24 @@ func (t *txn) leaveUnknown(meta kv.TxnMeta, settle func(context.Context) (outcom
 		}
 		c.metrics.BackgroundFailed.Add(1)
 	})
-	return kv.Errorf(kv.CodeUnknownOutcome, "the client left before the outcome of transaction %s was known", meta.ID)
+	patience := time.NewTimer(lastWait)
+	defer patience.Stop()
+	select {
+	case o := <-known:
+		switch {
+		case o.status == kv.TxnCommitted:
+			c.cfg.Clock.Update(o.ts)
+			t.mu.Lock()
+			t.state = stateCommitted
+			t.mu.Unlock()
+			return o.ts, nil
+		case o.status == kv.TxnAborted && ctx.Err() != nil:
+			return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
+		case o.status == kv.TxnAborted:
+			return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the commit was not answered, and has been fenced: nothing was written")
+		}
+	case <-patience.C:
+	}
+	c.metrics.UnknownToClient.Add(1)
+	return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "the client left before the outcome of transaction %s was known", meta.ID)
 }

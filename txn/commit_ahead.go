@@ -81,7 +81,7 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	case a.err == nil || a.definite && !(a.again && kv.HasCode(a.err, kv.CodeReadBelowGC)): // which says: perhaps
 		return hlc.Timestamp{}, errAbandoned()
 	default:
-		return hlc.Timestamp{}, t.leaveUnknown(meta, func(ctx context.Context) (outcome, error) {
+		return t.leave(ctx, meta, func(ctx context.Context) (outcome, error) {
 			s, at, err := c.recover(ctx, meta, ts, nil, spans)
 			return outcome{s, at}, err
 		})

@@ -59,7 +59,7 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 		}
 		return mc.explicit(ctx, ts)
 	case verdictWait:
-		return hlc.Timestamp{}, t.leaveUnknown(mc.meta, mc.settle)
+		return t.leave(ctx, mc.meta, mc.settle)
 	}
 	return mc.abort(ctx, mc.firstEr)
 }
@@ -307,7 +307,7 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	case a.err == nil || a.definite:
 		return mc.abort(ctx, kv.Errorf(kv.CodeTxnAborted, "the transaction was aborted by recovery"))
 	default:
-		return hlc.Timestamp{}, t.leaveUnknown(mc.meta, mc.settle)
+		return t.leave(ctx, mc.meta, mc.settle)
 	}
 	if !inform {
 		// One that cannot be told is out-waited: when everybody's clock has passed ts, nobody can miss it.
@@ -447,7 +447,7 @@ func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, er
 	status, ts, local, a := mc.c.endTxn(ctx, mc.meta, end)
 	switch {
 	case a.err != nil:
-		return hlc.Timestamp{}, mc.t.leaveUnknown(mc.meta, mc.settle)
+		return mc.t.leave(ctx, mc.meta, mc.settle)
 	case status == kv.TxnCommitted:
 		mc.localDone = local
 		mc.c.metrics.CommitsTwoRounds.Add(1)

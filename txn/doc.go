@@ -89,8 +89,8 @@
 //  4. Every span read is either refreshed up to the commit timestamp, or protected by a lock
 //     that is re-validated at commit.
 //  5. An acknowledged commit is durable on a quorum of every range it wrote.
-//  6. An outcome is "unknown" only to a gateway that died, or to a client that did not wait: a living coordinator asks
-//     until it knows, fences what it was not answered (QueryCommit), and remembers (Coordinator.Outcome).
+//  6. An outcome is "unknown" only to a gateway that died, or to a client that does not wait, and then after two more
+//     seconds: a living coordinator asks until it knows, fences what it was not answered (QueryCommit), and remembers (Coordinator.Outcome).
 //  7. A failure is told to the client only when the transaction can never commit any more.
 //  8. Background work is done by a bounded pool; when its queue is full, committers do their own.
 //  9. A transaction with open locks commits later than its gateway has promised to anybody (kv.HolderState.After).

@@ -95,36 +95,69 @@ func TestSplitDuringCommit(t *testing.T) {
 	require.Equal(t, "a=1 b=1 d=1 p=1 q=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
 }
 
-// A client that leaves while nobody answers is told so, and later told the truth.
-func TestOutcomeAfterLeaving(t *testing.T) { synctest.Test(t, testOutcomeAfterLeaving) }
-
-func testOutcomeAfterLeaving(t *testing.T) {
-	c, s := newTest(t, "m")
-	var cut atomic.Bool
-	s.intercept(func(req *kv.BatchRequest) error {
-		if cut.Load() {
-			return kv.Errorf(kv.CodeUnknownOutcome, "injected")
-		}
-		if _, ok := req.Requests[0].(*kv.Prepare); ok { // both arrive, no reply does
-			cut.Store(false)
-			if _, err := s.serve(bg, req); err != nil {
-				return err
-			}
-			return kv.Errorf(kv.CodeUnknownOutcome, "injected")
-		}
-		return nil
-	})
-	x := c.Begin(bg, Options{})
-	require.NoError(t, x.Put(k("a"), []byte("1")))
-	require.NoError(t, x.Put(k("x"), []byte("1")))
-	ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
-	defer cancel()
-	_, err := x.Commit(ctx)
-	require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), "%v", err)
-	require.False(t, x.Retryable(err))
-	require.Eventually(t, func() bool { st, _ := c.Outcome(x.ID()); return st == kv.TxnCommitted }, 5*time.Second, time.Millisecond)
-	settled(t, c, s)
-	require.Equal(t, "a=1 x=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
+// A client that leaves while nobody answers is told what became of its commit if that can be learned soon, and otherwise that it is not known, and
+// later the truth.
+func TestOutcomeAfterLeaving(t *testing.T) {
+	for _, x := range []struct {
+		name    string
+		keys    []string
+		arrives bool          // the writes do; no reply does
+		cut     time.Duration // for so long nobody answers anything else
+		code    kv.Code       // of the error; 0 for none
+		rows    string
+	}{
+		{"ranges", []string{"a", "x"}, true, 0, 0, "a=1 x=1"},
+		{"range", []string{"a"}, true, 0, 0, "a=1"},
+		{"ranges that nothing reached", []string{"a", "x"}, false, 0, kv.CodeCanceled, ""},
+		{"a range that nothing reached", []string{"a"}, false, 0, kv.CodeCanceled, ""},
+		{"ranges that are away", []string{"a", "x"}, true, 10 * time.Second, kv.CodeUnknownOutcome, "a=1 x=1"},
+		{"a range that is away", []string{"a"}, true, 10 * time.Second, kv.CodeUnknownOutcome, "a=1"},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, s := newTest(t, "m")
+				began := time.Now()
+				var once sync.Map
+				s.intercept(func(req *kv.BatchRequest) error {
+					switch q := req.Requests[0].(type) {
+					case *kv.Prepare, *kv.CommitSingleRange:
+						if _, was := once.LoadOrStore(q.(kv.Request), true); x.arrives && !was {
+							if _, err := s.serve(bg, req); err != nil {
+								return err
+							}
+						}
+					default:
+						if time.Since(began) >= x.cut {
+							return nil
+						}
+					}
+					return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+				})
+				tx := c.Begin(bg, Options{})
+				for _, key := range x.keys {
+					require.NoError(t, tx.Put(k(key), []byte("1")))
+				}
+				ctx, cancel := context.WithTimeout(bg, 50*time.Millisecond)
+				defer cancel()
+				_, err := tx.Commit(ctx)
+				if x.code == 0 {
+					require.NoError(t, err)
+				} else {
+					require.True(t, kv.HasCode(err, x.code), "%v", err)
+					require.False(t, tx.Retryable(err))
+				}
+				require.Less(t, time.Since(began), 50*time.Millisecond+lastWait+time.Second)
+				want := kv.TxnCommitted
+				if x.rows == "" {
+					want = kv.TxnAborted
+				}
+				require.Eventually(t, func() bool { st, _ := c.Outcome(tx.ID()); return st == want }, time.Minute, 10*time.Millisecond)
+				s.intercept(nil)
+				settled(t, c, s)
+				require.Equal(t, x.rows, all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "z")))
+			})
+		})
+	}
 }
 
 // Recovery by somebody else, while the coordinator is slow: whatever it decides, the coordinator agrees.

@@ -157,7 +157,7 @@ func (m *modelRules) ending(s modelState, emit func(string, modelState)) {
 	emit("record written", s)
 }
 
-// settling is leaveUnknown: from any time until the record is written, and known to be.
+// settling is txn.leave: from any time until the record is written, and known to be.
 func (m *modelRules) settling(s modelState, emit func(string, modelState)) {
 	c := &s.c
 	switch {

@@ -117,7 +117,7 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	v, ts := afterPrepare(mc.stageTS, false, mc.results)
 	switch {
 	case v == verdictWait:
-		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)
+		return t.leave(ctx, meta, mc.settle)
 	case v == verdictAbort:
 		return mc.abort(ctx, mc.firstEr)
 	case late(ts, mc.deadline):
@@ -141,7 +141,7 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	case a.err != nil && a.definite:
 		return mc.abort(ctx, a.err)
 	case a.err != nil:
-		return hlc.Timestamp{}, t.leaveUnknown(meta, mc.settle)
+		return t.leave(ctx, meta, mc.settle)
 	}
 	if !inform {
 		sleep(context.WithoutCancel(ctx), time.Duration(ts.WallTime-c.cfg.Clock.Physical())+c.cfg.Clock.MaxOffset())

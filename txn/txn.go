@@ -205,7 +205,7 @@ func (t *txn) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse
 	}
 	t.mu.Unlock()
 	if err != nil {
-		return nil, asError(ctx, err)
+		return nil, kv.Undecided(asError(ctx, err))
 	}
 	return resp, nil
 }

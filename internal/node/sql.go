@@ -40,7 +40,7 @@ type sequences struct{ sender txn.Sender }
 func (s sequences) Increment(ctx context.Context, key keys.Key, by int64) (int64, error) {
 	resp, err := s.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Increment{Key: key, By: by}}})
 	if err != nil {
-		return 0, err
+		return 0, kv.Undecided(err) // at worst a gap
 	}
 	return resp.Responses[0].(*kv.IncrementResponse).Value, nil
 }
@@ -49,7 +49,7 @@ func (s sequences) Increment(ctx context.Context, key keys.Key, by int64) (int64
 func (s sequences) Numbers(ctx context.Context, q *kv.Increment, lockTimeout int64) (*kv.IncrementResponse, error) {
 	resp, err := s.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{q}, LockTimeout: lockTimeout})
 	if err != nil {
-		return nil, err
+		return nil, kv.Undecided(err)
 	}
 	return resp.Responses[0].(*kv.IncrementResponse), nil
 }

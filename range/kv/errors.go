@@ -109,6 +109,15 @@ func HasCode(err error, code Code) bool {
 	return errors.As(err, &e) && e.Code == code
 }
 
+// Undecided is err, of a request that commits nothing. Whether one that was given up had its effect is not known, but that is nothing that
+// the transaction's outcome depends on, which has not begun to commit: nobody is to be told that it is unknown. So it is CodeCanceled.
+func Undecided(err error) error {
+	if HasCode(err, CodeUnknownOutcome) {
+		return Errorf(CodeCanceled, "%s", AsError(err).Message)
+	}
+	return err
+}
+
 // Error prints "code: message (key ...)".
 func (e *Error) Error() string {
 	s := e.Code.String()

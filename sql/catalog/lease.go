@@ -345,12 +345,12 @@ func (h *leaseHolder) put(ctx context.Context, key keys.Key, value []byte) error
 		value = []byte{}
 	}
 	_, err := h.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Put{Key: key, Value: value}}})
-	return err
+	return kv.Undecided(err)
 }
 
 func (h *leaseHolder) delete(ctx context.Context, key keys.Key) error {
 	_, err := h.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.Delete{Key: key}}})
-	return err
+	return kv.Undecided(err)
 }
 
 // Look has the gateway look at the version table at once: another one is about to change the catalog.

@@ -57,7 +57,7 @@ func (b bulkSender) Write(ctx context.Context, at hlc.Timestamp, pairs []kv.Writ
 			}
 		}
 		if err != nil && !kv.HasCode(err, kv.CodeRangeMismatch) {
-			return err
+			return kv.Undecided(err)
 		}
 	}
 	return nil
