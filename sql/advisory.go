@@ -69,7 +69,7 @@ func (s *Session) takeAdvisory(tag advisory.Tag, shared, forTxn, try bool) (bool
 	ok, err := s.adv.Take(s.ctx, tag, shared, forTxn, try, advisory.Wait{
 		LockTimeout:     s.effects.lockTimeout,
 		DeadlockTimeout: time.Duration(ms) * time.Millisecond,
-		Others:          func() map[int32][]int32 { return rowBlockers(s.activity()) },
+		Others:          func() map[int32][]int32 { return s.rowBlockers(s.activity()) },
 		Show:            func() { s.showAdvisory(&AdvisoryWait{tag.Key, tag.Sub, shared, time.Now()}) },
 	})
 	var deadlock *advisory.DeadlockError
@@ -109,7 +109,7 @@ func (s *Session) unlockAdvisory(tag advisory.Tag, shared bool) bool {
 // blockers says for each session that waits for a lock which sessions it waits for; 0 stands for a transaction without a session, such
 // as a prepared one.
 func (s *Session) blockers(all []NodeActivity) map[int32][]int32 {
-	graph := rowBlockers(all)
+	graph := s.rowBlockers(all)
 	s.advisoryTable().AddWaits(graph)
 	return graph
 }

@@ -1,7 +1,9 @@
 package sql
 
 import (
+	"cmp"
 	"context"
+	"maps"
 	"net"
 	"slices"
 	"sort"
@@ -13,6 +15,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/advisory"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/types"
@@ -173,42 +176,15 @@ func (s *Session) activity() []NodeActivity {
 	return all
 }
 
-// rowBlockers says for each session that waits for the lock of a row which sessions it waits for; 0 stands for a transaction without a
-// session, such as a prepared one.
-func rowBlockers(all []NodeActivity) map[int32][]int32 {
-	out := map[int32][]int32{}
-	add := func(pid, by int32) {
-		if pid != 0 && by != pid && !slices.Contains(out[pid], by) {
-			out[pid] = append(out[pid], by)
-		}
-	}
-	for i := range all {
-		for _, t := range all[i].Txns {
-			for _, w := range t.Waits {
-				for _, h := range w.Holders {
-					add(t.ID.Session(), h.Session())
-				}
-			}
-		}
-	}
-	return out
-}
-
 func (s *Session) activityRows() [][]*string {
 	all := s.activity()
-	type wait struct {
-		since time.Time
-		event string
+	waits := map[int32]bool{}
+	for _, w := range rowWaits(all) {
+		waits[w.waiter.Session()] = true
 	}
-	waits := map[int32]wait{}
 	var infos []Info
 	for i := range all {
 		infos = append(infos, all[i].Sessions...)
-		for _, t := range all[i].Txns {
-			for _, w := range t.Waits {
-				waits[t.ID.Session()] = wait{w.Since, "tuple"}
-			}
-		}
 	}
 	sort.Slice(infos, func(i, j int) bool { return infos[i].PID < infos[j].PID })
 	var rows [][]*string
@@ -217,11 +193,11 @@ func (s *Session) activityRows() [][]*string {
 		if h, p, err := net.SplitHostPort(in.Remote); err == nil {
 			addr, port = &h, &p
 		}
-		switch w, ok := waits[in.PID]; {
+		switch {
 		case in.Advisory != nil:
 			waitType, waitEvent = str("Lock"), str("advisory")
-		case ok && in.State == "active":
-			waitType, waitEvent = str("Lock"), str(w.event)
+		case waits[in.PID] && in.State == "active":
+			waitType, waitEvent = str("Lock"), str("tuple")
 		case strings.HasPrefix(in.State, "idle"):
 			waitType, waitEvent = str("Client"), str("ClientRead")
 		}
@@ -269,6 +245,7 @@ func (s *Session) lockRows() [][]*string {
 			}
 		}
 	}
+	prepared := s.prepared(all)
 	var rows [][]*string
 	for i := range all {
 		for _, l := range all[i].Locks {
@@ -276,7 +253,7 @@ func (s *Session) lockRows() [][]*string {
 			if t, _ := indexOfKey(snap, l.Key); t != nil {
 				relation = str(strconv.FormatUint(uint64(t.ID), 10))
 			}
-			if p := l.Txn.Session(); p != 0 {
+			if p := sessionOf(l.Txn, prepared); p != 0 {
 				pid = str(strconv.Itoa(int(p)))
 			}
 			if at, ok := since[l.Txn]; ok && !l.Granted {
@@ -322,14 +299,16 @@ func (s *Session) observedRows(relation string) ([][]*string, error) {
 		return nil, err
 	}
 	all := s.activity()
+	prepared := s.prepared(all)
 	var rows [][]*string
 	num := func(v int64) *string { return str(strconv.FormatInt(v, 10)) }
 	pid := func(id kv.TxnID) *string {
-		if p := id.Session(); p != 0 {
+		if p := sessionOf(id, prepared); p != 0 {
 			return num(int64(p))
 		}
 		return nil
 	}
+	held := maps.Clone(prepared)
 	for i := range all {
 		a := &all[i]
 		node := num(int64(a.Node))
@@ -350,11 +329,12 @@ func (s *Session) observedRows(relation string) ([][]*string, error) {
 				var waits []int32
 				for _, w := range t.Waits {
 					for _, h := range w.Holders {
-						waits = append(waits, h.Session())
+						waits = append(waits, sessionOf(h, prepared))
 					}
 				}
 				rows = append(rows, []*string{node, str(t.ID.String()), pid(t.ID), user, app, stamp(time.Unix(0, t.Since)),
 					str(txnStatusNames[min(int(t.Status), len(txnStatusNames)-1)]), anchor, pgBool(len(t.Waits) > 0), str(int4Array(waits)), query})
+				delete(held, t.ID)
 			}
 		case "locks":
 			for _, l := range a.Locks {
@@ -377,10 +357,17 @@ func (s *Session) observedRows(relation string) ([][]*string, error) {
 			}
 		}
 	}
+	if relation == "transactions" {
+		for _, id := range slices.SortedFunc(maps.Keys(held), func(a, b kv.TxnID) int { return cmp.Compare(a.Start(), b.Start()) }) {
+			p := held[id]
+			rows = append(rows, []*string{num(int64(p.Meta.Gateway)), str(id.String()), nil, str(p.Owner), nil, stamp(time.Unix(0, id.Start())), str(txnStatusNames[kv.TxnPrepared]),
+				str(s.keyNames(snap).Pretty(p.Meta.Anchor)), pgBool(false), str(int4Array(nil)), str("PREPARE TRANSACTION " + expr.QuoteLiteral(p.GID))})
+		}
+	}
 	return rows, nil
 }
 
-var txnStatusNames = [...]string{"running", "staging", "committed", "aborted", "prepared"}
+var txnStatusNames = [...]string{"running", "staging", "committed", "aborted", "prepared", "running"}
 
 // signal interrupts or ends a session anywhere in the cluster.
 func (s *Session) signal(pid int32, signal string) (types.Datum, error) {

@@ -61,6 +61,43 @@ func preparedRaces(t *testing.T, s *suite) {
 	}
 }
 
+// preparedHolders: a prepared transaction belongs to no session, whatever the one that prepared it does now; who waits for it is seen to wait, readers, too.
+func preparedHolders(t *testing.T, s *suite) {
+	a, b, c := s.connect(t, 0, "deadlock_timeout", "20"), s.connect(t, 1), s.connect(t, 2, "deadlock_timeout", "20")
+	c.do("create table ph (id int primary key, v int)")
+	c.do("insert into ph values (1, 0)")
+	a.do("begin")
+	a.do("update ph set v = 1")
+	a.do("prepare transaction 'it''s held'")
+	require.Equal(t, "root|prepared|PREPARE TRANSACTION 'it''s held'|t", one[string](b,
+		"select concat_ws('|', username, status, query, pid is null) from pamir.transactions where status = 'prepared'"))
+	require.Zero(t, one[int](b, "select count(*) from pg_locks where pid = $1", a.pid()))
+	require.Zero(t, one[int](b, "select count(*) from pamir.locks where pid = $1", a.pid()))
+
+	ch := c.later("select v from ph")
+	b.eventually("select exists (select from pg_stat_activity where pid = $1 and wait_event_type = 'Lock' and wait_event = 'tuple')", c.pid())
+	require.Equal(t, []int32{0}, one[[]int32](b, "select pg_blocking_pids($1)", c.pid()))
+	a.do("rollback prepared 'it''s held'")
+	require.NoError(t, <-ch)
+
+	// Who waits for the row that it has prepared, and then for what they hold themselves, has not closed a circle.
+	c.do("select pg_advisory_lock(4711)")
+	a.do("begin")
+	a.do("update ph set v = 1")
+	a.do("prepare transaction 'held'")
+	row := c.later("update ph set v = 2")
+	b.eventually("select pg_blocking_pids($1) = array[0]", c.pid())
+	lock := a.later("select pg_advisory_lock(4711)")
+	b.eventually("select pg_blocking_pids($1) = array[$2::int]", a.pid(), c.pid())
+	b.do("select pg_sleep(0.3)")
+	b.do("commit prepared 'held'")
+	require.NoError(t, <-row)
+	c.do("select pg_advisory_unlock(4711)")
+	require.NoError(t, <-lock)
+	require.Equal(t, 2, one[int](b, "select v from ph"))
+	a.do("select pg_advisory_unlock(4711)")
+}
+
 // preparedForeignKeys: what a prepared transaction refers to cannot be taken away while it is neither committed nor rolled back, and what it has taken away cannot be
 // referred to; though its row locks have gone with its session.
 func preparedForeignKeys(t *testing.T, s *suite) {

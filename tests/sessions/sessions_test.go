@@ -118,6 +118,7 @@ func TestSessions(t *testing.T) {
 		{"signals", signals},
 		{"cancel requests", cancelRequests},
 		{"prepared races", preparedRaces},
+		{"prepared holders", preparedHolders},
 		{"prepared foreign keys", preparedForeignKeys},
 		{"advisory", advisory},
 		{"advisory order", advisoryOrder},
