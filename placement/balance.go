@@ -219,7 +219,7 @@ func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, lim
 	}
 	s := &p.stores[bestTo]
 	why := fmt.Sprintf("balance: s%d has %s, s%d has %s", from.ID, amountText(l, from), s.ID, amountText(l, s))
-	p.change(best, Operator{Add: []StoreID{s.ID}, Remove: []StoreID{from.ID}}, why, p.refused())
+	p.change(best, Operator{Add: []StoreID{s.ID}, Remove: []StoreID{from.ID}, Gentle: true}, why, p.refused())
 	return true
 }
 

@@ -45,4 +45,5 @@
 //  7. Merges come to an end, and no split follows from one: what is merged is at most two fifths of what is split for its size, a quarter for its load.
 //  8. A leader is moved against its clients only off a store that is short of processors, to one that is less busy afterwards than it was, and not to another of the
 //     widest domains; with a load that holds still and is measured right these moves end.
+//  9. What moves replicas for balance, or lines them up for a merge, is gentle (Operator.Gentle), and nothing else.
 package placement

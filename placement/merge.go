@@ -117,7 +117,7 @@ func (p *planner) lineUp(left, right int32) bool {
 			return wait(fmt.Sprintf("s%d has a replica of the other kind", id))
 		}
 	}
-	op := Operator{NonVoting: nonVoting}
+	op := Operator{NonVoting: nonVoting, Gentle: true}
 	if nonVoting {
 		op.Add, op.Remove = missing[:1], extra[:1]
 	} else if op.Add, op.Remove = p.step(r, missing, extra); op.Add == nil {

@@ -174,7 +174,9 @@ type Operator struct {
 	Remove []StoreID
 	// NonVoting: the replicas to add have no vote.
 	NonVoting bool
-	To        StoreID
+	// Gentle: nothing is to be repaired and nobody waits for it, so that clients go first while replicas are brought up.
+	Gentle bool
+	To     StoreID
 	// Right and its generation, of MergeRanges.
 	Right           RangeID
 	RightGeneration int64

@@ -111,6 +111,8 @@ func TestPlansSettle(t *testing.T) {
 				}
 				require.NotEmpty(t, op.Why)
 				if op.Kind == ChangeReplicas {
+					forBalance := strings.HasPrefix(op.Why, "balance: ") || strings.HasPrefix(op.Why, "to be merged with ")
+					require.Equal(t, forBalance, op.Gentle, "%s", op)
 					require.NotContains(t, op.Remove, op.Leader, "the leader is to be removed: %s", op)
 				}
 				for _, s := range op.Add {

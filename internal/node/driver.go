@@ -267,7 +267,7 @@ func (n *Node) carryOut(ctx context.Context, op placement.Operator, d *kv.RangeD
 		timeout = transferTimeout
 		req.Requests = []kv.Request{&kv.AdminTransferLeader{Target: kv.StoreID(op.To), Generation: op.Generation, From: kv.StoreID(op.Leader)}}
 	} else {
-		change := &kv.AdminChangeReplicas{Generation: op.Generation}
+		change := &kv.AdminChangeReplicas{Generation: op.Generation, Gentle: op.Gentle}
 		for _, s := range op.Add {
 			r, err := n.replicaOn(kv.StoreID(s))
 			if err != nil {

@@ -386,10 +386,11 @@ type (
 
 	// AdminChangeReplicas brings the replicas to the wanted voters, by learner, snapshot and joint
 	// consensus. It fails with CodeDescriptorChanged unless the generation matches. Those to
-	// add are voters or, if their Type says so, non-voters.
+	// add are voters or, if their Type says so, non-voters. Gentle: nobody waits for it, so that clients go first while those to add are brought up.
 	AdminChangeReplicas struct {
 		Generation  int64
 		Add, Remove []Replica // NodeID, StoreID and, to add, Type
+		Gentle      bool
 	}
 	AdminChangeReplicasResponse struct{ Descriptor RangeDescriptor }
 )

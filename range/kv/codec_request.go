@@ -47,6 +47,10 @@ const (
 	tagEndTxnOpen       = 205 // an EndTxn with Open
 )
 
+// gentleReplica is sent in the place of the ids of the replicas that a gentle AdminChangeReplicas adds. They have none yet, and who does not know of gentle changes
+// does not look there.
+const gentleReplica = 1
+
 func appendRequest(b []byte, q Request) ([]byte, error) {
 	switch q := q.(type) {
 	case *Get:
@@ -186,7 +190,13 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		return binary.AppendVarint(binary.AppendVarint(b, q.Generation), int64(q.From)), nil
 	case *AdminChangeReplicas:
 		b = binary.AppendVarint(append(b, tagAdminChangeReplicas), q.Generation)
-		b = appendReplicas(b, q.Add)
+		b = binary.AppendUvarint(b, uint64(len(q.Add)))
+		for _, r := range q.Add {
+			if r.ReplicaID = 0; q.Gentle {
+				r.ReplicaID = gentleReplica
+			}
+			b = appendReplica(b, r)
+		}
 		return appendReplicas(b, q.Remove), nil
 	}
 	return nil, fmt.Errorf("kv: no wire form for request %T", q)
@@ -260,7 +270,12 @@ func (d *decoder) request() Request {
 	case tagAdminTransferLeader:
 		return &AdminTransferLeader{Target: StoreID(d.varint32()), Generation: d.varint(), From: StoreID(d.varint32())}
 	case tagAdminChangeReplicas:
-		return &AdminChangeReplicas{Generation: d.varint(), Add: d.replicas(), Remove: d.replicas()}
+		q := &AdminChangeReplicas{Generation: d.varint(), Add: d.replicas(), Remove: d.replicas()}
+		for i := range q.Add {
+			q.Gentle = q.Gentle || q.Add[i].ReplicaID == gentleReplica
+			q.Add[i].ReplicaID = 0
+		}
+		return q
 	default:
 		d.fail(fmt.Sprintf("unknown request %d", tag))
 		return nil

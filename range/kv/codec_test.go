@@ -78,6 +78,17 @@ func fill(t testing.TB, r *rand.Rand, v reflect.Value) {
 		}
 		v.Set(reflect.ValueOf(s))
 		return
+	case AdminChangeReplicas:
+		var q AdminChangeReplicas
+		for _, f := range []any{&q.Generation, &q.Add, &q.Remove, &q.Gentle} {
+			fill(t, r, reflect.ValueOf(f).Elem())
+		}
+		for i := range q.Add {
+			q.Add[i].ReplicaID = 0 // it has none yet
+		}
+		q.Gentle = q.Gentle && len(q.Add) > 0
+		v.Set(reflect.ValueOf(q))
+		return
 	case Rows:
 		var rows Rows
 		for range r.IntN(4) {
@@ -394,4 +405,26 @@ func TestRecordsOfEveryStatus(t *testing.T) {
 			require.Equal(t, r.Held, got.Held)
 		}
 	}
+}
+
+// A gentle change is one to nodes that do not know of them: they read the ids of replicas to add and make no use of them.
+func TestGentleChangeToOlderNodes(t *testing.T) {
+	q := &AdminChangeReplicas{Generation: 7, Add: []Replica{{NodeID: 4, StoreID: 4}, {NodeID: 5, StoreID: 5, Type: NonVoter}}, Remove: []Replica{{NodeID: 1, StoreID: 1}}}
+	wire := func() []byte {
+		b, err := appendRequest(nil, q)
+		require.NoError(t, err)
+		return b
+	}
+	plain := wire()
+	q.Gentle = true
+	d := decoder{b: wire()[1:]}
+	require.Len(t, wire(), len(plain))
+	require.Equal(t, q.Generation, d.varint())
+	for i, r := range d.replicas() {
+		require.EqualValues(t, gentleReplica, r.ReplicaID)
+		r.ReplicaID = 0
+		require.Equal(t, q.Add[i], r)
+	}
+	require.Equal(t, q.Remove, d.replicas())
+	require.NoError(t, d.finish())
 }

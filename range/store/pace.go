@@ -11,12 +11,19 @@ import (
 
 // pace is how fast this store does what nobody waits for: package pacing decides, by readings of the store while there is such work.
 type pace struct {
-	snapshots   paced // in bytes; out and in have the same rate each
-	resolutions paced // of the locks of large transactions, in nanoseconds of work: a rate of 1e9 is one that is never held up
-	out, in     *pacing.Pacer
-	resolution  *pacing.Pacer
+	urgent, gentle snapshots // of changes that repair or that somebody waits for, and of others: see kv.AdminChangeReplicas
+	resolutions    paced     // of the locks of large transactions, in nanoseconds of work: a rate of 1e9 is one that is never held up
+	resolution     *pacing.Pacer
+	// waiting is how many urgent snapshots wait for a slot. Those that have one are urgent meanwhile.
+	waiting atomic.Int64
 
 	woken chan struct{} // of size 1: there is something to pace
+}
+
+// snapshots of a kind, in bytes; out and in have the same rate each.
+type snapshots struct {
+	paced
+	out, in *pacing.Pacer
 }
 
 // paced is one kind of such work.
@@ -45,16 +52,43 @@ const (
 
 func newPace(mostSnapshots int64) *pace {
 	p := &pace{woken: make(chan struct{}, 1)}
-	p.snapshots.settings = pacing.Settings{Least: min(leastSnapshotRate, mostSnapshots), Most: mostSnapshots}
+	for _, k := range []*snapshots{&p.urgent, &p.gentle} {
+		k.settings = pacing.Settings{Least: min(leastSnapshotRate, mostSnapshots), Most: mostSnapshots, Gentle: k == &p.gentle}
+		k.out, k.in = k.pacer(), k.pacer()
+	}
 	p.resolutions.settings = pacing.Settings{Least: leastResolution, Most: mostResolution}
-	p.out, p.in, p.resolution = p.snapshots.pacer(), p.snapshots.pacer(), p.resolutions.pacer()
+	p.resolution = p.resolutions.pacer()
 	for _, k := range p.kinds() {
 		k.controller = pacing.NewController(k.settings)
 	}
 	return p
 }
 
-func (p *pace) kinds() [2]*paced { return [...]*paced{&p.snapshots, &p.resolutions} }
+func (p *pace) kinds() [3]*paced {
+	return [...]*paced{&p.urgent.paced, &p.gentle.paced, &p.resolutions}
+}
+
+// kind is what a snapshot goes by just now.
+func (p *pace) kind(gentle bool) *snapshots {
+	if gentle && p.waiting.Load() == 0 {
+		return &p.gentle
+	}
+	return &p.urgent
+}
+
+// slot waits for one of the slots of snapshots. The caller calls release.
+func (p *pace) slot(ctx context.Context, slots chan struct{}, gentle bool) (release func(), err error) {
+	if !gentle {
+		p.waiting.Add(1)
+		defer p.waiting.Add(-1)
+	}
+	select {
+	case slots <- struct{}{}:
+		return func() { <-slots }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
 
 // pacer adds a pacer to the kind.
 func (k *paced) pacer() *pacing.Pacer {
@@ -152,8 +186,10 @@ func (s *Store) resolve(ctx context.Context, do func() (*kv.BatchResponse, error
 	return resp, err
 }
 
-// SnapshotRate is how many bytes of snapshots a second the store sends, and receives, at most just now.
-func (s *Store) SnapshotRate() int64 { return s.pacing.out.Rate() }
+// SnapshotRates are how many bytes a second of snapshots that repair or that somebody waits for, and of others, the store sends, and receives, at most just now.
+func (s *Store) SnapshotRates() (urgent, gentle int64) {
+	return s.pacing.urgent.out.Rate(), s.pacing.gentle.out.Rate()
+}
 
 // ResolutionRate is how many resolutions of large transactions' locks, counted in parts, may run just now.
 func (s *Store) ResolutionRate() float64 {

@@ -95,7 +95,7 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q), true
 	case *kv.AdminChangeReplicas:
 		began := time.Now()
-		d, err := r.ChangeReplicas(ctx, q.Generation, q.Add, q.Remove, func(st kv.StoreID) bool {
+		d, err := r.ChangeReplicas(ctx, q, func(st kv.StoreID) bool {
 			if silence, heard := s.support.silenceOf(st); heard {
 				return silence > 4*s.cfg.Knobs.SupportDuration
 			}

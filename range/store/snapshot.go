@@ -31,10 +31,11 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	if busy || s.ctx.Err() != nil {
 		return // the one under way will be reported
 	}
+	gentle := r.Gentle(to.ReplicaID)
 	s.goLoop(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
 		defer cancel()
-		err := s.trySnapshot(ctx, r, to, sent)
+		err := s.trySnapshot(ctx, r, to, gentle, sent)
 		s.mu.Lock()
 		delete(s.sending, k)
 		s.mu.Unlock()
@@ -56,17 +57,19 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 }
 
 // trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent.
-func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, sent *atomic.Int64) error {
-	select {
-	case s.snapSlots <- struct{}{}:
-		defer func() { <-s.snapSlots }()
-	case <-ctx.Done():
-		return ctx.Err()
+func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, gentle bool, sent *atomic.Int64) error {
+	p := s.pacing
+	release, err := p.slot(ctx, s.snapSlots, gentle)
+	if err != nil {
+		return err
 	}
-	s.pacing.begin(&s.pacing.snapshots)
-	defer s.pacing.end(&s.pacing.snapshots)
+	defer release()
+	k := &p.kind(gentle).paced
+	p.begin(k)
+	defer p.end(k)
+	pace := func(ctx context.Context, n int) error { return p.kind(gentle).out.Wait(ctx, n) }
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
-		return r.WriteSnapshot(ctx, to, s.pacing.out.Wait, func(f []byte) error {
+		return r.WriteSnapshot(ctx, to, gentle, pace, func(f []byte) error {
 			err := send(f)
 			if err == nil {
 				sent.Add(int64(len(f)))
@@ -111,14 +114,18 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 			return fmt.Errorf("store: no replica %d of range %d here", m.To.ReplicaID, m.RangeID)
 		}
 	}
-	select {
-	case s.recvSlots <- struct{}{}:
-		defer func() { <-s.recvSlots }()
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.ctx.Done():
-		return errClosing
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	p := s.pacing
+	release, err := p.slot(ctx, s.recvSlots, h.Gentle)
+	if err != nil {
+		if s.ctx.Err() != nil {
+			return errClosing
+		}
+		return err
 	}
+	defer release()
 	if err := s.eng.CheckSpace(); err != nil {
 		return err
 	}
@@ -127,15 +134,16 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	}
 	defer s.unreserve(h.Desc.RangeID)
 	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
-	s.pacing.begin(&s.pacing.snapshots)
-	defer s.pacing.end(&s.pacing.snapshots)
+	k := &p.kind(h.Gentle).paced
+	p.begin(k)
+	defer p.end(k)
 	staged, err := replica.ReceiveSnapshot(s.eng, h, prefix, func() ([]byte, error) {
 		if err := s.ctx.Err(); err != nil {
 			return nil, err
 		}
 		f, err := recv()
 		if err == nil {
-			err = s.pacing.in.Wait(ctx, len(f)) // meanwhile the sender waits
+			err = p.kind(h.Gentle).in.Wait(ctx, len(f)) // meanwhile the sender waits
 		}
 		return f, err
 	})

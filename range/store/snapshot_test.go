@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -50,4 +51,67 @@ func testSendingTellsProgress(t *testing.T) {
 	require.LessOrEqual(t, seen[len(seen)-1], of+of/50, "more than the range holds")
 	require.Empty(t, s.Sending())
 	require.False(t, s.replica(kv.FirstUserRange).Changing())
+}
+
+// What a change says of its urgency decides what its snapshots go by, at both ends.
+func TestGentleSnapshots(t *testing.T) { synctest.Test(t, testGentleSnapshots) }
+
+func testGentleSnapshots(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	ctx := c.ctx(time.Minute)
+	for i := range 64 {
+		require.NoError(t, c.put(ctx, i, strings.Repeat("x", 4<<10)))
+	}
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	for to := kv.NodeID(2); to <= 3; to++ {
+		gentle := to == 2
+		urgentBefore, gentleBefore := s.pacing.urgent.out.Used(), s.pacing.gentle.out.Used()
+		_, st := c.waitLeader(kv.FirstUserRange)
+		_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminChangeReplicas{
+			Generation: st.Descriptor.Generation, Add: []kv.Replica{{NodeID: to, StoreID: kv.StoreID(to)}}, Gentle: gentle,
+		}}})
+		require.NoError(t, err)
+		u, g := s.pacing.urgent.out.Used()-urgentBefore, s.pacing.gentle.out.Used()-gentleBefore
+		in := c.up(to).pacing
+		if gentle {
+			require.Greater(t, g, int64(64*4<<10))
+			require.Zero(t, u)
+			require.Greater(t, in.gentle.in.Used(), int64(64*4<<10))
+			require.Zero(t, in.urgent.in.Used())
+		} else {
+			require.Greater(t, u, int64(64*4<<10))
+			require.Zero(t, g)
+			require.Greater(t, in.urgent.in.Used(), int64(64*4<<10))
+			require.Zero(t, in.gentle.in.Used())
+		}
+		require.False(t, s.replica(kv.FirstUserRange).Gentle(99), "the change is over")
+	}
+}
+
+// Gentle snapshots hurry while an urgent one waits for the slot that they have.
+func TestGentleSnapshotsHurry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, slots := newPace(128<<20), make(chan struct{}, 1)
+		first, err := p.slot(t.Context(), slots, true)
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = p.slot(ctx, slots, true)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.Same(t, &p.gentle, p.kind(true), "nobody who has it urgent waits")
+		got := make(chan struct{})
+		go func() {
+			second, err := p.slot(t.Context(), slots, false)
+			close(got)
+			if err == nil {
+				second()
+			}
+		}()
+		synctest.Wait()
+		require.Same(t, &p.urgent, p.kind(true))
+		first()
+		<-got
+		require.Same(t, &p.gentle, p.kind(true))
+		require.Same(t, &p.urgent, p.kind(false))
+	})
 }

@@ -56,6 +56,7 @@ type rng struct {
 	Table  string `json:"table"`
 	Bytes  int64  `json:"bytes"`
 	Live   int64  `json:"live_bytes"`
+	Locks  int64  `json:"prepared_locks"`
 	Leader int32  `json:"leader_node"`
 	Rates  struct {
 		Requests float64 `json:"requests"`

@@ -114,6 +114,9 @@ func (s *show) balance(joined time.Time) time.Time {
 	return since
 }
 
+// someLocks of a range are those of the transactions that are on their way. More are what a large one has left, and their resolution is work.
+const someLocks = 1000
+
 // rest waits until the set of ranges, their replicas and leaders have not changed for a while, and returns since when.
 func (s *show) rest(quiet time.Duration) time.Time {
 	s.t.Helper()
@@ -132,6 +135,9 @@ func (s *show) rest(quiet time.Duration) time.Time {
 			}
 			if r.Bytes > int64(*rangeMB)<<20*11/10 {
 				return fmt.Errorf("range %d, of %s, is to be split", r.ID, mib(float64(r.Bytes)))
+			}
+			if r.Locks > someLocks {
+				return fmt.Errorf("range %d has %d prepared locks that are to be resolved", r.ID, r.Locks)
 			}
 		}
 		if now != last {

@@ -9,6 +9,8 @@ import (
 type Settings struct {
 	// Least and Most bound the rate, in units per second: bytes of snapshots, nanoseconds of other work.
 	Least, Most int64
+	// Gentle: nobody is the worse for it if the work takes long. Clients come first where they can only guess at what they would notice.
+	Gentle bool
 }
 
 // Reading is what was seen since the last one.
@@ -29,6 +31,10 @@ const (
 	// quickly is the share by which the rate grows until it has been too high for the first time, step what it grows by afterwards.
 	quickly = 1.5
 	steps   = 24 // from the least to the most
+
+	// What is gentle grows by slowly, and is content with gentleShare of what is tolerated.
+	slowly      = 1.05
+	gentleShare = 0.6
 )
 
 // Controller adapts a rate to readings.
@@ -70,6 +76,9 @@ func (c *Controller) Step(r Reading) int64 {
 	if r.Sync > 0 {
 		p = max(p, c.sync.over(r.Took, r.Sync, syncTolerance))
 	}
+	if c.s.Gentle {
+		p /= gentleShare
+	}
 	// Half of what was: one late waking says little.
 	c.smooth = (c.smooth + min(p, 4)) / 2
 	used := float64(r.Used) >= 0.5*c.rate*r.Took.Seconds()
@@ -80,6 +89,8 @@ func (c *Controller) Step(r Reading) int64 {
 			c.rate *= max(0.5, 1-0.25*c.smooth)
 		}
 	case c.smooth > 0.5 || !used:
+	case c.s.Gentle:
+		c.rate *= slowly
 	case !c.found:
 		c.rate *= quickly
 	default:

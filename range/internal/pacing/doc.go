@@ -10,6 +10,10 @@
 // choice: bytes, or nanoseconds of work. Package store has one controller for each kind of work, takes the readings, and owns the goroutine; the receiver
 // of a snapshot paces itself as well, and the stream's flow control tells the sender.
 //
+// Urgent work, such as the snapshots that make a range whole again, finds its rate in a second, and goes on until clients would notice it. Gentle work
+// (Settings.Gentle), such as those for balance, gropes its way: it grows by a twentieth at a time, from the least, and stops at three fifths of that.
+// The readings are coarse, and what is too fast for a second is what the slowest of a hundred requests meet.
+//
 // # What it is not
 //
 // It does not know how much work there is, nor what happens if it stays undone: how many snapshots there are at once is placement's, and the store's
@@ -21,4 +25,5 @@
 //  2. The rate is raised only if it was made use of.
 //  3. What was the least delay half a minute ago counts no more: a machine that has become slower for good does not hold work up for ever.
 //  4. No clock, no goroutine in Controller: the same readings give the same rates.
+//  5. With the same readings, of work that makes use of its rate, gentle work goes no faster than urgent work.
 package pacing

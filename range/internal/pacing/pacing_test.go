@@ -20,7 +20,7 @@ func TestStory(t *testing.T) {
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			switch d.Cmd {
 			case "machine": // how many bytes of snapshots a second it has room for, and the delays of its clients without any
-				m = machine{c: NewController(Settings{Least: 4 << 20, Most: 64 << 20})}
+				m = machine{c: NewController(Settings{Least: 4 << 20, Most: 64 << 20, Gentle: d.HasArg("gentle")})}
 				fallthrough
 			case "now":
 				m.read(t, d)
@@ -91,6 +91,19 @@ func (m *machine) run(secs int) string {
 		}
 	}
 	return out.String()
+}
+
+// Whatever is read, gentle work goes no faster than urgent work.
+func TestGentleIsNoFaster(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		urgent, gentle := NewController(Settings{Least: 4 << 20, Most: 128 << 20}), NewController(Settings{Least: 4 << 20, Most: 128 << 20, Gentle: true})
+		noise := time.Duration(rng.Int64N(int64(6 * time.Millisecond)))
+		for range 1000 {
+			r := Reading{Took: 100 * time.Millisecond, Used: 128 << 20, Late: time.Duration(rng.ExpFloat64() * float64(noise)), Sync: time.Duration(rng.ExpFloat64() * float64(noise))}
+			require.LessOrEqual(t, gentle.Step(r), urgent.Step(r), "seed %d", seed)
+		}
+	}
 }
 
 // What few wakings were late by is not lost among many that were not.

@@ -14,22 +14,26 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// adminMutex serialises splits, transfers and replica changes of a range. It is a channel from the first of them on: few replicas ever see one.
-type adminMutex struct{ token atomic.Pointer[chan struct{}] }
+// adminMutex serialises splits, transfers and replica changes of a range. There is something behind it from the first of them on: few replicas ever see one.
+type adminMutex struct{ made atomic.Pointer[adminState] }
+
+type adminState struct {
+	token chan struct{}
+	// gentleFrom is the least id of the learners of a gentle change that is under way; 0 if there is none.
+	gentleFrom atomic.Int32
+}
 
 // lock waits for the mutex, or for the context to end.
 func (m *adminMutex) lock(ctx context.Context) error {
-	t := m.token.Load()
+	t := m.made.Load()
 	if t == nil {
-		c := make(chan struct{}, 1)
-		if m.token.CompareAndSwap(nil, &c) {
-			t = &c
-		} else {
-			t = m.token.Load()
+		t = &adminState{token: make(chan struct{}, 1)}
+		if !m.made.CompareAndSwap(nil, t) {
+			t = m.made.Load()
 		}
 	}
 	select {
-	case *t <- struct{}{}:
+	case t.token <- struct{}{}:
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -37,12 +41,12 @@ func (m *adminMutex) lock(ctx context.Context) error {
 }
 
 // unlock is for who has locked it.
-func (m *adminMutex) unlock() { <-*m.token.Load() }
+func (m *adminMutex) unlock() { <-m.made.Load().token }
 
 // held reports whether somebody has locked it.
 func (m *adminMutex) held() bool {
-	t := m.token.Load()
-	return t != nil && len(*t) > 0
+	t := m.made.Load()
+	return t != nil && len(t.token) > 0
 }
 
 // Changing reports whether the replica is at an administrative command: a split, a merge, a change of replicas or of the leader.
@@ -219,7 +223,8 @@ func (r *Replica) changed(desc *kv.RangeDescriptor, generation int64) *kv.Error 
 
 // ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation. It gives up if a store that
 // is to get a replica is gone meanwhile.
-func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, remove []kv.Replica, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
+func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
+	generation, add, remove := q.Generation, q.Add, q.Remove
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -276,6 +281,11 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 			r.logger().Warn("cannot remove learners", "err", err)
 		}
 		return cause
+	}
+	if q.Gentle {
+		from := &r.adminMu.made.Load().gentleFrom
+		from.Store(int32(desc.NextReplicaID))
+		defer from.Store(0)
 	}
 	var learners []kv.ReplicaID
 	for _, p := range add {
@@ -340,6 +350,16 @@ func (r *Replica) ChangeReplicas(ctx context.Context, generation int64, add, rem
 		return nil, undo(err)
 	}
 	return r.leaveJoint(ctx, s.term, desc)
+}
+
+// Gentle reports whether the replica is brought up for a change that nobody waits for. All others that lack something do so because something went wrong, or are waited for.
+func (r *Replica) Gentle(id kv.ReplicaID) bool {
+	t := r.adminMu.made.Load()
+	if t == nil {
+		return false
+	}
+	from := t.gentleFrom.Load()
+	return from > 0 && int32(id) >= from
 }
 
 func without(rs []kv.Replica, ids []kv.ReplicaID) []kv.Replica {

@@ -23,13 +23,15 @@ import (
 
 // A snapshot stream is a run of frames; the first byte says of which kind.
 //
-//	'H' header: length, RaftMessage (MsgSnap) | length, descriptor
+//	'H' header: length, RaftMessage (MsgSnap) | length, descriptor | 01 if nobody waits for it, else nothing
 //	'D' data:   (length, key | length, value)...   encoded keys, ascending over the whole stream
 //	'E' end:    number of pairs
 const (
 	frameHeader = 'H'
 	frameData   = 'D'
 	frameEnd    = 'E'
+
+	headerGentle = 1 << 0
 
 	snapshotFrameBytes = 256 << 10
 )
@@ -38,6 +40,8 @@ const (
 type SnapshotHeader struct {
 	Message *raftlog.Message
 	Desc    *kv.RangeDescriptor
+	// Gentle: nobody waits for it. Who does not know of it ignores what follows the descriptor.
+	Gentle bool
 }
 
 // ParseSnapshotHeader reads the first frame.
@@ -49,11 +53,11 @@ func ParseSnapshotHeader(f []byte) (*SnapshotHeader, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, _, err := takeBytes(rest)
+	d, rest, err := takeBytes(rest)
 	if err != nil {
 		return nil, err
 	}
-	h := &SnapshotHeader{}
+	h := &SnapshotHeader{Gentle: len(rest) > 0 && rest[0]&headerGentle != 0}
 	if h.Message, err = raftlog.DecodeMessage(append([]byte(nil), m...)); err != nil {
 		return nil, err
 	}
@@ -76,8 +80,8 @@ func takeBytes(b []byte) (v, rest []byte, err error) {
 }
 
 // WriteSnapshot sends the replica's applied state to another replica of the range. pace is called
-// with the size of every frame before it is sent.
-func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, pace func(context.Context, int) error, send func([]byte) error) (err error) {
+// with the size of every frame before it is sent. gentle is for the receiver to know.
+func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, gentle bool, pace func(context.Context, int) error, send func([]byte) error) (err error) {
 	r.raftMu.Lock() // so that the term and the state fit together
 	snap := r.deps.Engine.DB().NewSnapshot()
 	term, leads := r.term, r.role == raft.StateLeader
@@ -116,8 +120,11 @@ func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, pace func(co
 	}
 	d := desc.AppendWire(nil)
 	f := binary.AppendUvarint([]byte{frameHeader}, uint64(len(wire)))
-	f = binary.AppendUvarint(append(f, wire...), uint64(len(d)))
-	if err := send(append(f, d...)); err != nil {
+	f = append(binary.AppendUvarint(append(f, wire...), uint64(len(d))), d...)
+	if gentle {
+		f = append(f, headerGentle)
+	}
+	if err := send(f); err != nil {
 		return err
 	}
 	var count uint64
