@@ -26,7 +26,7 @@ func (srv *Server) analyzeTable(ctx context.Context, t *catalog.Table, gently bo
 	}
 	stats.At, stats.Auto = time.Now().UTC(), gently
 	err = job.Apart(ctx, srv.cfg.Gateway, txn.Options{}, func(tx txn.Txn) error {
-		w, err := srv.cfg.Catalog.Writer(ctx, tx)
+		w, err := srv.cfg.Catalog.Writer(ctx, tx, nil)
 		if err != nil {
 			return err
 		}

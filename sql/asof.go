@@ -81,6 +81,7 @@ func (s *Session) pin(ctx context.Context) error {
 	s.opts.ReadAsOf, s.opts.ReadOnly = s.pinned, true
 	s.tx = s.srv.cfg.Gateway.Begin(ctx, s.opts)
 	s.snap, s.pinned = nil, hlc.Timestamp{}
+	s.uses.Reset()
 	return nil
 }
 
@@ -102,7 +103,8 @@ func (s *Session) importSnapshot(name string) error {
 	}
 	if s.tx != nil { // begun to look at the catalog, and nothing else
 		s.tx.Rollback(s.ctx)
-		s.tx, s.snap, s.oldest = nil, nil, nil
+		s.tx, s.snap = nil, nil
+		s.uses.Reset()
 	}
 	t.set, t.snapshot, t.readOnly = true, ts, true
 	s.setOpts = t

@@ -41,7 +41,7 @@ func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (str
 	p := &portal{}
 	p.rt = s.runtime(p)
 	s.txWrote = true
-	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser, Allow: s.allow, Database: s.database, Notice: s.notice,
+	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, Uses: &s.uses, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser, Allow: s.allow, Database: s.database, Notice: s.notice,
 		SequenceValue: s.sequenceValue}
 	if cl := s.srv.cfg.Cluster; cl != nil {
 		env.CheckRule = cl.CheckRule

@@ -237,7 +237,7 @@ func (s *Session) runAccess(ctx context.Context, st ast.Statement) (string, erro
 		return "", err
 	}
 	s.txWrote = true
-	env := &access.Env{Store: s.srv.cfg.Catalog, Txn: s.tx, System: snap, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser,
+	env := &access.Env{Store: s.srv.cfg.Catalog, Txn: s.tx, Uses: &s.uses, System: snap, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser,
 		Database: s.database, Notice: s.notice, Setting: s.storedSetting}
 	err = access.Execute(ctx, env, st)
 	s.newEpoch()

@@ -5,6 +5,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
@@ -25,6 +26,10 @@ func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) 
 		return nil, err
 	}
 	if s.epoch == 0 {
+		w := pl.Uses.Watch(s.snap)
+		for _, n := range s.effects.searchPath {
+			w.Schema(n) // those that the user may not use the planner does not hear of
+		}
 		s.srv.plans.put(key, pl)
 	}
 	return pl, nil
@@ -47,13 +52,28 @@ func (s *Session) snapshot(ctx context.Context) (catalog.Snapshot, error) {
 		if err != nil {
 			return nil, s.translate(err)
 		}
-		if s.oldest == nil {
-			s.oldest = snap
-		}
-		s.snap = s.srv.overlay(snap, s.epoch != 0)
+		s.watch(s.srv.overlay(snap, s.epoch != 0))
 		s.known, s.knownAccess = snap.Roles(), snap.Access()
 	}
+	if s.epoch == 0 && s.askedBy != s.user { // SET ROLE
+		s.uses.As(s.user)
+		s.askedBy = s.user
+	}
 	return s.snap, nil
+}
+
+// watch makes a snapshot the one that statements go by. From its first own change of the catalog on, a transaction relies on what nobody else can change.
+func (s *Session) watch(o *pgcatalog.Overlay) {
+	if s.epoch != 0 {
+		s.snap = o
+		return
+	}
+	s.uses.Seen(o, s.tx.ReadTimestamp(), s.user)
+	s.askedBy = s.user
+	if u, ok := s.watched.(catalog.Underlying); !ok || u.Underlying() != catalog.Snapshot(o) {
+		s.watched = s.uses.Watch(o)
+	}
+	s.snap = s.watched
 }
 
 // relation finds a table by name along the search path.

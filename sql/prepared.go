@@ -149,6 +149,7 @@ func (s *Session) revalidate(ctx context.Context, p *prepared) error {
 		return err
 	}
 	if p.plan != nil && p.plan.CatalogVersion == s.snap.Version() && p.pathKey == s.effects.pathKey && p.epoch == s.epoch {
+		s.relyOn(p.plan)
 		return nil
 	}
 	pl, err := s.plan(p, p.typesToPlan())
@@ -160,7 +161,15 @@ func (s *Session) revalidate(ctx context.Context, p *prepared) error {
 	}
 	p.plan, p.pathKey, p.epoch = pl, s.effects.pathKey, s.epoch
 	p.shape = nil
+	s.relyOn(pl)
 	return nil
+}
+
+// relyOn notes that the transaction uses a plan.
+func (s *Session) relyOn(pl *plan.Statement) {
+	if s.epoch == 0 {
+		s.uses.Add(pl.Uses)
+	}
 }
 
 // typesToPlan are the types of the parameters, 0 where they are to be inferred. Once told, they stay.

@@ -204,7 +204,8 @@ func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 	} else if err := s.tx.Restart(ctx, cause); err != nil {
 		return s.translate(err)
 	}
-	s.snap, s.oldest = nil, nil
+	s.snap = nil
+	s.uses.Reset()
 	s.txUsed, s.txWrote, s.epoch = false, false, 0
 	s.saves = s.saves[:0]
 	s.refs.Reset()

@@ -46,7 +46,11 @@ type Session struct {
 	txUsed  bool // a statement has run in tx
 	txWrote bool // a statement that may write has run
 	snap    catalog.Snapshot
-	oldest  catalog.Snapshot // the first that this transaction used
+	// uses is what the transaction has asked the catalog; snap notes it there, unless the transaction has changed the catalog itself.
+	uses catalog.Uses
+	// watched is a snap that a later transaction of the same catalog can use again.
+	watched catalog.Snapshot
+	askedBy string // the user that uses was last told of
 	// epoch is 0 until the transaction changes the catalog; then it numbers the states of the catalog that it has seen.
 	// Plans made in one are good for it alone.
 	epoch, epochs int

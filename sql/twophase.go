@@ -198,7 +198,7 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 		return err
 	}
 	// As a commit does: what the transaction was planned with must hold when it is prepared.
-	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, s.oldest, false)
+	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, &s.uses, false)
 	if err != nil {
 		return s.translate(err)
 	}

@@ -204,6 +204,9 @@ func (s *Session) step(ctx context.Context) error {
 		}
 		if s.opts.Isolation == kv.ReadCommitted {
 			s.snap = nil
+			if !s.tx.HasWrites() {
+				s.uses.Reset() // what has only been read had its own snapshot
+			}
 		}
 	}
 	s.txUsed = true
@@ -238,7 +241,8 @@ func (s *Session) clearTxn(commit bool) {
 	s.tx = nil
 	s.txUsed, s.txWrote, s.epoch = false, false, 0
 	s.doomed = nil
-	s.snap, s.oldest = nil, nil
+	s.snap = nil
+	s.uses.Reset()
 	s.xactEnded(commit)
 	s.pinned = hlc.Timestamp{}
 	s.opts = txn.Options{}
@@ -327,7 +331,7 @@ func (s *Session) commitTx(ctx context.Context) error {
 	if err := s.recordXact(); err != nil {
 		return s.translate(err)
 	}
-	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, s.oldest, s.epoch != 0)
+	end, err := s.srv.cfg.Catalog.BeforeCommit(ctx, s.tx, &s.uses, s.epoch != 0)
 	if err == nil {
 		_, err = s.tx.Commit(ctx)
 		end()

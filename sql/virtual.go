@@ -15,13 +15,14 @@ import (
 // Session is a pgcatalog.Session: the system relations and their functions ask it.
 var _ pgcatalog.Session = (*Session)(nil)
 
-// Overlay is the catalog as the session's transaction sees it, with the system relations.
+// Overlay is the catalog as the session's transaction sees it, with the system relations. What is asked of it is not noted for the commit.
 func (s *Session) Overlay() (*pgcatalog.Overlay, error) {
 	snap, err := s.snapshot(s.ctx)
 	if err != nil {
 		return nil, err
 	}
-	return snap.(*pgcatalog.Overlay), nil
+	o, _ := pgcatalog.OverlayOf(snap)
+	return o, nil
 }
 
 // Superuser reports whether the user is one.

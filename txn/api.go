@@ -55,7 +55,7 @@ type ScanOptions struct {
 	// Firm: what is read, and what is not there, must still be so at commit under every isolation level, as everything must
 	// under SERIALIZABLE. Foreign keys rest on it.
 	Firm bool
-	// Loose, of a scan without locks: nothing rests on what it finds, nor on what it does not find. Who makes something of it reads that again.
+	// Loose, of a read without locks: nothing rests on what it finds, nor on what it does not find. Who makes something of it reads that again.
 	Loose bool
 	// Existence, of a locking GetMany: only that the keys are there must still be so at commit. Their values may change.
 	Existence bool

@@ -125,6 +125,7 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 				out[i] = notNil(got.Value)
 			}
 			switch {
+			case opts.Lock == kv.LockNone && opts.Loose:
 			case opts.Lock == kv.LockNone:
 				r.spans = append(r.spans, keys.Span{Start: ks[i]})
 			case got.Exists && opts.Existence:

@@ -309,6 +309,7 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		}
 		r := readDone{at: readAt(resp, at), strength: opts.Lock, firm: opts.Firm}
 		switch {
+		case opts.Lock == kv.LockNone && opts.Loose:
 		case opts.Lock == kv.LockNone:
 			r.span = keys.Span{Start: key}
 		case got.Exists && opts.Existence:

@@ -16,6 +16,8 @@ import (
 type Env struct {
 	Store *catalog.Store
 	Txn   txn.Txn
+	// Uses is what the transaction's earlier statements have relied on; may be nil.
+	Uses *catalog.Uses
 	// System finds relations of the system's schemas, to say why they cannot be changed.
 	System            catalog.Snapshot
 	SearchPath        []string
@@ -41,7 +43,7 @@ func Handles(st ast.Statement) bool {
 
 // Execute runs a statement.
 func Execute(ctx context.Context, env *Env, st ast.Statement) error {
-	w, err := env.Store.Writer(ctx, env.Txn)
+	w, err := env.Store.Writer(ctx, env.Txn, env.Uses)
 	if err != nil {
 		return err
 	}

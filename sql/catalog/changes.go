@@ -86,13 +86,13 @@ func (s *Store) newestBefore(version uint64) *snapshot {
 }
 
 // follow makes the snapshot of a version out of an older one by reading what has changed. ok is false if that cannot be found out.
-func (s *Store) follow(ctx context.Context, t txn.Txn, base *snapshot, row versionRow) (snap *snapshot, ok bool, err error) {
+func (s *Store) follow(ctx context.Context, t txn.Txn, base *snapshot, row versionRow, opts txn.ScanOptions) (snap *snapshot, ok bool, err error) {
 	if base.row == row {
 		return base, true, nil
 	}
 	want := int(row.version - base.row.version)
 	changed := map[string]struct{}{}
-	n, known, err := readChanges(ctx, t, keys.Span{Start: changeKey(base.row.version + 1), End: changeKey(row.version + 1)}, changed)
+	n, known, err := readChanges(ctx, t, keys.Span{Start: changeKey(base.row.version + 1), End: changeKey(row.version + 1)}, changed, opts)
 	if err != nil || !known || n != want || want == 0 {
 		return nil, false, err
 	}
@@ -103,7 +103,7 @@ func (s *Store) follow(ctx context.Context, t txn.Txn, base *snapshot, row versi
 	sort.Slice(ks, func(i, j int) bool { return ks[i].Less(ks[j]) })
 	var vals [][]byte
 	if len(ks) > 0 {
-		if vals, err = t.GetMany(ctx, ks, latest); err != nil {
+		if vals, err = t.GetMany(ctx, ks, opts); err != nil {
 			return nil, false, err
 		}
 	}
@@ -112,8 +112,8 @@ func (s *Store) follow(ctx context.Context, t txn.Txn, base *snapshot, row versi
 }
 
 // readChanges collects the keys that some versions changed; known is false if one of the rows has a form of another release.
-func readChanges(ctx context.Context, t txn.Txn, span keys.Span, into map[string]struct{}) (n int, known bool, err error) {
-	sc := t.Scan(ctx, []keys.Span{span}, latest)
+func readChanges(ctx context.Context, t txn.Txn, span keys.Span, into map[string]struct{}, opts txn.ScanOptions) (n int, known bool, err error) {
+	sc := t.Scan(ctx, []keys.Span{span}, opts)
 	defer sc.Close()
 	for {
 		page, ok, err := sc.Next(ctx)

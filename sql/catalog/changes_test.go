@@ -25,7 +25,7 @@ func TestFollowTwin(t *testing.T) {
 			x := mem.Begin(ctx, txn.Options{})
 			for range rapid.IntRange(1, 3).Draw(rt, "statements") {
 				require.NoError(t, x.StepStatement(ctx))
-				w, err := writer.Writer(ctx, x)
+				w, err := writer.Writer(ctx, x, nil)
 				require.NoError(t, err)
 				for range rapid.IntRange(0, 2).Draw(rt, "changes") {
 					change(t, rt, ctx, w, names)
@@ -93,7 +93,7 @@ func change(t *testing.T, rt *rapid.T, ctx context.Context, w *Writer, names []s
 func same(t *testing.T, ctx context.Context, s *Store, x txn.Txn) {
 	got, err := s.snapshot(ctx, x)
 	require.NoError(t, err)
-	want, err := s.loadAll(ctx, x, got.row)
+	want, err := s.loadAll(ctx, x, got.row, latest)
 	require.NoError(t, err)
 	if len(want.tables) == 0 && len(got.tables) == 0 {
 		want.tables = got.tables // nil or empty
@@ -110,7 +110,7 @@ func TestFollowReadsLittle(t *testing.T) {
 	for i := range 300 {
 		x := mem.Begin(ctx, txn.Options{})
 		scans, gets := mem.Scans, mem.Gets
-		w, err := s.Writer(ctx, x)
+		w, err := s.Writer(ctx, x, nil)
 		require.NoError(t, err)
 		require.NoError(t, w.CreateTable(ctx, &Table{ID: TableID(FirstObjectID + i), Schema: PublicSchema, Name: fmt.Sprint("t", i), Version: 1, Kind: 'r'}))
 		_, err = x.Commit(ctx)

@@ -13,70 +13,67 @@ import (
 
 var nothing = func() {}
 
-// BeforeCommit is called before a transaction commits that used a snapshot (the oldest, if it used several); end is called when Commit has returned, whatever
-// it returned. changed says that the transaction has changed the catalog. An error is one of the transaction's.
-func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used Snapshot, changed bool) (end func(), err error) {
+func errChanged() error {
+	return kv.Errorf(kv.CodeRefreshFailed, "the schema was changed by another transaction")
+}
+
+// BeforeCommit is called before a transaction commits that has used the catalog; end is called when Commit has returned, whatever
+// it returned. changed says that the transaction has changed the catalog. An error is one of the transaction's: what it relied on has changed.
+func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used *Uses, changed bool) (end func(), err error) {
 	h := s.holder.Load()
 	if changed {
 		if h == nil {
 			return nothing, nil
 		}
-		return h.announce(ctx, t)
+		return h.announce(ctx, t) // what it relies on was compared with its first change: see Writer
 	}
-	snap, leased := unwrap(used)
-	if snap == nil || snap.row.writer == t.ID() {
+	if used.none() {
 		return nothing, nil
 	}
 	opts := latest
-	if h != nil {
-		if !t.HasWrites() {
-			if !leased {
-				return nothing, nil // it read the row
-			}
-			if l := h.current.Load(); l != nil && t.ReadTimestamp().Less(l.until) && l.holds(snap) {
+	if !t.HasWrites() {
+		if used.heldAt(t.ReadTimestamp()) {
+			return nothing, nil
+		}
+		if h != nil {
+			if l := h.current.Load(); l != nil && t.ReadTimestamp().Less(l.until) && h.times.held(used, l.snap) {
 				return nothing, nil
 			}
-		} else {
-			if b, ok := t.(txn.Buffered); ok && b.WriteBytes() > longCommit {
-				// Before it has been prepared everywhere the lease may have run out.
-				opts.Lock = kv.LockShare
-			} else if until, ok := h.enter(snap); ok {
+		}
+	} else {
+		if b, ok := t.(txn.Buffered); h != nil && (!ok || b.WriteBytes() <= longCommit) {
+			until, ok := h.enter(ctx, used)
+			if ok {
 				if d, bounded := t.(txn.Deadliner); bounded {
 					d.SetDeadline(until)
 				}
 				return h.leave, nil
 			}
-			// Under READ COMMITTED and REPEATABLE READ a commit validates only what was read with a lock.
-			opts.Lock = kv.LockShare
 		}
-	} else if !leased {
-		return nothing, nil
+		// Before a large one has been prepared everywhere the lease may have run out. Under READ COMMITTED and REPEATABLE READ a commit validates only what was
+		// read with a lock.
+		opts.Lock = kv.LockShare
 	}
 	// The slow way: the row becomes part of what the commit validates.
 	val, ok, err := t.Get(ctx, versionKey, opts)
+	if err != nil || !ok {
+		return nothing, err
+	}
+	row, err := decodeVersionRow(val)
 	if err != nil {
 		return nothing, err
 	}
-	if ok {
-		row, err := decodeVersionRow(val)
-		if err != nil {
+	// The row is locked, so the catalog stays as it is now.
+	now := s.cached(row)
+	if now == nil {
+		if now, err = s.load(ctx, t, row, latest); err != nil {
 			return nothing, err
 		}
-		if row == snap.row {
-			return nothing, nil
-		}
-		// The row is locked, so the catalog stays as it is now: new statistics alone are no reason to begin anew.
-		now := s.cached(row)
-		if now == nil {
-			if now, err = s.load(ctx, t, row); err != nil {
-				return nothing, err
-			}
-		}
-		if now.keeps(snap) {
-			return nothing, nil
-		}
 	}
-	return nothing, kv.Errorf(kv.CodeRefreshFailed, "the schema was changed by another transaction")
+	if !s.times.held(used, now) {
+		return nothing, errChanged()
+	}
+	return nothing, nil
 }
 
 // announce takes a schema change through steps 1 to 3.

@@ -1,6 +1,8 @@
 package catalog
 
 import (
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
@@ -110,7 +112,9 @@ type Table struct {
 	Schema  SchemaID
 	Name    string
 	Version uint64
-	Owner   string
+	// Shape is the Version with which anything but privileges and comments changed last; 0 means Version. See shape.
+	Shape uint64 `json:",omitempty"`
+	Owner string
 	// ACL nil is the default: everything to the owner, nothing to others.
 	ACL role.ACL
 	// Kind as in pg_class.relkind: 'r' table, 'v' view, 'S' sequence.
@@ -178,6 +182,38 @@ func (t *Table) Primary() *Index {
 		}
 	}
 	return nil
+}
+
+// shape is the same as long as only privileges and comments change: reads, writes and plans mean the same.
+func (t *Table) shape() uint64 {
+	if t.Shape != 0 {
+		return t.Shape
+	}
+	return t.Version
+}
+
+// sameShape reports whether a change of a descriptor is one of privileges and comments only.
+func sameShape(before, after *Table) bool {
+	bare := func(t *Table) *Table {
+		n := *t
+		n.Version, n.Shape, n.Owner, n.ACL, n.Comment, n.ColumnComments = 0, 0, "", nil, "", nil
+		n.Columns, n.Indexes = slices.Clone(t.Columns), slices.Clone(t.Indexes)
+		n.Checks, n.ForeignKeys = slices.Clone(t.Checks), slices.Clone(t.ForeignKeys)
+		for i := range n.Columns {
+			n.Columns[i].ACL = nil
+		}
+		for i := range n.Indexes {
+			n.Indexes[i].Comment, n.Indexes[i].ConstraintComment = "", ""
+		}
+		for i := range n.Checks {
+			n.Checks[i].Comment = ""
+		}
+		for i := range n.ForeignKeys {
+			n.ForeignKeys[i].Comment = ""
+		}
+		return &n
+	}
+	return reflect.DeepEqual(bare(before), bare(after))
 }
 
 // ColumnByID returns the position of a column in Columns, or -1.

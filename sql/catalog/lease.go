@@ -40,11 +40,23 @@ type leaseTimes struct {
 	// A lease lasts for lease and is renewed every poll, so that at least the difference is always left of it. The pause is retry when a
 	// poll granted nothing, and frozen while a change is under way. What is not heard is told again after retry.
 	lease, poll, retry, frozen, marker time.Duration
+	// patience is how long a commit waits for the lease to come back before it reads the version row.
+	patience time.Duration
 	// plantedBug makes schema changes not wait; for the test of the test.
 	plantedBug bool
+	// plantedForgetting makes transactions not compare what they used; for the test of the test.
+	plantedForgetting bool
 }
 
-var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: time.Second, retry: 50 * time.Millisecond, frozen: 3 * time.Millisecond, marker: 20 * time.Second}
+// held reports whether a catalog has all that was used.
+func (t *leaseTimes) held(used *Uses, now *snapshot) bool {
+	return t.plantedForgetting || used.hold(now)
+}
+
+// PlantForgetting makes transactions commit whatever has become of what they relied on. It is for tests of tests.
+func (s *Store) PlantForgetting() { s.times.plantedForgetting = true }
+
+var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: time.Second, retry: 50 * time.Millisecond, frozen: 3 * time.Millisecond, marker: 20 * time.Second, patience: 100 * time.Millisecond}
 
 // longCommit is from how many bytes on a commit reads the version row instead of relying on the lease.
 const longCommit = 24 << 20
@@ -78,37 +90,7 @@ type lease struct {
 	// from: the version is known to hold at this timestamp (and so since it was written).
 	from, until hlc.Timestamp
 	// seen is when the version table was looked at for it.
-	seen     hlc.Timestamp
-	compared atomic.Pointer[comparison] // the latest
-}
-
-// holds reports whether everything in an older catalog is as it was: it may have grown, and new statistics may have come.
-func (l *lease) holds(old *snapshot) bool {
-	if old == l.snap {
-		return true
-	}
-	if c := l.compared.Load(); c != nil && c.old == old {
-		return c.same
-	}
-	same := l.snap.keeps(old)
-	l.compared.Store(&comparison{old, same})
-	return same
-}
-
-// keeps reports whether everything in an older catalog is as it was: see lease.holds.
-func (s *snapshot) keeps(old *snapshot) bool {
-	for _, t := range old.tables {
-		now, ok := s.byID[t.ID]
-		if !ok || now != t && !t.Virtual && (now.Version != t.Version || now.DataID != t.DataID) {
-			return false
-		}
-	}
-	return true
-}
-
-type comparison struct {
-	old  *snapshot
-	same bool
+	seen hlc.Timestamp
 }
 
 // leaseHolder is the part of a Store that holds the lease.
@@ -332,7 +314,7 @@ func (s *Store) loadAt(ctx context.Context, g txn.Gateway, row versionRow) (*sna
 	if err != nil || now != row {
 		return nil, err
 	}
-	snap, err := s.load(ctx, t, row)
+	snap, err := s.load(ctx, t, row, latest)
 	if err != nil {
 		return nil, err
 	}
@@ -395,16 +377,37 @@ func (h *leaseHolder) at(ts hlc.Timestamp) *snapshot {
 	return nil
 }
 
-// enter lets a commit begin under the lease. It returns the commit's deadline.
-func (h *leaseHolder) enter(snap *snapshot) (until hlc.Timestamp, ok bool) {
+// enter lets a commit begin under the lease, if the lease's catalog has all that was used. It returns the commit's deadline. While a schema change is under way there is
+// no lease: that takes some milliseconds, and whoever read the version row meanwhile would wait for the change, too.
+func (h *leaseHolder) enter(ctx context.Context, used *Uses) (until hlc.Timestamp, ok bool) {
+	begun := time.Now()
+	for {
+		l := h.current.Load()
+		if l != nil && !h.times.held(used, l.snap) {
+			return hlc.Timestamp{}, false
+		}
+		if l != nil && h.enterUnder(l) {
+			return l.until, true
+		}
+		if time.Since(begun) >= h.times.patience {
+			return hlc.Timestamp{}, false
+		}
+		select {
+		case <-time.After(h.times.frozen / 2):
+		case <-ctx.Done():
+			return hlc.Timestamp{}, false
+		}
+	}
+}
+
+func (h *leaseHolder) enterUnder(l *lease) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.current.Load()
-	if h.frozen || l == nil || l.until.LessEq(h.clock.Peek()) || !l.holds(snap) {
-		return hlc.Timestamp{}, false
+	if h.frozen || h.current.Load() != l || l.until.LessEq(h.clock.Peek()) {
+		return false
 	}
 	h.inflight++
-	return l.until, true
+	return true
 }
 
 func (h *leaseHolder) leave() {

@@ -87,7 +87,7 @@ func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
 func (c *cluster) change(ctx context.Context, i int) (version uint64, at hlc.Timestamp, err error) {
 	s := c.stores[i]
 	t := c.mem.Begin(ctx, txn.Options{})
-	w, err := s.Writer(ctx, t)
+	w, err := s.Writer(ctx, t, nil)
 	if err != nil {
 		return 0, at, err
 	}
@@ -96,13 +96,14 @@ func (c *cluster) change(ctx context.Context, i int) (version uint64, at hlc.Tim
 		err = w.CreateTable(ctx, &Table{ID: FirstObjectID, Schema: PublicSchema, Name: "t", Version: 1})
 	} else {
 		n := *old
+		n.NextIndex++
 		err = w.ReplaceTable(ctx, old, &n)
 		version = n.Version
 	}
 	if err != nil {
 		return 0, at, err
 	}
-	end, err := s.BeforeCommit(ctx, t, w.Snapshot(), true)
+	end, err := s.BeforeCommit(ctx, t, &Uses{}, true)
 	if err != nil {
 		return 0, at, err
 	}
@@ -124,7 +125,9 @@ func (c *cluster) write(ctx context.Context, i, n int) (u used, err error) {
 	if err != nil {
 		return u, err
 	}
-	tab, ok := snap.TableByID(FirstObjectID)
+	var uses Uses
+	uses.Seen(snap, t.ReadTimestamp(), RootRole)
+	tab, ok := uses.Watch(snap).TableByID(FirstObjectID)
 	if !ok {
 		return u, fmt.Errorf("no table")
 	}
@@ -133,7 +136,7 @@ func (c *cluster) write(ctx context.Context, i, n int) (u used, err error) {
 	if err := t.Put(keys.Index(500, uint64(i*1_000_000+n)), []byte("x")); err != nil {
 		return u, err
 	}
-	end, err := s.BeforeCommit(ctx, t, snap, false)
+	end, err := s.BeforeCommit(ctx, t, &uses, false)
 	if err != nil {
 		return u, err
 	}
@@ -298,22 +301,6 @@ func testLeaseReadsNothing(t *testing.T) {
 	require.Equal(t, gets, c.mem.Gets)
 }
 
-// A new table disturbs nobody who was planning; a changed one does.
-func TestHolds(t *testing.T) {
-	tab := func(id TableID, version uint64) *Table {
-		return &Table{ID: id, Schema: PublicSchema, Name: fmt.Sprint("t", id), Version: version}
-	}
-	snap := func(ts ...*Table) *snapshot {
-		s := newSnapshot(versionRow{}, nil, ts)
-		s.finish()
-		return s
-	}
-	old := snap(tab(1, 1), tab(2, 1))
-	require.True(t, (&lease{snap: snap(tab(1, 1), tab(2, 1), tab(3, 1))}).holds(old))
-	require.False(t, (&lease{snap: snap(tab(1, 1), tab(2, 2))}).holds(old))
-	require.False(t, (&lease{snap: snap(tab(1, 1))}).holds(old))
-}
-
 // Statistics are seen by who waits for them, though nobody is told.
 func TestAwait(t *testing.T) { synctest.Test(t, testAwait) }
 
@@ -324,7 +311,7 @@ func testAwait(t *testing.T) {
 	require.NoError(t, err)
 	time.Sleep(5 * time.Second)
 	tx := c.mem.Begin(ctx, txn.Options{})
-	w, err := c.stores[0].Writer(ctx, tx)
+	w, err := c.stores[0].Writer(ctx, tx, nil)
 	require.NoError(t, err)
 	require.NoError(t, w.PutStats(FirstObjectID, TableStats{Rows: 7}))
 	at, err := tx.Commit(ctx)

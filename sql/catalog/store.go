@@ -147,32 +147,41 @@ func changedBy(t txn.Txn) bool {
 	return t.HasWrites()
 }
 
+// Of what is read here nothing is noted for the commit, which compares what was used (Uses): the version row changes with every schema change there is.
+var loose = txn.ScanOptions{Latest: true, Loose: true}
+
 func (s *Store) snapshot(ctx context.Context, t txn.Txn) (*snapshot, error) {
-	val, ok, err := t.Get(ctx, versionKey, latest)
-	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, pgerr.New(pgerr.CannotConnectNow, "the database is not initialised yet")
-	}
-	row, err := decodeVersionRow(val)
-	if err != nil {
-		return nil, err
-	}
-	own := row.writer == t.ID()
-	if !own {
-		if snap := s.cached(row); snap != nil {
-			return snap, nil
+	for {
+		val, ok, err := t.Get(ctx, versionKey, loose)
+		if err != nil {
+			return nil, err
 		}
+		if !ok {
+			return nil, pgerr.New(pgerr.CannotConnectNow, "the database is not initialised yet")
+		}
+		at := t.ReadTimestamp()
+		row, err := decodeVersionRow(val)
+		if err != nil {
+			return nil, err
+		}
+		own := row.writer == t.ID()
+		if !own {
+			if snap := s.cached(row); snap != nil {
+				return snap, nil
+			}
+		}
+		snap, err := s.load(ctx, t, row, loose)
+		if t.ReadTimestamp() != at && ctx.Err() == nil {
+			continue // the descriptors are perhaps newer than the version
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !own {
+			s.keep(snap)
+		}
+		return snap, nil
 	}
-	snap, err := s.load(ctx, t, row)
-	if err != nil {
-		return nil, err
-	}
-	if !own {
-		s.keep(snap)
-	}
-	return snap, nil
 }
 
 func (s *Store) cached(row versionRow) *snapshot {
@@ -201,19 +210,19 @@ func (s *Store) keep(snap *snapshot) {
 }
 
 // load reads the catalog through a transaction: what has changed since a version that is known, or all of it.
-func (s *Store) load(ctx context.Context, t txn.Txn, row versionRow) (*snapshot, error) {
+func (s *Store) load(ctx context.Context, t txn.Txn, row versionRow, opts txn.ScanOptions) (*snapshot, error) {
 	if base := s.newestBefore(row.version); base != nil {
-		if snap, ok, err := s.follow(ctx, t, base, row); ok || err != nil {
+		if snap, ok, err := s.follow(ctx, t, base, row, opts); ok || err != nil {
 			return snap, err
 		}
 	}
-	return s.loadAll(ctx, t, row)
+	return s.loadAll(ctx, t, row, opts)
 }
 
-func (s *Store) loadAll(ctx context.Context, t txn.Txn, row versionRow) (*snapshot, error) {
+func (s *Store) loadAll(ctx context.Context, t txn.Txn, row versionRow, opts txn.ScanOptions) (*snapshot, error) {
 	snap := newSnapshot(row, s.opts.VirtualSchemas, s.opts.VirtualTables)
 	spans := []keys.Span{tableSpan(descriptorTable), tableSpan(schemaTable), tableSpan(statsTable), tableSpan(roleTable), tableSpan(accessTable)}
-	sc := t.Scan(ctx, spans, txn.ScanOptions{Latest: true})
+	sc := t.Scan(ctx, spans, opts)
 	defer sc.Close()
 	for {
 		page, ok, err := sc.Next(ctx)

@@ -22,8 +22,9 @@ type Writer struct {
 }
 
 // Writer begins a schema change. Snapshot shows the catalog that it starts from, this transaction's earlier changes
-// included, and not the changes made through the Writer itself.
-func (s *Store) Writer(ctx context.Context, t txn.Txn) (*Writer, error) {
+// included, and not the changes made through the Writer itself. used is what the transaction's earlier statements have relied on, nil for nothing: from its
+// first change on no other can change what they rely on, and before its commit (BeforeCommit) nobody looks at it again.
+func (s *Store) Writer(ctx context.Context, t txn.Txn, used *Uses) (*Writer, error) {
 	val, ok, err := t.Get(ctx, versionKey, txn.ScanOptions{Latest: true, Lock: kv.LockUpdate})
 	if err != nil {
 		return nil, err
@@ -36,8 +37,11 @@ func (s *Store) Writer(ctx context.Context, t txn.Txn) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{s: s, t: t}
-	if w.snap, err = s.load(ctx, t, row); err != nil {
+	if w.snap, err = s.load(ctx, t, row, latest); err != nil {
 		return nil, err
+	}
+	if used != nil && row.writer != t.ID() && !s.times.held(used, w.snap) {
+		return nil, errChanged()
 	}
 	w.version = row.version + 1
 	if err := w.begin(); err != nil {
@@ -95,7 +99,10 @@ func (w *Writer) ReplaceTable(ctx context.Context, before, after *Table) error {
 			return err
 		}
 	}
-	after.Version = before.Version + 1
+	after.Version, after.Shape = before.Version+1, 0
+	if sameShape(before, after) {
+		after.Shape = before.shape()
+	}
 	return w.put(idKey(descriptorTable, uint64(after.ID)), after)
 }
 

@@ -20,7 +20,9 @@ import (
 type Env struct {
 	Store *catalog.Store
 	// Runtime carries the transaction. Its Catalog is the snapshot that the statement began with.
-	Runtime    *exec.Runtime
+	Runtime *exec.Runtime
+	// Uses is what the transaction's earlier statements have relied on; may be nil.
+	Uses       *catalog.Uses
 	SearchPath []string
 	User       string
 	// SessionUser is who SESSION_USER is. Allow checks that the user may run a query (CREATE TABLE AS); nil allows all.
@@ -69,7 +71,7 @@ type change struct {
 
 func (c *change) run(st ast.Statement) error {
 	var err error
-	if c.w, err = c.env.Store.Writer(c.ctx, c.env.Runtime.Txn); err != nil {
+	if c.w, err = c.env.Store.Writer(c.ctx, c.env.Runtime.Txn, c.env.Uses); err != nil {
 		return err
 	}
 	c.cat = newOverlay(c.w.Snapshot())

@@ -15,6 +15,7 @@ import (
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/job"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -377,10 +378,12 @@ func (n *building) attempt(ctx context.Context, x txn.Txn, changes bool, f func(
 	if err != nil {
 		return err
 	}
-	if err := f(x, snap); err != nil {
+	var uses catalog.Uses
+	uses.Seen(snap, x.ReadTimestamp(), role.Root)
+	if err := f(x, uses.Watch(snap)); err != nil {
 		return err
 	}
-	end, err := n.b.Store.BeforeCommit(ctx, x, snap, changes)
+	end, err := n.b.Store.BeforeCommit(ctx, x, &uses, changes)
 	if err != nil {
 		return err
 	}
@@ -470,7 +473,7 @@ func (n *building) findDuplicate(ctx context.Context) error {
 func (n *building) publish(ctx context.Context) (again bool, err error) {
 	p := n.progress(nil)
 	err = n.apart(ctx, txn.Options{}, true, func(x txn.Txn, _ catalog.Snapshot) error {
-		w, err := n.b.Store.Writer(ctx, x)
+		w, err := n.b.Store.Writer(ctx, x, nil)
 		if err != nil {
 			return err
 		}
@@ -501,7 +504,7 @@ func (n *building) publish(ctx context.Context) (again bool, err error) {
 func (n *building) undo(ctx context.Context, state job.State, cause error) error {
 	for {
 		err := n.apart(ctx, txn.Options{}, true, func(x txn.Txn, _ catalog.Snapshot) error {
-			w, err := n.b.Store.Writer(ctx, x)
+			w, err := n.b.Store.Writer(ctx, x, nil)
 			if err != nil {
 				return err
 			}

@@ -493,6 +493,7 @@ func (r *References) run(ctx context.Context, rt *Runtime, child *catalog.Table,
 		}
 		r.plans[key] = pl
 	}
+	catalog.Rely(rt.Catalog, pl.Uses)
 	if err := rt.Txn.StepStatement(ctx); err != nil {
 		return err
 	}

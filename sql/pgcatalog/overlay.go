@@ -107,6 +107,20 @@ func (o *Overlay) TableByID(id catalog.TableID) (*catalog.Table, bool) {
 // Underlying implements catalog.Underlying.
 func (o *Overlay) Underlying() catalog.Snapshot { return o.Snapshot }
 
+// OverlayOf finds the Overlay in a snapshot that may have others around it.
+func OverlayOf(s catalog.Snapshot) (*Overlay, bool) {
+	for {
+		switch v := s.(type) {
+		case *Overlay:
+			return v, true
+		case catalog.Underlying:
+			s = v.Underlying()
+		default:
+			return nil, false
+		}
+	}
+}
+
 // TableByData returns the table whose rows are under a data id.
 func (o *Overlay) TableByData(data uint64) (*catalog.Table, bool) {
 	if s, ok := o.Snapshot.(interface {
@@ -288,7 +302,7 @@ type Tables struct{}
 
 // Rows implements exec.VirtualTables.
 func (Tables) Rows(ctx context.Context, rt *exec.Runtime, t *catalog.Table, columns []int, eq []exec.VirtualEq) (exec.VirtualRows, error) {
-	o, ok := rt.Catalog.(*Overlay)
+	o, ok := OverlayOf(rt.Catalog)
 	d := system().byID[t.ID]
 	if !ok || d == nil {
 		return nil, pgerr.New(pgerr.InternalError, "no virtual table %q", t.Name)

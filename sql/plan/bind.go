@@ -27,9 +27,9 @@ type Env struct {
 
 // Build plans SELECT, INSERT, UPDATE and DELETE. Errors are *pgerr.Error.
 func Build(cat catalog.Snapshot, env *Env, stmt ast.Statement) (out *Statement, err error) {
-	b := newBinder(cat, env)
+	s := &Statement{CatalogVersion: cat.Version(), ReadOnly: true, Uses: &catalog.Uses{}}
+	b := newBinder(s.Uses.Watch(cat), env)
 	defer b.catch(&err)
-	s := &Statement{CatalogVersion: cat.Version(), ReadOnly: true}
 	p := &physical{b: b, stmt: s}
 	switch stmt := stmt.(type) {
 	case *ast.Select:

@@ -25,6 +25,8 @@ type Statement struct {
 	Tag string
 	// CatalogVersion the plan was made for.
 	CatalogVersion uint64
+	// Uses is what was asked of that catalog: see catalog.Uses.
+	Uses *catalog.Uses
 	// Needs is what the user must be allowed to.
 	Needs []Need
 	// ReadOnly: the plan neither writes nor locks.

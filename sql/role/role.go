@@ -129,6 +129,11 @@ func (s *Set) Super(name string) bool {
 	return r != nil && r.Super
 }
 
+// Same reports whether two sets have the same roles, the very same ones, and the database the same owner.
+func (s *Set) Same(o *Set) bool {
+	return s == o || s.owner == o.owner && slices.EqualFunc(s.list, o.list, func(a, b *Role) bool { return a == b })
+}
+
 // Owner of the database.
 func (s *Set) Owner() string { return s.owner }
 

@@ -142,7 +142,7 @@ func (c *cutter) cut(ctx context.Context, table uint64, n int, open bool) error 
 // mislead writes statistics that have nothing to do with what is in the table, so that plans are chosen which its size would not suggest.
 func (c *cutter) mislead(ctx context.Context, table uint64) error {
 	t := c.n.Gateway().Begin(ctx, txn.Options{})
-	w, err := c.n.Catalog().Writer(ctx, t)
+	w, err := c.n.Catalog().Writer(ctx, t, nil)
 	if err == nil {
 		if desc, ok := w.Snapshot().TableByID(catalog.TableID(table)); ok {
 			st := catalog.TableStats{Rows: pick(c.r, 1.0, 20, 300, 5000, 1e6), Distinct: map[catalog.ColumnID]float64{}}

@@ -212,7 +212,14 @@ func (t *Txn) find(key keys.Key, latest bool) (write, bool) {
 // Get implements txn.Txn.
 func (t *Txn) Get(_ context.Context, key keys.Key, opts txn.ScanOptions) ([]byte, bool, error) {
 	t.s.count(&t.s.Gets)
-	t.read[string(key)] = true
+	if opts.Lock != kv.LockNone && opts.Latest {
+		if err := t.moveFor(key); err != nil {
+			return nil, false, err
+		}
+	}
+	if opts.Lock != kv.LockNone || !opts.Loose {
+		t.read[string(key)] = true
+	}
 	if w, ok := t.find(key, opts.Latest); ok {
 		return w.Value, !w.Deleted, nil
 	}
@@ -221,6 +228,20 @@ func (t *Txn) Get(_ context.Context, key keys.Key, opts txn.ScanOptions) ([]byte
 		return nil, false, nil
 	}
 	return r.value, true, nil
+}
+
+// moveFor moves the snapshot to the present if a key that is being locked has changed since, and nothing that was read.
+func (t *Txn) moveFor(key keys.Key) error {
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	if r, ok := t.s.rows.Get(row{key: key}); !ok || r.ts.LessEq(t.ts) {
+		return nil
+	}
+	if err := t.unchanged(); err != nil {
+		return err
+	}
+	t.ts, t.snap = t.s.clock.Now(), t.s.rows.Copy()
+	return nil
 }
 
 // GetMany implements txn.Txn.
@@ -250,7 +271,9 @@ type scanner struct {
 // Scan implements txn.Txn.
 func (t *Txn) Scan(_ context.Context, spans []keys.Span, opts txn.ScanOptions) txn.Scanner {
 	t.s.count(&t.s.Scans)
-	t.spans = append(t.spans, spans...)
+	if !opts.Loose {
+		t.spans = append(t.spans, spans...)
+	}
 	return &scanner{t: t, opts: opts, spans: spans, left: opts.MaxRows, stmt: t.stmt}
 }
 
@@ -458,27 +481,8 @@ func (t *Txn) commit() (hlc.Timestamp, error) {
 	if len(t.writes) == 0 {
 		return t.ts, nil
 	}
-	changed := func(k []byte) bool {
-		r, ok := s.rows.Get(row{key: k})
-		return ok && t.ts.Less(r.ts)
-	}
-	for k := range t.read {
-		if changed([]byte(k)) {
-			return hlc.Timestamp{}, &kv.Error{Code: kv.CodeRefreshFailed, Key: keys.Key(k)}
-		}
-	}
-	for _, span := range t.spans {
-		bad := false
-		s.rows.Ascend(row{key: span.Start}, func(r row) bool {
-			if !span.Contains(r.key) {
-				return false
-			}
-			bad = t.ts.Less(r.ts)
-			return !bad
-		})
-		if bad {
-			return hlc.Timestamp{}, &kv.Error{Code: kv.CodeRefreshFailed, Key: span.Start}
-		}
+	if err := t.unchanged(); err != nil {
+		return hlc.Timestamp{}, err
 	}
 	first := map[string]bool{}
 	for _, w := range t.writes {
@@ -505,5 +509,33 @@ func (t *Txn) Rollback(context.Context) { t.done = true }
 // Restart implements txn.Txn.
 func (t *Txn) Restart(context.Context, error) error {
 	t.start()
+	return nil
+}
+
+// unchanged fails if something that was read has changed since. The store's mu is held.
+func (t *Txn) unchanged() error {
+	s := t.s
+	changed := func(k []byte) bool {
+		r, ok := s.rows.Get(row{key: k})
+		return ok && t.ts.Less(r.ts)
+	}
+	for k := range t.read {
+		if changed([]byte(k)) {
+			return &kv.Error{Code: kv.CodeRefreshFailed, Key: keys.Key(k)}
+		}
+	}
+	for _, span := range t.spans {
+		bad := false
+		s.rows.Ascend(row{key: span.Start}, func(r row) bool {
+			if !span.Contains(r.key) {
+				return false
+			}
+			bad = t.ts.Less(r.ts)
+			return !bad
+		})
+		if bad {
+			return &kv.Error{Code: kv.CodeRefreshFailed, Key: span.Start}
+		}
+	}
 	return nil
 }
