@@ -191,6 +191,8 @@ func (c *conn) open() error {
 		PID:      c.pid,
 		Remote:   c.remote(),
 		HangUp:   c.terminate,
+
+		Encryption: c.encryption(),
 	}
 	if args.User == "" {
 		return pgerr.New(pgerr.InvalidAuthorization, "no PostgreSQL user name specified in startup packet")

@@ -21,8 +21,17 @@ type Info struct {
 	Xid int64
 	// NextXid is the id that was announced for its next transaction that writes (pamir.report_xact_id), else 0.
 	NextXid int64
+	// Encryption of its connection; nil if it has none.
+	Encryption *Encryption
 	// Advisory is the advisory lock that it waits for; nil if it does not.
 	Advisory *AdvisoryWait
+}
+
+// Encryption is what pg_stat_ssl tells of a connection with TLS. The last three are empty if the client has shown no certificate.
+type Encryption struct {
+	Version, Cipher                  string // "TLSv1.3", "TLS_AES_128_GCM_SHA256"
+	Bits                             int
+	ClientDN, ClientSerial, IssuerDN string
 }
 
 // Info returns what the session does. From any goroutine.

@@ -32,6 +32,8 @@ type NodeActivity struct {
 	Locks      []LockActivity
 	Contention []ContentionEvent
 	Retries    []RetryCount
+	// Commits and Rollbacks of this node's sessions since it started.
+	Commits, Rollbacks int64
 }
 
 // TxnActivity is a transaction that holds locks or commits.
@@ -132,9 +134,10 @@ func (srv *Server) newPID() int32 {
 // PIDOn reports whether a process id names a session of that node.
 func PIDOn(pid int32, node kv.NodeID) bool { return pid>>pidBits == int32(node)%pidNodes }
 
-// LocalActivity is what this node's sessions do, and what they have repeated.
-func (srv *Server) LocalActivity() ([]Info, []RetryCount) {
-	return srv.Sessions(), srv.metrics.retryCounts()
+// LocalActivity fills in what this node's sessions do and have done.
+func (srv *Server) LocalActivity(a *NodeActivity) {
+	m := &srv.metrics
+	a.Sessions, a.Retries, a.Commits, a.Rollbacks = srv.Sessions(), m.retryCounts(), m.Commits.Load(), m.Rollbacks.Load()
 }
 
 func (m *Metrics) retryCounts() []RetryCount {
@@ -165,7 +168,7 @@ func (s *Session) activity() []NodeActivity {
 	c := s.srv.cfg.Cluster
 	if c == nil {
 		a := NodeActivity{Node: kv.NodeID(s.srv.cfg.Node)}
-		a.Sessions, a.Retries = s.srv.LocalActivity()
+		s.srv.LocalActivity(&a)
 		return []NodeActivity{a}
 	}
 	all, silent := c.Activity(s.ctx)

@@ -21,9 +21,21 @@ func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) 
 		}
 	}
 	s.srv.metrics.PlanMisses.Add(1)
-	pl, err := plan.Build(s.snap, s.planEnv(hints, p.stmt.Params), p.stmt.Statement)
+	st, params := p.stmt.Statement, p.stmt.Params
+	cur, _ := currentOf(st)
+	if cur != nil {
+		params = max(params, len(hints))
+		var err error
+		if st, hints, err = s.byKey(st, hints, params); err != nil {
+			return nil, err
+		}
+	}
+	pl, err := plan.Build(s.snap, s.planEnv(hints, max(params, len(hints))), st)
 	if err != nil {
 		return nil, err
+	}
+	if cur != nil {
+		pl.Params = pl.Params[:params]
 	}
 	if s.epoch == 0 {
 		w := pl.Uses.Watch(s.snap)

@@ -555,6 +555,13 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 	}
 	p.rt = s.runtime(p)
 	p.rt.Implicit = whole
+	if cur, _ := currentOf(p.stmt.stmt.Statement); cur != nil {
+		key, err := s.currentKey(p.stmt.stmt.Statement)
+		if err != nil {
+			return err
+		}
+		p.rt.Params = append(p.rt.Params[:len(p.rt.Params):len(p.rt.Params)], key...)
+	}
 	var err error
 	p.cursor, err = exec.Start(ctx, &p.rt, pl)
 	return err

@@ -26,6 +26,8 @@ type SessionArgs struct {
 	Settings []Setting
 	PID      int32
 	Remote   string
+	// Encryption of the connection; nil if it has none.
+	Encryption *Encryption
 	// HangUp ends the session's connection; nil if there is none. It may be called from any goroutine.
 	HangUp func()
 }

@@ -135,7 +135,7 @@ func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error)
 	if err := srv.register(s); err != nil {
 		return nil, err
 	}
-	s.info = Info{PID: s.pid, User: s.user, Application: s.settings.Get("application_name"), Database: s.database, Remote: s.remote, Started: s.started, State: "idle", StateSince: s.started}
+	s.info = Info{PID: s.pid, User: s.user, Application: s.settings.Get("application_name"), Database: s.database, Remote: s.remote, Encryption: args.Encryption, Started: s.started, State: "idle", StateSince: s.started}
 	srv.metrics.Sessions.Add(1)
 	return s, nil
 }

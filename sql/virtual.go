@@ -51,6 +51,10 @@ func (s *Session) VirtualRows(table string) ([][]*string, bool) {
 		return s.hbaRows(), true
 	case "pg_stat_activity":
 		return s.activityRows(), true
+	case "pg_stat_ssl":
+		return s.encryptionRows(), true
+	case "pg_stat_database":
+		return s.databaseRows(), true
 	case "pg_locks":
 		return s.lockRows(), true
 	case "pg_prepared_xacts":

@@ -23,7 +23,7 @@ const activityTimeout = 2 * time.Second
 func (n *Node) serveActivity(context.Context, kv.NodeID, *activityRequest) (*sql.NodeActivity, error) {
 	a := &sql.NodeActivity{Node: n.id.NodeID}
 	if f := n.serving.Load(); f != nil {
-		a.Sessions, a.Retries = f.sql.LocalActivity()
+		f.sql.LocalActivity(a)
 	}
 	ids := func(ms []kv.TxnMeta) []kv.TxnID {
 		out := make([]kv.TxnID, len(ms))

@@ -89,7 +89,6 @@ func init() {
 		"pg_extension":        fillExtension,
 		"pg_stat_all_tables":  fillStatTables(true),
 		"pg_stat_user_tables": fillStatTables(false),
-		"pg_stat_database":    fillStatDatabase,
 		"pg_shdescription":    nil,
 		"pg_description":      fillDescription,
 		"pg_proc":             fillProc,
@@ -453,8 +452,4 @@ func fillStatTables(all bool) func(o *Overlay, b *builder) {
 			}
 		}
 	}
-}
-
-func fillStatDatabase(o *Overlay, b *builder) {
-	b.row().i("datid", oidDatabase).s("datname", o.env.Database)
 }

@@ -294,7 +294,7 @@ func (o *Overlay) relation(d *definition, sess Session) (*relation, error) {
 }
 
 // dynamic relations depend on the session or the moment.
-var dynamic = map[string]bool{"pg_settings": true, "pg_stat_activity": true, "pg_prepared_statements": true, "pg_prepared_xacts": true, "pg_cursors": true, "pg_sequences": true,
+var dynamic = map[string]bool{"pg_settings": true, "pg_stat_activity": true, "pg_stat_ssl": true, "pg_stat_database": true, "pg_prepared_statements": true, "pg_prepared_xacts": true, "pg_cursors": true, "pg_sequences": true,
 	"pg_locks": true, "pg_hba_file_rules": true, "pg_file_settings": true, "pg_timezone_names": true, "pg_timezone_abbrevs": true}
 
 // Tables answers scans of the system relations. It implements exec.VirtualTables.

@@ -92,6 +92,10 @@ func TestPsql(t *testing.T) {
 	run(t, root, "CREATE ROLE alice LOGIN PASSWORD 'Zürich'", "CREATE ROLE bob LOGIN", "CREATE ROLE late LOGIN PASSWORD 'x' VALID UNTIL '2001-01-01'",
 		"CREATE ROLE nologin PASSWORD 'x'")
 
+	var encryption string
+	require.NoError(t, root.QueryRow(t.Context(), "SELECT concat_ws(' ', ssl, version, bits > 0, cipher <> '', client_dn, client_serial > 0, issuer_dn) FROM pg_stat_ssl WHERE pid = pg_backend_pid()").Scan(&encryption))
+	require.Equal(t, "t TLSv1.3 t t /O=Pamir/CN=root t /O=Pamir/CN=Pamir CA", encryption)
+
 	foreign := makeCerts(t, "root")
 	require.NoError(t, certs.CreateClient(dir, "", "bob", time.Millisecond))
 	time.Sleep(5 * time.Millisecond) // past bob's end

@@ -219,6 +219,8 @@ func views(t *testing.T, s *suite) {
 	require.Equal(t, "/vw/vw_pkey/2/y", one[string](c, "select key from pamir.locks where pid = $1 and table_name = 'vw' and not granted", b.pid()))
 	require.Equal(t, "holder", one[string](c, "select application_name from pamir.transactions where pid = $1 and not waiting", a.pid()))
 	require.Equal(t, []int32{a.pid()}, one[[]int32](c, "select blocked_by from pamir.transactions where pid = $1 and waiting", b.pid()))
+	require.Equal(t, int64(3), one[int64](c, "select count(*) from pg_stat_ssl where pid = any($1) and not ssl and version is null", []int32{a.pid(), b.pid(), c.pid()}))
+	require.True(t, one[bool](c, "select numbackends >= 3 and xact_commit > 0 and datid = (select oid from pg_database) from pg_stat_database where datname = current_database()"))
 	a.do("commit")
 	require.NoError(t, <-ch)
 	require.Equal(t, []int32{a.pid()}, one[[]int32](c, "select holder_pids from pamir.contention_events where waiter_pid = $1 and key = '/vw/vw_pkey/2/y' and waited_ms > 0 and node_id = 2", b.pid()))

@@ -61,7 +61,6 @@ rollback;
 begin;
 declare a cursor for select * from t order by id;
 fetch 2 a;
--- known: cursors do not keep the keys of their rows
 update t set v = 0 where current of a;
 rollback;
 begin isolation level read committed;
