@@ -3,6 +3,7 @@ package store
 import (
 	"fmt"
 	"math/bits"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -57,6 +58,26 @@ func (c *cluster) raftSent() (n int64) {
 		n += c.up(id).metrics.RaftSent.Load()
 	}
 	return n
+}
+
+// A follower keeps more of its log than is worth cutting at its leader. It is left alone with it, once nothing is appended.
+func TestLogsAtRest(t *testing.T) { synctest.Test(t, testLogsAtRest) }
+
+func testLogsAtRest(t *testing.T) {
+	k := testKnobs
+	k.LogTruncateBytes = 16 << 10
+	c := newCluster(t, 3, k)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	leader, _ := c.waitLeader(kv.FirstUserRange)
+	follower := c.up(1 + leader.id.NodeID%3)
+	logOf := func(s *Store) int64 { return s.replica(kv.FirstUserRange).LogBytes() }
+	for i := 0; logOf(follower) < 3*k.LogTruncateBytes/2; i++ {
+		require.NoError(t, c.put(ctx, i, strings.Repeat("y", 100)))
+	}
+	c.untilQuiet()
+	require.Less(t, logOf(leader), k.LogTruncateBytes)
+	require.Greater(t, logOf(follower), k.LogTruncateBytes)
 }
 
 // Ranges at rest are visited by no loop and send nothing, and all the same their followers answer reads of a past that moves on.

@@ -244,11 +244,13 @@ func (s *Store) maintenanceLoop() {
 		select {
 		case <-t.C:
 			s.visit(replica.CareLog, func(r *replica.Replica) (again bool) {
-				if err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes); err != nil && s.ctx.Err() == nil {
+				again, err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes)
+				if err != nil && s.ctx.Err() == nil {
 					s.log.Warn("cannot truncate a log", "range", int64(r.ID()), "err", err)
+					again = true
 				}
 				s.maintainFrozen(r)
-				return (r.Frozen() != nil || r.LogBytes() >= s.cfg.Knobs.LogTruncateBytes) && !r.Ended()
+				return (r.Frozen() != nil || again) && !r.Ended()
 			})
 		case <-s.ctx.Done():
 			return
