@@ -154,7 +154,7 @@ func (p *planner) balanceReplicas() {
 				break
 			}
 			for range p.limits.Outgoing { // a store does not lose everything at once
-				if !p.moveOne(loads, k, order[i], takers, limit) {
+				if !p.moveOne(loads, k, order[i], takers, limit) && (k == 0 || !p.swapOne(loads, k, order[i], takers)) {
 					break
 				}
 				takers = slices.DeleteFunc(takers, func(i int32) bool { return p.stores[i].in >= p.limits.Incoming })

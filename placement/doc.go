@@ -11,7 +11,7 @@
 //	          in one failure domain while another is free; non-voting replicas; learners left behind (repair.go)
 //	room      replicas move off disks that are nearly full (balance.go)
 //	merges    neighbours that are small and cold become one range; the smaller one's replicas are lined up first (merge.go)
-//	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go)
+//	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go); where stores have few, two change places (swap.go)
 //	leaders   off stores that drain, to where the rule prefers them, to where their clients are (leaders.go)
 //	pressure  leaders of heavy ranges off stores that are short of processors, against their clients (pressure.go)
 //	load      leaders by number and by processor time, as far as the clients do not mind (leaders.go)
