@@ -77,6 +77,7 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		return nil, err
 	}
 	names := s.keyNames(snap)
+	tables := names.tables()
 	num := func(v int64) *string { return str(strconv.FormatInt(v, 10)) }
 	rows := make([][]*string, 0, len(ranges))
 	for i := range ranges {
@@ -90,7 +91,8 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		rows = append(rows, []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(names.Pretty(d.StartKey)), str(names.Pretty(d.EndKey)),
 			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation), num(r.Stats.LiveRows), num(r.Stats.Bytes),
 			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet)),
-			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64)), opt(r.State)})
+			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64)), opt(r.State),
+			textArray(tables.in(d.StartKey, d.EndKey))})
 	}
 	return rows, nil
 }

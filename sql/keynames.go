@@ -1,7 +1,10 @@
 package sql
 
 import (
+	"bytes"
 	"context"
+	"slices"
+	"sort"
 	"strings"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -61,6 +64,43 @@ func (n *KeyNames) Span(table string) (keys.Span, error) {
 	}
 	k := keys.Table(t.DataID)
 	return keys.Span{Start: k, End: k.PrefixEnd()}, nil
+}
+
+// tableSpan is where the keys of a table are.
+type tableSpan struct {
+	start, end keys.Key
+	name       string // with its schema, unless that is public
+}
+
+// tableSpans are in key order.
+type tableSpans []tableSpan
+
+// tables finds all that have keys.
+func (n *KeyNames) tables() tableSpans {
+	var out tableSpans
+	for _, t := range n.snap.Tables() {
+		if t.Virtual || t.DataID == 0 {
+			continue
+		}
+		name := t.Name
+		if sc, ok := n.snap.SchemaByID(t.Schema); ok && sc.Name != "public" {
+			name = sc.Name + "." + name
+		}
+		k := keys.Table(t.DataID)
+		out = append(out, tableSpan{k, k.PrefixEnd(), name})
+	}
+	slices.SortFunc(out, func(a, b tableSpan) int { return bytes.Compare(a.start, b.start) })
+	return out
+}
+
+// in names the tables that can have rows between two keys.
+func (ts tableSpans) in(start, end keys.Key) []types.Datum {
+	i := sort.Search(len(ts), func(i int) bool { return start.Less(ts[i].end) })
+	var names []types.Datum
+	for ; i < len(ts) && ts[i].start.Less(end); i++ {
+		names = append(names, types.NewString(ts[i].name))
+	}
+	return names
 }
 
 // Key is that of the row of a table whose primary key begins with these values.

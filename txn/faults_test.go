@@ -121,7 +121,7 @@ func TestOutcomeAfterLeaving(t *testing.T) {
 				s.intercept(func(req *kv.BatchRequest) error {
 					switch q := req.Requests[0].(type) {
 					case *kv.Prepare, *kv.CommitSingleRange:
-						if _, was := once.LoadOrStore(q.(kv.Request), true); x.arrives && !was {
+						if _, was := once.LoadOrStore(kv.Request(q), true); x.arrives && !was {
 							if _, err := s.serve(bg, req); err != nil {
 								return err
 							}

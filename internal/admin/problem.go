@@ -100,7 +100,7 @@ func kvProblem(e *kv.Error) *Problem {
 		return NewProblem(CodeTooMany, "%s", text)
 	}
 	if c := e.Code.Class(); c == kv.RetryRouting || c == kv.RetryTxn || c == kv.Unknown {
-		return NewProblem(CodeUnavailable, "%s", e.Error()).WithHint("It can be asked again, with the same Idempotency-Key.")
+		return NewProblem(CodeUnavailable, "%s", e.Error()).WithHint("It can be asked again; what changes something, with the same Idempotency-Key.")
 	}
 	return NewProblem(CodeInternal, "%s", e.Error())
 }

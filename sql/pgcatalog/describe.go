@@ -20,6 +20,8 @@ const (
 	oidClassPgRewrite    = 2618
 	oidClassPgConstraint = 2606
 	oidClassPgNamespace  = 2615
+	oidClassPgType       = 1247
+	oidClassPgAuthid     = 1260
 )
 
 // eachComment calls f with every comment there is.
@@ -78,7 +80,46 @@ func (c *call) comment(class, object, sub int64) (types.Datum, error) {
 	return nothing()
 }
 
+// describeObject is pg_describe_object, of relations and their columns, schemas, functions, types, roles and the extension; NULL of others.
+func describeObject(c *call) (types.Datum, error) {
+	class, oid, column := c.oid(0), c.oid(1), c.args[2].I
+	named := func(what string, of types.OID) (types.Datum, error) {
+		if s, ok := RegOut(c.sess, of, oid); ok && oid != 0 {
+			return text(what + " " + s), nil
+		}
+		return nothing()
+	}
+	switch class {
+	case oidClassPgClass:
+		what := "table"
+		if t, ok := c.o.TableByID(catalog.TableID(oid)); !ok {
+			what = "index"
+		} else if t.Virtual || t.Kind == 'v' {
+			what = "view"
+		} else if t.Kind == 'S' {
+			what = "sequence"
+		} else if column > 0 && int(column) <= len(t.Columns) {
+			what = "column " + t.Columns[column-1].Name + " of table"
+		}
+		return named(what, types.RegclassOID)
+	case oidClassPgNamespace:
+		return named("schema", types.RegnamespaceOID)
+	case oidClassPgProc:
+		return named("function", types.RegprocedureOID)
+	case oidClassPgType:
+		return named("type", types.RegtypeOID)
+	case oidClassPgAuthid:
+		return named("role", types.RegroleOID)
+	case oidClassPgExtension:
+		if oid == oidPamirExtension {
+			return text("extension pamir"), nil
+		}
+	}
+	return nothing()
+}
+
 func init() {
+	register(describeObject, "pg_describe_object")
 	register(func(c *call) (types.Datum, error) {
 		class := map[string]int64{"pg_class": oidClassPgClass, "pg_constraint": oidClassPgConstraint, "pg_namespace": oidClassPgNamespace}[c.str(1)]
 		return c.comment(class, int64(c.oid(0)), 0)

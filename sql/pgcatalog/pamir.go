@@ -25,7 +25,10 @@ const (
 	oidPamirRetries
 )
 
-const oidInt4Array types.OID = 1007
+const (
+	oidInt4Array types.OID = 1007
+	oidTextArray types.OID = 1009
+)
 
 // pamirRelations are the relations of schema pamir: what an operator looks at. Their rows are made anew at every scan.
 func pamirRelations() []*definition {
@@ -47,7 +50,8 @@ func pamirRelations() []*definition {
 			col("start_key", types.TextOID), col("end_key", types.TextOID), col("replicas", oidInt4Array), col("learners", oidInt4Array),
 			col("leader", types.Int4OID), col("generation", types.Int8OID), col("live_rows", types.Int8OID), col("size_bytes", types.Int8OID),
 			col("prepared_locks", types.Int8OID), col("requests", types.Int8OID), col("writes", types.Int8OID), col("log_bytes", types.Int8OID),
-			col("quiet", types.BoolOID), col("qps", types.Float8OID), col("cpu", types.Float8OID), col("state", types.TextOID)),
+			col("quiet", types.BoolOID), col("qps", types.Float8OID), col("cpu", types.Float8OID), col("state", types.TextOID),
+			col("tables", oidTextArray)),
 		relation(oidPamirRules, "rules",
 			col("rule_of", types.TextOID), col("num_replicas", types.Int4OID), col("constraints", types.TextOID), col("num_nonvoters", types.Int4OID),
 			col("nonvoter_constraints", types.TextOID), col("leader_preference", types.TextOID), col("survive", types.TextOID), col("gc_ttl", types.TextOID)),

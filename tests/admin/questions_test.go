@@ -52,6 +52,14 @@ func TestAskedRightAfter(t *testing.T) {
 	require.Contains(t, starts, "/t/t_pkey/m/5")
 	require.Equal(t, 1, len(get[admin.RangeList](h, "/ranges?table=t&key=m&key=4").Ranges))
 
+	// A table is found in the ranges that it shares, too.
+	exec(`CREATE SCHEMA other`)
+	exec(`CREATE TABLE other.small (a int)`)
+	var shared, first string
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) || ' ' || max(start_key), max(tables::text) FROM pamir.ranges WHERE 'other.small' = ANY (tables)`).Scan(&shared, &first))
+	require.Equal(t, "1 /t/t_pkey/m/5", shared)
+	require.Equal(t, "{t,other.small}", first)
+
 	var states []string
 	rows, err = conn.Query(t.Context(), `SELECT DISTINCT state FROM pamir.ranges`)
 	require.NoError(t, err)

@@ -48,3 +48,21 @@ drop view vv;
 drop table tt, dup;
 drop sequence sq;
 comment on schema public is 'standard public schema';
+
+-- what psql's \dx+ asks
+create schema described;
+create table described.d (id int primary key, "Odd name" text);
+create view described.v as select 1 as x;
+create sequence described.s;
+select pg_describe_object('pg_class'::regclass, 'described.d'::regclass, 0), pg_describe_object('pg_class'::regclass, 'described.d'::regclass, 2),
+  pg_describe_object('pg_class'::regclass, 'described.d_pkey'::regclass, 0), pg_describe_object('pg_class'::regclass, 'described.v'::regclass, 0),
+  pg_describe_object('pg_class'::regclass, 'described.s'::regclass, 0);
+select pg_describe_object('pg_namespace'::regclass, 'described'::regnamespace, 0), pg_describe_object('pg_type'::regclass, 'int4'::regtype, 0), pg_describe_object('pg_authid'::regclass, 'root'::regrole, 0),
+  pg_describe_object('pg_proc'::regclass, 'lower(text)'::regprocedure, 0);
+set search_path = described;
+select pg_describe_object('pg_class'::regclass, 'd'::regclass, 0), pg_describe_object('pg_class'::regclass, 'v'::regclass, 0), pg_describe_object('pg_class'::regclass, 2147000000, 0);
+reset search_path;
+drop view described.v;
+drop table described.d;
+drop sequence described.s;
+drop schema described;
