@@ -97,9 +97,10 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 		began := time.Now()
 		d, err := r.ChangeReplicas(ctx, q, func(st kv.StoreID) bool {
 			if silence, heard := s.support.silenceOf(st); heard {
-				return silence > 4*s.cfg.Knobs.SupportDuration
+				// Stores without a range in common say nothing to each other: what was not heard before there was one is no silence.
+				return min(silence, time.Since(began)) > 4*s.cfg.Knobs.SupportDuration
 			}
-			// Stores without a range in common say nothing to each other. This one should have begun to.
+			// This one should have begun to speak.
 			return time.Since(began) > 10*s.cfg.Knobs.SupportDuration
 		})
 		if err != nil {

@@ -115,3 +115,22 @@ func TestGentleSnapshotsHurry(t *testing.T) {
 		require.Same(t, &p.urgent, p.kind(false))
 	})
 }
+
+// A store that has given back all that it had in common with another says nothing to it any more. It is no reason to believe that it is gone, when it is to get something again.
+func TestStoreIsNotGoneForHavingNothing(t *testing.T) {
+	synctest.Test(t, testStoreIsNotGoneForHavingNothing)
+}
+
+func testStoreIsNotGoneForHavingNothing(t *testing.T) {
+	c := newCluster(t, 2, testKnobs)
+	ctx := c.ctx(10 * time.Minute)
+	require.NoError(t, c.put(ctx, 1, "x"))
+	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{2}, nil)
+	c.changeReplicas(ctx, kv.FirstUserRange, nil, []kv.NodeID{2})
+	time.Sleep(time.Minute)
+	s, st := c.waitLeader(kv.FirstUserRange)
+	_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminChangeReplicas{
+		Generation: st.Descriptor.Generation, Add: []kv.Replica{{NodeID: 2, StoreID: 2}},
+	}}})
+	require.NoError(t, err)
+}
