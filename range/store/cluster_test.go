@@ -360,6 +360,10 @@ func firstKey(req *kv.BatchRequest) keys.Key {
 			return q.Spans[0].Start
 		case *kv.CommitSingleRange:
 			return q.Writes[0].Key
+		case *kv.Prepare:
+			return q.Writes[0].Key
+		case *kv.ResolveLocks:
+			return q.Keys[0]
 		case *kv.QueryCommit:
 			return q.Key
 		case *kv.AdminSplit:

@@ -71,8 +71,12 @@ func (s *Store) SplitLimits() (bytes int64, requests, cpu float64) {
 type splitWanted struct {
 	r      *replica.Replica
 	reason sizing.Reason
-	bytes  int64
+	bytes  int64 // of versions
+	locked int64 // about how many prepared locks will be, too
 }
+
+// fewLocks are not looked at: a range that transactions write to has some at any time.
+const fewLocks = 256
 
 // wantSplit takes a reading of the ranges that are led here and were asked for something lately, or are too large, and returns those to be split, the largest first.
 func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
@@ -84,21 +88,34 @@ func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
 			return false
 		}
 		load := r.LoadTotals()
-		bytes := r.Applied().Stats.Bytes
-		reason := m.Observe(now, sizing.Reading{ID: r.ID(), Bytes: bytes, Requests: load.Requests, CPU: load.CPU})
+		stats := r.Applied().Stats
+		bytes, locked := stats.Bytes, s.lockedBytes(r, stats.Locks)
+		reason := m.Observe(now, sizing.Reading{ID: r.ID(), Bytes: bytes + locked, Requests: load.Requests, CPU: load.CPU})
 		rate, cpu := m.Rates(r.ID())
 		idle := rate < idleRate && r.Idle()
 		// Where no other store is, a split by load would only make transactions of several ranges out of those of one.
 		if reason == sizing.Size || reason == sizing.Load && len(r.Desc().Replicas) > 1 {
-			want = append(want, splitWanted{r, reason, bytes})
+			want = append(want, splitWanted{r, reason, bytes, locked})
 		}
-		return !idle || cpu >= idleCPU || s.cfg.Knobs.SplitBytes > 0 && bytes >= s.cfg.Knobs.SplitBytes
+		return !idle || cpu >= idleCPU || s.cfg.Knobs.SplitBytes > 0 && bytes+locked >= s.cfg.Knobs.SplitBytes
 	})
 	m.End()
 	slices.SortStableFunc(want, func(a, b splitWanted) int {
-		return cmp.Or(cmp.Compare(a.reason, b.reason), cmp.Compare(b.bytes, a.bytes))
+		return cmp.Or(cmp.Compare(a.reason, b.reason), cmp.Compare(b.bytes+b.locked, a.bytes+a.locked))
 	})
 	return want
+}
+
+// lockedBytes guesses what a range's prepared locks will hold as versions. A large transaction writes all it writes into locks before it commits.
+func (s *Store) lockedBytes(r *replica.Replica, locks int64) int64 {
+	if locks < fewLocks || s.cfg.Knobs.SplitBytes <= 0 {
+		return 0
+	}
+	guess, err := mvcc.GuessLocks(s.eng.DB(), r.Desc().Span(), locks)
+	if err != nil {
+		s.log.Warn("prepared locks are left out of a range's size", "range", int64(r.ID()), "err", err)
+	}
+	return guess
 }
 
 // splitFor looks for the key to split at, and splits there; done is false without an error if no split would help.
@@ -114,8 +131,24 @@ func (s *Store) splitFor(ctx context.Context, w splitWanted) (done bool, err err
 				in = append(in, k)
 			}
 		}
-		if at, err = mvcc.SplitKey(ctx, s.eng.DB(), d.Span(), w.bytes, sizing.Trend(in).Fraction()); err != nil {
-			return false, err
+		fraction := sizing.Trend(in).Fraction()
+		if w.bytes < s.cfg.Knobs.SplitBytes {
+			// It is for the locks. They were guessed at.
+			var locked int64
+			if at, locked, err = mvcc.SplitKeyByLocks(ctx, s.eng.DB(), d.Span(), w.locked, fraction); err != nil {
+				return false, err
+			}
+			if w.bytes+locked < s.cfg.Knobs.SplitBytes {
+				return false, nil
+			}
+			if locked < w.bytes {
+				at = nil // its versions are most of it
+			}
+		}
+		if at == nil {
+			if at, err = mvcc.SplitKey(ctx, s.eng.DB(), d.Span(), w.bytes, fraction); err != nil {
+				return false, err
+			}
 		}
 	case sizing.Load:
 		if loadTrend(samples.Requests) == sizing.Anywhere {

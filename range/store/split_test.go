@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -195,4 +197,47 @@ func testSplitByLoad(t *testing.T) {
 			return
 		}
 	}
+}
+
+// What a large transaction has written into locks counts as if it had been committed: its range is split before that, and nothing is split once more after it.
+func TestSplitByLocks(t *testing.T) { synctest.Test(t, testSplitByLocks) }
+
+func testSplitByLocks(t *testing.T) {
+	c := newCluster(t, 1, splitKnobs())
+	ctx := c.ctx(10 * time.Minute) // resolutions wait for others to ride with
+	s := c.waitLeaderStore()
+	const rows, piece = 1200, 50
+	value := strings.Repeat("x", 1000)
+	meta := kv.TxnMeta{ID: kv.TxnID{7}, Anchor: key(0), Gateway: 1, ReadTS: s.clock.Now()}
+	var at hlc.Timestamp
+	for i := 0; i < rows; i += piece {
+		p := &kv.Prepare{StageTS: meta.ReadTS}
+		for k := i; k < i+piece; k++ {
+			p.Writes = append(p.Writes, kv.Write{Key: key(k), Value: []byte(value)})
+		}
+		m := meta
+		resp, err := c.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{p}})
+		require.NoError(t, err)
+		if ts := resp.Responses[0].(*kv.PrepareResponse).TS; at.Less(ts) {
+			at = ts
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(time.Second)
+	before := c.userRanges()
+	require.GreaterOrEqual(t, len(before), rows*1000/testSplitBytes)
+	locks := int64(0)
+	for _, st := range before {
+		require.Less(t, st.Stats.Locks*1050, int64(testSplitBytes), "range %d", st.RangeID)
+		locks += st.Stats.Locks
+	}
+	require.EqualValues(t, rows, locks)
+	for i := range rows {
+		m := meta
+		_, err := c.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ResolveLocks{Commit: true, CommitTS: at, Keys: []keys.Key{key(i)}}}})
+		require.NoError(t, err)
+	}
+	require.Len(t, c.settled(ctx, rows), len(before))
+	m := c.up(1).Counters().Replicas
+	require.EqualValues(t, len(before)-1, m.SplitsBySize.Load())
 }

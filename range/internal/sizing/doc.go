@@ -12,8 +12,8 @@
 //
 // # Invariants
 //
-//  1. A range below the size is never split by size. One that was split at its size is not split again before a side of it has grown to
-//     the size: appending N bytes makes about N / (0.9 size) ranges.
+//  1. A range below the size, with what its prepared locks will hold as versions, is never split by size. One that was split at its size
+//     is not split again before a side of it has grown to the size: appending N bytes makes about N / (0.9 size) ranges.
 //  2. A range is split by load only after its load has been above the threshold for the whole of Settings.LoadFor, and only where both
 //     sides get at least a quarter of the load. So a range whose load is one key is left alone.
 //  3. A range whose load appends is not split by load: all of it would go on to one side.

@@ -20,7 +20,7 @@ type Settings struct {
 // Reading of a range that the store leads.
 type Reading struct {
 	ID       kv.RangeID
-	Bytes    int64
+	Bytes    int64         // that it holds, and that its prepared locks will be
 	Requests int64         // since the replica was opened
 	CPU      time.Duration // since the replica was opened
 }
