@@ -124,6 +124,16 @@ func (s *Session) settle(ctx context.Context, p *portal) error {
 	if p.cursor == nil {
 		return nil
 	}
+	err := s.readRest(ctx, p)
+	// The statement that meets this may be a small one, and have nothing to do with the cursor.
+	if e, ok := pgerr.As(err); ok && e.Code == pgerr.OutOfMemory && p.decl != nil {
+		return pgerr.New(pgerr.OutOfMemory, "the rows of cursor \"%s\" that have not been fetched do not fit into memory", p.name).WithDetail("%s", e.Detail).
+			WithHint("They are kept when its transaction runs other statements after a write, or at READ COMMITTED, and at COMMIT for WITH HOLD. Fetch all before, make the cursor's query smaller, or raise pamir.statement_memory.")
+	}
+	return err
+}
+
+func (s *Session) readRest(ctx context.Context, p *portal) error {
 	if p.store == nil {
 		p.store = &rowStore{budget: p.rt.Memory}
 	}

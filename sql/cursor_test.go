@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/pamirdb/pamir/sql/exec"
+	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/types"
 	"github.com/stretchr/testify/require"
 )
@@ -27,4 +28,29 @@ func TestRowStoreGivesMemoryBack(t *testing.T) {
 	require.Positive(t, node.Used())
 	st.free()
 	require.Zero(t, node.Used())
+}
+
+// A small statement that fails because an open cursor's rows do not fit into memory says that it is the cursor's.
+func TestCursorThatDoesNotFit(t *testing.T) {
+	w := newWorld(t)
+	a := w.session()
+	a.must("create table t (id int primary key, s text); insert into t select i, repeat('x', 100) from generate_series(1, 20000) i; create table u (v int)")
+	a.must("set pamir.statement_memory = '1MB'")
+	for _, x := range []struct{ begin, with, then string }{
+		{"begin isolation level read committed", "", "insert into u values (1)"},
+		{"begin; insert into u values (1)", "", "insert into u values (2)"},
+		{"begin", "with hold", "commit"},
+	} {
+		a.must(x.begin)
+		a.must("declare big cursor " + x.with + " for select * from t")
+		a.must("fetch 3 from big")
+		e, ok := pgerr.As(a.Query(x.then))
+		require.True(t, ok, x.begin)
+		require.Equal(t, "53200", e.Code)
+		require.Equal(t, `the rows of cursor "big" that have not been fetched do not fit into memory`, e.Message)
+		require.Contains(t, e.Hint, "pamir.statement_memory")
+		a.take()
+		a.must("rollback")
+	}
+	require.Equal(t, "[count](0)SELECT 1;", a.q("select count(*) from u"))
 }
