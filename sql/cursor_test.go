@@ -34,7 +34,7 @@ func TestRowStoreGivesMemoryBack(t *testing.T) {
 func TestCursorThatDoesNotFit(t *testing.T) {
 	w := newWorld(t)
 	a := w.session()
-	a.must("create table t (id int primary key, s text); insert into t select i, repeat('x', 100) from generate_series(1, 20000) i; create table u (v int)")
+	a.must("create table u (v int)")
 	a.must("set pamir.statement_memory = '1MB'")
 	for _, x := range []struct{ begin, with, then string }{
 		{"begin isolation level read committed", "", "insert into u values (1)"},
@@ -42,7 +42,7 @@ func TestCursorThatDoesNotFit(t *testing.T) {
 		{"begin", "with hold", "commit"},
 	} {
 		a.must(x.begin)
-		a.must("declare big cursor " + x.with + " for select * from t")
+		a.must("declare big cursor " + x.with + " for select g, repeat('x', 100) from generate_series(1, 50000) g")
 		a.must("fetch 3 from big")
 		e, ok := pgerr.As(a.Query(x.then))
 		require.True(t, ok, x.begin)
