@@ -80,6 +80,11 @@ func (o operate) Activity(ctx context.Context) (all []sql.NodeActivity, silent [
 		}()
 	}
 	wg.Wait()
+	if len(silent) > 0 { // who has left for good has nothing to say
+		if left, err := n.readMembership(ctx); err == nil {
+			silent = slices.DeleteFunc(silent, func(id kv.NodeID) bool { return left[id].Gone() })
+		}
+	}
 	slices.Sort(silent)
 	return all, silent
 }

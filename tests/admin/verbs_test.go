@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/internal/admin"
@@ -167,6 +169,19 @@ func TestEveryVerb(t *testing.T) {
 	var n int
 	require.NoError(t, conn.QueryRow(t.Context(), "SELECT count(*) FROM t").Scan(&n))
 	require.Equal(t, 300, n)
+
+	// Who has left for good is not missed where all nodes are asked.
+	require.NoError(t, ask(ways[0], "decommission_node", verb.Args{"node_id": int64(3)}))
+	i := slices.IndexFunc(l.Nodes, func(n *node.Node) bool { return n.Identity().NodeID == 3 })
+	l.Stop(i, false)
+	require.Eventually(t, func() bool { return get[admin.NodeView](h, "/nodes/3").Alive == false }, 60*time.Second, 20*time.Millisecond)
+	cfg := conn.Config().Copy()
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { t.Errorf("%s", n.Message) }
+	heard, err := pgx.ConnectConfig(t.Context(), cfg)
+	require.NoError(t, err)
+	defer heard.Close(context.Background())
+	require.NoError(t, heard.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity").Scan(&n))
+	require.Positive(t, n)
 
 	for _, w := range ways {
 		for i := range verb.Table {
