@@ -66,6 +66,7 @@ type Metrics struct {
 	Recoveries     atomic.Int64
 	LocksShed      atomic.Int64 // not recorded, over MaxLocks
 	LatchContended atomic.Int64
+	EndedCleared   atomic.Int64 // pieces of the locks of large transactions that had ended, resolved by who met them
 }
 
 // Shared returns the configuration with its defaults, for the Tables of a store: a store has tens of thousands, and they hold

@@ -21,6 +21,10 @@ type Guard struct {
 	waiters []*waiter // places in queues, kept until Finish
 	// undecided: see Undecided.
 	undecided map[kv.TxnID]struct{}
+	// clearedAt and clearedOf are where ClearEnded was of use last, pieces how many it was ready to do then.
+	clearedAt keys.Key
+	clearedOf kv.TxnID
+	pieces    int
 }
 
 // Undecided are the transactions whose prepared locks a NOWAIT or SKIP LOCKED request has met, and which had not committed when it asked.

@@ -91,11 +91,32 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 			g.Finish()
 			return nil, err
 		}
-		if err := g.HandleConflict(ctx, conflict); err != nil {
+		cleared, err := g.ClearEnded(ctx, conflict, r.resolveFrom)
+		if err == nil && !cleared {
+			err = g.HandleConflict(ctx, conflict)
+		}
+		if err != nil {
 			g.Finish()
 			return nil, err
 		}
 	}
+}
+
+// resolveFrom is a concurrency.ResolveFrom. It is not paced: somebody waits for it.
+func (r *Replica) resolveFrom(ctx context.Context, holder kv.TxnMeta, from keys.Key, commit bool, ts hlc.Timestamp) (next keys.Key, err error) {
+	desc := r.Desc()
+	if desc == nil {
+		return nil, kv.Errorf(kv.CodeRangeNotFound, "the range is gone")
+	}
+	resp, err := r.Send(ctx, &kv.BatchRequest{RangeID: r.ID(), Now: r.deps.Clock.Now(), Txn: &holder, Requests: []kv.Request{
+		&kv.ResolveSpan{Span: keys.Span{Start: from, End: desc.Span().End}, Commit: commit, CommitTS: ts}}})
+	if err != nil {
+		return nil, err
+	}
+	if s := resp.Responses[0].(*kv.ResolveSpanResponse); s.Resume.Valid() {
+		next = s.Resume.Start
+	}
+	return next, nil
 }
 
 // evaluate runs the batch once, under latches. It returns a proposal if the effects must be replicated.
