@@ -104,6 +104,9 @@ type hashJoin struct {
 	acct  account
 	table *joinTable
 	state int
+	// first is the left side's first batch, read before the table is built: without one there is nothing to build it for. The joins that show right rows
+	// without a partner want them all the same.
+	first *types.Batch
 	// probing
 	batch *types.Batch
 	row   int   // position among the batch's rows
@@ -155,12 +158,15 @@ func (j *hashJoin) open(ctx context.Context) error {
 	j.acct.b = j.in.budget
 	j.state, j.depth = joinBuild, 0
 	j.table = newJoinTable(j.pair.rts, j.keyTs)
-	return j.right.open(ctx)
+	if j.pair.wantsRight() {
+		return j.right.open(ctx)
+	}
+	return j.left.open(ctx)
 }
 
 func (j *hashJoin) release() {
 	j.acct.close()
-	j.table, j.batch = nil, nil
+	j.table, j.batch, j.first = nil, nil, nil
 	if j.lparts != nil {
 		j.lparts.close()
 	}
@@ -248,20 +254,15 @@ func (j *hashJoin) build(ctx context.Context) error {
 			return err
 		}
 	} else if j.depth == 0 {
-		if err := drain(ctx, j.right, j.takeRight); err != nil {
+		if some, err := j.readRight(ctx); err != nil || !some {
+			j.state = joinDone
 			return err
 		}
-		j.right.close()
 	}
 	if j.rparts == nil {
 		j.table.index(j.pair.wantsRight())
 		if st := j.in.stats(j.n); st != nil {
 			st.Memory = max(st.Memory, j.acct.held)
-		}
-		if j.depth == 0 {
-			if err := j.left.open(ctx); err != nil {
-				return err
-			}
 		}
 		j.state, j.batch, j.rest = joinProbe, nil, 0
 		return nil
@@ -269,8 +270,11 @@ func (j *hashJoin) build(ctx context.Context) error {
 	// Too large: divide the left side the same way, and go through the files.
 	j.lparts = newPartitions(j.in, j.pair.lts, j.depth)
 	if j.depth == 0 {
-		if err := j.left.open(ctx); err != nil {
-			return err
+		if j.first != nil {
+			if err := j.takeLeft(j.first); err != nil {
+				return err
+			}
+			j.first = nil
 		}
 		if err := drain(ctx, j.left, j.takeLeft); err != nil {
 			return err
@@ -305,6 +309,31 @@ func (j *hashJoin) build(ctx context.Context) error {
 	}
 	j.lparts, j.rparts = nil, nil
 	return j.nextFiles()
+}
+
+// readRight reads the whole right side and leaves the left one open. some is false if that settles that the join has no rows.
+func (j *hashJoin) readRight(ctx context.Context) (some bool, err error) {
+	if !j.pair.wantsRight() {
+		if j.first, err = j.left.next(ctx); err != nil || j.first == nil {
+			j.left.close()
+			return false, err
+		}
+		if err := j.right.open(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := drain(ctx, j.right, j.takeRight); err != nil {
+		return false, err
+	}
+	j.right.close()
+	if j.rparts == nil && j.table.rows.N == 0 && !j.pair.wantsLeft() {
+		j.left.close()
+		return false, nil
+	}
+	if j.pair.wantsRight() {
+		return true, j.left.open(ctx)
+	}
+	return true, nil
 }
 
 func drainReader(ctx context.Context, r *spillReader, f func(*types.Batch) error) error {
@@ -350,6 +379,11 @@ func (j *hashJoin) nextFiles() error {
 }
 
 func (j *hashJoin) nextLeft(ctx context.Context) (*types.Batch, error) {
+	if j.first != nil {
+		b := j.first
+		j.first = nil
+		return b, nil
+	}
 	if j.depth == 0 {
 		return j.left.next(ctx)
 	}

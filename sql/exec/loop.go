@@ -16,6 +16,7 @@ type loopJoin struct {
 	left, right operator
 	store       *rowStore
 	pair        *pairing
+	first       *types.Batch // of the left side, read before the right one, which is not read at all if there is none
 	batch       *types.Batch
 	reader      *rowReader
 	rb          *types.Batch
@@ -45,8 +46,11 @@ func newLoopJoin(in *instance, n *plan.LoopJoin) (operator, error) {
 
 func (j *loopJoin) open(ctx context.Context) error {
 	j.store.reset()
-	j.batch, j.reader, j.rb, j.rmatch, j.state, j.whole = nil, nil, nil, nil, joinBuild, nil
-	return j.right.open(ctx)
+	j.batch, j.reader, j.rb, j.rmatch, j.state, j.whole, j.first = nil, nil, nil, nil, joinBuild, nil, nil
+	if j.pair.wantsRight() {
+		return j.right.open(ctx)
+	}
+	return j.left.open(ctx)
 }
 
 func (j *loopJoin) close() {
@@ -60,14 +64,11 @@ func (j *loopJoin) next(ctx context.Context) (*types.Batch, error) {
 	for {
 		switch j.state {
 		case joinBuild:
-			if err := drain(ctx, j.right, j.store.add); err != nil {
-				return nil, err
-			}
-			j.right.close()
-			if err := j.left.open(ctx); err != nil {
-				return nil, err
-			}
 			j.state = joinProbe
+			if some, err := j.readRight(ctx); err != nil || !some {
+				j.state = joinDone
+				return nil, err
+			}
 			// Semi and anti joins show rows at the end of a left batch, in its order. Of the others, the rows without a partner come last, and
 			// partners from a later batch of the right side after all those from the first.
 			j.single = j.n.InOrder && !j.pair.onlyL && (j.n.Type == plan.LeftJoin || len(j.store.mem) > 1 || j.store.file != nil)
@@ -96,6 +97,31 @@ func (j *loopJoin) next(ctx context.Context) (*types.Batch, error) {
 	}
 }
 
+// readRight is as a hash join's.
+func (j *loopJoin) readRight(ctx context.Context) (some bool, err error) {
+	if !j.pair.wantsRight() {
+		if j.first, err = j.left.next(ctx); err != nil || j.first == nil {
+			j.left.close()
+			return false, err
+		}
+		if err := j.right.open(ctx); err != nil {
+			return false, err
+		}
+	}
+	if err := drain(ctx, j.right, j.store.add); err != nil {
+		return false, err
+	}
+	j.right.close()
+	if j.store.rows == 0 && !j.pair.wantsLeft() {
+		j.left.close()
+		return false, nil
+	}
+	if j.pair.wantsRight() {
+		return true, j.left.open(ctx)
+	}
+	return true, nil
+}
+
 // matched returns the flags of the current right batch's rows.
 func (j *loopJoin) matched(b *types.Batch) []bool {
 	if !j.pair.wantsRight() {
@@ -108,12 +134,19 @@ func (j *loopJoin) matched(b *types.Batch) []bool {
 }
 
 func (j *loopJoin) nextLeft(ctx context.Context) (*types.Batch, error) {
-	if !j.single {
+	left := func() (*types.Batch, error) {
+		if b := j.first; b != nil {
+			j.first = nil
+			return b, nil
+		}
 		return j.left.next(ctx)
+	}
+	if !j.single {
+		return left()
 	}
 	if j.whole == nil || j.at == j.whole.Len() {
 		var err error
-		if j.whole, err = j.left.next(ctx); err != nil || j.whole == nil {
+		if j.whole, err = left(); err != nil || j.whole == nil {
 			return nil, err
 		}
 		j.at = 0

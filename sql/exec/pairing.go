@@ -197,3 +197,8 @@ func (p *pairing) rightRest(right *types.Batch, rmatch []bool, lo, hi int) *type
 }
 
 func (p *pairing) wantsRight() bool { return p.kind == plan.RightJoin || p.kind == plan.FullJoin }
+
+// wantsLeft reports whether left rows without a partner are shown.
+func (p *pairing) wantsLeft() bool {
+	return p.kind == plan.LeftJoin || p.kind == plan.FullJoin || p.kind == plan.AntiJoin
+}

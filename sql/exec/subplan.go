@@ -16,7 +16,7 @@ type subplan struct {
 	op operator
 	// once: nothing in it depends on the row outside, so its rows are computed once per execution.
 	once    bool
-	rows    []types.Datum
+	rows    *expr.SubplanRows
 	cached  bool
 	limit   int // that the cached rows were read with; 0 = all are there
 	running bool
@@ -30,7 +30,7 @@ func (s *subplan) reset() {
 }
 
 // runSubplan is expr.Runtime.Subplan.
-func (in *instance) runSubplan(e *expr.Subplan, limit int) ([]types.Datum, error) {
+func (in *instance) runSubplan(e *expr.Subplan, limit int) (*expr.SubplanRows, error) {
 	if e.Plan < 0 || e.Plan >= len(in.stmt.Subplans) {
 		return nil, pgerr.New(pgerr.InternalError, "no subplan %d", e.Plan)
 	}
@@ -65,7 +65,7 @@ func (in *instance) runSubplan(e *expr.Subplan, limit int) ([]types.Datum, error
 	return rows, nil
 }
 
-func (in *instance) collect(s *subplan, e *expr.Subplan, limit int) ([]types.Datum, error) {
+func (in *instance) collect(s *subplan, e *expr.Subplan, limit int) (*expr.SubplanRows, error) {
 	ctx := in.ctx
 	if ctx == nil {
 		ctx = context.Background()
@@ -83,7 +83,7 @@ func (in *instance) collect(s *subplan, e *expr.Subplan, limit int) ([]types.Dat
 			return nil, err
 		}
 		if e.Kind == expr.SubExists {
-			return []types.Datum{types.NewBool(b != nil)}, nil
+			return &expr.SubplanRows{Values: []types.Datum{types.NewBool(b != nil)}}, nil
 		}
 		if b == nil {
 			break
@@ -92,6 +92,9 @@ func (in *instance) collect(s *subplan, e *expr.Subplan, limit int) ([]types.Dat
 			d := b.Cols[0].Get(b.Row(i))
 			rows = append(rows, d)
 			size += 72 + d.MemSize()
+			if s.once && (e.Kind == expr.SubAny || e.Kind == expr.SubAll) {
+				size += 48 + int64(len(d.B)) // the set that values are looked up in
+			}
 			if limit > 0 && len(rows) == limit {
 				break
 			}
@@ -106,7 +109,7 @@ func (in *instance) collect(s *subplan, e *expr.Subplan, limit int) ([]types.Dat
 	if !s.once {
 		s.acct.close()
 	}
-	return rows, nil
+	return &expr.SubplanRows{Values: rows}, nil
 }
 
 var (

@@ -241,15 +241,27 @@ func (n *subplanNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Ve
 	// Without arguments all rows see the same result. Whether a result may be kept across batches is for rt.Subplan to know.
 	var rows []types.Datum
 	ran := false
+	if n.q != nil && len(n.vecs) == 0 && (sel != nil && len(sel) > 0 || sel == nil && in.N > 0) {
+		all, err := rt.Subplan(n.e, limit)
+		if err != nil {
+			return nil, err
+		}
+		if s := n.lookup(all); s != nil {
+			s.lookUp(left, out, in.N, sel)
+			return out, nil
+		}
+		rows, ran = all.Values, true
+	}
 	return out, types.EachRow(in.N, sel, func(i int) error {
 		for k, v := range n.vecs {
 			rt.Outer[n.e.Slot+k] = v.Get(i)
 		}
 		if !ran || len(n.vecs) > 0 {
-			if rows, err = rt.Subplan(n.e, limit); err != nil {
+			all, err := rt.Subplan(n.e, limit)
+			if err != nil {
 				return err
 			}
-			ran = true
+			rows, ran = all.Values, true
 		}
 		switch n.e.Kind {
 		case SubExists:
@@ -275,3 +287,21 @@ func (n *subplanNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Ve
 		return nil
 	})
 }
+
+// lookup returns the set of a subquery's rows, nil if a test has to compare with each of them.
+func (n *subplanNode) lookup(rows *SubplanRows) *anyNode {
+	if len(rows.Values) < fewRows {
+		return nil
+	}
+	if rows.set == nil {
+		rows.set = &anyNode{list: rows.Values}
+		rows.set.buildSet(&Any{Fn: n.e.Fn, All: n.e.Kind == SubAll})
+	}
+	if rows.set.ints == nil && rows.set.texts == nil {
+		return nil
+	}
+	return rows.set
+}
+
+// fewRows are compared one by one.
+const fewRows = 8

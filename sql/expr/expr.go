@@ -114,6 +114,8 @@ type (
 	Subplan struct {
 		T    types.Type
 		Plan int
+		// Twin is the Plan of the first subquery that means the same, so that one written twice is equal to itself; it is Plan if there is none.
+		Twin int
 		Slot int
 		Args []Expr
 		Kind SubplanKind

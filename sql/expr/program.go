@@ -14,7 +14,14 @@ type Runtime struct {
 	Outer []types.Datum
 	// Subplan runs e's plan once, after its Args have been put into Outer from Slot on, and yields the rows'
 	// only column (SubExists: one value if there is a row). limit is how many rows matter (0 = all).
-	Subplan func(e *Subplan, limit int) ([]types.Datum, error)
+	Subplan func(e *Subplan, limit int) (*SubplanRows, error)
+}
+
+// SubplanRows is a subquery's result. Who runs subqueries keeps it as long as it may be asked for again.
+type SubplanRows struct {
+	Values []types.Datum
+	// set is for looking values up, made by the first IN that asks.
+	set *anyNode
 }
 
 var emptyContext = &builtin.Context{}

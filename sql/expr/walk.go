@@ -313,7 +313,7 @@ func Equal(a, b Expr) bool {
 		return ok && equalAll(x.Fields, y.Fields)
 	case *Subplan:
 		y, ok := b.(*Subplan)
-		return ok && x.Plan == y.Plan && x.Kind == y.Kind && x.Fn == y.Fn && x.Slot == y.Slot && equalAll(Children(a), Children(b))
+		return ok && x.Twin == y.Twin && x.Kind == y.Kind && x.Fn == y.Fn && x.Slot == y.Slot && equalAll(Children(a), Children(b))
 	}
 	return false
 }

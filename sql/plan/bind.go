@@ -18,6 +18,8 @@ type Env struct {
 	// parameters the statement has at least.
 	ParamTypes []types.OID
 	Params     int
+	// Peek are the values that the parameters have this time, nil if they are not known. Estimates look at them; the plan is right for any others.
+	Peek []types.Datum
 	// Schema refuses a schema that the user may not use when a statement names it; nil allows all.
 	Schema func(*catalog.Schema) error
 
@@ -54,6 +56,9 @@ func Build(cat catalog.Snapshot, env *Env, stmt ast.Statement) (out *Statement, 
 	s.OuterSlots = p.slots
 	s.Params = b.paramTypes()
 	s.Needs = b.takeNeeds()
+	if s.KeyRead != nil {
+		s.Peeks = nil // there is no better plan
+	}
 	return s, nil
 }
 
@@ -88,6 +93,9 @@ type subquery struct {
 	free []colID
 	// optimized: rel has been rewritten.
 	optimized bool
+	// at and text are the query that it stands in and what it was made of, to find it written again.
+	at   *query
+	text *ast.Sublink
 }
 
 // outCol is a column of a query's result.

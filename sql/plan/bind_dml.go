@@ -447,7 +447,7 @@ func (b *binder) rowSubquery(q *query, v *ast.Sublink, n int, mismatch string) [
 			b.unsupported(v.Pos, "several columns of a volatile subquery as a value")
 		}
 		sub := &subquery{rel: r, cols: cols[i : i+1], free: freeColumns(r)}
-		e := &expr.Subplan{Kind: expr.SubScalar, T: b.cols[cols[i].id].typ, Plan: len(b.subs)}
+		e := &expr.Subplan{Kind: expr.SubScalar, T: b.cols[cols[i].id].typ, Plan: len(b.subs), Twin: len(b.subs)}
 		b.subs = append(b.subs, sub)
 		for _, id := range sub.free {
 			e.Args = append(e.Args, b.col(id))

@@ -1,6 +1,9 @@
 package plan
 
 import (
+	"reflect"
+	"slices"
+
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -34,16 +37,56 @@ func (b *binder) sublink(q *query, e *ast.Sublink) expr.Expr {
 		r, cols = b.quantified(q, e, s, r, cols)
 	}
 	s.Plan = len(b.subs)
-	sub := &subquery{rel: r, cols: cols, free: freeColumns(r)}
+	sub := &subquery{rel: r, cols: cols, free: freeColumns(r), at: q, text: e}
+	s.Twin = b.twin(sub, s.Plan)
 	b.subs = append(b.subs, sub)
 	for _, id := range sub.free {
 		s.Args = append(s.Args, b.col(id))
 	}
 	b.pos[s] = e.Pos
-	if e.Kind == ast.AnySublink && e.Op == nil {
-		return s
-	}
 	return s
+}
+
+// twin finds the first subquery that means what sub does: it stands in the same query, is written the same, and what it takes from around it is the same. It is own if
+// there is none.
+func (b *binder) twin(sub *subquery, own int) int {
+	for i, t := range b.subs {
+		if t.at == sub.at && slices.Equal(t.free, sub.free) && sameTree(reflect.ValueOf(t.text), reflect.ValueOf(sub.text)) {
+			return i
+		}
+	}
+	return own
+}
+
+// sameTree reports whether two syntax trees are the same but for where they were written.
+func sameTree(a, b reflect.Value) bool {
+	if a.IsValid() != b.IsValid() || a.IsValid() && a.Type() != b.Type() {
+		return false
+	}
+	switch a.Kind() {
+	case reflect.Invalid:
+		return true
+	case reflect.Pointer, reflect.Interface:
+		return a.IsNil() == b.IsNil() && (a.IsNil() || sameTree(a.Elem(), b.Elem()))
+	case reflect.Slice:
+		if a.Len() != b.Len() {
+			return false
+		}
+		for i := range a.Len() {
+			if !sameTree(a.Index(i), b.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Struct:
+		for i := range a.NumField() {
+			if a.Type().Field(i).Name != "Pos" && !sameTree(a.Field(i), b.Field(i)) {
+				return false
+			}
+		}
+		return true
+	}
+	return a.Equal(b)
 }
 
 // quantified fills in "test op ANY|ALL (subquery)".

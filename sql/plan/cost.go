@@ -49,6 +49,9 @@ func (p *physical) distinctOf(t *catalog.Table, ord int) float64 {
 // eqSelectivity is the share of rows whose column is v; v is nil if nothing is known of it.
 func (p *physical) eqSelectivity(t *catalog.Table, ord int, v expr.Expr) float64 {
 	distinct := p.distinctOf(t, ord)
+	if x, ok := v.(*expr.Param); ok {
+		v = p.peek(t, ord, x)
+	}
 	if k, ok := v.(*expr.Const); ok && !k.Value.Null {
 		if common := p.stats(t).Common[t.Columns[ord].ID]; len(common) > 0 && hashesAlike(t.Columns[ord].Type.OID, k.T.OID) {
 			return commonShare(common, types.Hash(0, t.Columns[ord].Type.OID, k.Value), distinct)
@@ -132,6 +135,15 @@ func (p *physical) selectivity(e expr.Expr, r *scanRel) float64 {
 		return s
 	case *expr.Not:
 		return clampSel(1 - p.selectivity(x.Arg, r))
+	case *expr.BoolTest:
+		if x.Want == 'u' {
+			break
+		}
+		if s := p.selectivity(x.Arg, r); (x.Want == 't') != x.Not {
+			return s
+		} else {
+			return clampSel(1 - s)
+		}
 	case *expr.IsNull:
 		if x.Not {
 			return 0.99

@@ -7,7 +7,7 @@
 // # How it works
 //
 //	bind      ast -> rel: scopes, names, types (expr's builders), PostgreSQL's errors with their positions
-//	rewrite   rel -> rel: WITH inlined, conditions pushed down, EXISTS and IN made joins, outer joins narrowed
+//	rewrite   rel -> rel: WITH inlined, conditions pushed down, EXISTS, IN and ALL made joins, outer joins narrowed
 //	physical  rel -> Node: indexes and their spans, join order and method, orders, aggregation beside the data
 //	explain   Node -> PostgreSQL's EXPLAIN, text or JSON
 //
@@ -18,7 +18,7 @@
 //
 //  1. Every Node knows its output columns; expressions refer to input columns by position.
 //  2. A plan is valid for one catalog version and one set of parameter types.
-//  3. Rewrites keep NULLs and duplicates: NOT IN is no join, an outer join narrows only under conditions that NULL fails.
+//  3. Rewrites keep NULLs and duplicates: NOT IN is an anti join that looks for what is equal or NULL, an outer join narrows only under conditions that NULL fails.
 //  4. A condition used up by a scan's spans is exactly the spans' meaning; otherwise it stays in the filter.
 //  5. A clause that cannot be honoured is refused with 0A000 and its position, never ignored.
 //  6. Constraint values of a scan are expressions over parameters and constants only, evaluated at start.

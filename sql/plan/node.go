@@ -33,6 +33,8 @@ type Statement struct {
 	ReadOnly bool
 	// Pure: the plan is read-only and has no volatile functions, so nobody but its client can tell that it ran.
 	Pure bool
+	// Peeks are the parameters whose values would have made a difference to what was expected of the plan.
+	Peeks []Peek
 	// KeyRead is set for plans that read rows by a unique key and do nothing else.
 	KeyRead *KeyRead
 	// Instances keeps the operators that package exec made of the plan, for the next execution. A Statement is

@@ -219,7 +219,7 @@ func (p *physical) subplan(x *expr.Subplan) expr.Expr {
 	}
 	var node Node
 	p.withOuter(sub.free, c.Slot, func() { node = p.queryOf(sub.rel, sub.cols, w) })
-	c.Plan = len(p.stmt.Subplans)
+	c.Plan, c.Twin = len(p.stmt.Subplans), len(p.stmt.Subplans)
 	p.stmt.Subplans = append(p.stmt.Subplans, node)
 	return &c
 }

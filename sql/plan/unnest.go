@@ -5,24 +5,25 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// unnest turns a condition that is EXISTS, NOT EXISTS or IN (subquery) into a semi or anti join of in with the subquery; nil if it cannot.
+// unnest turns a condition that is EXISTS, NOT EXISTS, IN, NOT IN or a comparison with ANY or ALL rows of a subquery into a semi or anti join of in with the
+// subquery; nil if it cannot.
 func (w *rewriter) unnest(in rel, cond expr.Expr) rel {
-	typ := SemiJoin
+	not := false
 	if n, ok := cond.(*expr.Not); ok {
-		typ, cond = AntiJoin, n.Arg
+		not, cond = true, n.Arg
 	}
 	s, ok := cond.(*expr.Subplan)
 	if !ok {
 		return nil
 	}
 	switch s.Kind {
-	case expr.SubExists:
-	case expr.SubAny:
-		if typ == AntiJoin || hasSubplan(s.Left) {
-			return nil // NOT IN is NULL, not true, when the subquery yields a NULL
-		}
+	case expr.SubExists, expr.SubAny, expr.SubAll:
 	default:
 		return nil
+	}
+	typ := SemiJoin
+	if not != (s.Kind == expr.SubAll) {
+		typ = AntiJoin
 	}
 	sub := w.b.subs[s.Plan]
 	have := setOf(in.outs()...)
@@ -31,20 +32,34 @@ func (w *rewriter) unnest(in rel, cond expr.Expr) rel {
 			return nil
 		}
 	}
-	if s.Left != nil && !w.leftKnown(s.Left, have) {
+	if s.Left != nil && (hasSubplan(s.Left) || !w.leftKnown(s.Left, have)) {
 		return nil
 	}
 	if hasVolatile(sub.rel) {
 		return nil
 	}
+	correlated := have.hasAny(sub.free)
+	var match expr.Expr
+	if s.Left != nil {
+		col := sub.cols[0].id
+		match = &expr.Call{T: types.Of(types.BoolOID), Fn: s.Fn, Args: []expr.Expr{s.Left, w.b.col(col)}, Op: opOf(s.Fn)}
+		if not || s.Kind == expr.SubAll {
+			// Of what is one way or the other for every row, only that which decides it is looked for: NULL is as bad for NOT IN as what is equal.
+			test := &expr.BoolTest{Arg: match, Want: 'f', Not: s.Kind == expr.SubAny}
+			if s.Kind == expr.SubAll && !not {
+				test.Want, test.Not = 't', true
+			}
+			match = test
+			if !correlated {
+				if match = w.neverNull(in, sub.rel, test, col); match == nil {
+					return nil // rows could only be compared one by one; the subquery's are looked up in a set
+				}
+			}
+		}
+	}
 	sub.rel = w.inline(sub.rel)
 	right := sub.rel
-	var match expr.Expr
-	if s.Kind == expr.SubAny {
-		match = &expr.Call{T: types.Of(types.BoolOID), Fn: s.Fn, Args: []expr.Expr{s.Left, w.b.col(sub.cols[0].id)}, Op: opOf(s.Fn)}
-	}
 	var conds []expr.Expr
-	correlated := have.hasAny(sub.free)
 	if correlated || s.Kind == expr.SubExists {
 		p := &puller{w: w, outer: have}
 		var m map[colID]expr.Expr
@@ -58,11 +73,84 @@ func (w *rewriter) unnest(in rel, cond expr.Expr) rel {
 			return nil
 		}
 		conds = p.conds
+		if _, test := match.(*expr.BoolTest); test && !anyKey(conds, have) {
+			return nil // likewise
+		}
 	}
 	if match != nil {
 		conds = append(conds, match)
 	}
 	return &joinRel{typ: typ, left: in, right: right, conds: conds}
+}
+
+// neverNull returns the equality that an anti join can go by in place of test, "(l = r) IS NOT FALSE" or "(l <> r) IS NOT TRUE", where neither side is NULL; nil
+// otherwise.
+func (w *rewriter) neverNull(in, right rel, test *expr.BoolTest, col colID) expr.Expr {
+	call := test.Arg.(*expr.Call)
+	l, ok := call.Args[0].(*expr.Column)
+	if !ok || !notNull(in, l.Index) || !notNull(right, col) || !comparable(l.T.OID, call.Args[1].Type().OID) {
+		return nil
+	}
+	switch {
+	case call.Op == "=" && test.Want == 'f' && test.Not:
+		return call
+	case call.Op == "<>" && test.Want == 't' && test.Not:
+		eq, err := expr.MakeOp("=", call.Args[0], call.Args[1])
+		if err != nil {
+			return nil
+		}
+		return eq
+	}
+	return nil
+}
+
+// notNull reports whether a column of r is a table's that is NOT NULL, and stays so in r.
+func notNull(r rel, id colID) bool {
+	switch r := r.(type) {
+	case *scanRel:
+		for i, c := range r.cols {
+			if c == id {
+				return r.table.Kind == 'r' && !r.table.Virtual && r.table.Columns[i].NotNull
+			}
+		}
+	case *filterRel:
+		return notNull(r.in, id)
+	case *sortRel:
+		return notNull(r.in, id)
+	case *distinctRel:
+		return notNull(r.in, id)
+	case *limitRel:
+		return notNull(r.in, id)
+	case *projectRel:
+		for _, it := range r.items {
+			if c, ok := it.e.(*expr.Column); ok && it.id == id && !r.set {
+				return notNull(r.in, c.Index)
+			}
+		}
+	case *joinRel:
+		switch r.typ {
+		case InnerJoin:
+			return notNull(r.left, id) || notNull(r.right, id)
+		case LeftJoin, SemiJoin, AntiJoin:
+			return notNull(r.left, id)
+		}
+	}
+	return false
+}
+
+// anyKey reports whether one of the conditions is an equality of something outside with something inside.
+func anyKey(conds []expr.Expr, outer colSet) bool {
+	for _, c := range conds {
+		l, r, ok := equality(c)
+		if !ok {
+			continue
+		}
+		a, b := expr.ColumnsUsed(nil, l), expr.ColumnsUsed(nil, r)
+		if len(a) > 0 && len(b) > 0 && (outer.hasAll(a) && !outer.hasAny(b) || outer.hasAll(b) && !outer.hasAny(a)) {
+			return true
+		}
+	}
+	return false
 }
 
 // outside reports whether a column comes from around in altogether.
