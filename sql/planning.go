@@ -13,8 +13,9 @@ import (
 
 // plan returns the plan of p's statement for the catalog as the transaction sees it.
 func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) {
-	key := planKey{text: p.text, start: p.stmt.Start, version: s.snap.Version(), path: s.effects.pathKey, hints: hintKey(hints)}
-	if s.epoch == 0 {
+	key := planKey{text: p.text, start: p.stmt.Start, version: s.snap.Version(), path: s.effects.pathKey, hints: hintKey(hints), values: p.values}
+	shared := s.epoch == 0 && (p.peek == nil || p.peeked == s.snap.Version()) // with other statistics the values may be of another class
+	if shared {
 		if pl := s.srv.plans.get(key); pl != nil {
 			s.srv.metrics.PlanHits.Add(1)
 			return pl, nil
@@ -30,7 +31,9 @@ func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) 
 			return nil, err
 		}
 	}
-	pl, err := plan.Build(s.snap, s.planEnv(hints, max(params, len(hints))), st)
+	env := s.planEnv(hints, max(params, len(hints)))
+	env.Peek = p.peek
+	pl, err := plan.Build(s.snap, env, st)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +45,9 @@ func (s *Session) plan(p *prepared, hints []types.OID) (*plan.Statement, error) 
 		for _, n := range s.effects.searchPath {
 			w.Schema(n) // those that the user may not use the planner does not hear of
 		}
-		s.srv.plans.put(key, pl)
+		if shared {
+			s.srv.plans.put(key, pl)
+		}
 	}
 	return pl, nil
 }

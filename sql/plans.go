@@ -21,6 +21,7 @@ type planKey struct {
 	version uint64
 	path    string // search path and user
 	hints   string
+	values  string // classes of parameter values that it is for, see plan.Peek
 }
 
 const (

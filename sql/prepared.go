@@ -20,6 +20,10 @@ type prepared struct {
 	// hints are the parameter types the client gave (0: unspecified); params those it was told.
 	hints  []types.OID
 	params []types.Type
+	// peek are values that the plan is made for, of the classes values in the catalog of version peeked; see plan.Peek. nil: for any.
+	peek   []types.Datum
+	values string
+	peeked uint64
 	// plan is nil for utility statements.
 	plan *plan.Statement
 	// allowed is the plan that the user was found to be allowed to run.

@@ -1,6 +1,9 @@
 package sql
 
 import (
+	"bytes"
+	"encoding/binary"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/pamirdb/pamir/sql/ast"
@@ -175,10 +178,53 @@ func (s *Session) queryNormalized(text string) (done bool, err error) {
 		params = append(params, d)
 	}
 	po.buf = buf
+	if len(p.plan.Peeks) > 0 {
+		p = s.forValues(key, p, params)
+	}
 	s.plain = text
 	err = s.querySimple(p, params, true)
 	s.plain = ""
 	return true, err
+}
+
+// forValues returns p with a plan for parameters like these: where a column has common values, what is good for one of them may be bad for another. key is p's
+// among the texts.
+func (s *Session) forValues(key []byte, p *prepared, params []types.Datum) *prepared {
+	base := len(key)
+	key = binary.BigEndian.AppendUint64(key, p.plan.CatalogVersion)
+	at := len(key)
+	for i := range p.plan.Peeks {
+		key = binary.BigEndian.AppendUint64(key, p.plan.Peeks[i].Class(params))
+	}
+	s.normBuf = key[:0]
+	q, known := s.texts.byText[string(key)]
+	if !known {
+		q = s.prepareFor(p, string(key[at:]), params)
+		s.texts.put(string(key), q)
+	}
+	if q == nil {
+		return p
+	}
+	if q.plan.CatalogVersion != p.plan.CatalogVersion {
+		delete(s.texts.byText, string(key[:base])) // next time p tells what is common now
+	}
+	return q
+}
+
+func (s *Session) prepareFor(p *prepared, values string, params []types.Datum) *prepared {
+	q := &prepared{text: p.text, stmt: p.stmt, hints: p.hints, values: values, peeked: p.plan.CatalogVersion, peek: slices.Clone(params)}
+	for i := range q.peek {
+		q.peek[i].B = bytes.Clone(q.peek[i].B) // the original is in the portal's buffer
+	}
+	ctx, err := s.begin()
+	if err != nil {
+		return nil
+	}
+	defer s.finish()
+	if err := s.analyze(ctx, q); err != nil || q.epoch != 0 {
+		return nil
+	}
+	return q
 }
 
 // prepareNormalized plans a normalised text; nil if it has no plan.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/pamirdb/pamir/sql/internal/memtxn"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 )
 
@@ -491,4 +492,38 @@ func TestPlansInsideSchemaChanges(t *testing.T) {
 	require.Equal(t, "[b](two)SELECT 1;", a.q("select * from x"))
 	a.must("commit")
 	require.Equal(t, "[b](two)SELECT 1;", a.q("select * from x"))
+}
+
+// TestLiteralsAreWeighed: texts that differ only in literals share a plan as long as their values are as common.
+func TestLiteralsAreWeighed(t *testing.T) {
+	w := newWorld(t)
+	k := w.session()
+	k.must("CREATE TABLE j (id int PRIMARY KEY, status text NOT NULL, n int NOT NULL); CREATE INDEX j_status ON j (status)")
+	k.must("INSERT INTO j SELECT g, CASE WHEN g % 100 = 0 THEN 'open' ELSE 'done' END, g FROM generate_series(1, 5000) g")
+	k.must("ANALYZE j")
+	seen := map[*plan.Statement]bool{}
+	for _, c := range []struct {
+		status, index, count string
+	}{{"open", "j_status", "50"}, {"done", "j_pkey", "4950"}, {"other", "j_status", "0"}, {"none", "j_status", "0"}, {"open", "j_status", "50"}} {
+		if got := k.q("SELECT count(n) FROM j WHERE status = '" + c.status + "'"); !strings.Contains(got, c.count) {
+			t.Fatalf("%s: %s", c.status, got)
+		}
+		pl := k.one.stmt.plan
+		seen[pl] = true
+		if ex := strings.Join(plan.Explain(pl, plan.ExplainOptions{}), "\n"); strings.Contains(ex, "j_status") != (c.index == "j_status") {
+			t.Errorf("%s:\n%s", c.status, ex)
+		}
+	}
+	if len(seen) != 3 {
+		t.Errorf("%d plans: one for each common value and one for all others", len(seen))
+	}
+	// What was common is so no longer.
+	k.must("UPDATE j SET status = 'x' || id % 200 WHERE status = 'done'")
+	k.must("ANALYZE j")
+	for range 3 {
+		k.q("SELECT count(n) FROM j WHERE status = 'done'")
+	}
+	if ex := strings.Join(plan.Explain(k.one.stmt.plan, plan.ExplainOptions{}), "\n"); !strings.Contains(ex, "j_status") {
+		t.Errorf("after the change:\n%s", ex)
+	}
 }
