@@ -436,10 +436,10 @@ func (p *physical) lookupIndex(typ JoinType, l, r *part, ix *catalog.Index, cond
 	n := &LookupJoin{Type: typ, Left: l.node, Right: inner, Keys: p.finals(probe, l.cols)}
 	n.Cond = p.joinCond(conds, used, l.cols, cols)
 	perLeft := math.Max(1, p.tableRows(s.table)*matchSel)
-	if (ix.Unique || ix.Primary) && len(probe) == len(ix.Columns) {
-		perLeft = 1
-	}
 	cost := costLookup + perLeft
+	if (ix.Unique || ix.Primary) && len(probe) == len(ix.Columns) {
+		perLeft, cost = 1, costPoint+1
+	}
 	if !ix.Primary && !covers(s.table, ix, inner.Columns) {
 		cost += perLeft * costFetch
 	}

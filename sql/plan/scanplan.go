@@ -9,11 +9,13 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// Costs, in units of one row read in key order.
+// Costs, in units of one row read in key order. What is looked up costs more than these say, 20 to 80 rows, when the rows lie far apart: where the choice is close the plan that
+// reads little is the better one, for all rows may be more than statistics know.
 const (
 	costSpan   = 10.0 // a request to a range
-	costFetch  = 4.0  // fetching a row from the primary index, in a batch
-	costLookup = 5.0  // probing an index for one row, in a batch
+	costFetch  = 8.0  // fetching a row from the primary index, in a batch
+	costPoint  = 8.0  // probing an index for a row by its whole key, in a batch
+	costLookup = 25.0 // probing an index for all rows with a key's beginning, in a batch
 	costFilter = 0.05
 )
 
