@@ -72,6 +72,25 @@ func (p *planner) losesToRegion(voters []StoreID, c *compiledRule) bool {
 	return false
 }
 
+// oneRegion reports whether the rule's constraints allow stores of one domain of the widest tier only, although there are others.
+func (p *planner) oneRegion(c *compiledRule) bool {
+	if p.tiers == 0 {
+		return false
+	}
+	in, others := int32(-1), false
+	for i := range p.stores {
+		switch d := p.stores[i].domain[0]; {
+		case !c.allowed[i]:
+			others = true
+		case in >= 0 && d != in:
+			return false
+		default:
+			in = d
+		}
+	}
+	return in >= 0 && others
+}
+
 // repair brings ranges to what their rules want. The ranges that can lose the fewest further replicas come first.
 func (p *planner) repair() {
 	type item struct {
@@ -182,7 +201,11 @@ func (p *planner) repairRange(at int32) {
 		switch {
 		case p.respread(at, c), p.fixNonVoters(at, c):
 		case p.losesToRegion(r.Voters, c):
-			p.note(r, "the loss of one region would lose the quorum, and no store elsewhere is free")
+			why := "no store elsewhere is free"
+			if p.oneRegion(c) {
+				why = fmt.Sprintf("the constraints of %s allow no other: %s = region cannot hold with them", c.Name, OptSurvive)
+			}
+			p.note(r, "the loss of one region would lose the quorum, and "+why)
 		case p.spreadOf(r.Voters) > c.ideal:
 			p.note(r, "its voters share more of their localities than they need to, and no move to a store that is free changes that")
 		}

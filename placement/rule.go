@@ -196,6 +196,32 @@ func (r *Rule) Check() error {
 	if r.Survive == SurviveRegion && r.Replicas < 3 {
 		return fmt.Errorf("%s = region needs at least 3 replicas (%s)", OptSurvive, OptReplicas)
 	}
+	return r.checkRegions()
+}
+
+// checkRegions refuses constraints that no set of nodes could satisfy: all voters in two regions, or in one that may not have any, or, if the
+// loss of any region is to be survived, most of them in one. Of the tiers only that called region is known to be a place that a node has one of.
+func (r *Rule) checkRegions() error {
+	const tier = "region="
+	only, not := "", map[string]bool{}
+	for _, c := range r.Constraints {
+		if c.Not {
+			not[c.Tier] = true
+		}
+	}
+	for _, c := range r.Constraints {
+		switch all := c.AtLeast == 0; {
+		case c.Not || !strings.HasPrefix(c.Tier, tier):
+		case not[c.Tier]:
+			return fmt.Errorf("%s contradict each other: replicas in %s, and none there", OptConstraints, c.Tier)
+		case r.Survive == SurviveRegion && (all || 2*c.AtLeast > r.Replicas):
+			return fmt.Errorf("%s = region cannot hold with %s = %s, which puts most replicas into one region: leave one of the two out, or set %s = zone", OptSurvive, OptConstraints, c, OptSurvive)
+		case all && only != "" && only != c.Tier:
+			return fmt.Errorf("%s contradict each other: all replicas in %s, and all in %s", OptConstraints, only, c.Tier)
+		case all:
+			only = c.Tier
+		}
+	}
 	return nil
 }
 

@@ -371,13 +371,14 @@ func (c *change) alterDropColumn(t *catalog.Table, cmd *ast.AlterCmd) error {
 	}
 	id := t.Columns[pos].ID
 	what := "column " + cmd.Name + " of table " + c.shownName(t)
-	if err := c.dropReferring(t, cmd.Cascade, what, what, func(fk *catalog.ForeignKey) bool {
+	if err := c.dropReferring(t, cmd.Cascade, what, what, nil, func(fk *catalog.ForeignKey) bool {
 		return slices.Contains(fk.RefColumns, id) && !(fk.RefTable == t.ID && slices.ContainsFunc(t.ForeignKeys, func(k catalog.ForeignKey) bool {
 			return k.OID == fk.OID && slices.Contains(k.Columns, id) // goes with the column anyway
 		}))
 	}); err != nil {
 		return err
 	}
+	c.tellCascaded()
 	for i := len(t.ForeignKeys) - 1; i >= 0; i-- {
 		t, _ = c.cat.TableByID(t.ID)
 		if i < len(t.ForeignKeys) && slices.Contains(t.ForeignKeys[i].Columns, id) {
@@ -432,11 +433,12 @@ func (c *change) alterDropConstraint(t *catalog.Table, cmd *ast.AlterCmd) error 
 	}
 	for i := range t.Indexes {
 		if ix := &t.Indexes[i]; ix.Constraint && ix.Name == cmd.Name {
-			if err := c.dropReferring(t, cmd.Cascade, "constraint "+ix.Name+" on table "+c.shownName(t), "index "+ix.Name, func(fk *catalog.ForeignKey) bool {
+			if err := c.dropReferring(t, cmd.Cascade, "constraint "+ix.Name+" on table "+c.shownName(t), "index "+ix.Name, nil, func(fk *catalog.ForeignKey) bool {
 				return fk.RefIndex == ix.ID
 			}); err != nil {
 				return err
 			}
+			c.tellCascaded()
 		}
 	}
 	t, _ = c.cat.TableByID(t.ID)

@@ -67,6 +67,8 @@ type change struct {
 	w   *catalog.Writer
 	// cat is the catalog with the changes made so far.
 	cat *overlay
+	// cascaded is what goes with what is dropped, and was not named, until the client is told.
+	cascaded []string
 }
 
 func (c *change) run(st ast.Statement) error {

@@ -1,6 +1,8 @@
 package ddl
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -20,13 +22,15 @@ func splitName(n []string) (schema, name string) {
 }
 
 func (c *change) drop(st *ast.Drop) error {
-	switch st.Kind {
-	case "TABLE", "VIEW", "SEQUENCE":
-		return c.dropRelations(st)
-	case "INDEX":
-		return c.dropIndexes(st)
-	case "SCHEMA":
-		return c.dropSchemas(st)
+	drop := map[string]func(*ast.Drop) error{
+		"TABLE": c.dropRelations, "VIEW": c.dropRelations, "SEQUENCE": c.dropRelations, "INDEX": c.dropIndexes, "SCHEMA": c.dropSchemas,
+	}[st.Kind]
+	if drop != nil {
+		if err := drop(st); err != nil {
+			return err
+		}
+		c.tellCascaded()
+		return nil
 	}
 	if st.IfExists {
 		for _, n := range st.Names {
@@ -35,6 +39,26 @@ func (c *change) drop(st *ast.Drop) error {
 		return nil
 	}
 	return pgerr.Unsupported("DROP "+st.Kind, "")
+}
+
+// tellCascaded sends one NOTICE about all that was dropped along, as PostgreSQL does: names beyond the first hundred are counted only.
+func (c *change) tellCascaded() {
+	const most = 100
+	lines := c.cascaded
+	c.cascaded = nil
+	if len(lines) == 0 || c.env.Notice == nil {
+		return
+	}
+	e := pgerr.New("00000", "drop cascades to %s", lines[0])
+	if len(lines) > 1 {
+		detail := "drop cascades to " + strings.Join(lines[:min(most, len(lines))], "\ndrop cascades to ")
+		if more := len(lines) - most; more > 0 {
+			detail += fmt.Sprintf("\nand %d other objects", more)
+		}
+		e = pgerr.New("00000", "drop cascades to %d other objects", len(lines)).WithDetail("%s", detail)
+	}
+	e.Severity = "NOTICE"
+	c.env.Notice(e)
 }
 
 func (c *change) dropRelations(st *ast.Drop) error {
@@ -84,16 +108,8 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 	}
 	for i := 0; i < len(ts); i++ {
 		t := ts[i]
-		if t.Kind == 'r' {
-			name := access.KindName(t.Kind) + " " + c.shownName(t)
-			if err := c.dropReferring(t, cascade, name, name, func(fk *catalog.ForeignKey) bool {
-				return !slices.ContainsFunc(ts, func(x *catalog.Table) bool { // keys of tables that go, too, do not matter
-					return slices.ContainsFunc(x.ForeignKeys, func(k catalog.ForeignKey) bool { return k.OID == fk.OID })
-				})
-			}); err != nil {
-				return err
-			}
-		}
+		name := access.KindName(t.Kind) + " " + c.shownName(t)
+		var refuse []string // what depends on it and must not be dropped
 		for _, o := range c.cat.Tables() {
 			if doomed[o.ID] {
 				continue
@@ -103,17 +119,19 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 				// Goes silently with its table.
 			case o.Kind == 'v' && slices.Contains(o.DependsOn, t.ID):
 				if !cascade {
-					return dependents(access.KindName(t.Kind)+" "+t.Name, "view "+o.Name+" depends on "+access.KindName(t.Kind)+" "+t.Name)
+					refuse = append(refuse, "view "+c.shownName(o)+" depends on "+name)
+					continue
 				}
-				c.notice("00000", "drop cascades to view %s", o.Name)
+				c.cascaded = append(c.cascaded, "view "+c.shownName(o))
 			case t.Kind == 'S' && o.Kind == 'r' && usesSequence(o, t.ID) >= 0:
 				col := usesSequence(o, t.ID)
 				if !cascade {
-					return dependents("sequence "+t.Name, "default value for column "+o.Columns[col].Name+" of table "+o.Name+" depends on sequence "+t.Name)
+					refuse = append(refuse, "default value for column "+o.Columns[col].Name+" of table "+c.shownName(o)+" depends on "+name)
+					continue
 				}
 				n := clone(o)
 				n.Columns[col].Default, n.Columns[col].Sequence, n.Columns[col].Identity = "", 0, 0
-				c.notice("00000", "drop cascades to default value for column %s of table %s", n.Columns[col].Name, n.Name)
+				c.cascaded = append(c.cascaded, "default value for column "+n.Columns[col].Name+" of table "+c.shownName(o))
 				if err := c.replace(o, n); err != nil {
 					return err
 				}
@@ -123,6 +141,13 @@ func (c *change) dropAll(ts []*catalog.Table, cascade bool) error {
 			}
 			doomed[o.ID] = true
 			ts = append(ts, o)
+		}
+		if err := c.dropReferring(t, cascade, name, name, refuse, func(fk *catalog.ForeignKey) bool {
+			return !slices.ContainsFunc(ts, func(x *catalog.Table) bool { // keys of tables that go, too, do not matter
+				return slices.ContainsFunc(x.ForeignKeys, func(k catalog.ForeignKey) bool { return k.OID == fk.OID })
+			})
+		}); err != nil {
+			return err
 		}
 	}
 	for _, t := range ts {
@@ -182,7 +207,7 @@ func (c *change) dropIndexes(st *ast.Drop) error {
 			return pgerr.New(pgerr.DependentObjectsStillExist, "cannot drop index %s because constraint %s on table %s requires it", ix.Name, ix.Name, t.Name).
 				WithHint("You can drop constraint %s on table %s instead.", ix.Name, t.Name)
 		}
-		if err := c.dropReferring(t, st.Cascade, "index "+t.Indexes[i].Name, "index "+t.Indexes[i].Name, func(fk *catalog.ForeignKey) bool {
+		if err := c.dropReferring(t, st.Cascade, "index "+t.Indexes[i].Name, "index "+t.Indexes[i].Name, nil, func(fk *catalog.ForeignKey) bool {
 			return fk.RefIndex == t.Indexes[i].ID
 		}); err != nil {
 			return err
@@ -338,12 +363,11 @@ func (c *change) dropSchemas(st *ast.Drop) error {
 			}
 			ts = append(ts, t)
 		}
-		switch len(ts) {
-		case 0:
-		case 1:
-			c.notice("00000", "drop cascades to %s %s", access.KindName(ts[0].Kind), c.qualifiedName(ts[0]))
-		default:
-			c.notice("00000", "drop cascades to %d other objects", len(ts))
+		slices.SortFunc(ts, func(a, b *catalog.Table) int { return cmp.Compare(a.ID, b.ID) })
+		for _, t := range ts {
+			if t.Kind != 'S' || t.Sequence == nil || t.Sequence.OwnedTable == 0 { // those of columns go silently with their tables
+				c.cascaded = append(c.cascaded, access.KindName(t.Kind)+" "+c.shownName(t))
+			}
 		}
 		if err := c.dropAll(ts, true); err != nil {
 			return err

@@ -385,9 +385,9 @@ func (c *change) unlinkFrom(child *catalog.Table, parent catalog.TableID) error 
 	return c.replace(p, n)
 }
 
-// dropReferring removes the keys of other tables that rest on what is being dropped, or refuses. The caller's descriptor of the table itself
-// must be taken from the catalog afterwards.
-func (c *change) dropReferring(t *catalog.Table, cascade bool, what, on string, rests func(*catalog.ForeignKey) bool) error {
+// dropReferring removes the keys of other tables that rest on what is being dropped, or refuses; others are lines about
+// what else depends on it. The caller's descriptor of the table itself must be taken from the catalog afterwards.
+func (c *change) dropReferring(t *catalog.Table, cascade bool, what, on string, others []string, rests func(*catalog.ForeignKey) bool) error {
 	type found struct {
 		child string
 		id    catalog.TableID
@@ -401,29 +401,19 @@ func (c *change) dropReferring(t *catalog.Table, cascade bool, what, on string, 
 		}
 		return nil
 	})
-	if len(fs) == 0 {
+	if len(fs)+len(others) == 0 {
 		return nil
 	}
 	slices.SortFunc(fs, func(a, b found) int { return cmp.Compare(a.oid, b.oid) })
-	var lines []string
+	lines := others
 	for _, f := range fs {
 		lines = append(lines, "constraint "+f.name+" on table "+f.child+" depends on "+on)
 	}
 	if !cascade {
 		return dependents(what, strings.Join(lines, "\n"))
 	}
-	if len(fs) == 1 {
-		c.notice("00000", "drop cascades to constraint %s on table %s", fs[0].name, fs[0].child)
-	} else if c.env.Notice != nil {
-		var lines []string
-		for _, f := range fs {
-			lines = append(lines, "drop cascades to constraint "+f.name+" on table "+f.child)
-		}
-		e := pgerr.New("00000", "drop cascades to %d other objects", len(fs)).WithDetail("%s", strings.Join(lines, "\n"))
-		e.Severity = "NOTICE"
-		c.env.Notice(e)
-	}
 	for _, f := range fs {
+		c.cascaded = append(c.cascaded, "constraint "+f.name+" on table "+f.child)
 		child, ok := c.cat.TableByID(f.id)
 		if !ok {
 			continue

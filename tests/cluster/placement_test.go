@@ -385,6 +385,7 @@ func TestTableRules(t *testing.T) {
 	exec(`ALTER TABLE t SET (pamir.num_replicas = 1)`)
 	exec(`ALTER INDEX u_b SET (pamir.leader_preference = 'zone=c')`)
 	refused(`ALTER TABLE t SET (pamir.survive = 'region')`, "needs at least 3 replicas")
+	refused(`ALTER TABLE u SET (pamir.survive = 'region', pamir.constraints = 'region=eu')`, "cannot hold")
 	refused(`ALTER TABLE t SET (pamir.num_replicas = 3, pamir.num_replicas = 5)`, "more than once")
 	exec(`CREATE VIEW tv AS SELECT a FROM t`)
 	exec(`CREATE SEQUENCE ts`)

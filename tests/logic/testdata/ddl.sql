@@ -117,6 +117,22 @@ reset search_path;
 select * from t;
 drop schema sch;
 drop schema sch cascade;
+
+-- What goes along is listed, in one notice.
+create schema sch;
+create table sch.a (id serial primary key, x int, "Odd" int);
+create view sch.v as select x from sch.a;
+create sequence sch.s;
+create table sch.b (id int primary key references sch.a, n int default nextval('sch.s'));
+create view outside as select id from sch.b;
+drop schema sch cascade;
+create table base (a int primary key);
+create view base1 as select a from base;
+create view base2 as select a from base;
+create table refers (a int references base);
+drop table base;
+drop table base cascade;
+drop table refers;
 truncate b;
 select count(*) from b;
 drop table b, cc;
