@@ -241,7 +241,7 @@ func (n *subplanNode) eval(rt *Runtime, in *types.Batch, sel []int32) (*types.Ve
 	// Without arguments all rows see the same result. Whether a result may be kept across batches is for rt.Subplan to know.
 	var rows []types.Datum
 	ran := false
-	if n.q != nil && len(n.vecs) == 0 && (sel != nil && len(sel) > 0 || sel == nil && in.N > 0) {
+	if n.q != nil && len(n.vecs) == 0 && (len(sel) > 0 || sel == nil && in.N > 0) {
 		all, err := rt.Subplan(n.e, limit)
 		if err != nil {
 			return nil, err
