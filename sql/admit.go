@@ -132,14 +132,21 @@ func (srv *Server) CheckPassword(ctx context.Context, a *Arrival, password strin
 	return nil
 }
 
-// MayUse reports whether a user who may log in has the privileges of a role; it is for what is not SQL.
-func (srv *Server) MayUse(ctx context.Context, user, of string) (bool, error) {
+// MayUse refuses (42501) who does not exist, may not log in, or lacks the privileges of a role; it is for what is not SQL.
+func (srv *Server) MayUse(ctx context.Context, user, of string) error {
 	snap, err := srv.catalogNow(ctx)
 	if err != nil {
-		return false, err
+		return err
 	}
-	r, ok := snap.Roles().Get(user)
-	return ok && r.Login && snap.Roles().Has(user, of), nil
+	switch r, ok := snap.Roles().Get(user); {
+	case !ok:
+		return pgerr.New(pgerr.InsufficientPrivilege, "role \"%s\" does not exist", user)
+	case !r.Login:
+		return pgerr.New(pgerr.InsufficientPrivilege, "role \"%s\" is not permitted to log in", user)
+	case !snap.Roles().Has(user, of):
+		return pgerr.New(pgerr.InsufficientPrivilege, "user \"%s\" is not a member of role \"%s\"", user, of)
+	}
+	return nil
 }
 
 // hbaRules are the rules in force on this node.

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -57,8 +58,11 @@ func (s *Session) login(args *SessionArgs) error {
 		return fatal(pgerr.New(pgerr.TooManyConnections, "too many connections for role \"%s\"", args.User))
 	}
 	if args.Database != s.srv.cfg.Database {
-		return fatal(pgerr.New(pgerr.InvalidCatalogName, "database \"%s\" does not exist", args.Database)).
-			WithHint("This cluster's database is \"%s\".", s.srv.cfg.Database)
+		hint := fmt.Sprintf("This cluster's database is \"%s\".", s.srv.cfg.Database)
+		if args.Database == "postgres" || args.Database == "template1" { // where PostgreSQL's tools look, not being told
+			hint += " Tools are told so by -d (psql -l), -l (pg_dumpall) or --maintenance-db (vacuumdb -a); instead of createuser and dropuser, use CREATE ROLE and DROP ROLE."
+		}
+		return fatal(pgerr.New(pgerr.InvalidCatalogName, "database \"%s\" does not exist", args.Database)).WithHint("%s", hint)
 	}
 	if s.known.Privileges(args.User, s.knownAccess.Database.Object())&role.Connect == 0 {
 		return fatal(pgerr.New(pgerr.InsufficientPrivilege, "permission denied for database \"%s\"", args.Database)).

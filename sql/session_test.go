@@ -527,3 +527,16 @@ func TestLiteralsAreWeighed(t *testing.T) {
 		t.Errorf("after the change:\n%s", ex)
 	}
 }
+
+// Who asks for a database that there is not is told which there is; PostgreSQL's own tools, how to name it.
+func TestNoSuchDatabase(t *testing.T) {
+	w := newWorld(t)
+	for db, more := range map[string]string{"postgres": "CREATE ROLE", "template1": "--maintenance-db", "shop": ""} {
+		_, err := w.srv.NewSession(SessionArgs{User: "root", Database: db}, &fakeClient{})
+		e, ok := pgerr.As(err)
+		require.True(t, ok, "%v", err)
+		require.Equal(t, pgerr.InvalidCatalogName, e.Code)
+		require.Contains(t, e.Hint, "\"defaultdb\"")
+		require.Contains(t, e.Hint, more)
+	}
+}

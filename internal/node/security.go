@@ -263,12 +263,8 @@ func (n *Node) identifyRequest(r *http.Request, need string) (string, error) {
 		}
 		return "", err
 	}
-	ok, err := users.MayUse(ctx, user, need)
-	if err != nil {
+	if err := users.MayUse(ctx, user, need); err != nil {
 		return "", err
-	}
-	if !ok {
-		return "", pgerr.New(pgerr.InsufficientPrivilege, "user \"%s\" is not a member of role \"%s\"", user, need)
 	}
 	return user, nil
 }

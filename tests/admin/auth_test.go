@@ -90,6 +90,13 @@ func TestWhoMay(t *testing.T) {
 	t.Run("a wrong password", func(t *testing.T) {
 		require.Equal(t, 401, as("operator", "x", false).send("GET", "/nodes", "").status)
 	})
+	t.Run("who may not log in is told so, not that a role is missing", func(t *testing.T) {
+		require.NoError(t, srv.ExecAs(ctx, "root", "CREATE ROLE asleep PASSWORD 'a'"))
+		require.NoError(t, srv.ExecAs(ctx, "root", "GRANT pamir_operator TO asleep"))
+		r := as("asleep", "a", false).send("GET", "/nodes", "")
+		require.Equal(t, 403, r.status)
+		require.Contains(t, string(r.body), "not permitted to log in")
+	})
 	t.Run("another authority", func(t *testing.T) {
 		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}}
 		_, err := client.Get("https://" + web + admin.Prefix + "/nodes")
