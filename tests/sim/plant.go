@@ -55,7 +55,7 @@ var mutants = map[string]mutant{
 		what: "a load whose record is gone commits, whatever has become of its locks",
 	},
 	"floor-stays": {
-		plant: store.Planted{FloorStays: true}, o: Options{Profile: "loads"},
+		plant: store.Planted{FloorStays: true}, o: Options{Profile: "loads", Loads: 8},
 		what: "a leader does not see locks of transactions that are older than those which it has looked past",
 	},
 	"gap-stays": {
