@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -16,6 +17,8 @@ type pace struct {
 	resolution     *pacing.Pacer
 	// waiting is how many urgent snapshots wait for a slot. Those that have one are urgent meanwhile.
 	waiting atomic.Int64
+	// mostGentle is how many bytes of one snapshot are gentle.
+	mostGentle int64
 
 	woken chan struct{} // of size 1: there is something to pace
 }
@@ -50,8 +53,12 @@ const (
 	paceInterval = 100 * time.Millisecond
 )
 
-func newPace(mostSnapshots int64) *pace {
-	p := &pace{woken: make(chan struct{}, 1)}
+// newPace makes the pace of a store: the most that snapshots go at, in bytes a second, and the size from which on ranges are split, not above 0 for never.
+func newPace(mostSnapshots, splitBytes int64) *pace {
+	p := &pace{woken: make(chan struct{}, 1), mostGentle: math.MaxInt64}
+	if splitBytes > 0 {
+		p.mostGentle = splitBytes + splitBytes/4
+	}
 	for _, k := range []*snapshots{&p.urgent, &p.gentle} {
 		k.settings = pacing.Settings{Least: min(leastSnapshotRate, mostSnapshots), Most: mostSnapshots, Gentle: k == &p.gentle}
 		k.out, k.in = k.pacer(), k.pacer()
@@ -74,6 +81,12 @@ func (p *pace) kind(gentle bool) *snapshots {
 		return &p.gentle
 	}
 	return &p.urgent
+}
+
+// kindAt is kind for a snapshot of which so many bytes have gone. One that is larger than ranges are hurries from there on: its range is
+// to be split, which waits until the replica is there.
+func (p *pace) kindAt(gentle bool, gone int64) *snapshots {
+	return p.kind(gentle && gone < p.mostGentle)
 }
 
 // slot waits for one of the slots of snapshots. The caller calls release.

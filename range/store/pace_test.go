@@ -15,7 +15,7 @@ import (
 // The resolution of a large transaction's locks is held up after each piece, for a bounded time, and ends with the store.
 func TestResolutionsAreHeldUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Store{pacing: newPace(128 << 20)}
+		s := &Store{pacing: newPace(128<<20, 64<<20)}
 		s.ctx, s.cancel = t.Context(), func() {}
 		piece := func() (*kv.BatchResponse, error) {
 			time.Sleep(10 * time.Second) // it had to wait for something

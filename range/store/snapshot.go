@@ -67,7 +67,7 @@ func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Repli
 	k := &p.kind(gentle).paced
 	p.begin(k)
 	defer p.end(k)
-	pace := func(ctx context.Context, n int) error { return p.kind(gentle).out.Wait(ctx, n) }
+	pace := func(ctx context.Context, n int) error { return p.kindAt(gentle, sent.Load()).out.Wait(ctx, n) }
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
 		return r.WriteSnapshot(ctx, to, gentle, pace, func(f []byte) error {
 			err := send(f)
@@ -137,13 +137,15 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	k := &p.kind(h.Gentle).paced
 	p.begin(k)
 	defer p.end(k)
+	received := int64(0)
 	staged, err := replica.ReceiveSnapshot(s.eng, h, prefix, func() ([]byte, error) {
 		if err := s.ctx.Err(); err != nil {
 			return nil, err
 		}
 		f, err := recv()
 		if err == nil {
-			err = p.kind(h.Gentle).in.Wait(ctx, len(f)) // meanwhile the sender waits
+			received += int64(len(f))
+			err = p.kindAt(h.Gentle, received).in.Wait(ctx, len(f)) // meanwhile the sender waits
 		}
 		return f, err
 	})

@@ -88,10 +88,10 @@ func testGentleSnapshots(t *testing.T) {
 	}
 }
 
-// Gentle snapshots hurry while an urgent one waits for the slot that they have.
+// Gentle snapshots hurry while an urgent one waits for the slot that they have, and from where on they are larger than ranges are.
 func TestGentleSnapshotsHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p, slots := newPace(128<<20), make(chan struct{}, 1)
+		p, slots := newPace(128<<20, 64<<20), make(chan struct{}, 1)
 		first, err := p.slot(t.Context(), slots, true)
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -113,6 +113,8 @@ func TestGentleSnapshotsHurry(t *testing.T) {
 		<-got
 		require.Same(t, &p.gentle, p.kind(true))
 		require.Same(t, &p.urgent, p.kind(false))
+		require.Same(t, &p.gentle, p.kindAt(true, 80<<20-1))
+		require.Same(t, &p.urgent, p.kindAt(true, 80<<20))
 	})
 }
 
