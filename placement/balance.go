@@ -51,11 +51,16 @@ func (l *load) trifle(s *store, n int) float64 {
 // distances from the mean, in units of the mean. It is 0 if the move, which is for the sake of loads[k], takes from the other kinds more than half of
 // what it gives to that one: each move brings a good piece nearer to the end, and what one undoes of another's is little.
 func gain(loads []load, k int, from, to *store, r *Range) float64 {
+	return gainOf(loads, k, from, to, func(l *load) float64 { return l.ofOne(r) })
+}
+
+// gainOf is gain for what is moved of each kind.
+func gainOf(loads []load, k int, from, to *store, moved func(*load) float64) float64 {
 	sum, own := 0.0, 0.0
 	for i := range loads {
 		l := &loads[i]
 		if l.mean > 0 {
-			x := l.ofOne(r)
+			x := moved(l)
 			g := l.weight * 2 * x * (l.amount(from) - l.amount(to) - x) / (l.mean * l.mean)
 			if sum += g; i == k {
 				own = g

@@ -21,21 +21,7 @@ const (
 
 // swapGain is like gain, for a range on one store and another on the other that change places.
 func swapGain(loads []load, k int, from, to *store, r, back *Range) float64 {
-	sum, own := 0.0, 0.0
-	for i := range loads {
-		l := &loads[i]
-		if l.mean > 0 {
-			x := l.ofOne(r) - l.ofOne(back)
-			g := l.weight * 2 * x * (l.amount(from) - l.amount(to) - x) / (l.mean * l.mean)
-			if sum += g; i == k {
-				own = g
-			}
-		}
-	}
-	if sum < own/2 {
-		return 0
-	}
-	return sum
+	return gainOf(loads, k, from, to, func(l *load) float64 { return l.ofOne(r) - l.ofOne(back) })
 }
 
 // swapOne makes the swap that is worth most, of a range on one store for a smaller one on one of the takers: where stores have few replicas, one more is too many

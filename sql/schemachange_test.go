@@ -54,9 +54,6 @@ func TestBlocksBesideSchemaChanges(t *testing.T) {
 	} {
 		for _, kind := range []string{"lease", "row", "new plan", "own change"} {
 			t.Run(c.name+"/"+kind, func(t *testing.T) {
-				if kind == "own change" && strings.HasPrefix(c.name, "grant of") {
-					t.Skip("both change roles")
-				}
 				g := newGateways(t, 1, nil)
 				w := g.nodes[0]
 				if kind == "row" {
