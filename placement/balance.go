@@ -223,7 +223,7 @@ func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, lim
 		return false
 	}
 	s := &p.stores[bestTo]
-	why := fmt.Sprintf("balance: s%d has %s, s%d has %s", from.ID, amountText(l, from), s.ID, amountText(l, s))
+	why := fmt.Sprintf("balance: n%d has %s, n%d has %s", from.Node, amountText(l, from), s.Node, amountText(l, s))
 	p.change(best, Operator{Add: []StoreID{s.ID}, Remove: []StoreID{from.ID}, Gentle: true}, why, p.refused())
 	return true
 }
@@ -291,7 +291,7 @@ func (p *planner) makeRoom() {
 			if id == 0 || busy || p.spreadOf(append(rest, id)) > p.spreadOf(r.Voters) {
 				continue
 			}
-			why := fmt.Sprintf("the disk of s%d is %.0f%% full", from.ID, 100*from.fill(from.planned))
+			why := fmt.Sprintf("the disk of n%d is %.0f%% full", from.Node, 100*from.fill(from.planned))
 			if r.Leader == from.ID {
 				if to := p.successor(r, c, []StoreID{from.ID}); to != 0 && p.mayTransfer() {
 					p.transfer(i, to, why+": the leader moves first", nil)

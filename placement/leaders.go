@@ -27,7 +27,7 @@ func (p *planner) placeLeaders() {
 		if !p.mayTransfer() {
 			switch {
 			case from.mayLead != fine:
-				p.note(r, fmt.Sprintf("s%d %s; waits, many leaders are moving", from.ID, from.mayLead))
+				p.note(r, fmt.Sprintf("n%d %s; waits, many leaders are moving", from.Node, from.mayLead))
 			case c.rank[at] > 0 && len(c.LeaderPreference) > 0:
 				p.note(r, fmt.Sprintf("%s prefers leaders in %s; waits if that can be, many leaders are moving", c.Name, c.better(c.rank[at])))
 			}
@@ -112,15 +112,15 @@ func (p *planner) placeLeader(i int32, at int32, c *compiledRule) {
 	}
 	switch {
 	case best < 0 && from.mayLead != fine:
-		p.note(r, fmt.Sprintf("s%d %s, and nobody else can lead", from.ID, from.mayLead))
+		p.note(r, fmt.Sprintf("n%d %s, and nobody else can lead", from.Node, from.mayLead))
 	case best < 0:
 		p.notThere(r, c, at, &rejected)
 	case from.mayLead != fine:
-		p.transfer(i, p.stores[best].ID, fmt.Sprintf("s%d %s", from.ID, from.mayLead), &rejected)
+		p.transfer(i, p.stores[best].ID, fmt.Sprintf("n%d %s", from.Node, from.mayLead), &rejected)
 	case rank < c.rank[at]:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Name, c.Get(OptLeaderPreference)), &rejected)
 	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain) && !p.crowds(r, from, &p.stores[best]):
-		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to s%d than to s%d: %s", p.stores[best].ID, from.ID, p.sources(r)), &rejected)
+		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to n%d than to n%d: %s", p.stores[best].Node, from.Node, p.sources(r)), &rejected)
 	default:
 		p.notThere(r, c, at, &rejected)
 	}
@@ -134,7 +134,7 @@ func (p *planner) notThere(r *Range, c *compiledRule, at int32, rejected *reject
 	why := "no voter there can lead"
 	for _, v := range rejected[whyUnsteady] {
 		if i := p.index(v); c.rank[i] < c.rank[at] {
-			why = fmt.Sprintf("s%d there %s", v, whyUnsteady)
+			why = fmt.Sprintf("n%d there %s", p.node(v), whyUnsteady)
 		}
 	}
 	p.note(r, fmt.Sprintf("%s prefers leaders in %s, and %s", c.Name, c.better(c.rank[at]), why))
@@ -345,9 +345,9 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32,
 		return false
 	}
 	to := &p.stores[bestTo]
-	reason := fmt.Sprintf("balance: s%d leads %d ranges, s%d leads %d", from.ID, from.leaders, to.ID, to.leaders)
+	reason := fmt.Sprintf("balance: n%d leads %d ranges, n%d leads %d", from.Node, from.leaders, to.Node, to.leaders)
 	if l.what == "cpu" {
-		reason = fmt.Sprintf("balance: the ranges led by s%d take %.2f cores, those of s%d %.2f", from.ID, from.cpu, to.ID, to.cpu)
+		reason = fmt.Sprintf("balance: the ranges led by n%d take %.2f cores, those of n%d %.2f", from.Node, from.cpu, to.Node, to.cpu)
 	}
 	r := &p.ranges[best]
 	rejected := p.passedOver(r, fromAt, bestTo, func(s *store) why {

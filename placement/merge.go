@@ -78,7 +78,7 @@ func (p *planner) unmergeable(left, right int32) string {
 		for _, set := range [2][]StoreID{r.Voters, r.NonVoters} {
 			for _, id := range set {
 				if s := p.find(id); s == nil || !s.alive || s.Unsteady {
-					return fmt.Sprintf("all replicas must answer, and s%d is silent, or was a short while ago", id)
+					return fmt.Sprintf("all replicas must answer, and n%d is silent, or was a short while ago", p.node(id))
 				}
 			}
 		}
@@ -105,16 +105,16 @@ func (p *planner) lineUp(left, right int32) bool {
 	if len(missing) == 0 || len(extra) == 0 {
 		return len(missing)+len(extra) > 0 // as many of each, unless a rule has just changed
 	}
-	why := fmt.Sprintf("to be merged with r%d, which is on %s", to.ID, storesText(to.Voters))
+	why := fmt.Sprintf("to be merged with r%d, which is on %s", to.ID, p.nodesText(to.Voters))
 	leader := p.find(r.Leader)
 	for _, id := range missing {
 		switch s := p.find(id); {
 		case s == nil || s.refuses != fine:
-			return wait(fmt.Sprintf("s%d takes no replicas now", id))
+			return wait(fmt.Sprintf("n%d takes no replicas now", p.node(id)))
 		case s.in >= p.limits.Incoming || leader == nil || leader.out >= p.limits.Outgoing:
 			return wait("the stores are sending or receiving other replicas")
 		case !nonVoting && slices.Contains(r.NonVoters, id) || nonVoting && slices.Contains(r.Voters, id):
-			return wait(fmt.Sprintf("s%d has a replica of the other kind", id))
+			return wait(fmt.Sprintf("n%d has a replica of the other kind", p.node(id)))
 		}
 	}
 	op := Operator{NonVoting: nonVoting, Gentle: true}
@@ -158,13 +158,13 @@ func (p *planner) step(r *Range, missing, extra []StoreID) (add, remove []StoreI
 	return nil, nil
 }
 
-func storesText(ids []StoreID) string {
+func (p *planner) nodesText(ids []StoreID) string {
 	out := ""
 	for i, s := range slices.Sorted(slices.Values(ids)) {
 		if i > 0 {
 			out += ", "
 		}
-		out += fmt.Sprintf("s%d", s)
+		out += fmt.Sprintf("n%d", p.node(s))
 	}
 	return out
 }

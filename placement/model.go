@@ -186,28 +186,31 @@ type Operator struct {
 
 // Rejection is a reason and the candidates that were not chosen for it.
 type Rejection struct {
-	Why    string    `json:"why"`
-	Stores []StoreID `json:"stores"`
+	Why    string
+	Stores []StoreID
 }
 
-// String prints the operator for logs.
-func (o Operator) String() string {
+// String prints the operator as of stores whose nodes have the same numbers.
+func (o Operator) String() string { return o.Text(func(s StoreID) NodeID { return NodeID(s) }) }
+
+// Text prints the operator for people, who know nodes: nodeOf says where a store is.
+func (o Operator) Text(nodeOf func(StoreID) NodeID) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "r%d g%d:", o.Range, o.Generation)
 	switch o.Kind {
 	case TransferLeader:
-		fmt.Fprintf(&b, " leader to s%d", o.To)
+		fmt.Fprintf(&b, " leader to n%d", nodeOf(o.To))
 	case MergeRanges:
 		fmt.Fprintf(&b, " merge with r%d g%d", o.Right, o.RightGeneration)
 	}
 	for _, s := range o.Add {
-		fmt.Fprintf(&b, " +s%d", s)
+		fmt.Fprintf(&b, " +n%d", nodeOf(s))
 		if o.NonVoting {
 			b.WriteString("(non-voting)")
 		}
 	}
 	for _, s := range o.Remove {
-		fmt.Fprintf(&b, " -s%d", s)
+		fmt.Fprintf(&b, " -n%d", nodeOf(s))
 	}
 	fmt.Fprintf(&b, ": %s", o.Why)
 	return b.String()

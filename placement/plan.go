@@ -188,9 +188,9 @@ func (s *store) judge(l *Limits) {
 	}
 	switch {
 	case s.dead:
-		s.gone = fmt.Sprintf("s%d has been silent for %s", s.ID, s.Silence.Round(time.Second))
+		s.gone = fmt.Sprintf("n%d has been silent for %s", s.Node, s.Silence.Round(time.Second))
 	case s.Decommissioning:
-		s.gone = fmt.Sprintf("s%d is being decommissioned", s.ID)
+		s.gone = fmt.Sprintf("n%d is being decommissioned", s.Node)
 	}
 }
 
@@ -222,6 +222,14 @@ func (p *planner) find(id StoreID) *store {
 		return &p.stores[i]
 	}
 	return nil
+}
+
+// node returns the node of a store, by which people know it: each has one.
+func (p *planner) node(id StoreID) NodeID {
+	if s := p.find(id); s != nil {
+		return s.Node
+	}
+	return NodeID(id) // one that has left: the two numbers are given out together
 }
 
 // findDomains numbers the failure domains: a domain is a prefix of a locality. A store without a tier shares it with nobody. Then it sorts the

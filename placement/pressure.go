@@ -186,7 +186,7 @@ func (p *planner) relieveOnce(at int32) bool {
 		return false
 	}
 	r, s := &p.ranges[best], &p.stores[to]
-	reason := fmt.Sprintf("s%d uses %.0f%% of its processors, s%d %.0f%%: %.2f cores for %s", from.ID, 100*from.use(0), s.ID, 100*s.use(0), p.cpuOf(r), p.sources(r))
+	reason := fmt.Sprintf("n%d uses %.0f%% of its processors, n%d %.0f%%: %.2f cores for %s", from.Node, 100*from.use(0), s.Node, 100*s.use(0), p.cpuOf(r), p.sources(r))
 	rejected := p.passedOver(r, at, to, func(o *store) why {
 		switch {
 		case p.across(r, from, o):

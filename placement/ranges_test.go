@@ -88,3 +88,20 @@ func upTo(n int) (out []int) {
 	}
 	return out
 }
+
+// People know nodes, whatever numbers their stores have.
+func TestNodesForPeople(t *testing.T) {
+	var snap Snapshot
+	for i, id := range []StoreID{1001, 1002, 3, 4} {
+		snap.Stores = append(snap.Stores, Store{ID: id, Node: NodeID(11 + i)})
+	}
+	snap.Stores[0].Silence = time.Hour
+	snap.Ranges = []Range{{ID: 1, Voters: []StoreID{1001, 1002, 3}, Leader: 3}}
+	res := Plan(snap, DefaultRules())
+	require.Len(t, res.Operators, 1)
+	text := res.Operators[0].Text(func(s StoreID) NodeID {
+		i := slices.IndexFunc(snap.Stores, func(x Store) bool { return x.ID == s })
+		return snap.Stores[i].Node
+	})
+	require.Equal(t, "r1 g0: +n14 -n11: n11 has been silent for 1h0m0s", text)
+}

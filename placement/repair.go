@@ -161,7 +161,7 @@ func (p *planner) silentVoter(r *Range) *store {
 
 // awaited says what is waited for with a store that is silent.
 func (p *planner) awaited(s *store) string {
-	return fmt.Sprintf("s%d has been silent for %s; if it stays so for %s (--dead-after) its replica is made anew elsewhere", s.ID, s.Silence.Round(time.Second), p.limits.DeadAfter)
+	return fmt.Sprintf("n%d has been silent for %s; if it stays so for %s (--dead-after) its replica is made anew elsewhere", s.Node, s.Silence.Round(time.Second), p.limits.DeadAfter)
 }
 
 // awaits is awaited of the range's silent voter, to be added to what else is wrong; "" if it has none.
@@ -181,7 +181,7 @@ func (p *planner) repairRange(at int32) {
 	if len(r.Learners) > 0 {
 		// Nobody brings it up any more: a change that is under way would be known.
 		p.repairs++
-		p.change(at, Operator{Remove: r.Learners[:1]}, fmt.Sprintf("the learner on s%d was left behind", r.Learners[0]), nil)
+		p.change(at, Operator{Remove: r.Learners[:1]}, fmt.Sprintf("the learner on n%d was left behind", p.node(r.Learners[0])), nil)
 		return
 	}
 	var gone, stay []StoreID
@@ -232,7 +232,7 @@ func (p *planner) others(r *Range, c *compiledRule) string {
 			out = append(out, "...")
 			break
 		}
-		out = append(out, fmt.Sprintf("s%d: %s", s.ID, w))
+		out = append(out, fmt.Sprintf("n%d: %s", s.Node, w))
 	}
 	if len(out) == 0 {
 		return ""
@@ -245,11 +245,11 @@ func (p *planner) mustLeave(id StoreID, c *compiledRule, allowed []bool) string 
 	i := p.index(id)
 	switch {
 	case i < 0:
-		return fmt.Sprintf("s%d is not a store of the cluster", id)
+		return fmt.Sprintf("store %d is not of the cluster", id)
 	case p.stores[i].gone != "":
 		return p.stores[i].gone
 	case !allowed[i]:
-		return fmt.Sprintf("the rule of %s excludes s%d", c.Name, id)
+		return fmt.Sprintf("the rule of %s excludes n%d", c.Name, p.node(id))
 	}
 	return ""
 }
@@ -310,7 +310,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 	case len(gone) > 0:
 		if id := p.roomOfNonVoter(r, c); id != 0 {
 			p.repairs++
-			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%s, and a voter is to take the place of the non-voting replica on s%d", reason, id), nil)
+			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%s, and a voter is to take the place of the non-voting replica on n%d", reason, p.node(id)), nil)
 			return
 		}
 		p.note(r, reason+", and there is no store to replace it"+p.others(r, c)+p.awaits(r))
@@ -323,7 +323,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 	default:
 		if id := p.roomOfNonVoter(r, c); id != 0 {
 			p.repairs++
-			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%d of %d voters, and one is to take the place of the non-voting replica on s%d", len(stay), c.Replicas, id), nil)
+			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%d of %d voters, and one is to take the place of the non-voting replica on n%d", len(stay), c.Replicas, p.node(id)), nil)
 			return
 		}
 		p.note(r, fmt.Sprintf("%d of %d voters, and too few stores for more", len(stay), c.Replicas)+p.awaits(r))
@@ -382,7 +382,7 @@ func (p *planner) evict(at int32, c *compiledRule, add []StoreID) bool {
 	for _, id := range add {
 		if slices.Contains(r.NonVoters, id) {
 			p.repairs++
-			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("a voter is to take the place of the non-voting replica on s%d", id), nil)
+			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("a voter is to take the place of the non-voting replica on n%d", p.node(id)), nil)
 			return true
 		}
 	}
@@ -465,7 +465,7 @@ func (p *planner) respread(at int32, c *compiledRule) bool {
 		}
 		return false
 	}
-	why := fmt.Sprintf("s%d shares more of its locality with the other voters than s%d", from, to)
+	why := fmt.Sprintf("n%d shares more of its locality with the other voters than n%d", p.node(from), p.node(to))
 	if bestShort < short {
 		why = fmt.Sprintf("%s wants %s", c.Name, p.unmet(c.needs, r.Voters))
 	}

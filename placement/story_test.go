@@ -13,7 +13,7 @@ import (
 
 // story is a cluster as the golden files write it, one line each:
 //
-//	s1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%] [slow] [busy=1.9/2] [idle=0.1]
+//	n1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%] [slow] [busy=1.9/2] [idle=0.1]
 //	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [cut=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
@@ -81,7 +81,7 @@ func parse(t testing.TB, in string) *story {
 				}
 			}
 			st.snap.InFlight = append(st.snap.InFlight, op)
-		case f[0][0] == 's':
+		case f[0][0] == 'n':
 			s := Store{ID: numbers[StoreID](t, f[0][1:])[0]}
 			s.Node = NodeID(s.ID)
 			for _, o := range f[1:] {
@@ -172,7 +172,7 @@ func parse(t testing.TB, in string) *story {
 func storeList(ids []StoreID) string {
 	var out []string
 	for _, s := range ids {
-		out = append(out, fmt.Sprintf("s%d", s))
+		out = append(out, fmt.Sprintf("n%d", s))
 	}
 	return strings.Join(out, ", ")
 }
@@ -273,7 +273,7 @@ func (st *story) census() string {
 				cpu += r.Load.CPU
 			}
 		}
-		fmt.Fprintf(&b, "s%d: %d replicas, %d leaders", s.ID, replicas, leaders)
+		fmt.Fprintf(&b, "n%d: %d replicas, %d leaders", s.ID, replicas, leaders)
 		if nonvoting > 0 {
 			fmt.Fprintf(&b, ", %d non-voting", nonvoting)
 		}
@@ -297,7 +297,7 @@ func (st *story) where() string {
 		if len(r.NonVoters) > 0 {
 			fmt.Fprintf(&b, ", without a vote on %s", storeList(r.NonVoters))
 		}
-		fmt.Fprintf(&b, ", led by s%d\n", r.Leader)
+		fmt.Fprintf(&b, ", led by n%d\n", r.Leader)
 	}
 	return b.String()
 }

@@ -83,7 +83,7 @@ func (p *planner) swapOne(loads []load, k int, fromAt int32, takers []int32) boo
 		return false
 	}
 	to := &p.stores[bestTo]
-	why := fmt.Sprintf("balance: s%d has %s, s%d has %s: ", from.ID, amountText(l, from), to.ID, amountText(l, to))
+	why := fmt.Sprintf("balance: n%d has %s, n%d has %s: ", from.Node, amountText(l, from), to.Node, amountText(l, to))
 	p.change(best, Operator{Add: []StoreID{to.ID}, Remove: []StoreID{from.ID}, Gentle: true}, why+fmt.Sprintf("r%d comes in its place", p.ranges[bestBack].ID), p.refused())
 	p.change(bestBack, Operator{Add: []StoreID{from.ID}, Remove: []StoreID{to.ID}, Gentle: true}, why+fmt.Sprintf("in the place of r%d", p.ranges[best].ID), p.refused())
 	return true

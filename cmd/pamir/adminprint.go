@@ -219,7 +219,7 @@ func printFields(w io.Writer, indent string, fields []field) {
 	}
 }
 
-// line writes an object in one line: "range 4: why", or "r4 g7: +s3 -s1: why, started ..., error ...".
+// line writes an object in one line: "range 4: why", or "r4 g7: +n3 -n1: why, started ..., error ...".
 func line(v any) string {
 	fields, ok := v.([]field)
 	if !ok {

@@ -13,22 +13,22 @@ func TestPrintObject(t *testing.T) {
 	require.NoError(t, printObject(&b, []byte(`{
 		"driver": 3, "paused": false, "pending": [],
 		"recent": [
-			{"range_id": 4, "text": "r4 g7: +s3 -s1: balance", "why": "balance", "add": [3], "started": "soon", "at": "soon"},
-			{"range_id": 5, "text": "r5 g7: leader to s2: balance", "why": "balance", "started": "soon", "at": "later", "error": "timeout"},
+			{"range_id": 4, "text": "r4 g7: +n3 -n1: balance", "why": "balance", "add": [3], "started": "soon", "at": "soon"},
+			{"range_id": 5, "text": "r5 g7: leader to n2: balance", "why": "balance", "started": "soon", "at": "later", "error": "timeout"},
 			{"text": "n4 has no replica left: it may be stopped", "at": "later"}
 		],
-		"findings": [{"range_id": 1, "why": "s4 has been silent for 5s"}],
+		"findings": [{"range_id": 1, "why": "n4 has been silent for 5s"}],
 		"decommission": {"node_id": 4, "bytes": 2048}
 	}`)))
 	require.Equal(t, `driver   3
 paused   no
 pending  -
 recent (3)
-  r4 g7: +s3 -s1: balance, started soon
-  r5 g7: leader to s2: balance, started soon, at later, error timeout
+  r4 g7: +n3 -n1: balance, started soon
+  r5 g7: leader to n2: balance, started soon, at later, error timeout
   n4 has no replica left: it may be stopped, at later
 findings (1)
-  range 1: s4 has been silent for 5s
+  range 1: n4 has been silent for 5s
 decommission
   node id  4
   bytes    2.0 KiB

@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -64,9 +63,15 @@ type Cluster interface {
 type OperatorView struct {
 	RangeID kv.RangeID `json:"range_id,omitempty"`
 	// Text is the whole in one line.
-	Text     string                `json:"text"`
-	Why      string                `json:"why,omitempty"`
-	Rejected []placement.Rejection `json:"rejected,omitempty"`
+	Text     string      `json:"text"`
+	Why      string      `json:"why,omitempty"`
+	Rejected []Rejection `json:"rejected,omitempty"`
+}
+
+// Rejection is a reason and the nodes that were not chosen for it.
+type Rejection struct {
+	Why   string      `json:"why"`
+	Nodes []kv.NodeID `json:"nodes"`
 }
 
 // RunningOperator is one that is being carried out, DoneOperator one that was.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -325,7 +326,7 @@ type OperatorRow struct {
 	RangeID  kv.RangeID `json:"range_id,omitempty"`
 	Text     string     `json:"text,omitempty"`
 	Why      string     `json:"why,omitempty"`
-	Refused  string     `json:"refused,omitempty"` // the stores that were not chosen, and why not
+	Refused  string     `json:"refused,omitempty"` // the nodes that were not chosen, and why not
 	Started  time.Time  `json:"started,omitzero"`
 	Finished time.Time  `json:"finished,omitzero"`
 	Error    string     `json:"error,omitempty"`
@@ -334,8 +335,11 @@ type OperatorRow struct {
 func operatorRow(state string, o *OperatorView) OperatorRow {
 	var refused []string
 	for _, r := range o.Rejected {
-		ids, _ := json.Marshal(r.Stores) // of numbers: it cannot fail
-		refused = append(refused, "stores "+strings.Trim(string(ids), "[]")+": "+r.Why)
+		var nodes []string
+		for _, id := range r.Nodes {
+			nodes = append(nodes, fmt.Sprintf("n%d", id))
+		}
+		refused = append(refused, strings.Join(nodes, ", ")+": "+r.Why)
 	}
 	return OperatorRow{State: state, RangeID: o.RangeID, Text: strings.TrimSuffix(o.Text, ": "+o.Why), Why: o.Why, Refused: strings.Join(refused, "; ")}
 }

@@ -205,7 +205,7 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 	p, id := &n.placement, kv.RangeID(op.Range)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	done := DoneOperator{Operator: operatorView(op), At: time.Now()}
+	done := DoneOperator{Operator: n.operatorView(op), At: time.Now()}
 	if r := p.running[id]; r != nil {
 		done.Started = r.started
 		r.ended = done.At
@@ -230,17 +230,17 @@ func (n *Node) finished(ctx context.Context, op placement.Operator, err error) {
 		f := failures[id]
 		f.times = min(f.times+1, 10)
 		f.until = time.Now().Add(min(failedPause<<(f.times-1), maxFailedPause))
-		f.why = fmt.Sprintf("%s: %v", op, err)
+		f.why = fmt.Sprintf("%s: %v", done.Operator.Text, err)
 		failures[id] = f
 	}
 	p.remember(done)
 	switch {
 	case err == nil:
-		n.log.Info("placement", "op", op.String())
+		n.log.Info("placement", "op", done.Operator.Text)
 	case kv.HasCode(err, kv.CodeDescriptorChanged):
-		n.log.Info("placement: overtaken", "op", op.String(), "by", err)
+		n.log.Info("placement: overtaken", "op", done.Operator.Text, "by", err)
 	case ctx.Err() == nil:
-		n.log.Warn("placement: operator failed", "op", op.String(), "err", err)
+		n.log.Warn("placement: operator failed", "op", done.Operator.Text, "err", err)
 	}
 }
 
@@ -281,7 +281,7 @@ func (n *Node) carryOut(ctx context.Context, op placement.Operator, d *kv.RangeD
 		for _, s := range op.Remove {
 			r, ok := d.ReplicaOn(kv.StoreID(s))
 			if !ok {
-				return fmt.Errorf("no replica on s%d", s)
+				return fmt.Errorf("no replica on n%d", n.nodeOf(s))
 			}
 			change.Remove = append(change.Remove, kv.Replica{NodeID: r.NodeID, StoreID: r.StoreID})
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/pamirdb/pamir/internal/admin"
+	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/verb"
@@ -172,7 +173,7 @@ func (n *Node) checksum(ctx context.Context, d *kv.RangeDescriptor) ChecksumView
 	v.Agree = true
 	sums := resp.Responses[0].(*kv.ChecksumResponse).ByStore
 	for s, sum := range sums {
-		v.Sums[fmt.Sprintf("s%d", s)] = sum
+		v.Sums[fmt.Sprintf("n%d", n.nodeOf(placement.StoreID(s)))] = sum
 		if first == "" {
 			first = sum
 		}
@@ -180,7 +181,7 @@ func (n *Node) checksum(ctx context.Context, d *kv.RangeDescriptor) ChecksumView
 	}
 	for _, r := range d.Replicas {
 		if _, ok := sums[r.StoreID]; !ok {
-			v.Missing = append(v.Missing, fmt.Sprintf("s%d", r.StoreID))
+			v.Missing = append(v.Missing, fmt.Sprintf("n%d", r.NodeID))
 		}
 	}
 	return v

@@ -42,8 +42,27 @@ type operations struct{ n *Node }
 
 var _ Operations = operations{}
 
-func operatorView(op placement.Operator) OperatorView {
-	return OperatorView{RangeID: kv.RangeID(op.Range), Text: op.String(), Why: op.Why, Rejected: op.Rejected}
+// operatorView puts an operator into the terms of operators, the people: nodes, and not stores.
+func (n *Node) operatorView(op placement.Operator) OperatorView {
+	v := OperatorView{RangeID: kv.RangeID(op.Range), Text: op.Text(n.nodeOf), Why: op.Why}
+	for _, r := range op.Rejected {
+		x := admin.Rejection{Why: r.Why}
+		for _, s := range r.Stores {
+			x.Nodes = append(x.Nodes, kv.NodeID(n.nodeOf(s)))
+		}
+		v.Rejected = append(v.Rejected, x)
+	}
+	return v
+}
+
+// nodeOf returns the node that has a store.
+func (n *Node) nodeOf(s placement.StoreID) placement.NodeID {
+	for _, e := range n.book.Entries() {
+		if placement.StoreID(e.StoreID) == s {
+			return placement.NodeID(e.NodeID)
+		}
+	}
+	return placement.NodeID(s) // one that is not known any more: the two numbers are given out together
 }
 
 func ruleViews(r *placement.Rules) []RuleView {
@@ -93,13 +112,13 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 		v.Driver = n.id.NodeID
 	}
 	for _, op := range p.planned {
-		v.Pending = append(v.Pending, operatorView(op))
+		v.Pending = append(v.Pending, n.operatorView(op))
 	}
 	for id, r := range p.running {
 		if id != kv.RangeID(r.op.Range) {
 			continue // a merge is known by both its ranges
 		}
-		v.Running = append(v.Running, RunningOperator{Operator: operatorView(r.op), Started: r.started})
+		v.Running = append(v.Running, RunningOperator{Operator: n.operatorView(r.op), Started: r.started})
 	}
 	slices.SortFunc(v.Running, func(a, b RunningOperator) int { return a.Started.Compare(b.Started) })
 	return &placementAnswer{View: v}, nil
@@ -154,7 +173,7 @@ func (n *Node) dryRun(ctx context.Context) (*PlanView, error) {
 	res := d.ranges.Plan(now, d.rules.rules)
 	v := &PlanView{Operators: []OperatorView{}, Findings: findingViews(res.Findings), Unmerged: findingViews(res.Unmerged)}
 	for _, op := range res.Operators {
-		v.Operators = append(v.Operators, operatorView(op))
+		v.Operators = append(v.Operators, n.operatorView(op))
 	}
 	return v, nil
 }

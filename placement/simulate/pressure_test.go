@@ -80,9 +80,9 @@ func TestPressedNoise(t *testing.T) {
 		for range 900 {
 			noise()
 			require.NoError(t, c.Tick())
-			for _, op := range c.Last.Operators { // those of s2 and s3 may be balanced now and then
-				require.Contains(t, op.Why, "balance: the ranges led by s", "at %v cores a range, %s", cpu, c.Now)
-				require.NotContains(t, op.Why, "s1", "at %v cores a range, %s", cpu, c.Now)
+			for _, op := range c.Last.Operators { // those of n2 and n3 may be balanced now and then
+				require.Contains(t, op.Why, "balance: the ranges led by n", "at %v cores a range, %s", cpu, c.Now)
+				require.NotContains(t, op.Why, "n1", "at %v cores a range, %s", cpu, c.Now)
 			}
 		}
 	}

@@ -90,7 +90,7 @@ func (c *Cluster) Show() string {
 				cpu += r.Load.CPU
 			}
 		}
-		fmt.Fprintf(&b, "s%-3d %s  %4d replicas %4d leaders %6.1f GiB", s.ID, strings.Join(s.Locality, ","), replicas, leaders, bytes/(1<<30))
+		fmt.Fprintf(&b, "n%-3d %s  %4d replicas %4d leaders %6.1f GiB", s.ID, strings.Join(s.Locality, ","), replicas, leaders, bytes/(1<<30))
 		if others > 0 {
 			fmt.Fprintf(&b, " %d without a vote", others)
 		}
