@@ -59,7 +59,13 @@ type ScanOptions struct {
 	Loose bool
 	// Existence, of a locking GetMany: only that the keys are there must still be so at commit. Their values may change.
 	Existence bool
+	// IfAbsent, of a locking Get or GetMany, says by the place of a key whether it is locked only if it is not there. What is there is then read
+	// without a lock, at its latest, once nobody is about to remove it; it is as any other read, or with Loose as none at all.
+	IfAbsent []bool
 }
+
+// ifAbsent reports whether the key at place i is locked only if it is not there.
+func (o *ScanOptions) ifAbsent(i int) bool { return i < len(o.IfAbsent) && o.IfAbsent[i] }
 
 // Page is one step of a scan: raw rows, or the result of the pushdown on one piece of the spans.
 type Page struct {

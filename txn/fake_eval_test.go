@@ -169,8 +169,20 @@ func (s *fakeStore) one(req *kv.BatchRequest, q kv.Request, ts hlc.Timestamp, le
 	}
 	switch q := q.(type) {
 	case *kv.Get:
-		if q.Lock != kv.LockNone {
-			if c := s.lock(req, q.Key, q.Lock); c != nil {
+		lock := q.Lock
+		if v, ok := s.newest(q.Key); ok && !v.deleted && q.IfAbsent {
+			lock = kv.LockNone
+			for id, h := range s.held[string(q.Key)] {
+				if id != req.Txn.ID && h.Conflicts(kv.LockKeyShare) {
+					return nil, &fakeConflict{q.Key, kv.TxnMeta{ID: id, Gateway: 1, Incarnation: 7}, false}, nil
+				}
+			}
+			if ts.Less(v.ts) {
+				return nil, nil, &kv.Error{Code: kv.CodeWriteTooOld, Key: q.Key, TS: v.ts}
+			}
+		}
+		if lock != kv.LockNone {
+			if c := s.lock(req, q.Key, lock); c != nil {
 				if req.Wait == kv.WaitSkip {
 					return &kv.GetResponse{}, nil, nil
 				}

@@ -25,6 +25,9 @@ func (t *txn) GetMany(ctx context.Context, ks []keys.Key, opts ScanOptions) ([][
 		return out, nil
 	}
 	if len(ask) == 1 {
+		if opts.IfAbsent != nil {
+			opts.IfAbsent = []bool{opts.ifAbsent(ask[0])}
+		}
 		v, exists, err := t.Get(ctx, ks[ask[0]], opts)
 		if exists {
 			out[ask[0]] = notNil(v)
@@ -97,7 +100,7 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 		gets := make([]kv.Get, len(idx))
 		req := &kv.BatchRequest{Requests: make([]kv.Request, len(idx))}
 		for j, i := range idx {
-			gets[j] = kv.Get{Key: ks[i], Lock: opts.Lock}
+			gets[j] = kv.Get{Key: ks[i], Lock: opts.Lock, IfAbsent: opts.ifAbsent(i)}
 			req.Requests[j] = &gets[j]
 		}
 		at, err := t.stamp(ctx, req, &kv.TxnMeta{}, &opts)
@@ -124,9 +127,10 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 			if got.Exists {
 				out[i] = notNil(got.Value)
 			}
+			plain := opts.Lock == kv.LockNone || got.Exists && opts.ifAbsent(i)
 			switch {
-			case opts.Lock == kv.LockNone && opts.Loose:
-			case opts.Lock == kv.LockNone:
+			case plain && opts.Loose:
+			case plain:
 				r.spans = append(r.spans, keys.Span{Start: ks[i]})
 			case got.Exists && opts.Existence:
 				r.existing = append(r.existing, ks[i])

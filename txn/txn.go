@@ -281,7 +281,7 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		return w.value, !w.deleted, nil
 	}
 	for n := 0; ; n++ {
-		p := &pointRead{get: kv.Get{Key: key, Lock: opts.Lock}}
+		p := &pointRead{get: kv.Get{Key: key, Lock: opts.Lock, IfAbsent: opts.ifAbsent(0)}}
 		p.reqs[0] = &p.get
 		p.req.Requests = p.reqs[:]
 		at, err := t.stamp(ctx, &p.req, &p.meta, &opts)
@@ -308,9 +308,10 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 			return nil, false, kv.Errorf(kv.CodeInternal, "the answer to a Get is a %T", resp.Responses[0])
 		}
 		r := readDone{at: readAt(resp, at), strength: opts.Lock, firm: opts.Firm}
+		plain := opts.Lock == kv.LockNone || got.Exists && opts.ifAbsent(0)
 		switch {
-		case opts.Lock == kv.LockNone && opts.Loose:
-		case opts.Lock == kv.LockNone:
+		case plain && opts.Loose:
+		case plain:
 			r.span = keys.Span{Start: key}
 		case got.Exists && opts.Existence:
 			r.existing = []keys.Key{key}

@@ -102,10 +102,12 @@ type Response interface{ response() }
 
 type (
 	// Get reads one key. With Lock, it takes an unreplicated lock for the
-	// transaction before it reads, whether the key exists or not.
+	// transaction before it reads, whether the key exists or not; with IfAbsent only if it does not exist. IfAbsent waits
+	// for those who may remove a key that is there (as FOR KEY SHARE does), and leaves no lock on it.
 	Get struct {
-		Key  keys.Key
-		Lock LockStrength
+		Key      keys.Key
+		Lock     LockStrength
+		IfAbsent bool
 	}
 	GetResponse struct {
 		Exists bool

@@ -45,6 +45,7 @@ const (
 	tagRefreshExistence = 203 // a Refresh with Existence
 	tagStageTxnOpen     = 204 // a StageTxn with Open
 	tagEndTxnOpen       = 205 // an EndTxn with Open
+	tagGetIfAbsent      = 206 // a Get with IfAbsent
 )
 
 // gentleReplica is sent in the place of the ids of the replicas that a gentle AdminChangeReplicas adds. They have none yet, and who does not know of gentle changes
@@ -54,7 +55,11 @@ const gentleReplica = 1
 func appendRequest(b []byte, q Request) ([]byte, error) {
 	switch q := q.(type) {
 	case *Get:
-		b = append(b, tagGet)
+		tag := byte(tagGet)
+		if q.IfAbsent {
+			tag = tagGetIfAbsent
+		}
+		b = append(b, tag)
 		b = appendBytes(b, q.Key)
 		return append(b, byte(q.Lock)), nil
 	case *Scan:
@@ -204,8 +209,8 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 
 func (d *decoder) request() Request {
 	switch tag := d.byte(); tag {
-	case tagGet:
-		return &Get{Key: d.bytes(), Lock: d.lockStrength()}
+	case tagGet, tagGetIfAbsent:
+		return &Get{Key: d.bytes(), Lock: d.lockStrength(), IfAbsent: tag == tagGetIfAbsent}
 	case tagScan, tagScanLoose:
 		return &Scan{Spans: d.spans(), Reverse: d.bool(), Lock: d.lockStrength(), Pushdown: d.pushdown(), Loose: tag == tagScanLoose}
 	case tagRefresh, tagRefreshExistence:

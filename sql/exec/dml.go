@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -259,7 +260,7 @@ func (o *update) rows(ctx context.Context, b *types.Batch) error {
 	if err := o.w.check(&rowsOnly); err != nil {
 		return err
 	}
-	for i := range b.Len() {
+	load := func(i int) {
 		row := b.Row(i)
 		for c := range cols {
 			o.old[c] = b.Cols[c].Get(row)
@@ -268,6 +269,22 @@ func (o *update) rows(ctx context.Context, b *types.Batch) error {
 		for j, c := range o.set {
 			o.new[c] = o.vals[j].Get(row)
 		}
+	}
+	if o.w.claims(o.set) {
+		var ks []keys.Key
+		for i := range b.Len() {
+			load(i)
+			var err error
+			if ks, err = o.w.lost(ks, o.old, o.new); err != nil {
+				return err
+			}
+		}
+		if err := o.w.claim(ctx, ks); err != nil {
+			return err
+		}
+	}
+	for i := range b.Len() {
+		load(i)
 		if err := o.w.update(ctx, o.old, o.new, o.set); err != nil {
 			return err
 		}
@@ -322,18 +339,34 @@ func newDelete(in *instance, n *plan.Delete) (operator, error) {
 	return o, nil
 }
 
-func (o *deletion) rows(_ context.Context, b *types.Batch) error {
+func (o *deletion) rows(ctx context.Context, b *types.Batch) error {
 	if !o.once {
 		var err error
 		if b, err = o.w.firstTime(b, len(o.row)); err != nil {
 			return err
 		}
 	}
-	for i := range b.Len() {
+	load := func(i int) {
 		row := b.Row(i)
 		for c := range o.row {
 			o.row[c] = b.Cols[c].Get(row)
 		}
+	}
+	if o.w.claims(nil) {
+		var ks []keys.Key
+		for i := range b.Len() {
+			load(i)
+			var err error
+			if ks, err = o.w.lost(ks, o.row, nil); err != nil {
+				return err
+			}
+		}
+		if err := o.w.claim(ctx, ks); err != nil {
+			return err
+		}
+	}
+	for i := range b.Len() {
+		load(i)
 		if err := o.w.delete(o.row); err != nil {
 			return err
 		}

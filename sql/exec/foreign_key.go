@@ -249,6 +249,13 @@ func checkGone(ctx context.Context, rt *Runtime, child, parent *catalog.Table, f
 				continue
 			}
 		}
+		// The row that refers to it may be about to go: whoever deletes or changes it has it locked.
+		switch still, err := stillReferenced(ctx, rt, child, fk, ks[i]); {
+		case err != nil:
+			return err
+		case !still:
+			continue
+		}
 		e := pgerr.New(pgerr.ForeignKeyViolation, "update or delete on table \"%s\" violates foreign key constraint \"%s\" on table \"%s\"", parent.Name, fk.Name, child.Name)
 		e.Schema, e.Table, e.Constraint = schemaName(rt.Catalog, child), child.Name, fk.Name
 		return e.WithDetail("%s", keyDetail(parent, fk.RefColumns, ks[i], "is still referenced from table \""+child.Name+"\"."))
@@ -377,6 +384,21 @@ func scanReferenced(ctx context.Context, rt *Runtime, child *catalog.Table, fk *
 			}
 		}
 		return true, nil
+	})
+	return found, err
+}
+
+// stillReferenced reports whether there is a row of the child with the key, once nobody is about to delete or change the row.
+func stillReferenced(ctx context.Context, rt *Runtime, child *catalog.Table, fk *catalog.ForeignKey, key []types.Datum) (bool, error) {
+	where, hints := keyCondition(child, fk, 0)
+	pl, err := buildSQL(rt, "SELECT FROM "+qualifiedName(rt.Catalog, child)+where+" LIMIT 1 FOR KEY SHARE", hints)
+	if err != nil {
+		return false, err
+	}
+	found := false
+	err = runSQL(ctx, rt, pl, key, func(b *types.Batch) (bool, error) {
+		found = found || b.Len() > 0
+		return !found, nil
 	})
 	return found, err
 }

@@ -1,6 +1,7 @@
 package exec
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -92,8 +93,11 @@ func (o *upsert) rows(ctx context.Context, b *types.Batch) error {
 	return nil
 }
 
-// lookup reads the keys of a row in some indexes; it returns the first index with an entry.
-func (o *upsert) lookup(ctx context.Context, xs []*rowenc.Index, row rowenc.Row) (x *rowenc.Index, key keys.Key, val []byte, err error) {
+// lookup reads the keys of a row in some indexes; it returns the first index with an entry. loose: what is found is read again before anything is
+// made of it.
+func (o *upsert) lookup(ctx context.Context, xs []*rowenc.Index, row rowenc.Row, loose bool) (x *rowenc.Index, key keys.Key, val []byte, err error) {
+	opts := latestLocked
+	opts.Loose = loose
 	var ks []keys.Key
 	var of []*rowenc.Index
 	for _, x := range xs {
@@ -103,12 +107,13 @@ func (o *upsert) lookup(ctx context.Context, xs []*rowenc.Index, row rowenc.Row)
 		}
 		if distinct {
 			ks, of = append(ks, k), append(of, x)
+			opts.IfAbsent = append(opts.IfAbsent, !x.Desc.Primary)
 		}
 	}
 	if len(ks) == 0 {
 		return nil, nil, nil, nil
 	}
-	vals, err := o.in.rt.Txn.GetMany(ctx, ks, latestLocked)
+	vals, err := o.in.rt.Txn.GetMany(ctx, ks, opts)
 	if err != nil {
 		return nil, nil, nil, err
 	}
@@ -120,26 +125,45 @@ func (o *upsert) lookup(ctx context.Context, xs []*rowenc.Index, row rowenc.Row)
 	return nil, nil, nil, nil
 }
 
+// maxLookups is how often a row is looked for that others keep taking away between the look at the index and the lock on the row.
+const maxLookups = 20
+
 func (o *upsert) row(ctx context.Context, row rowenc.Row, at int) error {
-	x, key, val, err := o.lookup(ctx, o.arbiters, row)
-	if err != nil {
-		return err
-	}
-	if x == nil {
-		return o.insertRow(ctx, row, at)
-	}
-	if o.n.Conflict.Update == nil {
-		return nil
-	}
-	if !x.Desc.Primary {
-		if key, err = x.PrimaryKeyOf(nil, o.w.tab.Primary, key, val); err != nil {
+	var x *rowenc.Index
+	var key keys.Key
+	var val []byte
+	for n := 0; ; n++ {
+		var err error
+		if x, key, val, err = o.lookup(ctx, o.arbiters, row, o.n.Conflict.Update != nil); err != nil {
+			return err
+		}
+		if x == nil {
+			return o.insertRow(ctx, row, at)
+		}
+		if o.n.Conflict.Update == nil {
+			return nil
+		}
+		if x.Desc.Primary {
+			break
+		}
+		entry := key
+		if key, err = x.PrimaryKeyOf(nil, o.w.tab.Primary, entry, val); err != nil {
 			return err
 		}
 		var exists bool
 		if val, exists, err = o.in.rt.Txn.Get(ctx, key, latestLocked); err != nil {
 			return err
 		}
-		if !exists {
+		if exists {
+			same, err := o.leadsTo(x, entry, key, val)
+			if err != nil {
+				return err
+			}
+			if same {
+				break
+			}
+		}
+		if n == maxLookups {
 			return pgerr.New(pgerr.DataCorrupted, "index \"%s\" of table \"%s\" has an entry without a row", x.Desc.Name, o.n.Table.Name)
 		}
 	}
@@ -150,8 +174,19 @@ func (o *upsert) row(ctx context.Context, row rowenc.Row, at int) error {
 	return o.updateRow(ctx, key, val, at)
 }
 
+// leadsTo reports whether the row, which is locked, has the entry that led to it: it may have got another value, or gone and come again, meanwhile.
+func (o *upsert) leadsTo(x *rowenc.Index, entry, key keys.Key, val []byte) (bool, error) {
+	if err := o.load(key, val); err != nil {
+		return false, err
+	}
+	row := make(rowenc.Row, len(o.old.Cols))
+	loadRow(row, o.old, 0)
+	now, _, err := o.w.key(x, row)
+	return bytes.Equal(now, entry), err
+}
+
 func (o *upsert) insertRow(ctx context.Context, row rowenc.Row, at int) error {
-	if x, _, _, err := o.lookup(ctx, o.others, row); err != nil {
+	if x, _, _, err := o.lookup(ctx, o.others, row, false); err != nil {
 		return err
 	} else if x != nil {
 		return o.w.unique(x, row)
@@ -192,8 +227,8 @@ func (o *upsert) note(key keys.Key) error {
 	return o.w.acct.add(int64(len(key)) + 48)
 }
 
-// updateRow applies SET to the existing row; expressions see it and then the row that was proposed.
-func (o *upsert) updateRow(ctx context.Context, key keys.Key, val []byte, at int) error {
+// load decodes a row into old.
+func (o *upsert) load(key keys.Key, val []byte) error {
 	t := o.n.Table
 	o.old.Reset()
 	live := make([]*types.Vec, 0, len(t.Columns))
@@ -208,6 +243,15 @@ func (o *upsert) updateRow(ctx context.Context, key keys.Key, val []byte, at int
 		return err
 	}
 	o.old.N = 1
+	return nil
+}
+
+// updateRow applies SET to the existing row; expressions see it and then the row that was proposed.
+func (o *upsert) updateRow(ctx context.Context, key keys.Key, val []byte, at int) error {
+	t := o.n.Table
+	if err := o.load(key, val); err != nil {
+		return err
+	}
 	o.pair = types.Batch{N: 1, Cols: append(append(o.pair.Cols[:0], o.old.Cols...), make([]*types.Vec, len(t.Columns))...)}
 	for c := range t.Columns {
 		v := types.NewVec(t.Columns[c].Type, 1)
@@ -237,6 +281,15 @@ func (o *upsert) updateRow(ctx context.Context, key keys.Key, val []byte, at int
 	o.shown.N = 1
 	if err := o.w.check(o.shown); err != nil {
 		return err
+	}
+	if o.w.claims(o.set) {
+		ks, err := o.w.lost(nil, before, after)
+		if err != nil {
+			return err
+		}
+		if err := o.w.claim(ctx, ks); err != nil {
+			return err
+		}
 	}
 	if err := o.w.update(ctx, before, after, o.set); err != nil {
 		return err

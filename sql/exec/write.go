@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/pamirdb/pamir/range/keys"
-	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
@@ -42,6 +41,8 @@ type rowWriter struct {
 	seen  map[string]struct{}
 	acct  account
 	wrote int64 // rows
+	// claimed counts the entries locked: see claim.
+	claimed int
 }
 
 type checkProgram struct {
@@ -81,6 +82,7 @@ func (w *rowWriter) begin(rt *Runtime, er *expr.Runtime, budget *Budget) {
 	w.rt, w.er = rt, er
 	w.in, w.inKnown = nil, false
 	w.first, w.seen = nil, nil
+	w.claimed = 0
 	w.acct = account{b: budget}
 }
 
@@ -218,8 +220,6 @@ func (w *rowWriter) unique(x *rowenc.Index, row rowenc.Row) error {
 	return e.WithDetail("Key (%s)=(%s) already exists.", strings.Join(names, ", "), strings.Join(vals, ", "))
 }
 
-var latestLocked = txn.ScanOptions{Latest: true, Lock: kv.LockUpdate}
-
 // insert writes the counting rows of a batch of whole rows, which have passed check.
 func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 	if w.rowid >= 0 {
@@ -250,6 +250,7 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 	}
 	todo := make([]pending, 0, n*(1+len(w.second)))
 	var look []keys.Key
+	opts := latestLocked
 	for i := range n {
 		loadRow(row, b, b.Row(i))
 		if err := w.refer(row, nil); err != nil {
@@ -267,14 +268,14 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 			must := distinct && !(j < 0 && w.rowid >= 0)
 			todo = append(todo, pending{x, b.Row(i), key, val, must})
 			if must {
-				look = append(look, key)
+				look, opts.IfAbsent = append(look, key), append(opts.IfAbsent, j >= 0)
 			}
 		}
 	}
 	var found [][]byte
 	if len(look) > 0 {
 		var err error
-		if found, err = w.rt.Txn.GetMany(ctx, look, latestLocked); err != nil {
+		if found, err = w.rt.Txn.GetMany(ctx, look, opts); err != nil {
 			return err
 		}
 	}
@@ -414,7 +415,7 @@ func (w *rowWriter) touches(x *rowenc.Index, set []int) bool {
 	return false
 }
 
-// update replaces a row. set lists the columns that may differ.
+// update replaces a row. set lists the columns that may differ. What the row gives up in unique indexes has been claimed (claims.go).
 func (w *rowWriter) update(ctx context.Context, before, after rowenc.Row, set []int) error {
 	w.wrote++
 	if len(w.out) > 0 || len(w.table.ReferencedBy) > 0 {
@@ -495,7 +496,9 @@ func (w *rowWriter) updateEntry(ctx context.Context, x *rowenc.Index, before, af
 
 // mustBeFree fails if a row has the key now, this statement's own rows included.
 func (w *rowWriter) mustBeFree(ctx context.Context, x *rowenc.Index, key keys.Key, row rowenc.Row) error {
-	_, exists, err := w.rt.Txn.Get(ctx, key, latestLocked)
+	opts := latestLocked
+	opts.IfAbsent = []bool{!x.Desc.Primary}
+	_, exists, err := w.rt.Txn.Get(ctx, key, opts)
 	if err != nil {
 		return err
 	}
@@ -513,7 +516,7 @@ func (w *rowWriter) deleteEntry(x *rowenc.Index, row rowenc.Row) error {
 	return w.rt.Txn.Delete(k)
 }
 
-// delete removes a row.
+// delete removes a row, whose entries in unique indexes have been claimed.
 func (w *rowWriter) delete(row rowenc.Row) error {
 	w.wrote++
 	if len(w.table.ReferencedBy) > 0 {

@@ -32,6 +32,7 @@
 //	non-locking Get                 prepared locks at or below its uncertainty limit
 //	non-locking or locking Scan     what its evaluation meets (so that LIMIT and filters count)
 //	Get with Lock                   locks of conflicting strength, prepared locks
+//	... IfAbsent, the key is there  locks that conflict with KEY SHARE, prepared locks
 //	Put, Delete, Increment,         locks that conflict with the write: NO KEY UPDATE for a
 //	commit's writes                 new value, UPDATE for a deletion
 //	commit's writes of keys whose   prepared locks: who read the key before and has lost his lock since

@@ -180,7 +180,11 @@ func (g *Guard) firstBlocked() (*waiter, error) {
 				if g.req.Wait == kv.WaitSkip || g.req.Wait == kv.WaitError && t.locks[string(r.Key)].preparedByOther(g.id()) {
 					continue // the evaluation leaves the row out, or finds the prepared lock: see askAfter
 				}
-				if w := g.joinKey(r.Key, r.Lock); w != nil {
+				s := r.Lock
+				if r.IfAbsent { // what is there is not locked; for the lock of what is not there, the evaluation asks
+					s = min(s, kv.LockKeyShare)
+				}
+				if w := g.joinKey(r.Key, s); w != nil {
 					return w, nil
 				}
 				continue

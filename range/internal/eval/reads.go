@@ -75,7 +75,8 @@ func gotLocked(v kv.LockVersion) *kv.GetResponse {
 	return &kv.GetResponse{Exists: true, Value: cloneValue(v.Value)}
 }
 
-// lockingGet locks first and then reads the newest version: with the lock held nobody changes it any more.
+// lockingGet locks first and then reads the newest version: with the lock held nobody changes it any more. With IfAbsent what is
+// there is read as a plain read reads it, but for that it is the newest version; the latch keeps it so until there is a lock on what is not there.
 func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	resp := &kv.GetResponse{}
 	own := false
@@ -93,6 +94,18 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 				return gotLocked(v), nil
 			}
 			own = true
+		}
+	}
+	if r.IfAbsent && !own {
+		switch v, ok, err := e.r.Newest(r.Key); {
+		case err != nil:
+			return nil, err
+		case ok && e.readTS.Less(v.TS):
+			return nil, &kv.Error{Code: kv.CodeWriteTooOld, Key: r.Key.Clone(), TS: v.TS}
+		case ok && !v.Deleted:
+			resp.Exists, resp.Value, resp.TS = true, cloneValue(v.Value), v.TS
+			e.remember(keys.Span{Start: r.Key})
+			return resp, nil
 		}
 	}
 	// Not before the look at the disk: who waits for a prepared write holds nothing on its key.

@@ -195,7 +195,7 @@ func parseRequest(t *testing.T, line string) kv.Request {
 	}
 	switch f[0] {
 	case "get":
-		return &kv.Get{Key: name(plain[0]), Lock: lock}
+		return &kv.Get{Key: name(plain[0]), Lock: lock, IfAbsent: slices.Contains(plain, "absent")}
 	case "scan":
 		r := &kv.Scan{Lock: lock}
 		for _, p := range plain {
