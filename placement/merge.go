@@ -112,7 +112,7 @@ func (p *planner) lineUp(left, right int32) bool {
 		case s == nil || s.refuses != fine:
 			return wait(fmt.Sprintf("n%d takes no replicas now", p.node(id)))
 		case s.in >= p.limits.Incoming || leader == nil || leader.out >= p.limits.Outgoing:
-			return wait("the stores are sending or receiving other replicas")
+			return wait("the nodes are sending or receiving other replicas")
 		case !nonVoting && slices.Contains(r.NonVoters, id) || nonVoting && slices.Contains(r.Voters, id):
 			return wait(fmt.Sprintf("n%d has a replica of the other kind", p.node(id)))
 		}

@@ -109,6 +109,7 @@ type compiledRule struct {
 	rank      []uint8 // by store: the alternative of the leader preference that it meets
 	needs     []need
 	nvNeeds   []need
+	lacks     []Lack // on the stores that are to stay
 	taking    int    // stores that may be given a voter
 	ideal     spread // of the best placement on them
 }
@@ -462,13 +463,17 @@ func (p *planner) compile(r *Rule) compiledRule {
 		c.needs = append(c.needs, n)
 	}
 	var taking []int32
+	var staying []Store
 	for i := range p.stores {
 		s := &p.stores[i]
+		if s.gone == "" {
+			staying = append(staying, s.Store)
+		}
 		if s.refuses == fine && c.allowed[i] {
 			taking = append(taking, int32(i))
 		}
 	}
-	c.taking = len(taking)
+	c.taking, c.lacks = len(taking), r.Lacks(staying)
 	if p.tiers > 0 {
 		var set []StoreID
 		for range min(r.Replicas, len(taking)) {
@@ -514,12 +519,7 @@ func (p *planner) constraints(cs []Constraint) (allowed []bool, needs []need) {
 	allowed = make([]bool, len(p.stores))
 	for i := range p.stores {
 		allowed[i] = true
-		for _, c := range cs {
-			in := slices.Contains(p.stores[i].Locality, c.Tier)
-			if c.Not && in || !c.Not && c.AtLeast == 0 && !in {
-				allowed[i] = false
-			}
-		}
+		allowed[i] = !slices.ContainsFunc(cs, func(c Constraint) bool { return c.excludes(p.stores[i].Locality) })
 	}
 	for _, c := range cs {
 		if c.AtLeast > 0 {

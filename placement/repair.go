@@ -72,23 +72,14 @@ func (p *planner) losesToRegion(voters []StoreID, c *compiledRule) bool {
 	return false
 }
 
-// oneRegion reports whether the rule's constraints allow stores of one domain of the widest tier only, although there are others.
-func (p *planner) oneRegion(c *compiledRule) bool {
-	if p.tiers == 0 {
-		return false
-	}
-	in, others := int32(-1), false
-	for i := range p.stores {
-		switch d := p.stores[i].domain[0]; {
-		case !c.allowed[i]:
-			others = true
-		case in >= 0 && d != in:
-			return false
-		default:
-			in = d
+// lacking says what of the rule could not hold even if all stores that stay took replicas, as far as it has to do with one of some options; else otherwise.
+func (c *compiledRule) lacking(otherwise string, options ...string) string {
+	for _, l := range c.lacks {
+		if !l.Wish && slices.Contains(options, l.Options[0]) {
+			return l.Why
 		}
 	}
-	return in >= 0 && others
+	return otherwise
 }
 
 // repair brings ranges to what their rules want. The ranges that can lose the fewest further replicas come first.
@@ -172,7 +163,7 @@ func (p *planner) awaits(r *Range) string {
 	return ""
 }
 
-const waitsForSlots = "to be repaired; waits until stores that send and receive other replicas are free"
+const waitsForSlots = "to be repaired; waits until nodes that send and receive other replicas are free"
 
 // repairRange decides what is to be done first with a range that is not as its rule wants it.
 func (p *planner) repairRange(at int32) {
@@ -201,15 +192,19 @@ func (p *planner) repairRange(at int32) {
 		switch {
 		case p.respread(at, c), p.fixNonVoters(at, c):
 		case p.losesToRegion(r.Voters, c):
-			why := "no store elsewhere is free"
-			if p.oneRegion(c) {
-				why = fmt.Sprintf("the constraints of %s allow no other: %s = region cannot hold with them", c.Name, OptSurvive)
-			}
-			p.note(r, "the loss of one region would lose the quorum, and "+why)
+			p.note(r, "the loss of one region would lose the quorum: "+c.lacking("no node elsewhere is free", OptSurvive, OptReplicas, OptConstraints))
 		case p.spreadOf(r.Voters) > c.ideal:
-			p.note(r, "its voters share more of their localities than they need to, and no move to a store that is free changes that")
+			p.note(r, "its voters share more of their localities than they need to, and no move to a node that is free changes that")
 		}
 	}
+}
+
+// whyNone says why there is no store for another voter.
+func (p *planner) whyNone(r *Range, c *compiledRule) string {
+	if why := c.lacking("", OptReplicas, OptConstraints); why != "" {
+		return ": " + why
+	}
+	return p.others(r, c)
 }
 
 // others says why the stores without a replica of the range cannot have one; "" if there are none.
@@ -313,7 +308,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%s, and a voter is to take the place of the non-voting replica on n%d", reason, p.node(id)), nil)
 			return
 		}
-		p.note(r, reason+", and there is no store to replace it"+p.others(r, c)+p.awaits(r))
+		p.note(r, reason+", and there is no node to replace it"+p.whyNone(r, c)+p.awaits(r))
 		return
 	case len(have) > want && len(stay) > c.Replicas:
 		op.Remove = []StoreID{p.surplus(r, stay)}
@@ -326,7 +321,7 @@ func (p *planner) fixVoters(at int32, c *compiledRule, stay, gone []StoreID, rea
 			p.change(at, Operator{Remove: []StoreID{id}}, fmt.Sprintf("%d of %d voters, and one is to take the place of the non-voting replica on n%d", len(stay), c.Replicas, p.node(id)), nil)
 			return
 		}
-		p.note(r, fmt.Sprintf("%d of %d voters, and too few stores for more", len(stay), c.Replicas)+p.awaits(r))
+		p.note(r, fmt.Sprintf("%d of %d voters: ", len(stay), c.Replicas)+c.lacking("too few nodes take more just now", OptReplicas, OptConstraints)+p.awaits(r))
 		return
 	}
 	left := append(without(r.Voters, op.Remove...), op.Add...)
@@ -460,7 +455,7 @@ func (p *planner) respread(at int32, c *compiledRule) bool {
 	}
 	if from == 0 || bestShort == short && bestSpread >= now {
 		if short > 0 {
-			p.note(r, fmt.Sprintf("%s wants %s, and no store there is free", c.Name, p.unmet(c.needs, r.Voters)))
+			p.note(r, c.lacking(fmt.Sprintf("%s wants %s, and no node there is free", c.Name, p.unmet(c.needs, r.Voters)), OptConstraints))
 			return true
 		}
 		return false
@@ -516,7 +511,7 @@ func (p *planner) fixNonVoters(at int32, c *compiledRule) bool {
 		l := p.find(r.Leader)
 		switch {
 		case id == 0:
-			p.note(r, fmt.Sprintf("%d of %d non-voting replicas, and too few stores for more", len(stay), c.NonVoters))
+			p.note(r, fmt.Sprintf("%d of %d non-voting replicas: ", len(stay), c.NonVoters)+c.lacking("too few nodes take more just now", OptNonVoters, OptNonVoterConstraints))
 		case busy || l != nil && l.out >= p.limits.Outgoing:
 			p.repairs++
 			p.note(r, waitsForSlots)
@@ -536,7 +531,7 @@ func (p *planner) fixNonVoters(at int32, c *compiledRule) bool {
 				}
 			}
 		}
-		p.note(r, fmt.Sprintf("%s wants %s for replicas without a vote, and no store there is free", c.Name, unmet))
+		p.note(r, c.lacking(fmt.Sprintf("%s wants %s for replicas without a vote, and no node there is free", c.Name, unmet), OptNonVoterConstraints))
 		return true
 	}
 	return false

@@ -57,6 +57,12 @@ type Constraint struct {
 	AtLeast int
 }
 
+// excludes reports whether no replica may be where a locality is.
+func (c Constraint) excludes(locality []string) bool {
+	in := slices.Contains(locality, c.Tier)
+	return c.Not && in || !c.Not && c.AtLeast == 0 && !in
+}
+
 func (c Constraint) String() string {
 	switch {
 	case c.Not:

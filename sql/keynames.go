@@ -162,19 +162,28 @@ func relationNamed(snap catalog.Snapshot, path []string, name string) (*catalog.
 
 // ExecAs runs statements in the name of a user, with that user's privileges, and discards what they return.
 func (srv *Server) ExecAs(ctx context.Context, user, text string) error {
-	s, err := srv.NewSession(SessionArgs{User: user, Database: DefaultDatabase, PID: srv.NewPID()}, &nobody{})
+	_, err := srv.ExecWarned(ctx, user, text)
+	return err
+}
+
+// ExecWarned is ExecAs that returns warnings.
+func (srv *Server) ExecWarned(ctx context.Context, user, text string) (warnings []string, err error) {
+	c := &nobody{}
+	s, err := srv.NewSession(SessionArgs{User: user, Database: DefaultDatabase, PID: srv.NewPID()}, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer s.Close()
 	stop := context.AfterFunc(ctx, s.Cancel)
 	defer stop()
-	return s.Query(text)
+	err = s.Query(text)
+	return c.warnings, err
 }
 
-// nobody is the client of a session that nobody is connected to: it takes everything, and keeps nothing.
+// nobody is the client of a session that nobody is connected to: it takes everything, and keeps nothing but warnings.
 type nobody struct {
-	pos int64
+	pos      int64
+	warnings []string
 }
 
 var _ Client = (*nobody)(nil)
@@ -185,7 +194,11 @@ func (c *nobody) Rows(*RowShape, *types.Batch, int, int) error { c.wrote(); retu
 func (c *nobody) Complete([]byte)                              { c.wrote() }
 func (c *nobody) Empty()                                       { c.wrote() }
 func (c *nobody) Suspended()                                   { c.wrote() }
-func (c *nobody) Notice(*pgerr.Error)                          {}
+func (c *nobody) Notice(n *pgerr.Error) {
+	if n.Severity == "WARNING" {
+		c.warnings = append(c.warnings, n.Message)
+	}
+}
 func (c *nobody) Parameter(string, string)                     {}
 func (c *nobody) CopyIn(bool, int)                             {}
 func (c *nobody) CopyData() ([]byte, error) {

@@ -30,10 +30,11 @@ type Cluster interface {
 	Look(ctx context.Context, v *verb.Verb, a verb.Args) ([][]*string, error)
 	Observer
 
-	// CheckRule refuses options of a placement rule, by name, that make no sense. SetRule sets one of the cluster's rule; an empty
-	// value resets it. Rules lists all rules: the cluster's, and those of tables and indexes.
-	CheckRule(options map[string]string) error
-	SetRule(ctx context.Context, option, value string) error
+	// CheckRule refuses options of a placement rule, by name, that make no sense; of is "table t" or "index i", set are the options that are being set. SetRule sets one
+	// of the cluster's rule; an empty value resets it. Both return what cannot hold with the nodes there are. Rules lists all rules: the cluster's, and those of
+	// tables and indexes.
+	CheckRule(of string, options map[string]string, set []string) (warnings []string, err error)
+	SetRule(ctx context.Context, option, value string) (warnings []string, err error)
 	Rules(ctx context.Context) ([]ClusterRule, error)
 
 	// Protect keeps everything readable at a timestamp (empty: now) for a time, and Extend for a time from now on. Unprotect reports whether there
@@ -124,11 +125,15 @@ func (s *Session) SetRule(option, value string) error {
 	if err != nil {
 		return err
 	}
-	if err := c.SetRule(s.ctx, option, value); err != nil {
+	warnings, err := c.SetRule(s.ctx, option, value)
+	if err != nil {
 		if kv.HasCode(err, kv.CodeBadRequest) {
 			return pgerr.New(pgerr.InvalidParameterValue, "placement rule: %s", kv.AsError(err).Message)
 		}
 		return err
+	}
+	for _, w := range warnings {
+		s.warn("01000", "placement rule: %s", w)
 	}
 	return nil
 }

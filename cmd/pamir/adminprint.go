@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -284,8 +285,11 @@ func styleOf(name string) string {
 // printOutcome says in a line how an operation stands.
 func printOutcome(w io.Writer, op *admin.Operation) error {
 	text := fmt.Sprintf("operation %d: %s %s", op.ID, op.Verb, op.State)
-	if len(op.Result) > 0 {
-		b, err := json.Marshal(op.Result)
+	result := maps.Clone(op.Result)
+	warnings, _ := result[admin.WarningsField].([]any)
+	delete(result, admin.WarningsField)
+	if len(result) > 0 {
+		b, err := json.Marshal(result)
 		if err != nil {
 			return err
 		}
@@ -296,6 +300,9 @@ func printOutcome(w io.Writer, op *admin.Operation) error {
 			return err
 		}
 		text += ": " + forPeople(x, "")
+	}
+	for _, x := range warnings {
+		text += fmt.Sprintf("\nwarning: %v", x)
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err

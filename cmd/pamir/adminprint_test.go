@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/internal/admin"
 )
 
 // What placement does, and why it does nothing, as a person reads it.
@@ -33,4 +35,13 @@ decommission
   node id  4
   bytes    2.0 KiB
 `, b.String())
+}
+
+// What is to be known beside a result is not lost in it.
+func TestPrintWarnings(t *testing.T) {
+	var b strings.Builder
+	op := &admin.Operation{ID: 7, Verb: "set_rule", State: admin.Succeeded, Result: map[string]any{"option": "survive", admin.WarningsField: []any{"it is so", "and so"}}}
+	require.NoError(t, printOutcome(&b, op))
+	require.Equal(t, "operation 7: set_rule succeeded: option survive\nwarning: it is so\nwarning: and so\n", b.String())
+	require.Contains(t, op.Result, admin.WarningsField, "which is printed as JSON")
 }

@@ -44,12 +44,12 @@ func init() {
 		"merge_at":           {check: checkMerge, run: runMerge, result: "range_id: the range that holds the row now"},
 		"move_replica":       {check: checkMove, run: runMove, result: "range_id, replicas: the nodes that have it now"},
 		"transfer_leader":    {check: checkTransfer, run: runTransfer, result: "range_id, leader: the node that leads it now"},
-		"drain_node":         {check: checkServing, run: runDrain, undo: undrain, result: "node_id"},
+		"drain_node":         {check: checkDrain, run: runDrain, undo: undrain, result: "node_id"},
 		"undrain_node":       {check: checkServing, run: runUndrain, result: "node_id"},
 		"decommission_node":  {check: checkDecommission, run: runDecommission, undo: recommission, result: "node_id"},
 		"recommission_node":  {check: checkNode, run: runRecommission, result: "node_id"},
-		"set_rule":           {check: checkRule, run: runSetRule, result: "of, option, value"},
-		"reset_rule":         {check: checkRule, run: runSetRule, result: "of, option"},
+		"set_rule":           {check: checkRule, run: runSetRule, result: "of, option, value; warnings: what of the rule cannot hold with the nodes there are"},
+		"reset_rule":         {check: checkRule, run: runSetRule, result: "of, option; warnings: see set_rule"},
 		"pause_rebalancing":  {check: nothing, run: runPause, result: "paused"},
 		"resume_rebalancing": {check: nothing, run: runResume, result: "paused"},
 	}
@@ -105,6 +105,9 @@ func checkRule(ctx context.Context, c *call) error {
 	return c.CheckRule(ctx, c.user, c.args.Text("of"), c.args.Text("option"), c.args.Text("value"))
 }
 
+// WarningsField of a result lists what is to be known beside it.
+const WarningsField = "warnings"
+
 func runSetRule(ctx context.Context, c *call) (map[string]any, error) {
 	option, value, of := c.args.Text("option"), c.args.Text("value"), c.args.Text("of")
 	out := map[string]any{"of": of, "option": option}
@@ -114,10 +117,17 @@ func runSetRule(ctx context.Context, c *call) (map[string]any, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return out, patiently(ctx, func() error {
+		var warnings []string
+		var err error
 		if of == "cluster" {
-			return c.SetRule(ctx, option, value)
+			warnings, err = c.SetRule(ctx, option, value)
+		} else {
+			warnings, err = c.SetRuleOf(ctx, c.user, of, option, value)
 		}
-		return c.SetRuleOf(ctx, c.user, of, option, value)
+		if delete(out, WarningsField); len(warnings) > 0 {
+			out[WarningsField] = warnings
+		}
+		return err
 	})
 }
 

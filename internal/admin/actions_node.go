@@ -38,6 +38,13 @@ func checkServing(_ context.Context, c *call) error {
 	return err
 }
 
+func checkDrain(ctx context.Context, c *call) error {
+	if err := checkServing(ctx, c); err != nil {
+		return err
+	}
+	return c.MayDrain(ctx, c.nodeID(), c.args.Bool("force"))
+}
+
 func (c *call) nodeResult() map[string]any {
 	return map[string]any{"node_id": c.args.Int("node_id")}
 }

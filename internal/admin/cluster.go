@@ -21,11 +21,11 @@ type Cluster interface {
 
 	// Rules lists the cluster's rule and those of tables and indexes. SetRule sets an option of the
 	// cluster's rule; an empty value resets it. SetRuleOf does so for "table t" or "index i", in the name of a user. CheckRule refuses, without
-	// changing anything, what they would refuse.
+	// changing anything, what they would refuse. Warnings say what the nodes there are cannot give, now: the rule is set all the same.
 	Rules(ctx context.Context) ([]RuleView, error)
 	CheckRule(ctx context.Context, user, of, option, value string) error
-	SetRule(ctx context.Context, option, value string) error
-	SetRuleOf(ctx context.Context, user, of, option, value string) error
+	SetRule(ctx context.Context, option, value string) (warnings []string, err error)
+	SetRuleOf(ctx context.Context, user, of, option, value string) (warnings []string, err error)
 
 	// Status is this node, Nodes what it knows of all: neither asks anybody. Stores describes every store, Ranges every range in key order, with the names of tables where the
 	// catalog can be read, HotRanges the ranges with most load, by processor time.
@@ -53,7 +53,9 @@ type Cluster interface {
 	Recommission(ctx context.Context, nodes []kv.NodeID) error
 	Decommissions(ctx context.Context) ([]DecommissionView, error)
 
-	// Drain makes a node hand over its leaders and its clients, and stay up; it begins, and Draining says how far it is.
+	// Drain makes a node hand over its leaders and its clients, and stay up; it begins, and Draining says how far it is. MayDrain refuses to drain a node without
+	// which no node serves, or some range has no majority on nodes that do, unless force is set.
+	MayDrain(ctx context.Context, id kv.NodeID, force bool) error
 	Drain(ctx context.Context, id kv.NodeID) (*DrainView, error)
 	Undrain(ctx context.Context, id kv.NodeID) (*DrainView, error)
 	Draining(ctx context.Context, id kv.NodeID) (*DrainView, error)

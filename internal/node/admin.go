@@ -131,29 +131,29 @@ func (o operations) TableSpan(ctx context.Context, table string) (keys.Span, err
 }
 
 // SetRuleOf changes a table's or an index's rule as its owner does.
-func (o operations) SetRuleOf(ctx context.Context, user, of, option, value string) error {
+func (o operations) SetRuleOf(ctx context.Context, user, of, option, value string) ([]string, error) {
 	return o.alterRule(ctx, user, of, option, value, "%s")
 }
 
-// alterRule runs the ALTER that changes a rule, within other statements.
-func (o operations) alterRule(ctx context.Context, user, of, option, value, within string) error {
+// alterRule runs the ALTER that changes a rule, within other statements, and returns what it warns of.
+func (o operations) alterRule(ctx context.Context, user, of, option, value, within string) (warnings []string, err error) {
 	kind, name, ok := strings.Cut(of, " ")
 	if !ok || kind != "table" && kind != "index" || name == "" {
-		return kv.Errorf(kv.CodeBadRequest, "of is %q: it can be cluster, \"table NAME\" or \"index NAME\"", of)
+		return nil, kv.Errorf(kv.CodeBadRequest, "of is %q: it can be cluster, \"table NAME\" or \"index NAME\"", of)
 	}
 	if err := o.n.checkRule(option, value); err != nil {
-		return err
+		return nil, err
 	}
 	option = strings.TrimPrefix(option, optionPrefix)
 	srv, err := o.sql()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	change := fmt.Sprintf("RESET (%s%s)", optionPrefix, option)
 	if value != "" {
 		change = fmt.Sprintf("SET (%s%s = '%s')", optionPrefix, option, strings.ReplaceAll(value, "'", "''"))
 	}
-	return srv.ExecAs(ctx, user, fmt.Sprintf(within, fmt.Sprintf("ALTER %s %s %s", strings.ToUpper(kind), sql.QuoteName(name), change)))
+	return srv.ExecWarned(ctx, user, fmt.Sprintf(within, fmt.Sprintf("ALTER %s %s %s", strings.ToUpper(kind), sql.QuoteName(name), change)))
 }
 
 // adoptEvery is the pause between two looks at what other nodes have left undone; tests plan more often, and look more often.

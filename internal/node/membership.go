@@ -121,8 +121,13 @@ type leaving struct {
 	led   map[kv.RangeID]*ledRange
 }
 
-// mayDecommission refuses what could not come to an end, unless force is set.
+// mayDecommission refuses what could not come to an end, or would take from rules what they need, unless force is set.
 func (n *Node) mayDecommission(ctx context.Context, ids []kv.NodeID, force bool) (*leaving, error) {
+	for _, id := range ids {
+		if _, ok := n.book.Get(id); !ok {
+			return nil, kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
+		}
+	}
 	left, err := n.readMembership(ctx)
 	if err != nil {
 		return nil, err
@@ -131,31 +136,13 @@ func (n *Node) mayDecommission(ctx context.Context, ids []kv.NodeID, force bool)
 	if err != nil {
 		return nil, err
 	}
-	remain := 0
-	for _, e := range n.book.Entries() {
-		if _, leaves := left[e.NodeID]; !leaves && !slices.Contains(ids, e.NodeID) && n.transport.Alive(e.NodeID) {
-			remain++
+	l := &leaving{left, descs, led}
+	if !force {
+		if err := n.mayLeave(ctx, ids, l); err != nil {
+			return nil, err
 		}
 	}
-	most := 0
-	for i := range descs {
-		voters := 0
-		for _, r := range descs[i].Replicas {
-			if r.VotesNew() {
-				voters++
-			}
-		}
-		most = max(most, voters)
-	}
-	if remain < most && !force {
-		return nil, kv.Errorf(kv.CodeBadRequest, "%d nodes would remain, and ranges have up to %d replicas: add nodes, or lower num_replicas, first", remain, most)
-	}
-	for _, id := range ids {
-		if _, ok := n.book.Get(id); !ok {
-			return nil, kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
-		}
-	}
-	return &leaving{left, descs, led}, nil
+	return l, nil
 }
 
 // decommission asks that everything be moved off nodes, for good.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/internal/admin"
-	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql"
@@ -46,25 +45,21 @@ func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {
 }
 
 // CheckRule goes by the cluster's rule for what the options leave out, as far as it can be read now, and by the defaults.
-func (o operate) CheckRule(options map[string]string) error {
-	r := o.n.cfg.Rules.Default
+func (o operate) CheckRule(of string, options map[string]string, set []string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(o.n.ctx, 2*time.Second)
 	defer cancel()
-	if cluster, _, err := getSystem[ruleOptions](ctx, o.n, keys.ClusterRule); err == nil {
-		applyOptions(&r, cluster) // what makes no sense in it is not this rule's
+	r, err := o.n.ruleOfTable(ctx, of, options)
+	if err != nil || len(set) == 0 {
+		return nil, err
 	}
-	for name := range options {
-		if !placement.IsOption(name) {
-			return r.Set(name, "") // says what there is
-		}
+	left, err := o.n.readMembership(ctx)
+	if err != nil {
+		return nil, nil // findings will say what there is to be said
 	}
-	if errs := applyOptions(&r, options); len(errs) > 0 {
-		return errs[0]
-	}
-	return r.Check()
+	return lacks(&r, o.n.members(left, nil), set), nil
 }
 
-func (o operate) SetRule(ctx context.Context, option, value string) error {
+func (o operate) SetRule(ctx context.Context, option, value string) ([]string, error) {
 	return o.n.setClusterRule(ctx, option, value)
 }
 

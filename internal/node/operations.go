@@ -227,10 +227,11 @@ func (o operations) CheckRule(ctx context.Context, user, of, option, value strin
 		_, err := o.n.clusterRuleWith(ctx, option, value)
 		return err
 	}
-	return o.alterRule(ctx, user, of, option, value, "BEGIN; %s; ROLLBACK")
+	_, err := o.alterRule(ctx, user, of, option, value, "BEGIN; %s; ROLLBACK")
+	return err
 }
 
-func (o operations) SetRule(ctx context.Context, option, value string) error {
+func (o operations) SetRule(ctx context.Context, option, value string) ([]string, error) {
 	return o.n.setClusterRule(ctx, option, value)
 }
 

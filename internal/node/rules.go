@@ -280,13 +280,16 @@ func (n *Node) checkRule(name, value string) error {
 	return nil
 }
 
-// setClusterRule sets an option of the cluster's rule; an empty value resets it.
-func (n *Node) setClusterRule(ctx context.Context, name, value string) error {
+// setClusterRule sets an option of the cluster's rule; an empty value resets it. It returns what cannot hold with the nodes, and the rules, there are.
+func (n *Node) setClusterRule(ctx context.Context, name, value string) (warnings []string, err error) {
 	opts, err := n.clusterRuleWith(ctx, name, value)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return putSystem(ctx, n, keys.ClusterRule, opts)
+	if err := putSystem(ctx, n, keys.ClusterRule, opts); err != nil {
+		return nil, err
+	}
+	return n.clusterWarnings(ctx, strings.TrimPrefix(name, optionPrefix)), nil
 }
 
 // clusterRuleWith is the cluster's rule after an option is set, or reset, and refuses what makes no sense.

@@ -196,11 +196,11 @@ func (c *change) alterOptions(t *catalog.Table, cmd *ast.AlterCmd) (err error) {
 	if err := hasPlace(t, cmd.Options); err != nil {
 		return err
 	}
-	if err := c.checkOptions(n.Options); err != nil {
+	if err := c.checkOptions(c.ruleOf("table", n, n.Name), n.Options, optionNames(cmd)); err != nil {
 		return err
 	}
 	for i := range n.Indexes {
-		if err := c.checkIndexOptions(n, &n.Indexes[i]); err != nil {
+		if err := c.checkIndexOptions(n, &n.Indexes[i], nil); err != nil {
 			if e, ok := pgerr.As(err); ok {
 				return e.WithDetail("The index \"%s\" has a rule of its own, which takes from its table what it does not set.", n.Indexes[i].Name)
 			}
@@ -580,7 +580,7 @@ func (c *change) alterIndex(st *ast.AlterTable) error {
 				return err
 			}
 			ix.Options = rulesOnly(now)
-			if err := c.checkIndexOptions(n, ix); err != nil {
+			if err := c.checkIndexOptions(n, ix, optionNames(cmd)); err != nil {
 				return err
 			}
 		case ast.SetStatistics, ast.SetTableSpace, ast.ChangeOwner:

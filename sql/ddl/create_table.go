@@ -52,7 +52,7 @@ func (c *change) createTable(st *ast.CreateTable) error {
 	if t.Options, err = options(st.Options); err != nil {
 		return err
 	}
-	if err := c.checkOptions(t.Options); err != nil {
+	if err := c.checkOptions(c.ruleOf("table", t, t.Name), t.Options, t.Options); err != nil {
 		return err
 	}
 	var later []*ast.Constraint
@@ -558,7 +558,7 @@ func (c *change) createTableAs(st *ast.CreateTableAs) error {
 	if t.Options, err = options(st.Into.Options); err != nil {
 		return err
 	}
-	if err := c.checkOptions(t.Options); err != nil {
+	if err := c.checkOptions(c.ruleOf("table", t, t.Name), t.Options, t.Options); err != nil {
 		return err
 	}
 	if len(st.Into.Columns) > len(pl.Columns) {

@@ -33,8 +33,9 @@ type Env struct {
 	Notice func(*pgerr.Error)
 	// SequenceValue is the number that a sequence gave last, or that it will begin with.
 	SequenceValue func(*catalog.Table) (int64, error)
-	// CheckRule refuses options of a placement rule (by name, without their prefix) that make no sense; nil refuses all.
-	CheckRule func(options map[string]string) error
+	// CheckRule refuses options of a placement rule (by name, without their prefix) that make no sense, and returns what those in set ask for and the cluster cannot
+	// give now; nil refuses all. of is "table t" or "index i".
+	CheckRule func(of string, options map[string]string, set []string) (warnings []string, err error)
 	// Online makes a job of the build of an index over rows that exist; nil builds it in the transaction.
 	Online *Online
 }
@@ -108,10 +109,12 @@ func (c *change) run(st ast.Statement) error {
 	return pgerr.Unsupported(st.Tag(), "")
 }
 
-func (c *change) notice(code, format string, args ...any) {
+func (c *change) notice(code, format string, args ...any) { c.say("NOTICE", code, format, args...) }
+
+func (c *change) say(severity, code, format string, args ...any) {
 	if c.env.Notice != nil {
 		e := pgerr.New(code, format, args...)
-		e.Severity = "NOTICE"
+		e.Severity = severity
 		c.env.Notice(e)
 	}
 }

@@ -75,7 +75,7 @@ func (c *change) createIndex(st *ast.CreateIndex) error {
 		return err
 	}
 	ix.Options = rulesOnly(params)
-	if err := c.checkIndexOptions(t, &ix); err != nil {
+	if err := c.checkIndexOptions(t, &ix, ix.Options); err != nil {
 		return err
 	}
 	n := clone(t)

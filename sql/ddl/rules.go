@@ -13,8 +13,8 @@ import (
 // whoever places replicas reads them from the catalog.
 const rulePrefix = "pamir."
 
-// checkOptions refuses rules that make no sense. The others are PostgreSQL's, kept and shown.
-func (c *change) checkOptions(params []string) error {
+// checkOptions refuses rules that make no sense, and warns of what those in set ask for and the nodes there are cannot give. Other parameters are PostgreSQL's, kept and shown.
+func (c *change) checkOptions(of string, params, set []string) error {
 	rule := map[string]string{}
 	for _, p := range params {
 		name, v, _ := strings.Cut(p, "=")
@@ -28,18 +28,29 @@ func (c *change) checkOptions(params []string) error {
 	if c.env.CheckRule == nil {
 		return pgerr.New(pgerr.FeatureNotSupported, "there is no cluster here for which placement could be ruled")
 	}
-	if err := c.env.CheckRule(rule); err != nil {
+	var names []string
+	for _, p := range set {
+		name, _, _ := strings.Cut(p, "=")
+		if short, ok := strings.CutPrefix(name, rulePrefix); ok {
+			names = append(names, short)
+		}
+	}
+	warnings, err := c.env.CheckRule(of, rule, names)
+	if err != nil {
 		return pgerr.New(pgerr.InvalidParameterValue, "placement rule: %s", err)
+	}
+	for _, w := range warnings {
+		c.say("WARNING", "01000", "placement rule: %s", w)
 	}
 	return nil
 }
 
 // checkIndexOptions is checkOptions of an index: it has its table's rule, but for what it sets itself.
-func (c *change) checkIndexOptions(t *catalog.Table, ix *catalog.Index) error {
+func (c *change) checkIndexOptions(t *catalog.Table, ix *catalog.Index, set []string) error {
 	if len(ix.Options) == 0 {
 		return nil
 	}
-	return c.checkOptions(slices.Concat(rulesOnly(t.Options), ix.Options)) // of two, the latter counts
+	return c.checkOptions(c.ruleOf("index", t, ix.Name), slices.Concat(rulesOnly(t.Options), ix.Options), set) // of two, the latter counts
 }
 
 // hasPlace refuses rules of what has no keys of its own to be placed: they would be kept and mean nothing.
@@ -83,6 +94,22 @@ func (c *change) changeOptions(have []string, cmd *ast.AlterCmd) ([]string, erro
 		}
 	}
 	return out, nil
+}
+
+// ruleOf names a rule as placement does: "table public.t", "index public.t_a_idx".
+func (c *change) ruleOf(kind string, t *catalog.Table, name string) string {
+	if sc, ok := c.cat.SchemaByID(t.Schema); ok {
+		name = sc.Name + "." + name
+	}
+	return kind + " " + name
+}
+
+// optionNames are those that a SET or RESET names.
+func optionNames(cmd *ast.AlterCmd) (out []string) {
+	for _, o := range cmd.Options {
+		out = append(out, o.Namespace+"."+o.Name)
+	}
+	return out
 }
 
 // rulesOnly picks the parameters that are rules: an index keeps no others.

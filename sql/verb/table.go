@@ -181,8 +181,10 @@ var Table = []Verb{
 	},
 	{
 		Name: "drain_node", Summary: "Hand over a node's leaders and clients; it stays up", Method: "POST", Path: "/nodes/{node_id}/drain", Command: "node drain",
-		Positional: []string{"node_id"}, Params: []Param{nodeID}, Cancelable: true, Function: &Function{OID: 0xffffff26, Returns: Begun},
-		Detail: "Ended by undrain, or by a restart of the node. To cancel it is to undrain.",
+		Positional: []string{"node_id"},
+		Params:     []Param{nodeID, {Name: "force", Kind: Bool, In: Body, Help: "also if no node would serve clients then, or some range would have no majority on nodes that do"}},
+		Cancelable: true, Function: &Function{OID: 0xffffff2e, Returns: Begun}, // and 0xffffff2f
+		Detail: "Ended by undrain, or by a restart of the node. To cancel it is to undrain. Refused if no node would serve clients then, or some range would have no majority of its replicas on nodes that do.",
 	},
 	{
 		Name: "undrain_node", Summary: "Make a drained node serve again", Method: "POST", Path: "/nodes/{node_id}/undrain", Command: "node undrain",
@@ -191,9 +193,9 @@ var Table = []Verb{
 	{
 		Name: "decommission_node", Summary: "Move everything off a node, for good", Method: "POST", Path: "/nodes/{node_id}/decommission", Command: "node decommission",
 		Positional: []string{"node_id"},
-		Params:     []Param{nodeID, {Name: "force", Kind: Bool, In: Body, Help: "also if too few nodes would remain for all replicas; it then ends only once there are more"}},
+		Params:     []Param{nodeID, {Name: "force", Kind: Bool, In: Body, Help: "also if too few nodes would remain for what rules ask; it then ends only once there are more"}},
 		Cancelable: true, Function: &Function{OID: 0xffffff28, Returns: Begun}, // and 0xffffff29
-		Detail: "Under load, without errors to clients. When it has succeeded, the node may be stopped. To cancel it is to recommission.",
+		Detail: "Under load, without errors to clients. When it has succeeded, the node may be stopped. To cancel it is to recommission. Refused if some rule that holds now could not hold any more.",
 	},
 	{
 		Name: "recommission_node", Summary: "Take back that a node is to leave", Method: "POST", Path: "/nodes/{node_id}/recommission", Command: "node recommission",

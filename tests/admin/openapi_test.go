@@ -100,7 +100,7 @@ func TestOpenAPI(t *testing.T) {
 	// What is asked of each, in order; what is missing is asked without anything.
 	args := map[string]verb.Args{
 		"split_at": {"table": "t", "values": []string{"50"}}, "merge_at": {"table": "t", "values": []string{"50"}}, "transfer_leader": {"range_id": int64(2), "node": int64(2)}, "move_replica": {"range_id": int64(2), "from": int64(3), "to": int64(0)},
-		"drain_node": {"node_id": int64(3)}, "undrain_node": {"node_id": int64(3)}, "decommission_node": {"node_id": int64(3), "force": true},
+		"drain_node": {"node_id": int64(3), "force": true}, "undrain_node": {"node_id": int64(3)}, "decommission_node": {"node_id": int64(3), "force": true},
 		"recommission_node": {"node_id": int64(3)}, "set_rule": {"option": "gc_ttl", "value": "2h"}, "reset_rule": {"option": "gc_ttl", "of": "cluster"},
 		"cancel_operation": {"operation_id": int64(1)}, "node": {"node_id": int64(1)}, "range": {"range_id": int64(1)}, "operation": {"operation_id": int64(1), "wait": int64(1)},
 		"ranges":    {"table": "t", "key": []string{"7"}, "node": int64(1), "state": "ok", "limit": int64(1)},
@@ -212,7 +212,9 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/ranges/1/move", `{"to": 9}`, nil, true, 404, admin.CodeNotFound, "there is no node 9"},
 		{"POST", "/ranges/9999/transfer", `{"node": 1}`, nil, true, 404, admin.CodeNotFound, "there is no range 9999"},
 		{"POST", "/nodes/1/decommission", `{"force": "yes"}`, nil, false, 400, admin.CodeInvalid, "must be true or false"},
-		{"POST", "/nodes/1/decommission", ``, nil, true, 400, admin.CodeInvalid, "0 nodes would remain"},
+		{"POST", "/nodes/1/decommission", ``, nil, true, 409, admin.CodeConflict, "0 nodes would remain"},
+		{"POST", "/nodes/1/drain", ``, nil, true, 409, admin.CodeConflict, "node 1 is the only one that serves clients"},
+		{"POST", "/nodes/1/drain", `{"force": 1}`, nil, false, 400, admin.CodeInvalid, "must be true or false"},
 		{"POST", "/nodes/7/drain", ``, nil, true, 404, admin.CodeNotFound, "there is no node 7"},
 		{"POST", "/placement/pause?wait=100", ``, nil, false, 400, admin.CodeInvalid, "wait: 100 is out of range"},
 		{"POST", "/placement/pause", ``, []string{admin.KeyHeader, "a b"}, false, 400, admin.CodeInvalid, "printable"},

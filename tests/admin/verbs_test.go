@@ -212,7 +212,9 @@ func TestOperationOutlivesItsNode(t *testing.T) {
 	})
 	first, other := apiOf(t, l.Nodes[2]), apiOf(t, l.Nodes[0])
 	// It lasts, because there is nowhere to go.
-	require.NoError(t, l.Nodes[0].Operations().SetRule(t.Context(), "constraints", "zone=z1:1"))
+	warnings, err := l.Nodes[0].Operations().SetRule(t.Context(), "constraints", "zone=z1:1")
+	require.NoError(t, err)
+	require.Empty(t, warnings)
 	l.Eventually(30*time.Second, "everything there", func() error {
 		rs, err := l.Nodes[0].Operations().Ranges(t.Context())
 		for _, r := range rs {
@@ -222,7 +224,7 @@ func TestOperationOutlivesItsNode(t *testing.T) {
 		}
 		return err
 	})
-	path, body := fmt.Sprintf("/nodes/%d/decommission", l.Nodes[1].Identity().NodeID), ""
+	path, body := fmt.Sprintf("/nodes/%d/decommission", l.Nodes[1].Identity().NodeID), `{"force": true}`
 	r := first.send("POST", path, body, admin.KeyHeader, "once")
 	require.Equal(t, 202, r.status, "%s", r.body)
 	op := get[admin.OperationList](other, "/operations").Operations[0]
@@ -253,7 +255,8 @@ func TestOperationOutlivesItsNode(t *testing.T) {
 
 	// Now it can end: the node that was stopped returns, and the rule goes.
 	l.Restart(2)
-	require.NoError(t, l.Nodes[0].Operations().SetRule(t.Context(), "constraints", ""))
+	_, err = l.Nodes[0].Operations().SetRule(t.Context(), "constraints", "")
+	require.NoError(t, err)
 	l.Eventually(60*time.Second, "over", func() error {
 		if o := get[admin.Operation](other, fmt.Sprintf("/operations/%d", op.ID)); o.State != admin.Succeeded {
 			return fmt.Errorf("%s: %s", o.State, o.Why)

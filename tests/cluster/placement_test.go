@@ -297,16 +297,20 @@ func TestClusterRule(t *testing.T) {
 	})
 	ctx := t.Context()
 	ops := l.Nodes[0].Operations()
-	require.Error(t, ops.SetRule(ctx, "num_replicas", "4"))
-	require.Error(t, ops.SetRule(ctx, "replicas", "3"))
-	require.NoError(t, ops.SetRule(ctx, "num_replicas", "5"))
+	set := func(option, value string) error {
+		_, err := ops.SetRule(ctx, option, value)
+		return err
+	}
+	require.Error(t, set("num_replicas", "4"))
+	require.Error(t, set("replicas", "3"))
+	require.NoError(t, set("num_replicas", "5"))
 	l.WaitReplicated(5)
-	require.NoError(t, ops.SetRule(ctx, "num_replicas", ""))
+	require.NoError(t, set("num_replicas", ""))
 	l.WaitReplicated(3)
-	require.NoError(t, ops.SetRule(ctx, "constraints", "-zone=e"))
-	require.NoError(t, ops.SetRule(ctx, "num_nonvoters", "1"))
-	require.NoError(t, ops.SetRule(ctx, "nonvoter_constraints", "zone=e"))
-	require.NoError(t, ops.SetRule(ctx, "leader_preference", "zone=b;zone=c"))
+	require.NoError(t, set("constraints", "-zone=e"))
+	require.NoError(t, set("num_nonvoters", "1"))
+	require.NoError(t, set("nonvoter_constraints", "zone=e"))
+	require.NoError(t, set("leader_preference", "zone=b;zone=c"))
 	e := l.Nodes[4].Identity().NodeID
 	l.Eventually(60*time.Second, "as the rule wants it", func() error {
 		rs, err := l.Nodes[0].RangeViews(ctx)
@@ -330,8 +334,8 @@ func TestClusterRule(t *testing.T) {
 		}
 		return nil
 	})
-	require.NoError(t, ops.SetRule(ctx, "constraints", "zone=nowhere"))
-	require.Error(t, ops.SetRule(ctx, "survive", "everything"))
+	require.NoError(t, set("constraints", "zone=nowhere"))
+	require.Error(t, set("survive", "everything"))
 	l.Eventually(30*time.Second, "it says why not", func() error {
 		v, err := ops.Placement(ctx)
 		if err != nil {
