@@ -199,8 +199,8 @@ func (c *nobody) Notice(n *pgerr.Error) {
 		c.warnings = append(c.warnings, n.Message)
 	}
 }
-func (c *nobody) Parameter(string, string)                     {}
-func (c *nobody) CopyIn(bool, int)                             {}
+func (c *nobody) Parameter(string, string) {}
+func (c *nobody) CopyIn(bool, int)         {}
 func (c *nobody) CopyData() ([]byte, error) {
 	return nil, pgerr.New(pgerr.FeatureNotSupported, "COPY FROM STDIN is not possible here")
 }
