@@ -37,7 +37,10 @@ type Terms struct {
 }
 
 // Admit says how an arrival has to show who it is, or refuses it. It does not tell users that exist from those that do not.
-func (srv *Server) Admit(ctx context.Context, a *Arrival) (*Terms, error) {
+func (srv *Server) Admit(ctx context.Context, arrival *Arrival) (*Terms, error) {
+	resolved := *arrival
+	a := &resolved
+	a.Database = srv.databaseName(arrival.Database)
 	snap, err := srv.catalogNow(ctx)
 	if err != nil {
 		return nil, err

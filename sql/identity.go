@@ -59,9 +59,6 @@ func (s *Session) login(args *SessionArgs) error {
 	}
 	if args.Database != s.srv.cfg.Database {
 		hint := fmt.Sprintf("This cluster's database is \"%s\".", s.srv.cfg.Database)
-		if args.Database == "postgres" || args.Database == "template1" { // where PostgreSQL's tools look, not being told
-			hint += " Tools are told so by -d (psql -l), -l (pg_dumpall) or --maintenance-db (vacuumdb -a); instead of createuser and dropuser, use CREATE ROLE and DROP ROLE."
-		}
 		return fatal(pgerr.New(pgerr.InvalidCatalogName, "database \"%s\" does not exist", args.Database)).WithHint("%s", hint)
 	}
 	if s.known.Privileges(args.User, s.knownAccess.Database.Object())&role.Connect == 0 {

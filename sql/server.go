@@ -63,6 +63,18 @@ type Config struct {
 // DefaultDatabase is the database of a cluster.
 const DefaultDatabase = "defaultdb"
 
+// maintenanceDatabase is where PostgreSQL's tools and many drivers connect to if they are not told where. It is another name for the cluster's
+// database, to connect by: everything else, the rules of who may connect included, sees the database's own name.
+const maintenanceDatabase = "postgres"
+
+// databaseName is the database that a client means.
+func (srv *Server) databaseName(asked string) string {
+	if asked == maintenanceDatabase {
+		return srv.cfg.Database
+	}
+	return asked
+}
+
 // RootRole is the role that every cluster has.
 const RootRole = "root"
 

@@ -105,6 +105,7 @@ type Session struct {
 // NewSession opens a session that talks to client. It fails with a FATAL *pgerr.Error if the
 // user, the database or a setting is not acceptable.
 func (srv *Server) NewSession(args SessionArgs, client Client) (*Session, error) {
+	args.Database = srv.databaseName(args.Database)
 	s := &Session{srv: srv, client: client, pid: args.PID, remote: args.Remote, hangUp: args.HangUp,
 		authUser: args.User, user: args.User, sessionUser: args.User, database: args.Database, started: time.Now(),
 		stmts: map[string]*prepared{}, portals: map[string]*portal{}}

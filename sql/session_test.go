@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -528,15 +529,34 @@ func TestLiteralsAreWeighed(t *testing.T) {
 	}
 }
 
-// Who asks for a database that there is not is told which there is; PostgreSQL's own tools, how to name it.
-func TestNoSuchDatabase(t *testing.T) {
+// Who asks for a database that there is not is told which there is. The name that PostgreSQL's tools take when they are told none stands for
+// that one, and nothing but the connection goes by it: not the rules of who may connect, and no statement.
+func TestDatabaseNames(t *testing.T) {
 	w := newWorld(t)
-	for db, more := range map[string]string{"postgres": "CREATE ROLE", "template1": "--maintenance-db", "shop": ""} {
+	for _, db := range []string{"template1", "shop", ""} {
 		_, err := w.srv.NewSession(SessionArgs{User: "root", Database: db}, &fakeClient{})
 		e, ok := pgerr.As(err)
 		require.True(t, ok, "%v", err)
 		require.Equal(t, pgerr.InvalidCatalogName, e.Code)
 		require.Contains(t, e.Hint, "\"defaultdb\"")
-		require.Contains(t, e.Hint, more)
 	}
+	root := w.session()
+	root.must("create role anna login")
+	root.must("alter database defaultdb set work_mem = '5MB'")
+	asked := &fakeClient{}
+	s, err := w.srv.NewSession(SessionArgs{User: "anna", Database: "postgres"}, asked)
+	require.NoError(t, err)
+	in := &talker{s, t, asked}
+	require.Equal(t, "[current_database](defaultdb)SELECT 1;", in.q("select current_database()"))
+	require.Equal(t, "[work_mem](5MB)SHOW;", in.q("show work_mem"), "what is set for the database")
+	require.Equal(t, "[datname](defaultdb)SELECT 1;", in.q("select datname from pg_stat_activity where pid = pg_backend_pid()"))
+	require.Equal(t, "[datname](defaultdb)SELECT 1;", in.q("select datname from pg_database"))
+	s.Close()
+	anna := &Arrival{User: "anna", Database: "postgres", Addr: netip.MustParseAddr("127.0.0.1")}
+	root.must("alter system set pamir.hba = 'host defaultdb anna 127.0.0.1/32 trust'")
+	_, err = w.srv.Admit(t.Context(), anna)
+	require.NoError(t, err)
+	root.must("alter system set pamir.hba = 'host postgres anna 127.0.0.1/32 trust'")
+	_, err = w.srv.Admit(t.Context(), anna)
+	require.ErrorContains(t, err, "database \"defaultdb\"")
 }
