@@ -5,8 +5,8 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
-	"strconv"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
