@@ -10,8 +10,9 @@ import (
 
 // Reads that lock, because those of other transactions have collided (plan.KeyRead). An object mapper reads a row, shows it to its program, and
 // writes it back; two that do so at once cannot both be right, and by the time that comes out, the second has shown its program a row that is not
-// true any more: the server cannot run it again, and the client gets 40001. Once that has happened, the same read takes a lock, for a while, and the
-// second transaction waits before it has seen anything.
+// true any more: the server cannot run it again, and the client gets 40001. So where most blocks write the row that they have read, the read takes a
+// lock, and the second transaction waits before it has seen anything. Where that is not seen (the row is written by another key), the read locks for a
+// while once it has failed.
 
 // lockedRead returns the plan to read by: pl, or its like that locks.
 func (s *Session) lockedRead(p *prepared, pl *plan.Statement) (*plan.Statement, error) {
@@ -57,6 +58,35 @@ func (s *Session) learn(err error, last *plan.Statement) {
 	for i := range s.log.entries {
 		if pl := s.log.entries[i].portal.stmt.plan; pl != nil && pl.KeyRead != nil && writes(pl.KeyRead) {
 			pl.KeyRead.Collided(now)
+		}
+	}
+}
+
+// noteWrite takes note of the reads by key of the row that the statement has written. It is called before the statement is logged.
+func (s *Session) noteWrite(p *portal) {
+	pl := p.stmt.plan
+	if pl == nil || pl.Writes == nil || s.block != blockOpen || !s.validatesReads() {
+		return
+	}
+	for i := range s.log.entries {
+		e := &s.log.entries[i]
+		if read := e.portal.stmt.plan; !e.counted && read != nil && read.KeyRead != nil && pl.ReadBefore(p.params, read.KeyRead, e.portal.params) {
+			e.counted = true
+			read.KeyRead.Used(true)
+		}
+	}
+}
+
+// noteReads takes note, at the end of a block that has not failed, of the reads by key of rows that it has not written.
+func (s *Session) noteReads() {
+	if s.block != blockOpen || s.tx == nil || !s.validatesReads() {
+		return
+	}
+	for i := range s.log.entries {
+		e := &s.log.entries[i]
+		if pl := e.portal.stmt.plan; !e.counted && pl != nil && pl.KeyRead != nil {
+			e.counted = true
+			pl.KeyRead.Used(false)
 		}
 	}
 }

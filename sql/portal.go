@@ -383,6 +383,7 @@ func (s *Session) execute(p *portal, maxRows int, final bool) (err error) {
 		s.log.bar("a portal had been read in part")
 		return nil
 	}
+	s.noteWrite(p)
 	s.logEntry(p, from)
 	return nil
 }

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"time"
@@ -24,6 +25,7 @@ type replayLog struct {
 	// barred: something ran that cannot be run again; why says what.
 	barred bool
 	why    string
+	cause  error // of the last restart
 }
 
 // replayEntry is one executed statement.
@@ -34,8 +36,9 @@ type replayEntry struct {
 	summed   bool
 	// past: a statement of a READ COMMITTED block that only read, before the block wrote or locked anything. It had a snapshot of its own, and
 	// what it gave is as true of the transaction that is run again: it stays as it is.
-	past  bool
-	final bool // its completion waits for the commit
+	past    bool
+	final   bool // its completion waits for the commit
+	counted bool // a read by key, which has been taken note of (noteWrite, noteReads)
 }
 
 // Bounds of the log, in a transaction block.
@@ -48,7 +51,7 @@ func (l *replayLog) reset() {
 	clear(l.entries)
 	l.entries = l.entries[:0]
 	l.bytes = 0
-	l.barred, l.why = false, ""
+	l.barred, l.why, l.cause = false, "", nil
 }
 
 func (l *replayLog) len() int { return len(l.entries) }
@@ -181,6 +184,7 @@ func isDeadlock(err error) bool { return kv.HasCode(err, kv.CodeDeadlock) }
 // restart prepares the transaction for another attempt.
 func (s *Session) restart(ctx context.Context, cause error, attempt int) error {
 	s.srv.metrics.Retries.Add(1)
+	s.log.cause = cause
 	if s.block == blockIdle {
 		s.srv.metrics.retried(scopeImplicit, cause)
 	} else {
@@ -241,19 +245,24 @@ func (s *Session) replay(ctx context.Context, own bool) error {
 			if s.tx.Retryable(err) || isDeadlock(err) {
 				return err
 			}
-			return s.changed(err)
+			return s.changed(i, err)
 		}
 		if !ok || !e.summed || sum != e.sum {
-			return s.changed(errReplay)
+			return s.changed(i, errReplay)
 		}
 	}
 	return nil
 }
 
-// changed is the failure of a replay.
-func (s *Session) changed(cause error) error {
+// changed is the failure of a replay at its i-th entry.
+func (s *Session) changed(i int, cause error) error {
+	why := "a failure"
+	var k *kv.Error
+	if errors.As(s.log.cause, &k) {
+		why = k.Code.String()
+	}
 	return &pgerr.Error{Code: pgerr.SerializationFailure, Message: "could not serialize access due to concurrent update",
-		Detail: "Reason: the transaction was run again and its results had changed.",
+		Detail: fmt.Sprintf("Reason: the transaction was run again after %s, and the results of its statement %d had changed.", why, i+1),
 		Hint:   "The transaction might succeed if retried.", Cause: errors.Join(errReplay, errors.New(cause.Error()))}
 }
 

@@ -371,6 +371,7 @@ func (s *Session) commitBlock(ctx context.Context, t *ast.Transaction) (string, 
 		s.abort(blockIdle)
 		return "", err
 	}
+	s.noteReads()
 	opts := s.setOpts
 	s.closePortals(false)
 	s.clearTxn(true)
@@ -398,6 +399,7 @@ func (s *Session) rollbackBlock(t *ast.Transaction) error {
 		s.abort(blockIdle)
 		return nil
 	}
+	s.noteReads()
 	opts := s.setOpts
 	s.abort(blockIdle)
 	s.chain(t, opts)

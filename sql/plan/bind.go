@@ -46,8 +46,10 @@ func Build(cat catalog.Snapshot, env *Env, stmt ast.Statement) (out *Statement, 
 		s.Root, s.Tag = p.dml(b.insert(stmt, nil)), "INSERT 0"
 	case *ast.Update:
 		s.Root, s.Tag = p.dml(b.update(stmt, nil)), "UPDATE"
+		s.Writes = written(s.Root)
 	case *ast.Delete:
 		s.Root, s.Tag = p.dml(b.delete(stmt, nil)), "DELETE"
+		s.Writes = written(s.Root)
 	default:
 		return nil, pgerr.Unsupported("planning "+stmt.Tag(), "")
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/expr"
+	"github.com/pamirdb/pamir/sql/types"
 )
 
 // KeyRead is kept for a SELECT that does nothing but read rows of one table by a unique key, without locking them. Transactions that read so
@@ -17,6 +18,10 @@ import (
 // It is the one thing in a Statement that changes: all sessions that share the plan share what was learned with it.
 type KeyRead struct {
 	Table catalog.TableID
+	// key is the one row that is read, if it is one.
+	key *rowKey
+	// uses counts the blocks that have read by this plan, and those that then wrote the row: two halves of 32 bits.
+	uses atomic.Uint64
 	// until is when reads need not lock any more, in Unix nanoseconds.
 	until atomic.Int64
 	// times is how often they have had to.
@@ -43,8 +48,111 @@ func (k *KeyRead) Collided(now time.Time) {
 	}
 }
 
-// Locks reports whether reads should lock.
-func (k *KeyRead) Locks(now time.Time) bool { return k.until.Load() > now.UnixNano() }
+// Locks reports whether reads should lock: a collision is not long ago, or most blocks write what they have read, so that it would only be a matter of time.
+func (k *KeyRead) Locks(now time.Time) bool {
+	reads, writes := split(k.uses.Load())
+	return 2*writes > reads || k.until.Load() > now.UnixNano()
+}
+
+// maxUses is when older uses begin to count for less.
+const maxUses = 64
+
+func split(uses uint64) (reads, writes uint64) { return uses >> 32, uses & (1<<32 - 1) }
+
+// Used says that a block has read by this plan, and whether it wrote the row that it had read.
+func (k *KeyRead) Used(wrote bool) {
+	for {
+		old := k.uses.Load()
+		reads, writes := split(old)
+		if reads >= maxUses {
+			reads, writes = reads/2, writes/2
+		}
+		reads++
+		if wrote {
+			writes++
+		}
+		if k.uses.CompareAndSwap(old, reads<<32|writes) {
+			return
+		}
+	}
+}
+
+// rowKey is the key of one row, as parameters and constants.
+type rowKey struct {
+	index  *catalog.Index
+	values []expr.Expr
+}
+
+// oneRow returns the key of the row that a scan reads; nil if that may be several, or is not known before the statement runs.
+func oneRow(n *Scan) *rowKey {
+	if !n.Index.Unique || len(n.Spans) != 1 {
+		return nil
+	}
+	s := &n.Spans[0]
+	if s.InArray || s.IsNull != nil || len(s.Eq) < len(n.Index.Columns) {
+		return nil
+	}
+	for _, e := range s.Eq {
+		switch e.(type) {
+		case *expr.Param, *expr.Const:
+		default:
+			return nil
+		}
+	}
+	return &rowKey{n.Index, s.Eq}
+}
+
+// written returns the key of the row that an UPDATE or DELETE writes, if it is one.
+func written(root Node) *rowKey {
+	switch n := root.(type) {
+	case *Update:
+		root = n.Input
+	case *Delete:
+		root = n.Input
+	default:
+		return nil
+	}
+	for {
+		switch n := root.(type) {
+		case *Project:
+			root = n.Input
+		case *Filter:
+			root = n.Input
+		case *Scan:
+			return oneRow(n)
+		default:
+			return nil
+		}
+	}
+}
+
+// ReadBefore reports whether the row that an UPDATE or DELETE writes with its parameters is the one that k has read with other ones. It is not if that is not known.
+func (s *Statement) ReadBefore(params []types.Datum, k *KeyRead, read []types.Datum) bool {
+	w, r := s.Writes, k.key
+	if w == nil || r == nil || w.index.ID != r.index.ID || len(w.values) != len(r.values) || s.Target() != k.Table {
+		return false
+	}
+	for i := range w.values {
+		a, at, ok := valueOf(w.values[i], params)
+		b, bt, known := valueOf(r.values[i], read)
+		if !ok || !known || at != bt || a.Null || b.Null || types.Compare(at, a, b) != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func valueOf(e expr.Expr, params []types.Datum) (types.Datum, types.OID, bool) {
+	switch e := e.(type) {
+	case *expr.Const:
+		return e.Value, e.T.OID, true
+	case *expr.Param:
+		if e.Index < len(params) {
+			return params[e.Index], e.T.OID, true
+		}
+	}
+	return types.Datum{}, 0, false
+}
 
 // Locking returns the plan that locks what it reads; build makes it the first time.
 func (k *KeyRead) Locking(build func() (*Statement, error)) (*Statement, error) {
@@ -91,7 +199,7 @@ func keyRead(root Node) *KeyRead {
 			if keys > maxKeys {
 				return nil
 			}
-			return &KeyRead{Table: n.Table.ID}
+			return &KeyRead{Table: n.Table.ID, key: oneRow(n)}
 		default:
 			return nil
 		}

@@ -26,3 +26,27 @@ func TestKeyRead(t *testing.T) {
 		now = now.Add(lockMost)
 	}
 }
+
+// TestKeyReadUses: reads lock while most blocks write the row that they have read, and not otherwise.
+func TestKeyReadUses(t *testing.T) {
+	var k KeyRead
+	now := time.Unix(1000, 0)
+	k.Used(true)
+	require.True(t, k.Locks(now), "the first block has written it")
+	k.Used(false)
+	require.False(t, k.Locks(now))
+	for range 1000 {
+		k.Used(true)
+	}
+	require.True(t, k.Locks(now))
+	for range maxUses {
+		k.Used(false)
+	}
+	require.False(t, k.Locks(now), "what was once is forgotten")
+	for range 1000 {
+		k.Used(false)
+		k.Used(false)
+		k.Used(true)
+		require.False(t, k.Locks(now))
+	}
+}

@@ -37,6 +37,8 @@ type Statement struct {
 	Peeks []Peek
 	// KeyRead is set for plans that read rows by a unique key and do nothing else.
 	KeyRead *KeyRead
+	// Writes is the one row that an UPDATE or DELETE writes; nil if it may be several, or is not known.
+	Writes *rowKey
 	// Instances keeps the operators that package exec made of the plan, for the next execution. A Statement is
 	// handled by pointer.
 	Instances sync.Pool

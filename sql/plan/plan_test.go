@@ -56,6 +56,8 @@ func TestPlans(t *testing.T) {
 				return ""
 			case "keyread":
 				return keyReads(t, cat, d.Input)
+			case "readbefore":
+				return readBefore(cat, d.Input)
 			case "plan", "columns":
 				var out []string
 				stmts, err := parse.Parse(d.Input)
@@ -109,6 +111,29 @@ func keyReads(t *testing.T, cat *testCatalog, input string) string {
 			t.Fatalf("the plan that locks needs other privileges")
 		}
 		out = append(out, Explain(l, ExplainOptions{})...)
+	}
+	return strings.Join(out, "\n")
+}
+
+// readBefore tells of pairs of statements whether the second writes the row that the first has read, with $1 = 1 for the one and $1 = 1, $2 = 2 for the other.
+func readBefore(cat *testCatalog, input string) string {
+	stmts, err := parse.Parse(input)
+	if err != nil {
+		return errorText(err)
+	}
+	params := []types.Datum{{I: 1}, {I: 2}}
+	var out []string
+	var read *Statement
+	for i, s := range stmts {
+		st, err := Build(cat, testEnv([]types.OID{types.Int4OID, types.Int4OID}), s.Statement)
+		if err != nil {
+			return errorText(err)
+		}
+		if i%2 == 0 {
+			read = st
+			continue
+		}
+		out = append(out, fmt.Sprint(st.ReadBefore(params, read.KeyRead, params[:1])))
 	}
 	return strings.Join(out, "\n")
 }

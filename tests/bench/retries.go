@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"sort"
 	"strings"
@@ -313,7 +314,7 @@ func client(run context.Context, s *system, port string, w contended, level stri
 				code = pg.Code
 				text = pg.Message
 				if pg.Detail != "" {
-					text += ": " + pg.Detail
+					text += ": " + anyKey.ReplaceAllString(pg.Detail, "")
 				}
 			} else if errors.Is(err, errStale) {
 				code = "stale"
@@ -341,6 +342,9 @@ func client(run context.Context, s *system, port string, w contended, level stri
 	}
 	return nil
 }
+
+// anyKey is what makes each detail of an error one of its own.
+var anyKey = regexp.MustCompile(` \(key [^)]*\)`)
 
 func attempt(ctx context.Context, conn *pgx.Conn, w contended, rng *rand.Rand) error {
 	if w.implicit {

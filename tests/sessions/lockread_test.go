@@ -87,6 +87,59 @@ func lockedReads(t *testing.T, s *suite) {
 	a.fails("42501", read+" for no key update")
 }
 
+// Where blocks write the row that they have read by its key, the read locks before anybody has failed for it; where they do not, nobody waits.
+func lockedReadsAhead(t *testing.T, s *suite) {
+	a, b, d := s.connect(t, 0), s.connect(t, 0), s.connect(t, 0)
+	a.do("create table la (id int primary key, v int)")
+	a.do("insert into la values (1, 0), (2, 0)")
+	const read = "select v from la where id = $1"
+	block := func(write int) {
+		a.do("begin")
+		one[int](a, read, 1)
+		if write != 0 {
+			a.do("update la set v = v + 1 where id = $1", write)
+		}
+		a.do("commit")
+	}
+	// Blocks that write another row, or none.
+	free := func() {
+		t.Helper()
+		a.do("begin")
+		b.do("begin")
+		v := one[int](a, read, 1)
+		require.Equal(t, v, one[int](b, read, 1))
+		a.do("commit")
+		b.do("commit")
+	}
+	block(0)
+	block(2)
+	free()
+	for range 10 {
+		block(1)
+	}
+	a.do("begin")
+	require.Equal(t, 10, one[int](a, read, 1))
+	got := make(chan int, 1)
+	b.do("begin")
+	go func() {
+		var v int
+		if b.QueryRow(bg, read, 1).Scan(&v) != nil {
+			v = -1
+		}
+		got <- v
+	}()
+	d.eventually("select pg_blocking_pids($1) = array[$2::int]", b.pid(), a.pid())
+	a.do("update la set v = v + 1 where id = 1")
+	a.do("commit")
+	require.Equal(t, 11, <-got)
+	b.do("update la set v = v + 1 where id = 1")
+	b.do("commit")
+	for range 20 {
+		block(0)
+	}
+	free()
+}
+
 // A row is free for NOWAIT and SKIP LOCKED as soon as the COMMIT of whoever wrote it has been answered, over however many ranges that was, and for
 // clients of other nodes.
 func commitsLetGo(t *testing.T, s *suite) {

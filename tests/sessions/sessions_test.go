@@ -107,6 +107,7 @@ func TestSessions(t *testing.T) {
 		{"deadlock that nobody sees", deadlockUnseen},
 		{"deadlock that a client sees", deadlockSeen},
 		{"reads that lock", lockedReads},
+		{"reads that lock, before anybody has failed", lockedReadsAhead},
 		{"commits let go of rows", commitsLetGo},
 		{"jobs", jobs},
 		{"orders over ranges", ordersOverRanges},
