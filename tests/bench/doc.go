@@ -25,5 +25,7 @@
 //
 // compares two binaries, in turns; what a transaction cost the servers is printed with each run.
 //
+// With -what moves, 32 clients of all nodes write one row, and the leader of its range moves every second: for how long nobody commits then.
+//
 // Nothing here asserts a time. "make bench" runs it and prints the table.
 package main

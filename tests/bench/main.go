@@ -38,7 +38,7 @@ func main() {
 	binary := flag.String("binary", "", "pamir binary; empty builds ./cmd/pamir")
 	work := flag.String("work", "", "with -what retries: only workloads whose names contain this; and no commits by number of ranges")
 	still := flag.Bool("still", false, "with -what retries: leaders stay and no range is split")
-	what := flag.String("what", "pgbench", "pgbench, or retries: what clients see of each other's transactions, and commits by number of ranges; or commits: these alone")
+	what := flag.String("what", "pgbench", "pgbench, or retries: what clients see of each other's transactions, and commits by number of ranges; or commits: these alone; or moves: how long nobody commits on a hot row when its leader moves")
 	flag.Parse()
 
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -117,7 +117,11 @@ func run(ctx context.Context, what, systems, clients, scripts, mode string, scal
 			err = retries(ctx, all, d, rounds, only, still)
 		}
 		for _, s := range all {
-			if s.http != "" && err == nil && only == "" {
+			switch {
+			case s.http == "" || err != nil:
+			case what == "moves":
+				err = moves(ctx, s, d)
+			case only == "":
 				err = commitRanges(ctx, s, d)
 			}
 		}
