@@ -28,6 +28,9 @@ func (m *Ranges) Plan(now Moment, rules Rules) Result {
 	p.repair()
 	if p.repairs == 0 {
 		p.makeRoom()
+		for i := range p.gentle {
+			p.occupy(&p.gentle[i])
+		}
 		if !rules.Limits.Paused {
 			p.mergeRanges(now.InFlight)
 			p.balanceReplicas()
@@ -94,8 +97,9 @@ type planner struct {
 	classes []class
 	comp    []compiledRule
 
-	inflated  float64 // what ranges are said to take is to be multiplied by it
-	repairs   int     // operators for repair that were made or wait for a slot
+	gentle    []Operator // those in flight, less what they have done already: repairs do not wait for them
+	inflated  float64    // what ranges are said to take is to be multiplied by it
+	repairs   int        // operators for repair that were made or wait for a slot
 	transfers int
 	mean      struct{ replicas, bytes, writes, leaders, cpu float64 }
 	out       Result
@@ -343,7 +347,12 @@ func (p *planner) count(inFlight []Operator) {
 		has := func(s StoreID) bool { return slices.Contains(r.Voters, s) || slices.Contains(r.NonVoters, s) }
 		ahead.Add = slices.DeleteFunc(slices.Clone(op.Add), has)
 		ahead.Remove = slices.DeleteFunc(slices.Clone(op.Remove), func(s StoreID) bool { return !has(s) })
-		p.place(r, &ahead)
+		p.load(r, &ahead)
+		if ahead.Gentle {
+			p.gentle = append(p.gentle, ahead)
+		} else {
+			p.occupy(&ahead)
+		}
 	}
 	n := 0
 	for i := range p.stores {
@@ -365,20 +374,28 @@ func (p *planner) count(inFlight []Operator) {
 	}
 }
 
-// place counts the replicas that an operator brings and takes.
-func (p *planner) place(r *Range, op *Operator) {
+// occupy counts the replicas that stores send and receive for an operator.
+func (p *planner) occupy(op *Operator) {
 	for _, id := range op.Add {
 		if s := p.find(id); s != nil {
-			s.replicas++
-			s.bytes += float64(r.Bytes)
-			s.writes += r.Load.WriteBytes
-			s.planned += float64(r.Bytes)
 			if s.in++; s.in == p.limits.Incoming && s.refuses == fine {
 				p.classes[s.class].open--
 			}
 		}
 		if s := p.find(op.Leader); s != nil {
 			s.out++
+		}
+	}
+}
+
+// load counts the replicas that an operator brings and takes.
+func (p *planner) load(r *Range, op *Operator) {
+	for _, id := range op.Add {
+		if s := p.find(id); s != nil {
+			s.replicas++
+			s.bytes += float64(r.Bytes)
+			s.writes += r.Load.WriteBytes
+			s.planned += float64(r.Bytes)
 		}
 	}
 	for _, id := range op.Remove {
@@ -414,7 +431,8 @@ func (p *planner) change(i int32, op Operator, why string, rejected *rejections)
 	op.Kind, op.Range, op.Generation, op.Leader = ChangeReplicas, r.ID, r.Generation, r.Leader
 	op.Why, op.Rejected = why, rejected.list()
 	p.touch(i)
-	p.place(r, &op)
+	p.load(r, &op)
+	p.occupy(&op)
 	p.out.Operators = append(p.out.Operators, op)
 }
 

@@ -17,7 +17,7 @@ import (
 //	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [cut=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
-//	inflight r1 +4 -1
+//	inflight r1 +4 -1 [gentle]
 //	inflight r1 r2
 //	merge 25 1m
 //
@@ -69,6 +69,10 @@ func parse(t testing.TB, in string) *story {
 		case f[0] == "inflight":
 			op := Operator{Range: numbers[RangeID](t, f[1][1:])[0]}
 			for _, o := range f[2:] {
+				if o == "gentle" {
+					op.Gentle = true
+					continue
+				}
 				if o[0] == 'r' {
 					op.Kind, op.Right = MergeRanges, numbers[RangeID](t, o[1:])[0]
 					continue

@@ -49,6 +49,7 @@ const (
 	// longestResolution is what one request counts for at most, so that it is never held up for much longer than a second.
 	longestResolution = 50 * time.Millisecond
 
+	slotLook     = time.Second // at whether what waits has become urgent
 	paceProbe    = 5 * time.Millisecond
 	paceInterval = 100 * time.Millisecond
 )
@@ -89,17 +90,23 @@ func (p *pace) kindAt(gentle bool, gone int64) *snapshots {
 	return p.kind(gentle && gone < p.mostGentle)
 }
 
-// slot waits for one of the slots of snapshots. The caller calls release.
-func (p *pace) slot(ctx context.Context, slots chan struct{}, gentle bool) (release func(), err error) {
-	if !gentle {
-		p.waiting.Add(1)
-		defer p.waiting.Add(-1)
-	}
-	select {
-	case slots <- struct{}{}:
-		return func() { <-slots }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+// slot waits for one of the slots of snapshots. The caller calls release. What is gentle may become urgent while it waits.
+func (p *pace) slot(ctx context.Context, slots chan struct{}, gentle func() bool) (release func(), err error) {
+	look := time.NewTicker(slotLook)
+	defer look.Stop()
+	for urgent := false; ; {
+		if !urgent && !gentle() {
+			urgent = true
+			p.waiting.Add(1)
+			defer p.waiting.Add(-1)
+		}
+		select {
+		case slots <- struct{}{}:
+			return func() { <-slots }, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-look.C:
+		}
 	}
 }
 

@@ -31,7 +31,8 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	if busy || s.ctx.Err() != nil {
 		return // the one under way will be reported
 	}
-	gentle := r.Gentle(to.ReplicaID)
+	asked, began := r.Gentle(to.ReplicaID), time.Now()
+	gentle := func() bool { return asked && !s.misses(r.Desc(), began) }
 	s.goLoop(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
 		defer cancel()
@@ -56,20 +57,32 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	})
 }
 
-// trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent.
-func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, gentle bool, sent *atomic.Int64) error {
+// misses reports whether a voter's store has been silent for so long that it is suspect: whatever the range is being changed for, it has a replica less meanwhile, and no
+// repair begins before the change is over. Of a store that had nothing in common with this one, nothing may have been heard before since.
+func (s *Store) misses(d *kv.RangeDescriptor, since time.Time) bool {
+	for _, p := range d.Replicas {
+		if p.StoreID != s.id.StoreID && (p.VotesOld() || p.VotesNew()) &&
+			min(s.support.silence(p.StoreID), time.Since(since)) > s.cfg.Knobs.SupportDuration {
+			return true
+		}
+	}
+	return false
+}
+
+// trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent. gentle is asked again as it goes: what nobody waited for may have become urgent.
+func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, gentle func() bool, sent *atomic.Int64) error {
 	p := s.pacing
 	release, err := p.slot(ctx, s.snapSlots, gentle)
 	if err != nil {
 		return err
 	}
 	defer release()
-	k := &p.kind(gentle).paced
+	k := &p.kind(gentle()).paced
 	p.begin(k)
 	defer p.end(k)
-	pace := func(ctx context.Context, n int) error { return p.kindAt(gentle, sent.Load()).out.Wait(ctx, n) }
+	pace := func(ctx context.Context, n int) error { return p.kindAt(gentle(), sent.Load()).out.Wait(ctx, n) }
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
-		return r.WriteSnapshot(ctx, to, gentle, pace, func(f []byte) error {
+		return r.WriteSnapshot(ctx, to, gentle(), pace, func(f []byte) error {
 			err := send(f)
 			if err == nil {
 				sent.Add(int64(len(f)))
@@ -117,8 +130,9 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
-	p := s.pacing
-	release, err := p.slot(ctx, s.recvSlots, h.Gentle)
+	p, began := s.pacing, time.Now()
+	gentle := func() bool { return h.Gentle && !s.misses(h.Desc, began) }
+	release, err := p.slot(ctx, s.recvSlots, gentle)
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return errClosing
@@ -134,7 +148,7 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	}
 	defer s.unreserve(h.Desc.RangeID)
 	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
-	k := &p.kind(h.Gentle).paced
+	k := &p.kind(gentle()).paced
 	p.begin(k)
 	defer p.end(k)
 	received := int64(0)
@@ -145,7 +159,7 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 		f, err := recv()
 		if err == nil {
 			received += int64(len(f))
-			err = p.kindAt(h.Gentle, received).in.Wait(ctx, len(f)) // meanwhile the sender waits
+			err = p.kindAt(gentle(), received).in.Wait(ctx, len(f)) // meanwhile the sender waits
 		}
 		return f, err
 	})

@@ -88,20 +88,59 @@ func testGentleSnapshots(t *testing.T) {
 	}
 }
 
+// A gentle snapshot hurries at both ends once another replica of its range is lost: what repairs it can begin only when the change is over.
+func TestGentleSnapshotsHurryForALostReplica(t *testing.T) {
+	synctest.Test(t, testGentleSnapshotsHurryForALostReplica)
+}
+
+func testGentleSnapshotsHurryForALostReplica(t *testing.T) {
+	knobs := testKnobs
+	knobs.SnapshotBytesPerSecond = 1 << 20
+	c := newCluster(t, 4, knobs)
+	ctx := c.ctx(time.Minute)
+	c.upReplicate(2, 3)
+	for i := range 128 {
+		require.NoError(t, c.put(ctx, i, strings.Repeat("x", 64<<10)))
+	}
+	s, st := c.waitLeader(kv.FirstUserRange)
+	lost := kv.NodeID(2)
+	if s.id.NodeID == lost {
+		lost = 3
+	}
+	before := s.pacing.urgent.out.Used()
+	added := make(chan error, 1)
+	go func() {
+		_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminChangeReplicas{
+			Generation: st.Descriptor.Generation, Add: []kv.Replica{{NodeID: 4, StoreID: 4}}, Gentle: true,
+		}}})
+		added <- err
+	}()
+	time.Sleep(2 * time.Second)
+	in := c.up(4).pacing
+	require.Greater(t, s.pacing.gentle.out.Used(), int64(1<<20), "two of eight seconds")
+	require.Equal(t, before, s.pacing.urgent.out.Used())
+	require.Greater(t, in.gentle.in.Used(), int64(1<<20))
+	require.Zero(t, in.urgent.in.Used())
+	c.nodes[lost].crash()
+	require.NoError(t, <-added)
+	require.Greater(t, s.pacing.urgent.out.Used(), int64(2<<20))
+	require.Greater(t, in.urgent.in.Used(), int64(2<<20))
+}
+
 // Gentle snapshots hurry while an urgent one waits for the slot that they have, and from where on they are larger than ranges are.
 func TestGentleSnapshotsHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, slots := newPace(128<<20, 64<<20), make(chan struct{}, 1)
-		first, err := p.slot(t.Context(), slots, true)
+		first, err := p.slot(t.Context(), slots, func() bool { return true })
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = p.slot(ctx, slots, true)
+		_, err = p.slot(ctx, slots, func() bool { return true })
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Same(t, &p.gentle, p.kind(true), "nobody who has it urgent waits")
 		got := make(chan struct{})
 		go func() {
-			second, err := p.slot(t.Context(), slots, false)
+			second, err := p.slot(t.Context(), slots, func() bool { return false })
 			close(got)
 			if err == nil {
 				second()
@@ -112,6 +151,25 @@ func TestGentleSnapshotsHurry(t *testing.T) {
 		first()
 		<-got
 		require.Same(t, &p.gentle, p.kind(true))
+
+		// What waits may become urgent.
+		first, err = p.slot(t.Context(), slots, func() bool { return true })
+		require.NoError(t, err)
+		began := time.Now()
+		got = make(chan struct{})
+		go func() {
+			third, err := p.slot(t.Context(), slots, func() bool { return time.Since(began) < time.Second })
+			close(got)
+			if err == nil {
+				third()
+			}
+		}()
+		synctest.Wait()
+		require.Same(t, &p.gentle, p.kind(true))
+		time.Sleep(2 * time.Second)
+		require.Same(t, &p.urgent, p.kind(true))
+		first()
+		<-got
 		require.Same(t, &p.urgent, p.kind(false))
 		require.Same(t, &p.gentle, p.kindAt(true, 80<<20-1))
 		require.Same(t, &p.urgent, p.kindAt(true, 80<<20))
