@@ -119,15 +119,12 @@ func (p *planner) movable(i int32, from, to *store, toAt int32) bool {
 	return true
 }
 
-// mayGive reports whether a store may give the range at position i away, for balance. Moving a leader's replica would cost a transfer
-// first: those are left to others.
+// mayGive reports whether a store may give the range at position i away, for balance. Moving a leader's replica costs a transfer
+// first: those come last (ledaway.go).
 func (p *planner) mayGive(i int32, from *store) bool {
 	r := &p.ranges[i]
-	if p.touched(i) || r.Changing || r.Leader == 0 || r.Leader == from.ID || len(r.Learners) > 0 || len(r.Voters) != p.rule(r).Replicas {
-		return false
-	}
 	l := p.find(r.Leader)
-	return l != nil && l.out < p.limits.Outgoing && p.alive(r.Voters) == len(r.Voters)
+	return r.Leader != from.ID && l != nil && l.out < p.limits.Outgoing && p.whole(i)
 }
 
 // balanceReplicas moves replicas from stores that have much to stores that have little.
@@ -159,7 +156,7 @@ func (p *planner) balanceReplicas() {
 				break
 			}
 			for range p.limits.Outgoing { // a store does not lose everything at once
-				if !p.moveOne(loads, k, order[i], takers, limit) && (k == 0 || !p.swapOne(loads, k, order[i], takers)) {
+				if !p.moveOne(loads, k, order[i], takers, limit) && (k == 0 || !p.swapOne(loads, k, order[i], takers)) && !p.leadAway(loads, k, order[i], takers, limit) {
 					break
 				}
 				takers = slices.DeleteFunc(takers, func(i int32) bool { return p.stores[i].in >= p.limits.Incoming })
@@ -175,15 +172,7 @@ const maxReceivers = 4
 func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, limit int) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
-	var to []int32
-	of := make([]int, len(p.classes))
-	for _, i := range takers {
-		s := &p.stores[i]
-		if of[s.class] < maxReceivers && l.amount(from)-l.amount(s) >= l.bound {
-			of[s.class]++
-			to = append(to, i)
-		}
-	}
+	to := p.receivers(l, from, takers)
 	if len(to) == 0 {
 		return false
 	}

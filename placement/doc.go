@@ -11,7 +11,7 @@
 //	          in one failure domain while another is free; non-voting replicas; learners left behind (repair.go)
 //	room      replicas move off disks that are nearly full (balance.go)
 //	merges    neighbours that are small and cold become one range; the smaller one's replicas are lined up first (merge.go)
-//	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go); where stores have few, two change places (swap.go)
+//	balance   replicas by number, bytes and write load, if there is nothing to repair (balance.go); where stores have few, two change places (swap.go); what their stores lead is handed over first (ledaway.go)
 //	leaders   off stores that drain, to where the rule prefers them, to where their clients are (leaders.go)
 //	pressure  leaders of heavy ranges off stores that are short of processors, against their clients (pressure.go)
 //	load      leaders by number and by processor time, as far as the clients do not mind (leaders.go)
@@ -43,7 +43,7 @@
 //  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive, and none more than
 //     Limits.Outgoing to send but those that one range needs at once. What is gentle and in flight does not count against what is not.
 //  7. Merges come to an end, and no split follows from one: what is merged is at most two fifths of what is split for its size, a quarter for its load.
-//  8. A leader is moved against its clients only off a store that is short of processors, to one that is less busy afterwards than it was, and not to another of the
-//     widest domains; with a load that holds still and is measured right these moves end.
+//  8. A leader is moved against its clients only off a store that is short of processors, to one that is less busy afterwards than it was, or so that its replica can leave a
+//     store that has a quarter more than the mean, and not to another of the widest domains; with a load that holds still and is measured right these moves end.
 //  9. What moves replicas for balance, or lines them up for a merge, is gentle (Operator.Gentle), and nothing else.
 package placement
