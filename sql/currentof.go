@@ -108,10 +108,13 @@ func (s *Session) currentKey(st ast.Statement) ([]types.Datum, error) {
 			return nil, pgerr.Unsupported("WHERE CURRENT OF a cursor whose query does not show the primary key", "Add column \""+t.Columns[col].Name+"\" to the query of cursor \""+cur.Cursor+"\".").At(cur.Pos)
 		}
 	}
-	if c.decl.at < 1 || c.decl.at > c.store.rows {
+	if c.decl.at < 1 || c.decl.at > c.store.Rows() {
 		return nil, state("cursor \"%s\" is not positioned on a row", cur.Cursor)
 	}
-	b, row := c.store.row(c.decl.at - 1)
+	b, row, err := c.store.Row(c.decl.at - 1)
+	if err != nil {
+		return nil, s.translate(err)
+	}
 	key := make([]types.Datum, len(cols))
 	for i, f := range shown {
 		key[i] = b.Cols[f].Get(b.Row(row))

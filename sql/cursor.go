@@ -8,7 +8,6 @@ import (
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
-	"github.com/pamirdb/pamir/sql/types"
 )
 
 // declared is what makes a portal a cursor.
@@ -25,107 +24,17 @@ type declared struct {
 	end int64
 }
 
-// rowStore keeps rows in memory.
-type rowStore struct {
-	batches []storedBatch
-	gone    int64 // rows before the first batch, which are not kept any more
-	rows    int64 // with those that are gone
-	read    int   // batches handed out by next
-	budget  *exec.Budget
-}
+// newStore is where p's rows are kept.
+func (s *Session) newStore(p *portal) *exec.Kept { return exec.NewKept(s.srv.cfg.TempDir, p.rt.Memory) }
 
-type storedBatch struct {
-	*types.Batch
-	size int64
-}
-
-// add copies the counting rows from on of b. Rows are copied deeply: a batch's bytes live only until the next one.
-func (st *rowStore) add(b *types.Batch, from int) error {
-	n := b.Len() - from
-	if n <= 0 {
-		return nil
-	}
-	sel := make([]int32, n)
-	for i := range sel {
-		sel[i] = int32(b.Row(from + i))
-	}
-	c := &types.Batch{N: n, Cols: make([]*types.Vec, len(b.Cols))}
-	size := int64(0)
-	for j, v := range b.Cols {
-		w := types.NewVec(v.Type, n)
-		w.CopyFrom(v, sel)
-		if w.Repr == types.ReprBytes {
-			for i, x := range w.Bytes {
-				if x != nil {
-					w.Bytes[i] = append(make([]byte, 0, len(x)), x...)
-				}
-			}
-		}
-		size += w.MemSize()
-		c.Cols[j] = w
-	}
-	if st.budget != nil {
-		if err := st.budget.Grow(size); err != nil {
-			return err
-		}
-	}
-	st.batches = append(st.batches, storedBatch{c, size})
-	st.rows += int64(n)
-	return nil
-}
-
-// forget gives up the batches that end before row n (1-based): a cursor that only goes forward does not need them again.
-func (st *rowStore) forget(n int64) {
-	for len(st.batches) > 0 && st.gone+int64(st.batches[0].N) < n {
-		b := st.batches[0]
-		st.batches[0] = storedBatch{}
-		st.batches = st.batches[1:]
-		st.gone += int64(b.N)
-		if st.budget != nil {
-			st.budget.Shrink(b.size)
-		}
-	}
-}
-
-// free gives everything up.
-func (st *rowStore) free() {
-	if st.budget != nil {
-		for _, b := range st.batches {
-			st.budget.Shrink(b.size)
-		}
-	}
-	st.batches = nil
-}
-
-// next hands the batches out once.
-func (st *rowStore) next() *types.Batch {
-	if st.read == len(st.batches) {
-		return nil
-	}
-	b := st.batches[st.read]
-	st.read++
-	return b.Batch
-}
-
-// row finds row i (0-based): its batch and position there.
-func (st *rowStore) row(i int64) (*types.Batch, int) {
-	i -= st.gone
-	for _, b := range st.batches {
-		if i < int64(b.N) {
-			return b.Batch, int(i)
-		}
-		i -= int64(b.N)
-	}
-	return nil, 0
-}
-
-// settle reads the rest of a portal's rows into memory, so that statements after it cannot change them.
+// settle reads the rest of a portal's rows and keeps them, so that statements after it cannot change them.
 func (s *Session) settle(ctx context.Context, p *portal) error {
 	if p.cursor == nil {
 		return nil
 	}
 	err := s.readRest(ctx, p)
-	// The statement that meets this may be a small one, and have nothing to do with the cursor.
+	// The statement that meets this may be a small one, and have nothing to do with the cursor. What does not fit into memory is a single row,
+	// or what the query itself needs.
 	if e, ok := pgerr.As(err); ok && e.Code == pgerr.OutOfMemory && p.decl != nil {
 		return pgerr.New(pgerr.OutOfMemory, "the rows of cursor \"%s\" that have not been fetched do not fit into memory", p.name).WithDetail("%s", e.Detail).
 			WithHint("They are kept when its transaction runs other statements after a write, or at READ COMMITTED, and at COMMIT for WITH HOLD. Fetch all before, make the cursor's query smaller, or raise pamir.statement_memory.")
@@ -135,10 +44,10 @@ func (s *Session) settle(ctx context.Context, p *portal) error {
 
 func (s *Session) readRest(ctx context.Context, p *portal) error {
 	if p.store == nil {
-		p.store = &rowStore{budget: p.rt.Memory}
+		p.store = s.newStore(p)
 	}
 	if p.batch != nil && p.decl == nil {
-		if err := p.store.add(p.batch, p.pos); err != nil {
+		if err := p.store.Add(p.batch, p.pos); err != nil {
 			return err
 		}
 	}
@@ -151,14 +60,14 @@ func (s *Session) readRest(ctx context.Context, p *portal) error {
 		if b == nil {
 			break
 		}
-		if err := p.store.add(b, 0); err != nil {
+		if err := p.store.Add(b, 0); err != nil {
 			return err
 		}
 	}
 	p.cursor.Close()
 	p.cursor = nil
 	if p.decl != nil {
-		p.decl.end = p.store.rows
+		p.decl.end = p.store.Rows()
 	}
 	return nil
 }
@@ -255,7 +164,7 @@ func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
 	if p.shape, err = s.shapeFor(q, formats); err == nil {
 		if err = s.start(ctx, p, false); err == nil {
 			p.state = portalRunning
-			p.store = &rowStore{budget: p.rt.Memory}
+			p.store = s.newStore(p)
 			return nil
 		}
 	}
@@ -265,10 +174,10 @@ func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
 
 // fetchRow makes row n (1-based) of a cursor available; ok is false past the end.
 func (s *Session) fetchRow(ctx context.Context, p *portal, n int64) (bool, error) {
-	for p.store.rows < n && p.cursor != nil {
+	for p.store.Rows() < n && p.cursor != nil {
 		b, err := p.cursor.Next(ctx)
 		if err == nil && b != nil {
-			err = p.store.add(b, 0)
+			err = p.store.Add(b, 0)
 		}
 		if err != nil {
 			p.decl.failed = true
@@ -278,11 +187,11 @@ func (s *Session) fetchRow(ctx context.Context, p *portal, n int64) (bool, error
 		if b == nil {
 			p.cursor.Close()
 			p.cursor = nil
-			p.decl.end = p.store.rows
+			p.decl.end = p.store.Rows()
 			break
 		}
 	}
-	return n <= p.store.rows, nil
+	return n <= p.store.Rows(), nil
 }
 
 // runFetch is FETCH and MOVE.
@@ -309,12 +218,15 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 	emit := func(row int64) error {
 		n++
 		if !d.scroll {
-			c.store.forget(row)
+			c.store.Forget(row - 1)
 		}
 		if st.Move {
 			return nil
 		}
-		b, i := c.store.row(row - 1)
+		b, i, err := c.store.Row(row - 1)
+		if err != nil {
+			return s.translate(err)
+		}
 		return s.client.Rows(shape, b, i, i+1)
 	}
 	backward := func() error {
@@ -335,7 +247,7 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 			if _, err = s.fetchRow(ctx, c, 1<<62); err != nil {
 				return "", err
 			}
-			target = c.store.rows + 1 + count
+			target = c.store.Rows() + 1 + count
 		}
 		if target < d.at {
 			if err = backward(); err != nil {
@@ -351,7 +263,7 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 			return "", err
 		}
 		if !ok {
-			d.at = c.store.rows + 1
+			d.at = c.store.Rows() + 1
 			break
 		}
 		d.at = target
@@ -369,7 +281,7 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 		}
 		if count == 0 && !st.All {
 			// FETCH 0: the current row again.
-			if d.at > 0 && d.at <= c.store.rows {
+			if d.at > 0 && d.at <= c.store.Rows() {
 				if err := emit(d.at); err != nil {
 					return "", err
 				}
@@ -383,7 +295,7 @@ func (s *Session) runFetch(ctx context.Context, p *portal, st *ast.Fetch) (strin
 					return "", err
 				}
 				if !ok {
-					d.at = c.store.rows + 1
+					d.at = c.store.Rows() + 1
 					break
 				}
 				d.at++

@@ -2,7 +2,7 @@
 // statements and portals. It ties parse, plan, exec, ddl and txn together, and is driven by a wire
 // front end (package pgwire) or in process.
 //
-// By file: a session's life is in session.go, portal.go, query.go and prepared.go, its transaction's in txnstate.go, retry.go, xactid.go
+// By file: a session's life is in session.go, portal.go, query.go and prepared.go, its transaction's in txnstate.go, retry.go, again.go, xactid.go
 // and twophase.go; commands that are not planned begin in utility.go (copy.go, cursor.go, explain.go, vacuum.go, ...); what the
 // node's sessions share is in server.go; what tables hold is counted in analyze.go, by itself (statistics.go), too; the tables and functions that show it, in observe.go, activity.go and virtual.go.
 //

@@ -32,7 +32,9 @@ type portal struct {
 	tag   []byte
 
 	// store holds the rows of a cursor that must outlive what it reads from (cursor.go).
-	store *rowStore
+	store *exec.Kept
+	// read is how many rows of store the client of a portal of the protocol has been given.
+	read int64
 	// decl is set for DECLAREd cursors.
 	decl *declared
 	// level is how many savepoints stood when it was made: it goes when the transaction goes back to an older one.
@@ -192,7 +194,7 @@ func (s *Session) bindParams(po *portal, formats []int16, params [][]byte) error
 // rewind makes a portal ready to run from its start.
 func (p *portal) rewind() {
 	p.stop()
-	p.state, p.batch, p.pos, p.sent, p.store = portalNew, nil, 0, 0, nil
+	p.state, p.batch, p.pos, p.sent, p.store, p.read = portalNew, nil, 0, 0, nil, 0
 }
 
 // stop closes the cursor.
@@ -203,7 +205,7 @@ func (p *portal) stop() {
 	}
 	p.batch = nil
 	if p.store != nil {
-		p.store.free()
+		p.store.Close()
 		p.store = nil
 	}
 }
@@ -398,50 +400,11 @@ func (s *Session) commitLast(ctx context.Context, from int64) error {
 	return err
 }
 
-// again restarts the transaction after err and runs its log, until that succeeds or is given up.
-func (s *Session) again(ctx context.Context, err error, attempt *int) error {
-	for {
-		cause := err
-		if err = s.restart(ctx, cause, *attempt); err == nil {
-			err = s.replay(ctx, s.block == blockIdle)
-		}
-		*attempt++
-		if err == nil || !s.retryable(err, *attempt) {
-			return err
-		}
-	}
-}
-
 // finishImplicit forgets an implicit transaction that has committed.
 func (s *Session) finishImplicit() {
 	// The portal of the statement ends here, but its tag is still to be sent: take it along.
 	s.closePortals(false)
 	s.clearTxn(true)
-}
-
-// logEntry remembers a statement that has run, for replays.
-func (s *Session) logEntry(p *portal, from int64) {
-	if s.log.barred {
-		return
-	}
-	e := replayEntry{portal: p, from: from, to: s.client.Position()}
-	if s.block == blockOpen {
-		e.sum, e.summed = s.client.Sum(from)
-		if !e.summed {
-			s.log.bar(resultsSent)
-			return
-		}
-		pl := p.stmt.plan
-		e.past = s.opts.Isolation == kv.ReadCommitted && !s.txWrote && pl != nil && pl.Pure
-	}
-	if p == &s.one {
-		// The portal of simple queries is used again at once: the log gets one of its own.
-		q := *p
-		q.params = append([]types.Datum(nil), p.params...)
-		s.one.buf, s.one.tag, s.one.cursor, s.one.batch = nil, nil, nil, nil
-		e.portal = &q
-	}
-	s.log.add(e)
 }
 
 // runPortal runs a planned portal's statement: rows go to the client, the tag stays in the portal.
@@ -503,7 +466,12 @@ func (s *Session) runPortal(ctx context.Context, p *portal, maxRows int, whole b
 
 func (s *Session) nextBatch(ctx context.Context, p *portal) (*types.Batch, error) {
 	if p.store != nil {
-		return p.store.next(), nil
+		b, err := p.store.Next(p.read)
+		if b != nil {
+			p.read += int64(b.Len())
+			p.store.Forget(p.read - int64(b.Len()))
+		}
+		return b, err
 	}
 	return p.cursor.Next(ctx)
 }

@@ -2,6 +2,7 @@ package exec
 
 import (
 	"context"
+	"sort"
 
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/expr"
@@ -91,12 +92,16 @@ func (f *filter) next(ctx context.Context) (*types.Batch, error) {
 	}
 }
 
-// project computes expressions.
+// project computes expressions. Where one fails for a row, the rows before it come first: their reader may want no more.
 type project struct {
 	in  *instance
 	src operator
 	ps  programs
 	out types.Batch
+	// again: computing a row twice is the same as computing it once.
+	again  bool
+	failed error // of the row after those that have been shown
+	sel    []int32
 }
 
 func newProject(in *instance, n *plan.Project) (operator, error) {
@@ -110,21 +115,64 @@ func newProject(in *instance, n *plan.Project) (operator, error) {
 		}
 	}
 	ps, err := compileAll(n.Exprs)
-	return &project{in: in, src: src, ps: ps, out: types.Batch{Cols: make([]*types.Vec, len(ps))}}, err
+	again := true
+	for _, e := range n.Exprs {
+		again = again && expr.Volatility(e) != 'v'
+		expr.Walk(e, func(e expr.Expr) bool {
+			if _, sub := e.(*expr.Subplan); sub {
+				again = false
+			}
+			return again
+		})
+	}
+	return &project{in: in, src: src, ps: ps, out: types.Batch{Cols: make([]*types.Vec, len(ps))}, again: again}, err
 }
 
-func (p *project) open(ctx context.Context) error { return p.src.open(ctx) }
-func (p *project) close()                         { p.src.close() }
+func (p *project) open(ctx context.Context) error {
+	p.failed = nil
+	return p.src.open(ctx)
+}
+
+func (p *project) close() { p.src.close() }
 
 func (p *project) next(ctx context.Context) (*types.Batch, error) {
+	if p.failed != nil {
+		return nil, p.failed
+	}
 	b, err := p.src.next(ctx)
 	if err != nil || b == nil {
 		return nil, err
 	}
 	if err := p.ps.eval(&p.in.er, b, p.out.Cols); err != nil {
-		return nil, err
+		if _, ok := pgerr.As(err); !ok || !p.again || ctx.Err() != nil {
+			return nil, err
+		}
+		return p.upTo(b, err)
 	}
 	p.out.N, p.out.Sel = b.N, b.Sel
+	return &p.out, nil
+}
+
+// upTo returns the rows of b before the first one that fails.
+func (p *project) upTo(b *types.Batch, failed error) (*types.Batch, error) {
+	p.sel = p.sel[:0]
+	for i := range b.Len() {
+		p.sel = append(p.sel, int32(b.Row(i)))
+	}
+	part := types.Batch{N: b.N, Cols: b.Cols}
+	n := sort.Search(len(p.sel), func(n int) bool {
+		part.Sel = p.sel[:n+1]
+		return p.ps.eval(&p.in.er, &part, p.out.Cols) != nil
+	})
+	if n == 0 {
+		return nil, failed
+	}
+	part.Sel = p.sel[:n]
+	if err := p.ps.eval(&p.in.er, &part, p.out.Cols); err != nil {
+		return nil, err
+	}
+	p.failed = failed
+	p.out.N, p.out.Sel = b.N, part.Sel
 	return &p.out, nil
 }
 
