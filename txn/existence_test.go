@@ -64,3 +64,54 @@ func TestExistence(t *testing.T) {
 		}
 	}
 }
+
+// Below SERIALIZABLE nothing rests on the value of a row that is locked FOR KEY SHARE: others may change it meanwhile and commit first. It must not go.
+func TestKeyShareIsNoReadOfTheValue(t *testing.T) {
+	for _, level := range []kv.Isolation{kv.RepeatableRead, kv.ReadCommitted} {
+		for _, how := range []string{"get", "get many", "scan"} {
+			for _, gone := range []bool{false, true} {
+				t.Run(fmt.Sprint(level, " ", how, " ", gone), func(t *testing.T) {
+					c, s := newTest(t, "m")
+					put(t, c, "a", "1")
+					run := c.Begin(bg, Options{Isolation: level})
+					share := ScanOptions{Lock: kv.LockKeyShare}
+					switch how {
+					case "get":
+						_, _, err := run.Get(bg, k("a"), share)
+						require.NoError(t, err)
+					case "get many":
+						_, err := run.GetMany(bg, []keys.Key{k("a")}, share)
+						require.NoError(t, err)
+					default:
+						sc := run.Scan(bg, []keys.Span{{Start: k("a"), End: k("b")}}, share)
+						_, ok, err := sc.Next(bg)
+						require.NoError(t, err)
+						require.True(t, ok)
+						sc.Close()
+					}
+					if gone {
+						s.mu.Lock()
+						clear(s.held) // its leader has died
+						s.mu.Unlock()
+					}
+					other := c.Begin(bg, Options{})
+					if gone {
+						require.NoError(t, other.Delete(k("a")))
+					} else {
+						_, _, err := other.Get(bg, k("a"), ScanOptions{Lock: kv.LockNoKeyUpdate})
+						require.NoError(t, err)
+						require.NoError(t, other.Put(k("a"), []byte("2")))
+					}
+					commit(t, other)
+					require.NoError(t, run.Put(k("c"), []byte("1")))
+					get(t, c.Begin(bg, Options{}), "c") // pushes the write above the change
+					_, err := run.Commit(bg)
+					require.Equal(t, gone, err != nil, "%v", err)
+					if gone {
+						run.Rollback(bg)
+					}
+				})
+			}
+		}
+	}
+}

@@ -66,11 +66,13 @@ func (t *txn) done(ctx context.Context, r readDone) error {
 
 // add is done's last step; t.mu is held.
 func (t *txn) add(r readDone) {
+	// Others may change the value of a row that is locked FOR KEY SHARE, and then commit first: below SERIALIZABLE nothing rests on it.
+	exists := r.strength == kv.LockKeyShare && t.meta.Isolation != kv.Serializable
 	if len(r.lockedKey) > 0 {
-		t.reads.addLocked(r.lockedKey, r.at, r.strength, true)
+		t.reads.addLockedAs(r.lockedKey, r.at, r.strength, true, exists)
 	}
 	for _, k := range r.lockedKeys {
-		t.reads.addLocked(k, r.at, r.strength, true)
+		t.reads.addLockedAs(k, r.at, r.strength, true, exists)
 	}
 	for _, k := range r.existing {
 		t.reads.addLockedAs(k, r.at, r.strength, true, true)
