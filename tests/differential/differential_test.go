@@ -25,6 +25,8 @@ var (
 	first    = flag.Uint64("first", 1, "the first program's seed")
 	steps    = flag.Int("steps", 30, "steps of each program")
 	duration = flag.Duration("duration", 0, "begin no further program after this time")
+	moving   = flag.Int("moving", 1, "how many programs to run on four nodes, while ranges are split, merged and moved")
+	faults   = flag.Bool("faults", false, "with -moving: nodes are cut off for a second or two as well; errors are then not compared")
 	keepDir  = flag.String("keep", "", "write programs that found a difference into this directory")
 )
 
@@ -35,6 +37,65 @@ const pageBytes = 500
 const perNode = 40
 
 func TestDifferential(t *testing.T) {
+	pg := startPostgres(t)
+	sum := newCounts()
+	began, done, cuts := time.Now(), 0, 0
+	batches(t, *seeds, func(t *testing.T, from uint64, n int) {
+		served := cluster.StartLocal(t, 1, func(_ int, c *node.Config) { c.ScanBytes = pageBytes }).Nodes[0]
+		for seed := from; seed < from+uint64(n) && inTime(began); seed++ {
+			r := rand.New(rand.NewPCG(seed, 1))
+			p := newProgram(t, seed, r, sum, pg.DSN(), dsnOf(t, served))
+			p.cut = &cutter{n: served, r: r, known: map[uint64][]keys.Key{}}
+			if err := p.run(*steps); err != nil {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			done, cuts = done+1, cuts+p.cut.cuts
+		}
+	})
+	require.Positive(t, cuts, "no table was cut into ranges")
+	t.Logf("%d programs in %s: tables cut %d times", done, time.Since(began).Round(time.Second), cuts)
+	sum.log(t)
+}
+
+// TestMoving runs programs on four nodes, while their tables' ranges are split, merged and moved and get other leaders; with statements that take longer than that does.
+func TestMoving(t *testing.T) {
+	pg := startPostgres(t)
+	sum, moves := newCounts(), newMoved()
+	began, done := time.Now(), 0
+	batches(t, *moving, func(t *testing.T, from uint64, n int) {
+		l := cluster.StartLocal(t, 4, func(_ int, c *node.Config) {
+			c.ScanBytes, c.MergeAfter = pageBytes, 5*time.Second
+			if !*faults {
+				cluster.LongSupportLocal(0, c)
+			}
+		})
+		nodes := l.Nodes
+		for seed := from; seed < from+uint64(n) && inTime(began); seed++ {
+			r := rand.New(rand.NewPCG(seed, 2))
+			var dsns []string
+			for _, n := range nodes {
+				dsns = append(dsns, dsnOf(t, n))
+			}
+			p := newProgram(t, seed, r, sum, pg.DSN(), pick(r, dsns...))
+			p.dsns, p.cut = dsns, &cutter{n: nodes[0], r: r, known: map[uint64][]keys.Key{}}
+			p.again, p.moves = 2, &mover{nodes: nodes, r: rand.New(rand.NewPCG(seed, 3)), keys: p.cut, sum: moves}
+			if *faults {
+				p.moves.net, p.faults, p.again = l.Net, true, 10
+			}
+			if err := p.run(*steps); err != nil && !*faults {
+				t.Errorf("seed %d: %v", seed, err)
+			}
+			done++
+		}
+	})
+	t.Logf("%d programs in %s; moves: %v, refused: %v", done, time.Since(began).Round(time.Second), moves.did, moves.refused)
+	sum.log(t)
+	if done > 0 {
+		require.Positive(t, moves.did["split"], "nothing was split meanwhile")
+	}
+}
+
+func startPostgres(t *testing.T) *postgres.Cluster {
 	if testing.Short() {
 		t.Skip("starts a PostgreSQL cluster: not with -short")
 	}
@@ -43,40 +104,42 @@ func TestDifferential(t *testing.T) {
 		t.Skip(err.Error())
 	}
 	require.NoError(t, err)
-	defer pg.Stop()
-	from, n := *first, *seeds
+	t.Cleanup(pg.Stop)
+	return pg
+}
+
+func inTime(began time.Time) bool { return *duration == 0 || time.Since(began) < *duration }
+
+// batches runs n programs, or the one that -seed names, in pieces that have one cluster each.
+func batches(t *testing.T, n int, run func(t *testing.T, from uint64, n int)) {
+	from := *first
 	if *oneSeed != 0 {
-		from, n = *oneSeed, 1
+		from, n = *oneSeed, min(n, 1)
 	}
-	sum := newCounts()
-	began, done, cuts := time.Now(), 0, 0
-	for n > 0 && (*duration == 0 || time.Since(began) < *duration) {
-		t.Run(fmt.Sprintf("from %d", from), func(t *testing.T) {
-			served := cluster.StartLocal(t, 1, func(_ int, c *node.Config) { c.ScanBytes = pageBytes }).Nodes[0]
-			_, addr, _ := served.Addresses()
-			host, port, err := net.SplitHostPort(addr)
-			require.NoError(t, err)
-			dsn := fmt.Sprintf("host=%s port=%s user=root dbname=defaultdb sslmode=disable", host, port)
-			for range min(n, perNode) {
-				if *duration > 0 && time.Since(began) > *duration {
-					break
-				}
-				r := rand.New(rand.NewPCG(from, 1))
-				p := &program{
-					ctx: t.Context(), seed: from, r: r, g: &gen{r: r}, sum: sum, report: t.Errorf, keep: *keepDir,
-					pg: &server{name: "PostgreSQL", dsn: pg.DSN()}, pamir: &server{name: "Pamir", dsn: dsn},
-					cut: &cutter{n: served, r: r, known: map[uint64][]keys.Key{}},
-				}
-				if err := p.run(*steps); err != nil {
-					t.Errorf("seed %d: %v", from, err)
-				}
-				from, n, done, cuts = from+1, n-1, done+1, cuts+p.cut.cuts
-			}
-		})
+	began := time.Now()
+	for n > 0 && inTime(began) {
+		some := min(n, perNode)
+		t.Run(fmt.Sprintf("from %d", from), func(t *testing.T) { run(t, from, some) })
+		from, n = from+uint64(some), n-some
 	}
-	require.Positive(t, cuts, "no table was cut into ranges")
-	t.Logf("%d programs in %s: tables cut %d times; %d answers compared, %d rows; %d too slow for PostgreSQL, %d refused for memory (53200) under a small budget; %d differences", done, time.Since(began).Round(time.Second), cuts,
-		sum.compared, sum.rows, sum.slow, sum.memory, sum.differ)
+}
+
+func dsnOf(t *testing.T, n *node.Node) string {
+	_, addr, _ := n.Addresses()
+	host, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	return fmt.Sprintf("host=%s port=%s user=root dbname=defaultdb sslmode=disable", host, port)
+}
+
+func newProgram(t *testing.T, seed uint64, r *rand.Rand, sum *counts, pg, pamir string) *program {
+	return &program{ctx: t.Context(), seed: seed, r: r, g: &gen{r: r}, sum: sum, report: t.Errorf, keep: *keepDir,
+		pg: &server{name: "PostgreSQL", dsn: pg}, pamir: &server{name: "Pamir", dsn: pamir}}
+}
+
+// log says what a run did.
+func (sum *counts) log(t *testing.T) {
+	t.Logf("%d answers compared, %d rows; %d too slow for PostgreSQL, %d refused for memory (53200) under a small budget, %d failed for faults; %d differences",
+		sum.compared, sum.rows, sum.slow, sum.memory, sum.lost, sum.differ)
 	for _, q := range sum.slower {
 		t.Logf("more than 2 s in Pamir, less than 0.5 in PostgreSQL: %s", q)
 	}

@@ -21,6 +21,7 @@ type counts struct {
 	slow       int            // too slow for PostgreSQL, not compared
 	slower     []string       // too slow for Pamir only
 	memory     int            // 53200 under a small budget
+	lost       int            // errors that faults explain
 	differ     int
 	internal   map[string]int // XX000, by message: the first of each is looked at
 }
@@ -42,9 +43,17 @@ type program struct {
 	log       []string // what was run, as SQL
 	open      bool     // a transaction block is open
 	small     bool     // a small memory budget is set
+	budget    string   // sets what a statement may take in Pamir
 	report    func(format string, args ...any)
 	keep      string
 	diverged  bool
+	// Of programs that run while ranges move (moves is nil in others): the addresses of the nodes, what is remembered of earlier times, and the block's open cursors.
+	moves   *mover
+	dsns    []string
+	again   int  // how often queries are asked again at the end
+	faults  bool // leaders are lost as well: what fails for that is not compared
+	past    []*past
+	cursors []*cursor
 }
 
 func (p *program) note(s string) { p.log = append(p.log, s+";") }
@@ -53,6 +62,11 @@ func (p *program) note(s string) { p.log = append(p.log, s+";") }
 func (p *program) both(text string) bool {
 	p.note(text)
 	a, b := p.pg.do(p.ctx, text), p.pamir.do(p.ctx, text)
+	if a.state != b.state && p.faults {
+		p.sum.lost++
+		p.diverged = true
+		return false
+	}
 	if a.state != b.state {
 		if b.state == "0A000" {
 			p.sum.refused[refusal(b.message)]++
@@ -98,25 +112,70 @@ func (p *program) run(steps int) error {
 	if a := p.pg.do(p.ctx, "set statement_timeout = '500ms'; set work_mem = '64MB'"); a.state != "" {
 		return fmt.Errorf("%s", a.outcome())
 	}
-	if a := p.pamir.do(p.ctx, "set statement_timeout = '2s'"); a.state != "" {
-		return fmt.Errorf("%s", a.outcome())
+	p.budget = "set statement_timeout = '2s'"
+	if p.moves != nil {
+		p.budget = "set statement_timeout = '20s'"
 	}
 	if p.r.IntN(5) == 0 {
 		p.small = true
-		if a := p.pamir.do(p.ctx, "set pamir.statement_memory = "+pick(p.r, "64", "128", "512")); a.state != "" {
-			return fmt.Errorf("%s", a.outcome())
-		}
+		p.budget += "; set pamir.statement_memory = " + pick(p.r, "64", "128", "512")
+	}
+	p.note("-- " + p.budget)
+	if a := p.pamir.do(p.ctx, p.budget); a.state != "" {
+		return fmt.Errorf("%s", a.outcome())
+	}
+	if p.moves != nil && !p.faults {
+		p.moves.begin(p.ctx)
+		defer p.moves.end()
 	}
 	if err := p.makeTables(); err != nil {
 		return err
 	}
+	if p.faults {
+		p.moves.begin(p.ctx)
+		defer p.moves.end()
+	}
 	for range steps {
+		if p.moves != nil && p.r.IntN(3) == 0 {
+			p.long()
+			if p.diverged {
+				return nil
+			}
+		}
+		if err := p.hop(schema); err != nil {
+			return err
+		}
 		if err := p.step(); err != nil {
 			return err
 		}
 		if p.diverged {
 			return nil
 		}
+	}
+	if p.moves != nil && !p.diverged {
+		return p.still(10+steps/3, p.again)
+	}
+	return nil
+}
+
+// hop goes on at another node, now and then.
+func (p *program) hop(schema string) error {
+	if len(p.dsns) == 0 || p.r.IntN(8) != 0 {
+		return nil
+	}
+	i := p.r.IntN(len(p.dsns))
+	p.note(fmt.Sprintf("-- at node %d from here on", i+1))
+	p.pamir.dsn = p.dsns[i]
+	return p.attach(schema)
+}
+
+// attach connects to Pamir anew.
+func (p *program) attach(schema string) error {
+	if err := p.pamir.connect(p.ctx); err != nil {
+		return err
+	}
+	if a := p.pamir.do(p.ctx, "set timezone = 'UTC'; set search_path = "+schema+"; "+p.budget); a.state != "" {
+		return fmt.Errorf("%s", a.outcome())
 	}
 	return nil
 }
@@ -142,6 +201,9 @@ func (p *program) makeTables() error {
 			return err
 		}
 		p.ids[t.name] = id
+		if p.moves != nil {
+			p.moves.watch(id)
+		}
 		if p.r.IntN(6) != 0 {
 			if err := p.split(t, 1+p.r.IntN(8)); err != nil {
 				return err
@@ -214,7 +276,26 @@ func (p *program) block() error {
 	p.both("begin isolation level " + pick(p.r, "serializable", "repeatable read", "read committed"))
 	p.open = true
 	savepoint := false
+	p.cursors = nil
 	for range 2 + p.r.IntN(8) {
+		if p.moves != nil {
+			switch p.r.IntN(8) {
+			case 0:
+				p.openCursor()
+			case 1, 2:
+				p.fetch()
+			case 3:
+				p.copyOut(pick(p.r, p.g.tables...))
+			case 4:
+				p.changes(p.g.sweep(pick(p.r, p.g.tables...)))
+			}
+			if p.diverged {
+				return nil
+			}
+			if p.pamir.c.TxStatus() == 'E' {
+				break
+			}
+		}
 		switch p.r.IntN(12) {
 		case 0:
 			if p.both("savepoint a") {
@@ -327,6 +408,10 @@ func (p *program) equal(pg, pamir *answer, cmp *comparison) string {
 	switch {
 	case pg.state == "57014":
 		p.sum.slow++
+		return ""
+	case p.faults && pg.state == "" && (strings.HasPrefix(pamir.state, "40") || strings.HasPrefix(pamir.state, "08") || strings.HasPrefix(pamir.state, "57") || pamir.state == "lost" || pamir.state == "hang"):
+		p.sum.lost++
+		p.diverged = true
 		return ""
 	case pamir.state == "57014":
 		p.sum.slower = append(p.sum.slower, fmt.Sprintf("seed %d: %s", p.seed, p.log[len(p.log)-1]))

@@ -96,6 +96,9 @@ func failed(ctx context.Context, err error) *answer {
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) {
 		m := pe.Message
+		if pe.Detail != "" && pe.Code[:2] == "40" {
+			m += " [" + pe.Detail + "]"
+		}
 		if pe.Hint != "" {
 			m += " (" + pe.Hint + ")"
 		}
