@@ -172,10 +172,10 @@ func (p *interleaved) show(a *played) string {
 // tally counts what interleaved programs did, and where the two systems differ, by what the statement is.
 type tally struct {
 	programs, same, committed int
-	unexplained                       int // of PostgreSQL
-	outcomes                          map[string]int
-	differences                       map[string]int
-	examples                          map[string]string
+	unexplained               int // of PostgreSQL
+	outcomes                  map[string]int
+	differences               map[string]int
+	examples                  map[string]string
 }
 
 func newTally() *tally {
