@@ -128,7 +128,7 @@ func (p *program) run(steps int) error {
 		p.moves.begin(p.ctx)
 		defer p.moves.end()
 	}
-	if err := p.makeTables(); err != nil {
+	if err := p.makeTables(); err != nil || p.diverged {
 		return err
 	}
 	if p.faults {
@@ -585,61 +585,5 @@ func (p *program) whole(t *table) {
 		x := pick(p.r, t.indexes...)
 		of := names(t, append(append([]int(nil), x.cols...), t.key...))
 		ask(fmt.Sprintf("select %s from %s order by %s", of, t.name, names(t, x.cols)), &comparison{})
-	}
-}
-
-// cursor reads a query piece by piece, in both directions.
-func (p *program) cursor() {
-	q := p.g.top()
-	for range 20 {
-		if q.total {
-			break
-		}
-		q = p.g.top()
-	}
-	if !q.total {
-		return
-	}
-	own := !p.open
-	if own {
-		p.both("begin")
-		p.open = true
-	} else {
-		p.quiet("savepoint g")
-	}
-	text, _ := q.text(false)
-	scroll := p.r.IntN(2) == 0
-	declare := "declare cur " + map[bool]string{true: "scroll", false: "no scroll"}[scroll] + " cursor for " + text
-	p.note(declare)
-	p.sum.statements["DECLARE"]++
-	cmp := &comparison{kinds: q.kinds, total: true}
-	pg, pamir := p.ask(declare)
-	switch d := p.equal(pg, pamir, cmp); {
-	case d != "":
-		p.differs(declare, d)
-	case pg.state == "" && pamir.state == "":
-		for range 1 + p.r.IntN(8) {
-			how := pick(p.r, "3", "1", "40", "next", "all", "5", "1100")
-			if scroll && p.r.IntN(2) == 0 {
-				how = pick(p.r, "backward 2", "prior", "first", "last", "absolute 5", "absolute -3", "relative -2", "backward all", "relative 0", "absolute 0", "backward 2000")
-			}
-			fetch := pick(p.r, "fetch ", "fetch ", "fetch ", "move ") + how + " from cur"
-			p.note(fetch)
-			pg, pamir := p.ask(fetch)
-			p.sum.statements["FETCH"]++
-			if d := p.equal(pg, pamir, cmp); d != "" {
-				p.differs(fetch, d+"\n"+declare+p.explain(text))
-				break
-			}
-			if pg.state != "" || pamir.state != "" {
-				break
-			}
-		}
-	}
-	if own {
-		p.quiet("rollback")
-		p.open = false
-	} else {
-		p.quiet("rollback to g; release g")
 	}
 }
