@@ -402,51 +402,55 @@ func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, q *kv.Qu
 // same: to learn, or to make sure, what became of it takes a round or two. A range that does not answer for longer leaves the client in doubt.
 const lastWait = 2 * time.Second
 
-// leave lets the background find out what became of a commit that was not answered while the client waited. If that takes no longer than
-// lastWait, it returns what it was: the commit's timestamp, or that nothing was written.
+// leave finds out what became of a commit that was not answered while the client waited. If that takes no longer than lastWait, it returns what it
+// was: the commit's timestamp, or that nothing was written. Otherwise the background goes on. It does not begin there: what waits
+// for the background may take longer than that, after a load of commits.
 func (t *txn) leave(ctx context.Context, meta kv.TxnMeta, settle func(context.Context) (outcome, error)) (hlc.Timestamp, error) {
 	c := t.c
 	t.mu.Lock()
 	t.state, t.traced = stateEnded, true
 	locked := t.takeLocks(nil)
 	t.mu.Unlock()
-	known := make(chan outcome, 1)
-	c.background(func(ctx context.Context) {
-		defer c.unregister(meta.ID)
+	untilKnown := func(ctx context.Context) (o outcome, known, over bool) {
 		var b backoff
 		for ctx.Err() == nil {
 			o, err := settle(ctx)
 			if err == nil {
 				c.outcomes.put(meta.ID, o.status, o.ts)
-				known <- o
-				c.release(ctx, meta, locked)
-				return
+				return o, true, true
 			}
 			if kv.HasCode(err, kv.CodeReadBelowGC) {
-				c.release(ctx, meta, locked)
-				return // it was out of reach for longer than ranges remember commits: it stays unknown
+				return o, false, true // it was out of reach for longer than ranges remember commits: it stays unknown
 			}
 			b.wait(ctx)
 		}
-		c.metrics.BackgroundFailed.Add(1)
-	})
-	patience := time.NewTimer(lastWait)
-	defer patience.Stop()
-	select {
-	case o := <-known:
-		switch {
-		case o.status == kv.TxnCommitted:
-			c.cfg.Clock.Update(o.ts)
-			t.mu.Lock()
-			t.state = stateCommitted
-			t.mu.Unlock()
-			return o.ts, nil
-		case o.status == kv.TxnAborted && ctx.Err() != nil:
-			return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
-		case o.status == kv.TxnAborted:
-			return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the commit was not answered, and has been fenced: nothing was written")
+		return outcome{}, false, false
+	}
+	wait, cancel := context.WithTimeout(c.ctx, lastWait)
+	o, known, over := untilKnown(wait)
+	cancel()
+	c.background(func(ctx context.Context) {
+		defer c.unregister(meta.ID)
+		if !over {
+			if _, _, over = untilKnown(ctx); !over {
+				c.metrics.BackgroundFailed.Add(1)
+				return
+			}
 		}
-	case <-patience.C:
+		c.release(ctx, meta, locked)
+	})
+	switch {
+	case !known:
+	case o.status == kv.TxnCommitted:
+		c.cfg.Clock.Update(o.ts)
+		t.mu.Lock()
+		t.state = stateCommitted
+		t.mu.Unlock()
+		return o.ts, nil
+	case o.status == kv.TxnAborted && ctx.Err() != nil:
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
+	case o.status == kv.TxnAborted:
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the commit was not answered, and has been fenced: nothing was written")
 	}
 	c.metrics.UnknownToClient.Add(1)
 	return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "the client left before the outcome of transaction %s was known", meta.ID)

@@ -160,6 +160,47 @@ func TestOutcomeAfterLeaving(t *testing.T) {
 	}
 }
 
+// What the background has to do, after a load of commits say, does not keep those who wait for it from learning what became of their commits.
+func TestOutcomeBesidesBackground(t *testing.T) {
+	for _, rows := range [][]string{{"a"}, {"a", "x"}} {
+		synctest.Test(t, func(t *testing.T) {
+			c, s := newTest(t, "m")
+			end := make(chan struct{})
+			release := sync.OnceFunc(func() { close(end) })
+			defer release()
+			for range 1000 {
+				c.background(func(context.Context) { <-end })
+			}
+			var once sync.Map
+			s.intercept(func(req *kv.BatchRequest) error {
+				switch q := req.Requests[0].(type) {
+				case *kv.Prepare, *kv.CommitSingleRange:
+					if _, was := once.LoadOrStore(kv.Request(q), true); !was {
+						if _, err := s.serve(bg, req); err != nil {
+							return err
+						}
+					}
+					return kv.Errorf(kv.CodeUnknownOutcome, "injected")
+				}
+				return nil
+			})
+			tx := c.Begin(bg, Options{})
+			for _, key := range rows {
+				require.NoError(t, tx.Put(k(key), []byte("1")))
+			}
+			ctx, cancel := context.WithTimeout(bg, 4*time.Millisecond)
+			defer cancel()
+			began := time.Now()
+			_, err := tx.Commit(ctx)
+			require.NoError(t, err)
+			require.Less(t, time.Since(began), lastWait/2)
+			release()
+			s.intercept(nil)
+			settled(t, c, s)
+		})
+	}
+}
+
 // Recovery by somebody else, while the coordinator is slow: whatever it decides, the coordinator agrees.
 func TestRecoveryOvertakesCoordinator(t *testing.T) {
 	for _, when := range []string{"before staging", "after staging"} {
