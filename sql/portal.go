@@ -524,6 +524,7 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 	}
 	p.rt = s.runtime(p)
 	p.rt.Implicit = whole
+	p.rt.Passing = s.opts.Isolation != kv.Serializable
 	if cur, _ := currentOf(p.stmt.stmt.Statement); cur != nil {
 		key, err := s.currentKey(p.stmt.stmt.Statement)
 		if err != nil {

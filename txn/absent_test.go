@@ -41,3 +41,35 @@ func TestIfAbsent(t *testing.T) {
 		}
 	}
 }
+
+// What LooseIf is true of may change until the commit, the rest may not; a key that is not there counts as the rest.
+func TestLooseIf(t *testing.T) {
+	for _, what := range []string{"a", "b", "c"} {
+		for _, one := range []bool{false, true} {
+			c, s := newTest(t)
+			put(t, c, "a", "loose", "b", "1")
+			run := c.Begin(bg, Options{})
+			opts := ScanOptions{LooseIf: func(key keys.Key, v []byte) bool { return string(v) == "loose" }}
+			if one {
+				for _, key := range []string{"a", "b", "c"} {
+					_, _, err := run.Get(bg, k(key), opts)
+					require.NoError(t, err)
+				}
+			} else {
+				_, err := run.GetMany(bg, []keys.Key{k("a"), k("b"), k("c")}, opts)
+				require.NoError(t, err)
+			}
+			put(t, c, what, "2")
+			require.NoError(t, run.Put(k("w"), []byte("1")))
+			get(t, c.Begin(bg, Options{}), "w") // pushes the write above the change
+			_, err := run.Commit(bg)
+			if what == "a" {
+				require.NoError(t, err)
+			} else {
+				require.True(t, run.Retryable(err), "%v", err)
+				run.Rollback(bg)
+			}
+			settled(t, c, s)
+		}
+	}
+}

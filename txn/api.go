@@ -57,11 +57,18 @@ type ScanOptions struct {
 	Firm bool
 	// Loose, of a read without locks: nothing rests on what it finds, nor on what it does not find. Who makes something of it reads that again.
 	Loose bool
+	// LooseIf, of a Get or GetMany without locks, is Loose for the keys that are there and for whose values it is true. It may be called by several goroutines.
+	LooseIf func(key keys.Key, value []byte) bool
 	// Existence, of a locking GetMany: only that the keys are there must still be so at commit. Their values may change.
 	Existence bool
 	// IfAbsent, of a locking Get or GetMany, says by the place of a key whether it is locked only if it is not there. What is there is then read
 	// without a lock, at its latest, once nobody is about to remove it; it is as any other read, or with Loose as none at all.
 	IfAbsent []bool
+}
+
+// rests reports whether something rests on an answer that left no lock.
+func (o *ScanOptions) rests(key keys.Key, value []byte, exists bool) bool {
+	return !o.Loose && (o.LooseIf == nil || !exists || !o.LooseIf(key, value))
 }
 
 // ifAbsent reports whether the key at place i is locked only if it is not there.

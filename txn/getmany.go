@@ -129,7 +129,7 @@ func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]by
 			}
 			plain := opts.Lock == kv.LockNone || got.Exists && opts.ifAbsent(i)
 			switch {
-			case plain && opts.Loose:
+			case plain && !opts.rests(ks[i], got.Value, got.Exists):
 			case plain:
 				r.spans = append(r.spans, keys.Span{Start: ks[i]})
 			case got.Exists && opts.Existence:

@@ -310,7 +310,7 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 		r := readDone{at: readAt(resp, at), strength: opts.Lock, firm: opts.Firm}
 		plain := opts.Lock == kv.LockNone || got.Exists && opts.ifAbsent(0)
 		switch {
-		case plain && opts.Loose:
+		case plain && !opts.rests(key, got.Value, got.Exists):
 		case plain:
 			r.span = keys.Span{Start: key}
 		case got.Exists && opts.Existence:

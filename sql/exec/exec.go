@@ -36,6 +36,8 @@ type Runtime struct {
 	References *References
 	// Firm: what the statement reads must still hold at commit, whatever the isolation level (txn.ScanOptions.Firm).
 	Firm bool
+	// Passing: what a statement reads without a lock need not hold at commit (READ COMMITTED, REPEATABLE READ).
+	Passing bool
 	// Wrote, if not nil, is told how many rows of a table a statement has inserted, changed and deleted.
 	Wrote func(t *catalog.Table, rows int64)
 	// Stats, if not nil, collects figures for EXPLAIN ANALYZE.

@@ -37,6 +37,8 @@ type scan struct {
 	spans *spanBuilder
 	// fetch: entries of a secondary index lead to rows of the primary one. loose: with SKIP LOCKED they only say where to look, see lockedRows.
 	fetch, loose bool
+	// portable: the filter and the aggregates mean the same beside the data.
+	portable bool
 	// beside: filter and aggregation run beside the data; otherwise filter and agg here do.
 	beside bool
 	filter *expr.Program
@@ -64,6 +66,8 @@ type scan struct {
 	out     types.Batch
 	done    bool
 	chunk   int
+	late    bool // see filtersFirst
+	passed  []passedRow
 }
 
 type entry struct{ key, value []byte }
@@ -98,7 +102,8 @@ func newScan(in *instance, n *plan.Scan) (operator, error) {
 	}
 	s.dec = spec.NewDecoder(true)
 	s.local = newTemplate(spec, n.Filter, n.Agg)
-	s.beside = !s.fetch && s.portable()
+	s.portable = s.isPortable()
+	s.beside = !s.fetch && s.portable
 	if s.beside {
 		s.tmpl = s.local
 	}
@@ -109,9 +114,9 @@ func newScan(in *instance, n *plan.Scan) (operator, error) {
 	return s, err
 }
 
-// portable reports whether filter and aggregates mean the same beside the data: nothing in them may ask for the
+// isPortable reports whether filter and aggregates mean the same beside the data: nothing in them may ask for the
 // session or run a subquery.
-func (s *scan) portable() bool {
+func (s *scan) isPortable() bool {
 	ok := true
 	check := func(e expr.Expr) {
 		if e == nil {
@@ -172,6 +177,7 @@ func (s *scan) begin() error {
 	s.close()
 	s.acct.b = s.in.budget
 	s.done, s.at, s.left, s.skip, s.chunk = false, 0, -1, 0, 16
+	s.late, s.passed = s.filtersFirst(), s.passed[:0]
 	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
 	if s.limit != nil {
 		n, ok, err := rowCount(&s.in.er, s.limit, "LIMIT", "2201W")
@@ -197,6 +203,12 @@ func (s *scan) run(ctx context.Context, spans []keys.Span, points []keys.Key) er
 		s.done = true
 		return nil
 	}
+	if len(spans) == 0 && s.late && s.beside && !s.n.Reverse {
+		spans = make([]keys.Span, len(points)) // the locks are taken where the filter is
+		for i, k := range points {
+			spans[i].Start = k
+		}
+	}
 	if len(spans) == 0 {
 		s.points = points
 		s.startLocal()
@@ -206,6 +218,8 @@ func (s *scan) run(ctx context.Context, spans []keys.Span, points []keys.Key) er
 	opts.Parallel = !s.n.Ordered && s.left < 0 && opts.Lock == kv.LockNone
 	if s.fetch {
 		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, s.loose // the rows are locked, not the entries
+	} else if s.late && !s.beside {
+		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, true
 	}
 	if s.fetch || s.n.Few {
 		opts.FirstBytes = firstEntryBytes
@@ -307,6 +321,9 @@ func (s *scan) count(b *types.Batch) *types.Batch {
 
 // more reads on. It returns a batch, or nil after having filled the queue or set done.
 func (s *scan) more(ctx context.Context) (*types.Batch, error) {
+	if len(s.passed) > 0 {
+		return s.lockPassed(ctx)
+	}
 	if s.points != nil {
 		return s.get(ctx)
 	}
@@ -401,6 +418,9 @@ func (s *scan) decodeRows(ctx context.Context) (*types.Batch, error) {
 	if s.fetch {
 		return s.fetchRows(ctx)
 	}
+	if s.late && !s.beside {
+		return nil, s.keepPassing(s.entries)
+	}
 	return s.decode(s.entries)
 }
 
@@ -419,6 +439,9 @@ func (s *scan) fetchRows(ctx context.Context) (*types.Batch, error) {
 		if ks[i], err = s.index.PrimaryKeyOf(nil, s.tab.Primary, e.key, e.value); err != nil {
 			return nil, err
 		}
+	}
+	if s.late {
+		return nil, s.preview(ctx, ks)
 	}
 	if s.loose {
 		return s.lockedRows(ctx, ks)
@@ -493,13 +516,17 @@ func (s *scan) get(ctx context.Context) (*types.Batch, error) {
 		s.points = nil
 		return nil, nil // the scanner is nil: more finishes
 	}
-	if len(s.points) == 1 && !s.fetch && s.proc == nil {
+	if len(s.points) == 1 && !s.fetch && s.proc == nil && !s.late {
 		return s.getOne(ctx)
 	}
 	to := min(s.at+types.BatchSize, len(s.points))
 	ks := s.points[s.at:to]
 	s.at = to
 	if !s.fetch {
+		if s.late {
+			s.entries = s.entries[:0]
+			return nil, s.preview(ctx, ks)
+		}
 		return s.getRows(ctx, ks, false)
 	}
 	vals, err := s.in.rt.Txn.GetMany(ctx, ks, txn.ScanOptions{Firm: s.in.rt.Firm})
