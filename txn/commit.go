@@ -399,8 +399,9 @@ func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, q *kv.Qu
 }
 
 // lastWait is how long a commit whose client does not wait any longer (a statement is cancelled, or times out) is waited for all the
-// same: to learn, or to make sure, what became of it takes a round or two. A range that does not answer for longer leaves the client in doubt.
-const lastWait = 2 * time.Second
+// same: to learn, or to make sure, what became of it takes a round or two, which may have to wait for another leader, or behind what a large
+// statement writes to the same range. A range that does not answer for longer leaves the client in doubt.
+const lastWait = 5 * time.Second
 
 // leave finds out what became of a commit that was not answered while the client waited. If that takes no longer than lastWait, it returns what it
 // was: the commit's timestamp, or that nothing was written. Otherwise the background goes on. It does not begin there: what waits

@@ -110,6 +110,8 @@ func TestOutcomeAfterLeaving(t *testing.T) {
 		{"range", []string{"a"}, true, 0, 0, "a=1"},
 		{"ranges that nothing reached", []string{"a", "x"}, false, 0, kv.CodeCanceled, ""},
 		{"a range that nothing reached", []string{"a"}, false, 0, kv.CodeCanceled, ""},
+		{"ranges that come back", []string{"a", "x"}, true, 3 * time.Second, 0, "a=1 x=1"},
+		{"a range that comes back", []string{"a"}, true, 3 * time.Second, 0, "a=1"},
 		{"ranges that are away", []string{"a", "x"}, true, 10 * time.Second, kv.CodeUnknownOutcome, "a=1 x=1"},
 		{"a range that is away", []string{"a"}, true, 10 * time.Second, kv.CodeUnknownOutcome, "a=1"},
 	} {
