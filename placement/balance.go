@@ -220,7 +220,7 @@ func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, lim
 func amountText(l *load, s *store) string {
 	switch l.what {
 	case "replicas":
-		return fmt.Sprintf("%d replicas", s.replicas)
+		return count(s.replicas, "replica")
 	case "bytes":
 		return bytesText(s.bytes)
 	}

@@ -345,7 +345,7 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32,
 		return false
 	}
 	to := &p.stores[bestTo]
-	reason := fmt.Sprintf("balance: n%d leads %d ranges, n%d leads %d", from.Node, from.leaders, to.Node, to.leaders)
+	reason := fmt.Sprintf("balance: n%d leads %s, n%d leads %d", from.Node, count(from.leaders, "range"), to.Node, to.leaders)
 	if l.what == "cpu" {
 		reason = fmt.Sprintf("balance: the ranges led by n%d take %.2f cores, those of n%d %.2f", from.Node, from.cpu, to.Node, to.cpu)
 	}

@@ -128,7 +128,7 @@ func rowKey(t *catalog.Table, columns int, value func(i int, of types.Type) (typ
 		return nil, err
 	}
 	if columns > ix.KeyColumns() {
-		return nil, pgerr.New(pgerr.InvalidParameterValue, "%d values given, the primary key of \"%s\" has %d columns", columns, t.Name, ix.KeyColumns())
+		return nil, pgerr.New(pgerr.InvalidParameterValue, "%d values given, more than the primary key of \"%s\" has columns", columns, t.Name)
 	}
 	key := ix.Prefix().Clone()
 	for i := range columns {

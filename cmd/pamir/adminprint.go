@@ -29,6 +29,21 @@ func printJSON(w io.Writer, b []byte) error {
 	return err
 }
 
+// keyColumns are columns with keys, which may be long: in a table they are shortened, to as much as tells them apart most of the time.
+var keyColumns = []string{"start", "end", "start_key", "end_key"}
+
+// maxKey is how many characters of a key a table shows; a third of them are its last ones.
+const maxKey = 48
+
+func shortKey(key string) string {
+	rs := []rune(key)
+	if len(rs) <= maxKey {
+		return key
+	}
+	const last = maxKey / 3
+	return string(rs[:maxKey-last-3]) + "..." + string(rs[len(rs)-last:])
+}
+
 // printTable prints rows by their columns; columns that nothing is in are left out.
 func printTable(w io.Writer, cols []verb.Column, items []any) error {
 	var shown []*verb.Column
@@ -42,6 +57,9 @@ func printTable(w io.Writer, cols []verb.Column, items []any) error {
 		some := false
 		for r, item := range items {
 			column[r] = forPeople(admin.At(item, c.Path()), c.As)
+			if slices.Contains(keyColumns, c.Name) {
+				column[r] = shortKey(column[r])
+			}
 			if column[r] == "0" && (strings.HasSuffix(c.Name, "_id") || c.Name == "leader") {
 				column[r] = "" // nobody
 			}
@@ -308,13 +326,18 @@ func printOutcome(w io.Writer, op *admin.Operation) error {
 	return err
 }
 
-// progress shows how far an operation is: in place on a terminal, else a line for every change.
+// progress shows how far an operation is: in place on a terminal, else a line for whatever else it is at, and now and then one for figures that have changed.
 type progress struct {
 	w    io.Writer
 	live bool
 	last string
 	open bool // the line on the terminal has not ended
+	at   string
+	then time.Time // of the last line
 }
+
+// figuresEvery is how often a line is written of which only figures differ from the last one.
+const figuresEvery = 10 * time.Second
 
 func newProgress(w io.Writer) *progress {
 	f, ok := w.(*os.File)
@@ -343,9 +366,20 @@ func (p *progress) operation(op *admin.Operation) {
 		fmt.Fprintf(p.w, "\r\x1b[K%s", shown)
 		p.open = true
 	default:
+		at := fmt.Sprintf("%s %.0f %s", op.State, op.Progress*10, withoutFigures(op.Why))
+		if at == p.at && time.Since(p.then) < figuresEvery {
+			return
+		}
+		p.at, p.then = at, time.Now()
 		fmt.Fprintln(p.w, text)
 	}
 	p.last = text
+}
+
+// withoutFigures leaves numbers, and the times that they are part of, out of a text.
+func withoutFigures(text string) string {
+	words := strings.Fields(text)
+	return strings.Join(slices.DeleteFunc(words, func(w string) bool { return strings.ContainsAny(w[:1], "(0123456789") }), " ")
 }
 
 func (p *progress) end() {

@@ -45,3 +45,29 @@ func TestPrintWarnings(t *testing.T) {
 	require.Equal(t, "operation 7: set_rule succeeded: option survive\nwarning: it is so\nwarning: and so\n", b.String())
 	require.Contains(t, op.Result, admin.WarningsField, "which is printed as JSON")
 }
+
+// Without a terminal a line is written when something else is the matter, not for each figure.
+func TestProgressLines(t *testing.T) {
+	var b strings.Builder
+	p := newProgress(&b)
+	say := func(progress float64, why string) {
+		p.operation(&admin.Operation{ID: 7, Verb: "decommission_node", State: admin.Running, Progress: progress, Why: why})
+	}
+	say(0.5, "4 of 11 replicas are still there (10.9 MiB of 24.6 MiB)")
+	say(0.52, "3 of 11 replicas are still there (9.1 MiB of 24.6 MiB)")
+	say(0.53, "3 of 11 replicas are still there (9.1 MiB of 24.6 MiB); range 5: n2 has been silent for 59s, and there is no node to replace it (n3: is draining)")
+	say(0.53, "3 of 11 replicas are still there (9.1 MiB of 24.6 MiB); range 5: n2 has been silent for 1m1s, and there is no node to replace it (n3: is draining)")
+	p.then = p.then.Add(-figuresEvery)
+	say(0.53, "3 of 11 replicas are still there (9.1 MiB of 24.6 MiB); range 5: n2 has been silent for 1m9s, and there is no node to replace it (n3: is draining)")
+	say(0.62, "2 of 11 replicas are still there (1.1 MiB of 24.6 MiB)")
+	require.Equal(t, 4, strings.Count(b.String(), "\n"), "%s", b.String())
+	require.NotContains(t, b.String(), "1m1s")
+}
+
+// Keys that are long do not make a table of screens' width.
+func TestShortKeys(t *testing.T) {
+	require.Equal(t, "/acc/acc_pkey/10767", shortKey("/acc/acc_pkey/10767"))
+	key := shortKey("/acc/acc_b/" + strings.Repeat("é", 200) + "/12210")
+	require.Len(t, []rune(key), maxKey)
+	require.True(t, strings.HasPrefix(key, "/acc/acc_b/é") && strings.HasSuffix(key, "é/12210"), key)
+}

@@ -155,7 +155,11 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 			return c.nodeResult(), nil
 		default:
 			progress = v.Progress
-			c.report(progress, v.Left, waitsFor(ctx, c, v))
+			why, stuck := waitsFor(ctx, c, v)
+			if stuck { // the longer it has taken, the longer it would take, for ever
+				v.Left = 0
+			}
+			c.report(progress, v.Left, why)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err
@@ -163,9 +167,9 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 	}
 }
 
-// waitsFor says what a decommission is at: also why it does not go on, if it does not.
-func waitsFor(ctx context.Context, c *call, v *DecommissionView) string {
-	why := fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
+// waitsFor says what a decommission is at: also why it does not go on, if it does not; then it is stuck.
+func waitsFor(ctx context.Context, c *call, v *DecommissionView) (why string, stuck bool) {
+	why = fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
 	if v.BeganWithBytes > 0 {
 		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(v.BeganWithBytes)))
 		if v.Sent > 0 {
@@ -174,18 +178,18 @@ func waitsFor(ctx context.Context, c *call, v *DecommissionView) string {
 	}
 	p, err := c.Placement(ctx)
 	if err != nil || len(p.Running) > 0 || len(p.Pending) > 0 {
-		return why
+		return why, false
 	}
 	ranges, err := c.Ranges(ctx)
 	if err != nil {
-		return why
+		return why, false
 	}
 	for _, f := range p.Findings {
 		if i := slices.IndexFunc(ranges, func(r RangeView) bool { return r.ID == f.RangeID }); i >= 0 && ranges[i].on(v.NodeID) != nil {
-			return fmt.Sprintf("%s; range %d: %s", why, f.RangeID, f.Why)
+			return fmt.Sprintf("%s; range %d: %s", why, f.RangeID, f.Why), true
 		}
 	}
-	return why
+	return why, false
 }
 
 func recommission(ctx context.Context, c *call) error {
