@@ -12,8 +12,9 @@ import (
 
 // declared is what makes a portal a cursor.
 type declared struct {
-	hold   bool // WITH HOLD
-	held   bool // its transaction has committed; its rows are in the store
+	text   string // of DECLARE, as it was sent
+	hold   bool   // WITH HOLD
+	held   bool   // its transaction has committed; its rows are in the store
 	scroll bool
 	binary bool
 	// failed: reading it has failed, and it cannot be read on.
@@ -137,7 +138,7 @@ func checkDeclare(st *ast.DeclareCursor) error {
 	return nil
 }
 
-func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
+func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor, text string) error {
 	if s.alone() && !st.Hold {
 		return pgerr.New(pgerr.NoActiveSQLTransaction, "DECLARE CURSOR can only be used in transaction blocks")
 	}
@@ -156,7 +157,7 @@ func (s *Session) runDeclare(ctx context.Context, st *ast.DeclareCursor) error {
 		return err
 	}
 	p.stmt, p.shows = q, true
-	p.decl = &declared{hold: st.Hold, scroll: st.Scroll == 's', binary: st.Binary, end: -1}
+	p.decl = &declared{text: text, hold: st.Hold, scroll: st.Scroll == 's', binary: st.Binary, end: -1}
 	var formats []int16
 	if st.Binary {
 		formats = []int16{1}

@@ -74,6 +74,10 @@ func TestCursorsSpill(t *testing.T) {
 			require.Zero(t, files(), what)
 		}
 	}
+	a.must("begin")
+	a.must("declare  big cursor for table u")
+	require.Equal(t, "[statement](declare  big cursor for table u)SELECT 1;", a.q("select statement from pg_cursors"))
+	a.must("rollback")
 	// One that goes forward only, in a session that ends; and a portal of the protocol.
 	b := w.session()
 	b.must("set pamir.statement_memory = '1MB'")

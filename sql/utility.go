@@ -196,7 +196,7 @@ func (s *Session) utility(ctx context.Context, p *portal, st ast.Statement) (str
 	case *ast.Deallocate:
 		return st.Tag(), s.runDeallocate(st)
 	case *ast.DeclareCursor:
-		return "DECLARE CURSOR", s.runDeclare(ctx, st)
+		return "DECLARE CURSOR", s.runDeclare(ctx, st, p.stmt.text)
 	case *ast.Fetch:
 		return s.runFetch(ctx, p, st)
 	case *ast.ClosePortal:

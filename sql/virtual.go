@@ -152,9 +152,9 @@ func (s *Session) cursorRows() [][]*string {
 		p := s.portals[n]
 		d := p.decl
 		if d == nil {
-			d = &declared{}
+			d = &declared{text: p.stmt.text}
 		}
-		rows = append(rows, []*string{str(n), str(p.stmt.text), pgBool(d.hold), pgBool(d.binary), pgBool(d.scroll), stamp(p.made)})
+		rows = append(rows, []*string{str(n), str(d.text), pgBool(d.hold), pgBool(d.binary), pgBool(d.scroll), stamp(p.made)})
 	}
 	return rows
 }

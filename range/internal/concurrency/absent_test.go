@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/range/internal/eval"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -42,4 +43,30 @@ func TestIfAbsentWaits(t *testing.T) {
 			require.True(t, tb.Holds(meta(2).ID, keys.Key("k")))
 		})
 	}
+}
+
+// A session that comes back does not meet the locks of the transaction that it has just ended, which are released a moment later; others do.
+func TestOwnSessionsEarlierLocks(t *testing.T) {
+	of := func(session int32, start int64) *kv.TxnMeta {
+		m := meta(1)
+		m.ID = kv.MakeSessionTxnID(ts(start), session, uint64(start))
+		return m
+	}
+	tb := New(Config{Holders: newGateways()})
+	first, second := of(7, 100), of(7, 200)
+	lock(t, tb, first, kv.LockUpdate, "k")
+	_, ok := tb.TryLock(of(8, 300), keys.Key("k"), kv.LockUpdate)
+	require.False(t, ok, "another session")
+	_, ok = tb.TryLock(of(7, 50), keys.Key("k"), kv.LockUpdate)
+	require.False(t, ok, "an earlier transaction")
+	_, ok = tb.TryLock(second, keys.Key("k"), kv.LockUpdate)
+	require.True(t, ok)
+	require.NoError(t, tb.ReleaseTxn(first.ID, nil))
+	require.True(t, tb.Holds(second.ID, keys.Key("k")))
+	_, ok = tb.TryLock(of(8, 300), keys.Key("k"), kv.LockUpdate)
+	require.False(t, ok)
+	require.NoError(t, tb.ReleaseTxn(second.ID, nil))
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("q"), Txn: *first, TS: ts(10)})
+	_, ok = tb.TryLock(second, keys.Key("q"), kv.LockUpdate)
+	require.False(t, ok, "a prepared lock says something about what is written")
 }

@@ -47,6 +47,7 @@
 //  3. Locks are granted in FIFO order per key. When a lock is released the first waiters that are
 //     compatible get a reservation, which counts as a lock until they take it or finish; nobody else is woken.
 //  4. A transaction that holds a lock on a key does not queue behind waiters there (else an upgrade would deadlock).
+//     Nor does anybody wait for an unreplicated lock of an earlier transaction of the same session: that one has ended.
 //  5. Every cycle of waiting transactions is found by each of its members that waits longer than
 //     Config.PushDelay, and exactly the youngest aborts itself (CodeDeadlock), after every
 //     edge of the cycle has been asked for once more.

@@ -123,6 +123,9 @@ func (kl *keyLock) blockers(id kv.TxnID, s kv.LockStrength, self *waiter, yield 
 			mine = true
 			continue
 		}
+		if !h.replicated && follows(id, h.txn.ID) {
+			continue
+		}
 		if h.effective().Conflicts(s) && !yield(blocker{txn: h.txn, replicated: h.replicated}) {
 			return
 		}
@@ -138,6 +141,13 @@ func (kl *keyLock) blockers(id kv.TxnID, s kv.LockStrength, self *waiter, yield 
 			return
 		}
 	}
+}
+
+// follows reports whether a transaction is a later one of the same session, which has one at a time: the earlier has ended, and its locks
+// are being released.
+func follows(id, earlier kv.TxnID) bool {
+	s := id.Session()
+	return s != 0 && s == earlier.Session() && earlier.Start() < id.Start()
 }
 
 func (kl *keyLock) blocked(id kv.TxnID, s kv.LockStrength, self *waiter) bool {
