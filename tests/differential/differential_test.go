@@ -85,6 +85,9 @@ func TestMoving(t *testing.T) {
 			if err := p.run(*steps); err != nil && !*faults {
 				t.Errorf("seed %d: %v", seed, err)
 			}
+			if what := p.moves.drift(t.Context()); what != "" {
+				t.Errorf("after seed %d: %s", seed, what)
+			}
 			done++
 		}
 	})

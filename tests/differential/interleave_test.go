@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	interleavings = flag.Int("interleavings", 15, "how many programs of interleaved transactions to run")
-	movedToo      = flag.Int("interleavings-moving", 5, "how many of them on four nodes, while ranges are split, merged and moved")
+	interleavings = flag.Int("interleavings", 10, "how many programs of interleaved transactions to run")
+	movedToo      = flag.Int("interleavings-moving", 3, "how many of them on four nodes, while ranges are split, merged and moved")
 )
 
 // TestInterleaved steps PostgreSQL and Pamir through programs of a few sessions, and looks whether Pamir's answers can be explained.

@@ -67,7 +67,7 @@ func (p *program) copyIn(t *table) {
 			v := draw(p.r, col.kind)
 			switch {
 			case contains(t.key, c) && col.name == "k":
-				v = drawKey(p.r, col.kind, 200*t.rows+4000)
+				v = drawKey(p.r, col.kind, 2_000_000)
 			case !col.notNull && !contains(t.key, c) && (t.refs[col.name] != nil || p.r.IntN(6) == 0):
 				b.WriteString(`\N`)
 				continue

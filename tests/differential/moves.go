@@ -3,6 +3,7 @@ package differential
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -51,6 +52,22 @@ func (m *mover) begin(ctx context.Context) {
 func (m *mover) end() {
 	m.cancel()
 	m.done.Wait()
+}
+
+// drift says which ranges count prepared locks, or fewer than none, though there is no transaction any more; "" if none does. A range that counts none does not look for any.
+func (m *mover) drift(ctx context.Context) (what string) {
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		ranges, err := m.nodes[0].Operations().Ranges(ctx)
+		what = ""
+		for _, r := range ranges {
+			if r.Locks != 0 {
+				what += fmt.Sprintf("range %d (%s to %s) counts %d prepared locks; ", r.ID, r.Start, r.End, r.Locks)
+			}
+		}
+		if err == nil && what == "" || time.Now().After(deadline) {
+			return what
+		}
+	}
 }
 
 func (m *mover) run(ctx context.Context) {
