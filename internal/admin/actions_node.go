@@ -42,7 +42,25 @@ func checkDrain(ctx context.Context, c *call) error {
 	if err := checkServing(ctx, c); err != nil {
 		return err
 	}
+	if v, err := c.Draining(ctx, c.nodeID()); err == nil && v.State != "serving" {
+		return nil // as was asked for before
+	}
 	return c.MayDrain(ctx, c.nodeID(), c.args.Bool("force"))
+}
+
+// drainedTogether looks again once a node says that it drains: of several drains that begin at the same moment, none may have seen the others before. Those that cannot
+// be together are taken back.
+func drainedTogether(ctx context.Context, c *call) error {
+	look, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	err := patiently(look, func() error { return c.MayDrain(look, c.nodeID(), c.args.Bool("force")) })
+	if err == nil || AsProblem(err).Code != CodeConflict {
+		return nil // it was allowed a moment ago
+	}
+	if back := undrain(ctx, c); back != nil {
+		return back
+	}
+	return err
 }
 
 func (c *call) nodeResult() map[string]any {
@@ -52,11 +70,14 @@ func (c *call) nodeResult() map[string]any {
 func runDrain(ctx context.Context, c *call) (map[string]any, error) {
 	id := c.nodeID()
 	began, most := false, 0
+	fresh := false // it served when it was asked
 	var silent time.Time
 	for {
 		ask := c.Drain
 		if began {
 			ask = c.Draining
+		} else if v, err := c.Draining(ctx, id); err == nil {
+			fresh = v.State == "serving"
 		}
 		v, err := ask(ctx, id)
 		if err != nil {
@@ -67,7 +88,13 @@ func runDrain(ctx context.Context, c *call) (map[string]any, error) {
 				return nil, err
 			}
 		} else {
-			began, silent = true, time.Time{}
+			if began, silent = true, (time.Time{}); fresh {
+				if fresh = false; v.State != "serving" {
+					if err := drainedTogether(ctx, c); err != nil {
+						return nil, err
+					}
+				}
+			}
 			if most = max(most, v.Leaders); v.State == "drained" {
 				if v.Leaders > 0 {
 					return nil, NewProblem(CodeConflict, "node %d still leads %d ranges: nobody took them over in time", id, v.Leaders).

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/verb"
 )
 
@@ -47,4 +48,47 @@ func TestNoEstimateOfWhatIsStuck(t *testing.T) {
 		_, err := runDecommission(ctx, x)
 		require.ErrorIs(t, err, context.Canceled)
 	}
+}
+
+// racedCluster lets a node drain, and once it does so it must not any more: another one does so, too.
+type racedCluster struct {
+	Cluster
+	state string
+	asked int
+}
+
+func (c *racedCluster) view() (*DrainView, error) { return &DrainView{NodeID: 2, State: c.state}, nil }
+
+func (c *racedCluster) Draining(context.Context, kv.NodeID) (*DrainView, error) { return c.view() }
+
+func (c *racedCluster) Drain(context.Context, kv.NodeID) (*DrainView, error) {
+	c.state = "drained"
+	return c.view()
+}
+
+func (c *racedCluster) Undrain(context.Context, kv.NodeID) (*DrainView, error) {
+	c.state = "serving"
+	return c.view()
+}
+
+func (c *racedCluster) MayDrain(context.Context, kv.NodeID, bool) error {
+	if c.asked++; c.state == "drained" {
+		return NewProblem(CodeConflict, "node 3 drains")
+	}
+	return nil
+}
+
+// Drains that begin at the same moment do not go past each other.
+func TestDrainsAtOnce(t *testing.T) {
+	f := &racedCluster{state: "serving"}
+	c := &call{Cluster: f, args: verb.Args{"node_id": int64(2)}, report: func(float64, time.Duration, string) {}}
+	_, err := runDrain(t.Context(), c)
+	require.ErrorContains(t, err, "node 3 drains")
+	require.Equal(t, "serving", f.state, "what was begun is taken back")
+
+	f.state = "drained" // before: it is asked for again, or gone on with by another node
+	_, err = runDrain(t.Context(), c)
+	require.NoError(t, err)
+	require.Equal(t, "drained", f.state)
+	require.Equal(t, 1, f.asked)
 }

@@ -179,9 +179,6 @@ func (o operations) MayDrain(ctx context.Context, id kv.NodeID, force bool) erro
 		return nil
 	}
 	draining := n.askedDraining(ctx)
-	if draining[id] {
-		return nil // as was asked for before
-	}
 	serves := func(x kv.NodeID) bool { return x != id && n.transport.Alive(x) && !draining[x] }
 	left, err := n.readMembership(ctx)
 	if err != nil {
