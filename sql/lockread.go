@@ -1,6 +1,7 @@
 package sql
 
 import (
+	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
@@ -14,9 +15,22 @@ import (
 // lock, and the second transaction waits before it has seen anything. Where that is not seen (the row is written by another key), the read locks for a
 // while once it has failed.
 
+// maxFreeReads bounds the plans that a block is known to have read by without locks.
+const maxFreeReads = 32
+
 // lockedRead returns the plan to read by: pl, or its like that locks.
 func (s *Session) lockedRead(p *prepared, pl *plan.Statement) (*plan.Statement, error) {
-	if s.block != blockOpen || !s.effects.lockReads || !s.validatesReads() || s.epoch != 0 || !pl.KeyRead.Locks(time.Now()) {
+	if s.block != blockOpen || !s.effects.lockReads || !s.validatesReads() || s.epoch != 0 {
+		return pl, nil
+	}
+	// A lock is on the newest version, and moves the snapshot there. What the block has read without one would have to be the same still: a block that has begun so goes on so.
+	if slices.Contains(s.freeReads, pl.KeyRead) {
+		return pl, nil
+	}
+	if !pl.KeyRead.Locks(time.Now()) {
+		if len(s.freeReads) < maxFreeReads {
+			s.freeReads = append(s.freeReads, pl.KeyRead)
+		}
 		return pl, nil
 	}
 	sel, ok := p.stmt.Statement.(*ast.Select)

@@ -482,6 +482,9 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 		return err
 	}
 	first := !s.txUsed
+	if first {
+		s.freeReads = s.freeReads[:0]
+	}
 	if err := s.step(ctx); err != nil {
 		return err
 	}

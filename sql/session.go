@@ -13,6 +13,7 @@ import (
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/role"
 	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/txn"
@@ -92,6 +93,8 @@ type Session struct {
 	stopTimer func()
 	// saidVacuum: the client knows what VACUUM does here.
 	saidVacuum bool
+	// freeReads are the plans by which the transaction has read keys without locks (lockread.go).
+	freeReads []*plan.KeyRead
 
 	mu sync.Mutex
 	// Under mu: what other goroutines may look at or interrupt.
