@@ -24,7 +24,8 @@ import (
 //     when the commits that were under way under it are over, the gateway acknowledges the marker.
 //     One that does not hear of it finds the marker at its next poll.
 //  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + the time of a lease, when whatever was
-//     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease.
+//     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease. One that stops
+//     takes its registration back, once it has given up its lease.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
 //     every lease granted and every timestamp that was read under one.
 //  4. It commits, with the marker's expiry as its deadline, and removes the marker.
@@ -150,7 +151,7 @@ func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 	for {
 		select {
 		case <-ctx.Done():
-			h.current.Store(nil)
+			h.withdraw()
 			return
 		case <-timer.C:
 		case <-h.kick:
@@ -168,6 +169,27 @@ func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 			wait = h.times.retry
 		}
 		timer.Reset(wait)
+	}
+}
+
+// withdrawWithin bounds how long a gateway that stops tries to take its registration back.
+const withdrawWithin = 200 * time.Millisecond
+
+// withdraw ends the lease of a gateway that stops, and takes its registration back, so that the next schema change does not wait until its lease has run out. That is
+// an acknowledgement of all changes to come: no commit begins under the lease any more, and it is not given while one is under way.
+func (h *leaseHolder) withdraw() {
+	h.mu.Lock()
+	h.frozen = true
+	h.current.Store(nil)
+	idle := h.inflight == 0
+	h.mu.Unlock()
+	if !idle {
+		return // it is struck off
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), withdrawWithin)
+	defer cancel()
+	if err := h.delete(ctx, gatewayKey(h.node)); err != nil {
+		h.log.Debug("the registration for schema changes stays", "err", err)
 	}
 }
 

@@ -45,6 +45,8 @@ type cluster struct {
 	gates  []*gatedSender
 	deaf   atomic.Bool // nobody hears what is told
 	heard  atomic.Int64
+	stop   func(i int) // ends a store
+	stops  []context.CancelFunc
 }
 
 // tell is a Tell.
@@ -61,6 +63,10 @@ func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
 	c := &cluster{mem: memtxn.New(), stores: make([]*Store, n)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended []<-chan struct{}
+	c.stop = func(i int) {
+		c.stops[i]()
+		<-ended[i]
+	}
 	for i := range n {
 		s := NewStore(Options{Counters: c.mem})
 		s.times, c.stores[i] = times, s
@@ -68,7 +74,9 @@ func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
 			require.NoError(t, s.Bootstrap(ctx, c.mem))
 		}
 		g := &gatedSender{Store: c.mem}
-		ended = append(ended, s.Start(ctx, g, c.mem, int32(i+1), c.tell, slog.New(slog.DiscardHandler)))
+		own, stop := context.WithCancel(ctx)
+		c.stops = append(c.stops, stop)
+		ended = append(ended, s.Start(own, g, c.mem, int32(i+1), c.tell, slog.New(slog.DiscardHandler)))
 		c.gates = append(c.gates, g)
 	}
 	t.Cleanup(func() {
@@ -266,6 +274,20 @@ func TestChangesAreToldOrFound(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, c.heard.Load())
 		})
+	})
+}
+
+// A schema change does not wait for a gateway that has stopped.
+func TestStoppedGatewayIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, leaseTimes{lease: time.Hour, poll: time.Second, retry: time.Millisecond, frozen: time.Millisecond, marker: time.Hour})
+		c.stop(2)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for i := range 4 {
+			_, _, err := c.change(ctx, i%2)
+			require.NoError(t, err)
+		}
 	})
 }
 
