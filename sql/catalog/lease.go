@@ -196,27 +196,52 @@ func (h *leaseHolder) withdraw() {
 // look reads the version table at the clock's present.
 func (h *leaseHolder) look(ctx context.Context) (*versionTableState, error) {
 	st := &versionTableState{at: h.clock.Now(), acks: map[kv.TxnID][]uint64{}}
-	span := tableSpan(versionTable)
-	req := &kv.BatchRequest{Timestamp: st.at, Requests: []kv.Request{&kv.Scan{Spans: []keys.Span{span}}}}
-	resp, err := h.sender.Send(ctx, req)
-	if err != nil {
-		return nil, err
-	}
-	sr, ok := resp.Responses[0].(*kv.ScanResponse)
-	if !ok || len(sr.Resume) > 0 {
-		return nil, pgerr.New(pgerr.InternalError, "the version table does not fit one answer")
-	}
-	prefix := tableKey(versionTable)
-	for {
-		k, v, ok, err := sr.Rows.Next()
+	todo := []keys.Span{tableSpan(versionTable)}
+	for len(todo) > 0 {
+		span := todo[0]
+		req := &kv.BatchRequest{Timestamp: st.at, Requests: []kv.Request{&kv.Scan{Spans: []keys.Span{span}}}}
+		resp, err := h.sender.Send(ctx, req)
+		if end := endOfRange(err, span); end != nil { // the table is in several ranges: many schema changes split it
+			todo = append([]keys.Span{{Start: span.Start, End: end}, {Start: end, End: span.End}}, todo[1:]...)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !ok {
-			return st, nil
+		todo = todo[1:]
+		sr, ok := resp.Responses[0].(*kv.ScanResponse)
+		if !ok || len(sr.Resume) > 0 {
+			return nil, pgerr.New(pgerr.InternalError, "the version table does not fit one answer")
+		}
+		if err := st.take(sr); err != nil {
+			return nil, err
+		}
+	}
+	return st, nil
+}
+
+// endOfRange returns where the range ends that a span begins in, if err says that the span goes on beyond it.
+func endOfRange(err error, span keys.Span) keys.Key {
+	if !kv.HasCode(err, kv.CodeRangeMismatch) {
+		return nil
+	}
+	for _, d := range kv.AsError(err).Descriptors {
+		if s := d.Span(); s.Contains(span.Start) && s.End.Less(span.End) {
+			return s.End
+		}
+	}
+	return nil
+}
+
+func (st *versionTableState) take(sr *kv.ScanResponse) error {
+	prefix := tableKey(versionTable)
+	for {
+		k, v, ok, err := sr.Rows.Next()
+		if err != nil || !ok {
+			return err
 		}
 		if err := st.add(k[len(prefix):], v); err != nil {
-			return nil, err
+			return err
 		}
 	}
 }

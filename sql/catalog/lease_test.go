@@ -25,7 +25,8 @@ import (
 // gatedSender is a gateway's way to the store, which can be shut.
 type gatedSender struct {
 	*memtxn.Store
-	shut atomic.Bool
+	shut  atomic.Bool
+	split atomic.Bool // in the version table
 }
 
 func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
@@ -34,6 +35,15 @@ func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.Batch
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		case <-time.After(time.Millisecond):
+		}
+	}
+	if scan, ok := req.Requests[0].(*kv.Scan); ok && g.split.Load() {
+		at := idKey(versionTable, rowGateway)
+		for _, s := range scan.Spans {
+			if s.Contains(at) && !s.Start.Equal(at) {
+				return nil, &kv.Error{Code: kv.CodeRangeMismatch, Message: "the batch lies in several ranges",
+					Descriptors: []kv.RangeDescriptor{{RangeID: 4, StartKey: keys.Min, EndKey: at}}}
+			}
 		}
 	}
 	return g.Store.Send(ctx, req)
@@ -274,6 +284,22 @@ func TestChangesAreToldOrFound(t *testing.T) {
 			require.NoError(t, err)
 			require.Zero(t, c.heard.Load())
 		})
+	})
+}
+
+// The version table may be split like any other.
+func TestVersionTableInTwoRanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, leaseTimes{lease: time.Hour, poll: time.Second, retry: time.Millisecond, frozen: time.Millisecond, marker: time.Hour})
+		for _, g := range c.gates {
+			g.split.Store(true)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		for i := range 4 {
+			_, _, err := c.change(ctx, i%2)
+			require.NoError(t, err)
+		}
 	})
 }
 
