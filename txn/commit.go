@@ -207,9 +207,7 @@ func onlyKey(reads []kv.ReadSpan, k keys.Key) bool {
 // commitWrites plans and commits, and again when a split has overtaken the plan.
 func (t *txn) commitWrites(ctx context.Context, writes []kv.Write) (hlc.Timestamp, error) {
 	t.mu.Lock()
-	if len(t.meta.Anchor) == 0 {
-		t.meta.Anchor = t.buf.log[0].key // the first that was written
-	}
+	t.chooseAnchor(writes)
 	t.mu.Unlock()
 	for n := 0; ; n++ {
 		p, err := t.planCommit(ctx, writes)

@@ -45,6 +45,7 @@ type txn struct {
 	onCommit   []func(hlc.Timestamp)
 	deadline   hlc.Timestamp // of the commit; empty for none
 	ahead      sentAhead
+	sought     sought
 	openScans  int   // scanners that have not been closed
 	oldestScan int32 // at least as old as the oldest of them (a seq)
 
@@ -192,11 +193,22 @@ func (t *txn) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse
 	if req.OwnSeq > 0 {
 		err = t.settleUndo(ctx)
 	}
+	var sent, received int64
+	locking := locks(req)
+	if locking {
+		sent = t.c.cfg.Clock.Physical()
+	}
 	if err == nil {
 		resp, err = t.c.cfg.Sender.Send(ctx, req)
 	}
+	if locking {
+		received = t.c.cfg.Clock.Physical()
+	}
 	last := t.inflight.Add(-1) == 0
 	t.mu.Lock()
+	if locking && err == nil {
+		t.noteWait(req, resp, sent, received)
+	}
 	if last && t.registered {
 		t.c.answered(t.meta.ID)
 	}
