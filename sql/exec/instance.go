@@ -60,7 +60,8 @@ func start(ctx context.Context, rt *Runtime, stmt *plan.Statement) (Cursor, erro
 	err := in.root.open(ctx)
 	in.ctx = nil
 	if err != nil {
-		err = translate(rt, err)
+		in.failed = translate(rt, err)
+		err = in.failed
 		c.Close()
 		return nil, err
 	}
@@ -160,6 +161,8 @@ func (c *cursor) RowsAffected() int64 {
 	return c.in.rows
 }
 
+// Close ends the execution. An instance that has failed is not used again: an error leaves operators and expressions wherever they were, and none of it is to
+// be the next execution's.
 func (c *cursor) Close() {
 	in := c.in
 	if in == nil {
@@ -167,8 +170,11 @@ func (c *cursor) Close() {
 	}
 	c.rows = c.RowsAffected()
 	c.in = nil
+	failed := in.failed != nil
 	in.end()
-	in.stmt.Instances.Put(in)
+	if !failed {
+		in.stmt.Instances.Put(in)
+	}
 }
 
 // build makes the operator of a node.

@@ -66,6 +66,16 @@ func TestGuardedDivision(t *testing.T) {
 	if err != nil || len(sel) != 1 || sel[0] != 3 {
 		t.Error(sel, err)
 	}
+	// A filter's selection is never nil, neither where nothing passes nor after an error: nil is all rows.
+	for _, dst := range [][]int32{nil, {}, make([]int32, 0, 4)} {
+		if sel, err := p2.FilterSel(&Runtime{}, in, dst); err == nil || sel == nil || len(sel) != 0 {
+			t.Error(sel, err)
+		}
+		none, _ := Compile(op(t, "=", c, i4(12345)))
+		if sel, err := none.FilterSel(&Runtime{}, in, dst); err != nil || sel == nil || len(sel) != 0 {
+			t.Error(sel, err)
+		}
+	}
 	v, err := p3.Eval(&Runtime{}, in)
 	if err != nil || v.Ints[0] != 0 || v.Ints[1] != 0 || !v.IsNull(2) || v.Ints[3] != 1 {
 		t.Error(v, err)

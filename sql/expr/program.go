@@ -98,9 +98,14 @@ func (p *Program) EvalRow(rt *Runtime, in *types.Batch, i int) (types.Datum, err
 
 // FilterSel appends to dst the rows of in that count and for which the boolean program is true.
 // dst may be in.Sel[:0].
+//
+// What it returns is never nil, which would be all rows to whoever takes it for a selection: after an error, too, it is dst.
 func (p *Program) FilterSel(rt *Runtime, in *types.Batch, dst []int32) ([]int32, error) {
+	if dst == nil {
+		dst = []int32{}
+	}
 	sel := in.Sel
-	base := len(dst)
+	base, given := len(dst), dst
 	for k, n := range p.and {
 		if k > 0 {
 			if sel = dst[base:]; len(sel) == 0 {
@@ -111,14 +116,14 @@ func (p *Program) FilterSel(rt *Runtime, in *types.Batch, dst []int32) ([]int32,
 		if f, ok := n.(filterNode); ok {
 			var err error
 			if dst, ok, err = f.filter(rt, in, sel, dst); err != nil {
-				return nil, err
+				return given, err
 			} else if ok {
 				continue
 			}
 		}
 		v, err := n.eval(rt, in, sel)
 		if err != nil {
-			return nil, err
+			return given, err
 		}
 		dst = appendTrue(dst, v, in.N, sel)
 	}

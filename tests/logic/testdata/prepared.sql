@@ -72,3 +72,28 @@ fetch 2 from n;
 fetch prior from n;
 rollback;
 drop table t;
+
+-- What fails leaves nothing to the next execution of the same plan.
+create table a (x int, y int);
+create table b (x int, z int);
+insert into a select i, i from generate_series(1, 3) i;
+insert into b select i, i from generate_series(1, 3) i;
+prepare p (int) as select count(*) from a join b on 6 / (a.y - $1) > 100 * b.z;
+execute p(7);
+execute p(1);
+execute p(7);
+execute p(7);
+prepare q (int) as select count(*), count(*) filter (where 6 / (x - $1) > 100) from a;
+execute q(7);
+execute q(1);
+execute q(7);
+prepare r (int) as select x from a where exists (select from b where 6 / (b.x - $1) > 100 * a.x) order by 1;
+execute r(7);
+execute r(1);
+execute r(7);
+prepare l (int) as select a.x, b.x from a left join b on 6 / (a.y - $1) > 100 * b.z order by 1;
+execute l(7);
+execute l(1);
+execute l(7);
+deallocate all;
+drop table a, b;
