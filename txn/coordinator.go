@@ -36,6 +36,8 @@ type Config struct {
 	// ScanBytes bounds the pages of scans, whatever their callers ask for; 0: it does not. For tests, in which small ranges that are read at the same time are
 	// then shown piece by piece, and mixed up, as large ones are.
 	ScanBytes int64
+	// FailRead, for tests, is asked before a scan reads a page: an error is what the page gets. nil: none fails.
+	FailRead func() error
 	// Fenced returns why this node must not say what time it is, and AwaitClock waits until it may (routing.Sender has both). nil: it always may.
 	Fenced     func() *kv.Error
 	AwaitClock func(context.Context) error

@@ -45,6 +45,8 @@ type Config struct {
 	TxnBufferBytes int64
 	// ScanBytes bounds the pages of scans: see txn.Config.ScanBytes. For tests.
 	ScanBytes int64
+	// FailRead makes reads fail: see txn.Config.FailRead. For tests.
+	FailRead func() error
 	// PlantedNoFirmReads: see txn.Config.
 	PlantedNoFirmReads bool
 	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.

@@ -41,11 +41,12 @@ func TestDifferential(t *testing.T) {
 	sum := newCounts()
 	began, done, cuts := time.Now(), 0, 0
 	batches(t, *seeds, func(t *testing.T, from uint64, n int) {
-		served := cluster.StartLocal(t, 1, func(_ int, c *node.Config) { c.ScanBytes = pageBytes }).Nodes[0]
+		reads := &failingReads{}
+		served := cluster.StartLocal(t, 1, func(_ int, c *node.Config) { c.ScanBytes, c.FailRead = pageBytes, reads.read }).Nodes[0]
 		for seed := from; seed < from+uint64(n) && inTime(began); seed++ {
 			r := rand.New(rand.NewPCG(seed, 1))
 			p := newProgram(t, seed, r, sum, pg.DSN(), dsnOf(t, served))
-			p.cut = &cutter{n: served, r: r, known: map[uint64][]keys.Key{}}
+			p.cut, p.reads = &cutter{n: served, r: r, known: map[uint64][]keys.Key{}}, reads
 			if err := p.run(*steps); err != nil {
 				t.Errorf("seed %d: %v", seed, err)
 			}
@@ -141,8 +142,8 @@ func newProgram(t *testing.T, seed uint64, r *rand.Rand, sum *counts, pg, pamir 
 
 // log says what a run did.
 func (sum *counts) log(t *testing.T) {
-	t.Logf("%d answers compared, %d rows; %d too slow for PostgreSQL, %d refused for memory (53200) under a small budget, %d failed for faults; %d differences",
-		sum.compared, sum.rows, sum.slow, sum.memory, sum.lost, sum.differ)
+	t.Logf("%d answers compared, %d rows; %d too slow for PostgreSQL, %d refused for memory (53200) under a small budget, %d failed for faults, %d executions with a read that failed; %d differences",
+		sum.compared, sum.rows, sum.slow, sum.memory, sum.lost, sum.failed, sum.differ)
 	for _, q := range sum.slower {
 		t.Logf("more than 2 s in Pamir, less than 0.5 in PostgreSQL: %s", q)
 	}

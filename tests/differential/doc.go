@@ -7,7 +7,7 @@
 //
 // A program makes a few tables with indexes and foreign keys, full of NULLs and duplicates, and runs statements of all kinds: in one piece, as prepared statements
 // with parameters, in transactions that have unsaved writes, through cursors. In Pamir the tables and their indexes are cut into ranges at random rows, before and between the
-// statements, also while a transaction is open. Statistics are taken at random times, or are made up, so that plans are chosen which such small tables would not get: golden tests have tables of
+// statements, also while a transaction is open. Prepared queries are executed again with one of their reads failing, so that the server runs them again (failing.go). Statistics are taken at random times, or are made up, so that plans are chosen which such small tables would not get: golden tests have tables of
 // one range, and one plan.
 //
 // TestMoving has four nodes, and something that splits and merges the ranges of the tables and moves their replicas and leaders while the statements run; pages of scans

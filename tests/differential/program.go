@@ -22,6 +22,7 @@ type counts struct {
 	slower     []string       // too slow for Pamir only
 	memory     int            // 53200 under a small budget
 	lost       int            // errors that faults explain
+	failed     int            // executions of which a read was made to fail
 	differ     int
 	internal   map[string]int // XX000, by message: the first of each is looked at
 }
@@ -50,8 +51,9 @@ type program struct {
 	// Of programs that run while ranges move (moves is nil in others): the addresses of the nodes, what is remembered of earlier times, and the block's open cursors.
 	moves   *mover
 	dsns    []string
-	again   int  // how often queries are asked again at the end
-	faults  bool // leaders are lost as well: what fails for that is not compared
+	again   int           // how often queries are asked again at the end
+	faults  bool          // leaders are lost as well: what fails for that is not compared
+	reads   *failingReads // if there are any
 	past    []*past
 	cursors []*cursor
 }
@@ -379,6 +381,9 @@ func (p *program) selects(q *query) {
 		}
 		p.differs(t, p.equal(pg, pamir, cmp)+fmt.Sprintf(" with parameters %s", literals(params)))
 		return
+	}
+	if p.reads != nil && !p.open {
+		p.executeFailing(t, params, cmp)
 	}
 }
 

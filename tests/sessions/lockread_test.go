@@ -179,3 +179,28 @@ func commitsLetGo(t *testing.T, s *suite) {
 	a.do("commit prepared 'jobs'")
 	require.Equal(t, 1, one[int](b, "select n from jobs where id = 150 for update nowait"))
 }
+
+// Who locks rows by a condition finds those that fulfil it since a COMMIT that has been answered just now, over several ranges and at another node: their locks are not yet
+// versions, and what is below them does not fulfil it.
+func commitsSeenByLocks(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table seen (id int primary key, n int not null, s text)")
+	a.do("insert into seen select g, 0, 'x' from generate_series(1, 30) g")
+	a.do("select pamir.split_at('seen', 10), pamir.split_at('seen', 20)")
+	count := func(c *client, sql string, args ...any) int64 {
+		tag, err := c.Exec(bg, sql, args...)
+		require.NoError(t, err)
+		return tag.RowsAffected()
+	}
+	for i := 1; i <= 20; i++ {
+		require.EqualValues(t, 30, count(a, "update seen set n = $1", i))
+		for _, c := range []*client{b, a} {
+			require.EqualValues(t, 30, count(c, "update seen set s = s where n = $1", i))
+		}
+		require.EqualValues(t, 10, count(a, "update seen set n = -1 where id % 3 = 0"))
+		require.Equal(t, 10, one[int](b, "select count(*) from (select id from seen where n = -1 for update) x"))
+		require.EqualValues(t, 20, count(b, "update seen set n = 0 where n = $1 and s = 'x'", i))
+		require.EqualValues(t, 20, count(a, "delete from seen where n = 0 and s = 'x'"))
+		require.EqualValues(t, 20, count(b, "insert into seen select g, 0, 'x' from generate_series(1, 30) g where g % 3 <> 0"))
+	}
+}

@@ -109,6 +109,7 @@ func TestSessions(t *testing.T) {
 		{"reads that lock", lockedReads},
 		{"reads that lock, before anybody has failed", lockedReadsAhead},
 		{"commits let go of rows", commitsLetGo},
+		{"commits are seen by who locks", commitsSeenByLocks},
 		{"jobs", jobs},
 		{"orders over ranges", ordersOverRanges},
 		{"unions over ranges", unionsOverRanges},

@@ -91,7 +91,7 @@ func (g *Guard) enter(ctx context.Context) error {
 // waits for the locks and latches again. Then evaluate again. After an error call Finish.
 func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) error {
 	t := g.t
-	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && g.strengthAt(ce.Conflicts[0].Key) != kv.LockNone {
+	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && g.strengthFor(&ce.Conflicts[0]) != kv.LockNone {
 		return g.askAfter(ctx, ce)
 	}
 	if err := g.passOpen(ctx, ce); err != nil {
@@ -106,7 +106,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 	}
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
-		if c.Replicated && g.strengthAt(c.Key) == kv.LockNone && t.tells(c.Holder.ID, c.At) {
+		if c.Replicated && g.strengthFor(c) == kv.LockNone && t.tells(c.Holder.ID, c.At) {
 			continue // it need not wait for this one any more
 		}
 		if c.Replicated {
@@ -116,7 +116,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 		if kl == nil {
 			continue // gone already
 		}
-		s := g.strengthAt(c.Key)
+		s := g.strengthFor(c)
 		if s == kv.LockNone {
 			if !c.Replicated {
 				continue // a plain read waits for no unreplicated lock
@@ -149,7 +149,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 func (g *Guard) passOpen(ctx context.Context, ce *eval.ConflictError) error {
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
-		if !c.Open || g.strengthAt(c.Key) != kv.LockNone {
+		if !c.Open || g.strengthFor(c) != kv.LockNone {
 			continue
 		}
 		g.unlatch()
@@ -368,6 +368,14 @@ func (g *Guard) readTS() hlc.Timestamp {
 		return g.t.cfg.Clock.Now()
 	}
 	return g.req.Timestamp
+}
+
+// strengthFor is strengthAt the key of a conflict, and LockNone if the request only reads there.
+func (g *Guard) strengthFor(c *eval.Conflict) kv.LockStrength {
+	if c.Read {
+		return kv.LockNone
+	}
+	return g.strengthAt(c.Key)
 }
 
 // strengthAt returns the strongest lock that the request wants on the key; LockNone for a plain read.

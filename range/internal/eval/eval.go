@@ -124,6 +124,8 @@ type Conflict struct {
 	// Replicated: found on disk, prepared at TS.
 	Replicated bool
 	TS         hlc.Timestamp
+	// Read: what is there is read, and not locked, whatever the request locks elsewhere.
+	Read bool
 	// Open: its transaction still ran when it laid the lock. At is the timestamp at which a read ran into it.
 	Open bool
 	At   hlc.Timestamp

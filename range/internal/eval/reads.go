@@ -418,7 +418,9 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, 
 			s.probe = s.sc.Pushdown.NewProcessor()
 		}
 		if !kept {
-			return false, nil
+			if kept, err = s.keptByLock(proc, key, l); err != nil || !kept {
+				return false, err
+			}
 		}
 	}
 	k := key.Clone()
@@ -446,6 +448,31 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, 
 		}
 	}
 	return kept, nil
+}
+
+// keptByLock is asked of a row that the program drops and somebody else has prepared a write of: whether that write is the version that the scan reads, and one that
+// the program keeps. What would have to be known first is waited for as a plain read waits: nothing is to be locked there. It has told proc of the write if it says so, and the row is
+// then to be waited for.
+func (s *scanState) keptByLock(proc kv.Processor, key keys.Key, l *kv.LockRecord) (bool, error) {
+	if l == nil || l.Txn.ID == s.id {
+		return false, nil
+	}
+	st, v, err := s.stands(key, l)
+	switch {
+	case err != nil:
+		return false, err
+	case st == lockPasses, st == lockShows && v.Deleted:
+		return false, nil
+	case st == lockShows:
+		kept, err := proc.Row(key, v.Value)
+		if err != nil {
+			return false, pushdownError(err)
+		}
+		return kept, nil
+	}
+	c := conflict(key, l, s.readTS)
+	c.Read = true
+	return false, &ConflictError{Conflicts: []Conflict{c}}
 }
 
 // pushdownError makes a processor's error a *kv.Error.

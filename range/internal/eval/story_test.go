@@ -87,6 +87,9 @@ func (w *world) command(t *testing.T, d *datadriven.TestData) string {
 		if arg("closed") != "" {
 			w.env.ClosedTS = at("closed")
 		}
+		if n := arg("committed"); n != "" {
+			w.locks.known = map[kv.TxnID]knownOutcome{txnNamed(n).ID: {kv.TxnCommitted, at("at")}}
+		}
 		return "ok\n"
 	case "state":
 		return w.state()
@@ -296,6 +299,9 @@ func showOutcome(req *kv.BatchRequest, resp *kv.BatchResponse, eff *Effects, err
 			kind := "locked"
 			if c.Replicated {
 				kind = "prepared at " + show(c.TS)
+				if c.Read {
+					kind = "to be read, " + kind
+				}
 			}
 			fmt.Fprintf(&b, "conflict: %s %s by %s\n", unname(c.Key), kind, txnName(c.Holder.ID))
 		}
