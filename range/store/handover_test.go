@@ -22,7 +22,16 @@ func (c *cluster) transfer(ctx context.Context) *Store {
 			continue
 		}
 		c.untilSupported(s, p.StoreID)
-		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: st.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: p.StoreID}}})
+		// Who has led for a moment only may not know yet that the other one has everything; senders ask again, too.
+		move := func() error {
+			_, err := s.Send(ctx, &kv.BatchRequest{RangeID: st.RangeID, Requests: []kv.Request{&kv.AdminTransferLeader{Target: p.StoreID}}})
+			return err
+		}
+		err := move()
+		for kv.HasCode(err, kv.CodeUnavailable) && ctx.Err() == nil {
+			time.Sleep(time.Millisecond)
+			err = move()
+		}
 		require.NoError(c.t, err)
 		next := c.waitLeaderStore()
 		require.Equal(c.t, p.StoreID, next.id.StoreID)
