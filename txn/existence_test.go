@@ -115,3 +115,27 @@ func TestKeyShareIsNoReadOfTheValue(t *testing.T) {
 		}
 	}
 }
+
+// What is shown of rows that are locked FOR KEY SHARE is of one snapshot at REPEATABLE READ, although others may change them: a snapshot that another lock
+// moves past such a change is none.
+func TestKeyShareIsOfOneSnapshot(t *testing.T) {
+	c, _ := newTest(t, "m")
+	put(t, c, "a", "1")
+	put(t, c, "b", "1")
+	run := c.Begin(bg, Options{Isolation: kv.RepeatableRead})
+	share := ScanOptions{Lock: kv.LockKeyShare}
+	v, _, err := run.Get(bg, k("a"), share)
+	require.NoError(t, err)
+	require.Equal(t, "1", string(v))
+	other := c.Begin(bg, Options{})
+	for _, key := range []string{"a", "b"} {
+		_, _, err := other.Get(bg, k(key), ScanOptions{Lock: kv.LockNoKeyUpdate})
+		require.NoError(t, err)
+		require.NoError(t, other.Put(k(key), []byte("2")))
+	}
+	commit(t, other)
+	v, _, err = run.Get(bg, k("b"), share)
+	require.Error(t, err, "b is %s, and a was 1", v)
+	require.True(t, run.Retryable(err), "%v", err)
+	run.Rollback(bg)
+}

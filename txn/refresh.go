@@ -26,6 +26,15 @@ type readDone struct {
 // the leader has moved it, what was read before the later of the two is brought up to it.
 func (t *txn) done(ctx context.Context, r readDone) error {
 	at := r.at
+	if t.sharesKeys(&r) { // their values may change: to the snapshot they are plain reads
+		r.spans = slices.Clone(r.spans)
+		if len(r.lockedKey) > 0 {
+			r.spans = append(r.spans, keys.Span{Start: r.lockedKey})
+		}
+		for _, k := range r.lockedKeys {
+			r.spans = append(r.spans, keys.Span{Start: k})
+		}
+	}
 	for {
 		t.mu.Lock()
 		cur := t.meta.ReadTS
@@ -64,10 +73,15 @@ func (t *txn) done(ctx context.Context, r readDone) error {
 	}
 }
 
+// sharesKeys reports whether only the keys of the locked rows stay as they are: others may change the rest of a row that is locked FOR KEY SHARE, and commit
+// first. Below SERIALIZABLE the commit does not rest on that.
+func (t *txn) sharesKeys(r *readDone) bool {
+	return r.strength == kv.LockKeyShare && t.opts.Isolation != kv.Serializable
+}
+
 // add is done's last step; t.mu is held.
 func (t *txn) add(r readDone) {
-	// Others may change the value of a row that is locked FOR KEY SHARE, and then commit first: below SERIALIZABLE nothing rests on it.
-	exists := r.strength == kv.LockKeyShare && t.meta.Isolation != kv.Serializable
+	exists := t.sharesKeys(&r)
 	if len(r.lockedKey) > 0 {
 		t.reads.addLockedAs(r.lockedKey, r.at, r.strength, true, exists)
 	}
