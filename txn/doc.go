@@ -89,7 +89,7 @@
 //  4. Every span read is either refreshed up to the commit timestamp, or protected by a lock
 //     that is re-validated at commit.
 //  5. An acknowledged commit is durable on a quorum of every range it wrote.
-//  6. An outcome is "unknown" only to a gateway that died, or to a client that does not wait, and then after two more
+//  6. An outcome is "unknown" only to a gateway that died, or to a client that does not wait, and then after five more
 //     seconds: a living coordinator asks until it knows, fences what it was not answered (QueryCommit), and remembers (Coordinator.Outcome).
 //  7. A failure is told to the client only when the transaction can never commit any more.
 //  8. Background work is done by a bounded pool; when its queue is full, committers do their own.
