@@ -9,7 +9,7 @@ import (
 )
 
 // eachSystemRow calls f with the rows of a span as of a timestamp (empty: now), in key order, page by page. Keys and values belong to f only
-// while it runs. Beyond one range the rows are not of one moment.
+// while it runs. The span lies in the range of the system keys, which is never split.
 func (n *Node) eachSystemRow(ctx context.Context, span keys.Span, at hlc.Timestamp, f func(k keys.Key, v []byte) error) error {
 	for spans := []keys.Span{span}; len(spans) > 0; {
 		resp, err := n.sender.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Scan{Spans: spans}}})

@@ -80,11 +80,6 @@ func ackKey(id kv.TxnID, node uint64) keys.Key {
 	return keys.AppendUvarint(append(idKey(versionTable, rowAck), id[:]...), node)
 }
 
-// Sender is what the lease needs of the key-value store (txn.Sender has more).
-type Sender interface {
-	Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error)
-}
-
 // lease is what a gateway was granted; it is replaced as a whole.
 type lease struct {
 	snap *snapshot
@@ -96,7 +91,7 @@ type lease struct {
 
 // leaseHolder is the part of a Store that holds the lease.
 type leaseHolder struct {
-	sender Sender
+	sender txn.Sender
 	clock  *hlc.Clock
 	node   uint64
 	tell   Tell
@@ -127,7 +122,7 @@ type Tell func(ctx context.Context, node int32) error
 
 // Start begins to hold leases, and to collect garbage, until ctx ends; done is closed then. Without it every transaction reads the version row.
 // g serves to load descriptors. Without tell other gateways notice a schema change when they poll next.
-func (s *Store) Start(ctx context.Context, sender Sender, g txn.Gateway, node int32, tell Tell, log *slog.Logger) (done <-chan struct{}) {
+func (s *Store) Start(ctx context.Context, sender txn.Sender, g txn.Gateway, node int32, tell Tell, log *slog.Logger) (done <-chan struct{}) {
 	h := &leaseHolder{sender: sender, times: s.times, clock: g.Clock(), node: uint64(node), tell: tell, log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
 	s.holder.Store(h)
 	ended := make(chan struct{})
@@ -193,44 +188,43 @@ func (h *leaseHolder) withdraw() {
 	}
 }
 
+// maxCuts bounds how often the version table is cut again because its ranges split under a look.
+const maxCuts = 20
+
 // look reads the version table at the clock's present.
-func (h *leaseHolder) look(ctx context.Context) (*versionTableState, error) {
-	st := &versionTableState{at: h.clock.Now(), acks: map[kv.TxnID][]uint64{}}
-	todo := []keys.Span{tableSpan(versionTable)}
-	for len(todo) > 0 {
-		span := todo[0]
-		req := &kv.BatchRequest{Timestamp: st.at, Requests: []kv.Request{&kv.Scan{Spans: []keys.Span{span}}}}
-		resp, err := h.sender.Send(ctx, req)
-		if end := endOfRange(err, span); end != nil { // the table is in several ranges: many schema changes split it
-			todo = append([]keys.Span{{Start: span.Start, End: end}, {Start: end, End: span.End}}, todo[1:]...)
-			continue
+func (h *leaseHolder) look(ctx context.Context) (st *versionTableState, err error) {
+	at := h.clock.Now()
+	for range maxCuts { // many schema changes split the table
+		if st, err = h.lookAt(ctx, at); !kv.HasCode(err, kv.CodeRangeMismatch) {
+			break
 		}
-		if err != nil {
-			return nil, err
-		}
-		todo = todo[1:]
-		sr, ok := resp.Responses[0].(*kv.ScanResponse)
-		if !ok || len(sr.Resume) > 0 {
-			return nil, pgerr.New(pgerr.InternalError, "the version table does not fit one answer")
-		}
-		if err := st.take(sr); err != nil {
-			return nil, err
+	}
+	return st, err
+}
+
+func (h *leaseHolder) lookAt(ctx context.Context, at hlc.Timestamp) (*versionTableState, error) {
+	parts, err := h.sender.Ranges(ctx, []keys.Span{tableSpan(versionTable)}, false)
+	if err != nil {
+		return nil, err
+	}
+	st := &versionTableState{at: at, acks: map[kv.TxnID][]uint64{}}
+	for _, p := range parts {
+		for spans := p.Spans; len(spans) > 0; {
+			resp, err := h.sender.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Scan{Spans: spans}}})
+			if err != nil {
+				return nil, err
+			}
+			sr, ok := resp.Responses[0].(*kv.ScanResponse)
+			if !ok {
+				return nil, pgerr.New(pgerr.InternalError, "the answer to a scan of the version table is a %T", resp.Responses[0])
+			}
+			if err := st.take(sr); err != nil {
+				return nil, err
+			}
+			spans = sr.Resume
 		}
 	}
 	return st, nil
-}
-
-// endOfRange returns where the range ends that a span begins in, if err says that the span goes on beyond it.
-func endOfRange(err error, span keys.Span) keys.Key {
-	if !kv.HasCode(err, kv.CodeRangeMismatch) {
-		return nil
-	}
-	for _, d := range kv.AsError(err).Descriptors {
-		if s := d.Span(); s.Contains(span.Start) && s.End.Less(span.End) {
-			return s.End
-		}
-	}
-	return nil
 }
 
 func (st *versionTableState) take(sr *kv.ScanResponse) error {

@@ -27,6 +27,18 @@ type gatedSender struct {
 	*memtxn.Store
 	shut  atomic.Bool
 	split atomic.Bool // in the version table
+	knows atomic.Bool // that it is split
+}
+
+// splitAt is where the version table is split.
+var splitAt = idKey(versionTable, rowGateway)
+
+func (g *gatedSender) Ranges(ctx context.Context, spans []keys.Span, reverse bool) ([]kv.Part, error) {
+	if len(spans) == 1 && spans[0].Contains(splitAt) && g.knows.Load() {
+		return []kv.Part{{RangeID: 1, Spans: []keys.Span{{Start: spans[0].Start, End: splitAt}}},
+			{RangeID: 2, Spans: []keys.Span{{Start: splitAt, End: spans[0].End}}}}, nil
+	}
+	return g.Store.Ranges(ctx, spans, reverse)
 }
 
 func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
@@ -38,11 +50,10 @@ func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.Batch
 		}
 	}
 	if scan, ok := req.Requests[0].(*kv.Scan); ok && g.split.Load() {
-		at := idKey(versionTable, rowGateway)
 		for _, s := range scan.Spans {
-			if s.Contains(at) && !s.Start.Equal(at) {
-				return nil, &kv.Error{Code: kv.CodeRangeMismatch, Message: "the batch lies in several ranges",
-					Descriptors: []kv.RangeDescriptor{{RangeID: 4, StartKey: keys.Min, EndKey: at}}}
+			if s.Contains(splitAt) && !s.Start.Equal(splitAt) {
+				g.knows.Store(true)
+				return nil, kv.Errorf(kv.CodeRangeMismatch, "the batch lies in several ranges")
 			}
 		}
 	}

@@ -99,6 +99,11 @@ func (s *Store) Write(_ context.Context, at hlc.Timestamp, pairs []kv.Write) err
 	return nil
 }
 
+// Ranges implements txn.Sender: all is in one range.
+func (s *Store) Ranges(_ context.Context, spans []keys.Span, _ bool) ([]kv.Part, error) {
+	return []kv.Part{{RangeID: 1, Spans: spans}}, nil
+}
+
 // Send serves the requests without a transaction that package catalog sends.
 func (s *Store) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	if err := ctx.Err(); err != nil {
