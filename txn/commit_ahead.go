@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
-	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -72,10 +71,9 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 		}
 	}
 	spans := slices.Clone(ahead.spans)
-	told := make(chan bool, 1)
-	go func() { told <- c.tellLeaders(ctx, meta, spans, ts) }()
+	told := c.tellClock(ctx, meta, spans, ts)
 	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans, Staged: ts, Open: true})
-	inform := <-told
+	untold := !<-told
 	switch {
 	case a.err == nil && status == kv.TxnCommitted:
 	case a.err == nil || a.definite && !(a.again && kv.HasCode(a.err, kv.CodeReadBelowGC)): // which says: perhaps
@@ -83,11 +81,14 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	default:
 		return t.leave(ctx, meta, func(ctx context.Context) (outcome, error) {
 			s, at, err := c.recover(ctx, meta, ts, nil, spans)
+			if untold && s == kv.TxnCommitted {
+				c.outWait(ctx, at)
+			}
 			return outcome{s, at}, err
 		})
 	}
-	if !inform { // as in manyCommit.explicit
-		sleep(context.WithoutCancel(ctx), time.Duration(at.WallTime-c.cfg.Clock.Physical())+c.cfg.Clock.MaxOffset())
+	if untold {
+		c.outWait(ctx, at)
 	}
 	c.metrics.CommitsOpen.Add(1)
 	c.setStatus(meta.ID, kv.TxnCommitted, at)
@@ -101,23 +102,4 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	})
 	t.committed(at, nil)
 	return at, nil
-}
-
-// tellLeaders carries this node's clock, which has passed ts, to the leader of every range in the spans: see
-// manyCommit.tellClocks.
-func (c *Coordinator) tellLeaders(ctx context.Context, meta kv.TxnMeta, spans []keys.Span, ts hlc.Timestamp) bool {
-	c.cfg.Clock.Update(ts)
-	ctx, cancel := context.WithTimeout(ctx, 2*c.cfg.Clock.MaxOffset()+100*time.Millisecond)
-	defer cancel()
-	parts, err := c.cfg.Sender.Ranges(ctx, spans, false)
-	if err != nil {
-		return false
-	}
-	err = c.inParallel(ctx, len(parts), func(ctx context.Context, i int) error {
-		m := meta
-		_, err := c.cfg.Sender.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{
-			&kv.Refresh{Spans: []keys.Span{{Start: parts[i].Spans[0].Start}}, From: ts, To: ts}}})
-		return err
-	})
-	return err == nil
 }

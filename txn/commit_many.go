@@ -3,7 +3,6 @@ package txn
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -29,6 +28,8 @@ type manyCommit struct {
 	firstEr error
 	// doubt: a request was sent more than once. A copy that was not answered may have had an effect long ago, which others have finished since.
 	doubt bool
+	// untold: not everybody who prepared below the commit timestamp has heard of it (tellClock).
+	untold bool
 }
 
 // preparedPiece is the share of the keys that was prepared together.
@@ -295,12 +296,9 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	if err := t.refresh(ctx, reads, ts); err != nil {
 		return mc.abort(ctx, err)
 	}
-	// A participant that prepared below ts may not have seen ts on any clock yet, and the client's next transaction may
-	// rely on that (kv.TxnMeta.Observed). So each is told before the client is.
-	told := make(chan bool, 1)
-	go func() { told <- mc.tellClocks(ctx, ts) }()
+	told := c.tellClock(ctx, mc.meta, mc.below(ts), ts)
 	status, at, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys(), Spans: mc.recordSpans(), Staged: mc.stageTS})
-	inform := <-told
+	mc.untold = !<-told
 	mc.localDone, mc.doubt = local, mc.doubt || a.again
 	switch {
 	case a.err == nil && status == kv.TxnCommitted:
@@ -309,9 +307,8 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	default:
 		return t.leave(ctx, mc.meta, mc.settle)
 	}
-	if !inform {
-		// One that cannot be told is out-waited: when everybody's clock has passed ts, nobody can miss it.
-		sleep(context.WithoutCancel(ctx), time.Duration(at.WallTime-c.cfg.Clock.Physical())+c.cfg.Clock.MaxOffset())
+	if mc.untold {
+		c.outWait(ctx, at)
 	}
 	if mc.staged {
 		c.metrics.CommitsTwoRounds.Add(1)
@@ -324,24 +321,27 @@ func (mc *manyCommit) explicit(ctx context.Context, ts hlc.Timestamp) (hlc.Times
 	return at, nil
 }
 
-// tellClocks sends an empty refresh, which carries this node's clock, to everybody who prepared below ts.
-func (mc *manyCommit) tellClocks(ctx context.Context, ts hlc.Timestamp) bool {
-	mc.c.cfg.Clock.Update(ts)
-	var tell []preparedPiece
+// below returns spans that cover what was prepared below ts. The anchor's leader hears of ts by what is sent to the record.
+func (mc *manyCommit) below(ts hlc.Timestamp) (spans []keys.Span) {
 	for _, p := range mc.pieces {
-		if p.ts.Less(ts) && !p.anchor {
-			tell = append(tell, p)
+		if p.ts.Less(ts) && !(p.anchor && len(p.keys) == 1) {
+			spans = append(spans, cover(len(p.keys), func(i int) keys.Key { return p.keys[i] }))
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, 2*mc.c.cfg.Clock.MaxOffset()+100*time.Millisecond)
-	defer cancel()
-	err := mc.c.inParallel(ctx, len(tell), func(ctx context.Context, i int) error {
-		m := mc.meta
-		_, err := mc.c.cfg.Sender.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{
-			&kv.Refresh{Spans: []keys.Span{{Start: tell[i].keys[0]}}, From: ts, To: ts}}})
-		return err
-	})
-	return err == nil
+	return spans
+}
+
+// cover returns the span from the first to the last of n keys, in whatever order they are.
+func cover(n int, key func(int) keys.Key) keys.Span {
+	first, last := key(0), key(0)
+	for i := 1; i < n; i++ {
+		if k := key(i); k.Less(first) {
+			first = k
+		} else if last.Less(k) {
+			last = k
+		}
+	}
+	return keys.Span{Start: first, End: last.Next()}
 }
 
 // anchorKeys returns the keys that were prepared with the anchor.
@@ -372,18 +372,9 @@ func (mc *manyCommit) recordSpans() (spans []keys.Span) {
 		return nil
 	}
 	for i := range mc.plan.parts {
-		var s keys.Span
-		for j := range mc.plan.parts[i].writes {
-			k := mc.plan.parts[i].writes[j].Key
-			if s.Start == nil || k.Less(s.Start) {
-				s.Start = k
-			}
-			if s.End == nil || !k.Less(s.End) {
-				s.End = k.Next()
-			}
-		}
+		writes := mc.plan.parts[i].writes
+		s := cover(len(writes), func(j int) keys.Key { return writes[j].Key })
 		switch n := len(spans); {
-		case s.Start == nil:
 		case n < maxRecordSpans:
 			spans = append(spans, s)
 		default: // the last one covers the rest
@@ -402,6 +393,9 @@ func (mc *manyCommit) recordSpans() (spans []keys.Span) {
 // settle finds out what became of the transaction, as any other node would.
 func (mc *manyCommit) settle(ctx context.Context) (outcome, error) {
 	s, ts, err := mc.c.recover(ctx, mc.meta, mc.stageTS, mc.all, nil)
+	if mc.untold && s == kv.TxnCommitted {
+		mc.c.outWait(ctx, ts)
+	}
 	return outcome{s, ts}, err
 }
 
@@ -449,6 +443,9 @@ func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, er
 	case a.err != nil:
 		return mc.t.leave(ctx, mc.meta, mc.settle)
 	case status == kv.TxnCommitted:
+		if mc.untold {
+			mc.c.outWait(ctx, ts)
+		}
 		mc.localDone = local
 		mc.c.metrics.CommitsTwoRounds.Add(1)
 		mc.finish(ts, true)

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"context"
-	"time"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
@@ -129,13 +128,12 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	if err := t.refresh(ctx, reads, ts); err != nil {
 		return mc.abort(ctx, err)
 	}
-	told := make(chan bool, 1)
-	go func() { told <- mc.tellClocks(ctx, ts) }() // as in explicit
+	told := c.tellClock(ctx, meta, mc.below(ts), ts)
 	a := c.insist(ctx, func() *kv.BatchRequest {
 		m := meta
 		return &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.EndTxn{Hold: true, CommitTS: ts, Prepared: mc.all}}}
 	}, true)
-	inform := <-told
+	mc.untold = !<-told
 	mc.doubt = mc.doubt || a.again
 	switch {
 	case a.err != nil && a.definite:
@@ -143,8 +141,8 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	case a.err != nil:
 		return t.leave(ctx, meta, mc.settle)
 	}
-	if !inform {
-		sleep(context.WithoutCancel(ctx), time.Duration(ts.WallTime-c.cfg.Clock.Physical())+c.cfg.Clock.MaxOffset())
+	if mc.untold {
+		c.outWait(ctx, ts)
 	}
 	c.metrics.Held.Add(1)
 	written := make(map[string]bool, len(mc.all))

@@ -36,6 +36,9 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 				dst = append(dst, Latch{Span: s, TS: ts})
 			}
 		case *kv.Refresh:
+			if r.To.LessEq(r.From) {
+				continue // it only brings a clock, and looks at nothing
+			}
 			for _, s := range r.Spans {
 				dst = append(dst, Latch{Span: s, TS: r.To})
 			}
