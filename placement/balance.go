@@ -172,17 +172,31 @@ const maxReceivers = 4
 func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, limit int) bool {
 	l := &loads[k]
 	from := &p.stores[fromAt]
-	to := p.receivers(l, from, takers)
-	if len(to) == 0 {
+	at, toAt := p.bestMove(loads, k, fromAt, from.held.on, p.receivers(l, from, takers), limit,
+		func(i int32) bool { return p.mayGive(i, from) }, func(int32) bool { return true })
+	if at < 0 {
 		return false
 	}
-	small := l.trifle(from, from.replicas)
-	best, bestTo, most := int32(-1), int32(-1), 0.0
-	compared := 0
-	for _, i := range from.held.on {
+	s := &p.stores[toAt]
+	why := fmt.Sprintf("balance: n%d has %s, n%d has %s", from.Node, amountText(l, from), s.Node, amountText(l, s))
+	p.change(at, Operator{Add: []StoreID{s.ID}, Remove: []StoreID{from.ID}, Gentle: true}, why, p.refused())
+	return true
+}
+
+// bestMove finds, among ranges on a store, the one whose move to one of some others is worth most for its weight, for the sake of loads[k]; -1 for none. Ranges that may
+// is false of do not move; last is asked of one that would be the best so far. After limit ranges that could move, the best of them counts.
+func (p *planner) bestMove(loads []load, k int, fromAt int32, among, to []int32, limit int, may, last func(i int32) bool) (best, bestTo int32) {
+	l := &loads[k]
+	from := &p.stores[fromAt]
+	best, bestTo = -1, -1
+	if len(to) == 0 {
+		return best, bestTo
+	}
+	small, most, compared := l.trifle(from, from.replicas), 0.0, 0
+	for _, i := range among {
 		r := &p.ranges[i]
 		x := l.ofOne(r)
-		if x < small || !p.mayGive(i, from) {
+		if x < small || !may(i) {
 			continue
 		}
 		each := 0.0
@@ -198,7 +212,7 @@ func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, lim
 			if each == 0 {
 				each = weighs(loads, r)
 			}
-			if g /= each; g > most && p.movable(i, from, s, j) {
+			if g /= each; g > most && p.movable(i, from, s, j) && last(i) {
 				best, bestTo, most = i, j, g
 			}
 		}
@@ -208,13 +222,7 @@ func (p *planner) moveOne(loads []load, k int, fromAt int32, takers []int32, lim
 			}
 		}
 	}
-	if best < 0 {
-		return false
-	}
-	s := &p.stores[bestTo]
-	why := fmt.Sprintf("balance: n%d has %s, n%d has %s", from.Node, amountText(l, from), s.Node, amountText(l, s))
-	p.change(best, Operator{Add: []StoreID{s.ID}, Remove: []StoreID{from.ID}, Gentle: true}, why, p.refused())
-	return true
+	return best, bestTo
 }
 
 func amountText(l *load, s *store) string {

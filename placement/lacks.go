@@ -81,13 +81,21 @@ func (r *Rule) Lacks(stores []Store) (out []Lack) {
 			OptNonVoters, OptNonVoterConstraints, OptReplicas)
 	}
 	needs(r.NonVoterConstraints, OptNonVoterConstraints, "replica without a vote")
+	if len(out) == 0 && len(stores) > 0 {
+		if l, ok := r.apart(stores); ok {
+			out = append(out, l)
+		}
+	}
 	for _, tiers := range r.LeaderPreference {
 		at := stores
 		for _, t := range tiers {
 			at = in(t, at)
 		}
-		if place := strings.Join(tiers, ","); len(at) == 0 {
+		switch place := strings.Join(tiers, ","); {
+		case len(at) == 0:
 			add(true, place, fmt.Sprintf("no node is in %s, where %s prefers leaders", place, r.Owner()), OptLeaderPreference)
+		case len(r.Fitting(at)) == 0:
+			add(true, place, fmt.Sprintf("%s prefers leaders in %s, where its %s (%s) allow none", r.Owner(), place, OptConstraints, constraintText(r.Constraints)), OptLeaderPreference, OptConstraints)
 		}
 	}
 	return out

@@ -12,44 +12,26 @@ const overfull = 1.25
 // leadAway hands over the leadership of a range on a store that has too much and leads what it could give: with the next plan its replica can move. The range is the one whose
 // move would be worth most. Who has given one to no avail, since its clients drew it back before it moved, does not try it in the same way for a while.
 func (p *planner) leadAway(loads []load, k int, fromAt int32, takers []int32, limit int) bool {
+	if !p.mayTransfer() {
+		return false
+	}
 	l := &loads[k]
 	from := &p.stores[fromAt]
-	to := p.receivers(l, from, takers)
-	if len(to) == 0 || !p.mayTransfer() {
+	next := int32(-1)
+	at, toAt := p.bestMove(loads, k, fromAt, from.held.led, p.receivers(l, from, takers), limit,
+		func(i int32) bool { return p.now-p.ranges[i].LedSince >= p.limits.FollowAfter && p.whole(i) },
+		func(i int32) bool {
+			heir := p.heir(i, fromAt, l.amount(from) > overfull*l.mean)
+			if heir >= 0 {
+				next = heir
+			}
+			return heir >= 0
+		})
+	if at < 0 {
 		return false
 	}
-	small := l.trifle(from, from.replicas)
-	best, bestTo, next, most := int32(-1), int32(-1), int32(-1), 0.0
-	compared := 0
-	for _, i := range from.held.led {
-		r := &p.ranges[i]
-		x := l.ofOne(r)
-		if x < small || p.now-r.LedSince < p.limits.FollowAfter || !p.whole(i) {
-			continue
-		}
-		for _, j := range to {
-			s := &p.stores[j]
-			if x >= l.amount(from)-l.amount(s) {
-				continue
-			}
-			g := gain(loads, k, from, s, r) / weighs(loads, r)
-			if g > most && p.movable(i, from, s, j) {
-				if heir := p.heir(i, fromAt, l.amount(from) > overfull*l.mean); heir >= 0 {
-					best, bestTo, next, most = i, j, heir, g
-				}
-			}
-		}
-		if best >= 0 {
-			if compared++; compared >= limit {
-				break
-			}
-		}
-	}
-	if best < 0 {
-		return false
-	}
-	s := &p.stores[bestTo]
-	p.transfer(best, p.stores[next].ID, fmt.Sprintf("balance: n%d has %s, n%d has %s: the leader moves first", from.Node, amountText(l, from), s.Node, amountText(l, s)), nil)
+	s := &p.stores[toAt]
+	p.transfer(at, p.stores[next].ID, fmt.Sprintf("balance: n%d has %s, n%d has %s: the leader moves first", from.Node, amountText(l, from), s.Node, amountText(l, s)), nil)
 	// So that no more are handed over than can move.
 	p.occupy(&Operator{Leader: p.stores[next].ID, Add: []StoreID{s.ID}})
 	return true
