@@ -89,7 +89,10 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 	if err := b.refresh(ctx, n, false); err != nil {
 		return err
 	}
-	now := n.members(l.left, func(e *transport.Entry) bool { return n.transport.Alive(e.NodeID) })
+	// Who drains is about to be stopped, and takes nothing. It is looked at in the book, since who drains may be slow to answer: what a moment changes, placement waits for.
+	now := n.members(l.left, func(e *transport.Entry) bool {
+		return n.transport.Alive(e.NodeID) && (!e.Draining || slices.Contains(ids, e.NodeID))
+	})
 	after := slices.DeleteFunc(slices.Clone(now), func(s placement.Store) bool { return slices.Contains(ids, kv.NodeID(s.Node)) })
 	rules := []*placement.Rule{&b.rules.Default}
 	for i := range b.rules.Special {
@@ -130,8 +133,31 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 	if len(why) > some {
 		why = append(why[:some], fmt.Sprintf("and %d more rules", len(why)-some))
 	}
-	return admin.NewProblem(admin.CodeConflict, "%s cannot leave: without it, %s", nodesText(ids), strings.Join(why, "; ")).
-		WithHint("Add a node that can take its place, or change the rule, first. With force it leaves all the same, and what has no other place stays on it until there is one.")
+	const forced = "With force it leaves all the same, and what has no other place stays on it until there is one."
+	p := admin.NewProblem(admin.CodeConflict, "%s cannot leave: without it, %s", nodesText(ids), strings.Join(why, "; "))
+	if gone := n.uncounted(l.left, ids); gone != "" {
+		p.Detail += " (not counted: " + gone + ")"
+		return p.WithHint("Have these nodes take replicas again, or add one, or change the rule, first. %s", forced)
+	}
+	return p.WithHint("Add a node that can take its place, or change the rule, first. %s", forced)
+}
+
+// uncounted says which nodes, besides some, are there and do not count, and why; those that have left for good are no part of the cluster any more.
+func (n *Node) uncounted(left membership, but []kv.NodeID) string {
+	var out []string
+	for _, e := range n.book.Entries() {
+		m, leaves := left[e.NodeID]
+		switch {
+		case m.Gone() || slices.Contains(but, e.NodeID):
+		case leaves:
+			out = append(out, fmt.Sprintf("node %d leaves", e.NodeID))
+		case !n.transport.Alive(e.NodeID):
+			out = append(out, fmt.Sprintf("node %d does not answer", e.NodeID))
+		case e.Draining:
+			out = append(out, fmt.Sprintf("node %d drains", e.NodeID))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func nodesText(ids []kv.NodeID) string {

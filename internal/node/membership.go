@@ -10,6 +10,7 @@ import (
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/txn"
 )
 
 // Membership says that a node leaves, or has left, for good. It is written in the system keys; a node of which nothing is
@@ -30,22 +31,49 @@ type membership map[kv.NodeID]Membership
 
 func (n *Node) readMembership(ctx context.Context) (membership, error) {
 	out := membership{}
-	err := n.eachSystemRow(ctx, keys.MembershipSpan, hlc.Timestamp{}, func(k keys.Key, v []byte) error {
-		var m Membership
-		id, err := keys.DecodeMembership(k)
-		if err == nil {
-			err = json.Unmarshal(v, &m)
-		}
-		if err != nil {
-			return kv.Errorf(kv.CodeCorruption, "%s: %v", keys.Pretty(k), err)
-		}
-		out[kv.NodeID(id)] = m
-		return nil
-	})
-	if err != nil {
+	if err := n.eachSystemRow(ctx, keys.MembershipSpan, hlc.Timestamp{}, out.add); err != nil {
 		return nil, err
 	}
 	return out, nil
+}
+
+// add takes in a row of the system keys.
+func (ms membership) add(k keys.Key, v []byte) error {
+	var m Membership
+	id, err := keys.DecodeMembership(k)
+	if err == nil {
+		err = json.Unmarshal(v, &m)
+	}
+	if err != nil {
+		return kv.Errorf(kv.CodeCorruption, "%s: %v", keys.Pretty(k), err)
+	}
+	ms[kv.NodeID(id)] = m
+	return nil
+}
+
+// scanMembership reads who leaves, as a transaction sees it: if another one has changed it meanwhile, it does not commit.
+func scanMembership(ctx context.Context, t txn.Txn) (membership, error) {
+	out := membership{}
+	sc := t.Scan(ctx, []keys.Span{keys.MembershipSpan}, txn.ScanOptions{})
+	defer sc.Close()
+	for {
+		page, ok, err := sc.Next(ctx)
+		if err != nil || !ok {
+			return out, err
+		}
+		for {
+			k, v, ok, err := page.Rows.Next()
+			if err != nil {
+				return nil, kv.AsError(err)
+			}
+			if !ok {
+				break
+			}
+			if err := out.add(keys.Key(k), v); err != nil {
+				return nil, err
+			}
+		}
+	}
 }
 
 // leftWithin is how long a start waits to hear whether the node has left its cluster; a cluster that has no quorum yet cannot say.
@@ -121,8 +149,8 @@ type leaving struct {
 	led   map[kv.RangeID]*ledRange
 }
 
-// mayDecommission refuses what could not come to an end, or would take from rules what they need, unless force is set.
-func (n *Node) mayDecommission(ctx context.Context, ids []kv.NodeID, force bool) (*leaving, error) {
+// leavingNow is what a decommission that begins now goes by.
+func (n *Node) leavingNow(ctx context.Context, ids []kv.NodeID) (*leaving, error) {
 	for _, id := range ids {
 		if _, ok := n.book.Get(id); !ok {
 			return nil, kv.Errorf(kv.CodeBadRequest, "there is no node %d", id)
@@ -136,29 +164,53 @@ func (n *Node) mayDecommission(ctx context.Context, ids []kv.NodeID, force bool)
 	if err != nil {
 		return nil, err
 	}
-	l := &leaving{left, descs, led}
-	if !force {
-		if err := n.mayLeave(ctx, ids, l); err != nil {
-			return nil, err
-		}
-	}
-	return l, nil
+	return &leaving{left, descs, led}, nil
 }
 
-// decommission asks that everything be moved off nodes, for good.
+// mayDecommission refuses what could not come to an end, or would take from rules what they need, unless force is set.
+func (n *Node) mayDecommission(ctx context.Context, ids []kv.NodeID, force bool) error {
+	l, err := n.leavingNow(ctx, ids)
+	if err != nil || force {
+		return err
+	}
+	return n.mayLeave(ctx, ids, l)
+}
+
+// decommission asks that everything be moved off nodes, for good. Who leaves already is read, and who is to leave is written, in one transaction: of two
+// decommissions that begin at the same moment one sees the other.
 func (n *Node) decommission(ctx context.Context, ids []kv.NodeID, force bool) error {
-	l, err := n.mayDecommission(ctx, ids, force)
+	l, err := n.leavingNow(ctx, ids)
 	if err != nil {
 		return err
 	}
-	for _, id := range ids {
-		if _, already := l.left[id]; already {
-			continue
-		}
-		replicas, bytes, _ := onNode(id, l.descs, l.led)
-		if err := putSystem(ctx, n, keys.Membership(int32(id)), Membership{Since: time.Now().UTC(), Replicas: replicas, Bytes: bytes}); err != nil {
+	var asked []kv.NodeID
+	_, err = n.inTxn(ctx, func(t txn.Txn) (err error) {
+		if l.left, err = scanMembership(ctx, t); err != nil {
 			return err
 		}
+		asked = slices.DeleteFunc(slices.Clone(ids), func(id kv.NodeID) bool { _, already := l.left[id]; return already })
+		if !force && len(asked) > 0 {
+			if err := n.mayLeave(ctx, asked, l); err != nil {
+				return err
+			}
+		}
+		for _, id := range asked {
+			replicas, bytes, _ := onNode(id, l.descs, l.led)
+			b, err := json.Marshal(Membership{Since: time.Now().UTC(), Replicas: replicas, Bytes: bytes})
+			if err != nil {
+				return err
+			}
+			if err := t.Put(keys.Membership(int32(id)), b); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, id := range asked {
+		replicas, bytes, _ := onNode(id, l.descs, l.led)
 		n.log.Info("a node is to leave for good", "leaving", int(id), "replicas", replicas, "bytes", bytes)
 	}
 	return nil
@@ -201,14 +253,38 @@ func (d *driver) finishDecommissions(ctx context.Context) {
 		if replicas, _, _ := onNode(id, descs, led); replicas > 0 {
 			continue
 		}
-		m.Done = time.Now().UTC()
-		if err := putSystem(ctx, n, keys.Membership(int32(id)), m); err != nil {
+		noted, err := n.noteLeft(ctx, id)
+		if err != nil {
 			n.log.Warn("a node has left, and that cannot be noted yet", "left", int(id), "err", err)
 			return
+		}
+		if !noted {
+			continue
 		}
 		n.placement.note(fmt.Sprintf("n%d has no replica left: it may be stopped", id))
 		n.log.Info("a node has no replica left and may be stopped", "left", int(id))
 	}
+}
+
+// noteLeft writes that a node has left, unless it was recommissioned meanwhile.
+func (n *Node) noteLeft(ctx context.Context, id kv.NodeID) (noted bool, err error) {
+	_, err = n.inTxn(ctx, func(t txn.Txn) error {
+		left, err := scanMembership(ctx, t)
+		if err != nil {
+			return err
+		}
+		m, leaves := left[id]
+		if noted = leaves && !m.Gone(); !noted {
+			return nil
+		}
+		m.Done = time.Now().UTC()
+		b, err := json.Marshal(m)
+		if err != nil {
+			return err
+		}
+		return t.Put(keys.Membership(int32(id)), b)
+	})
+	return noted, err
 }
 
 // holds reports whether a node is known to have a replica.

@@ -342,8 +342,7 @@ func (o operations) Decommission(ctx context.Context, nodes []kv.NodeID, force b
 }
 
 func (o operations) MayDecommission(ctx context.Context, nodes []kv.NodeID, force bool) error {
-	_, err := o.n.mayDecommission(ctx, nodes, force)
-	return err
+	return o.n.mayDecommission(ctx, nodes, force)
 }
 
 func (o operations) Recommission(ctx context.Context, nodes []kv.NodeID) error {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 
 	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/internal/node"
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/tests/cluster"
 )
 
@@ -134,4 +136,46 @@ func TestWhatRulesNeed(t *testing.T) {
 		}
 		drained(2, "")
 	})
+}
+
+// Of two decommissions that begin at the same moment, at different nodes, and cannot be together, one is refused, and says whom it does not count; so is one beside a node that drains.
+func TestLeavingTogether(t *testing.T) {
+	l := cluster.StartLocal(t, 4, cluster.LongSupportLocal)
+	l.WaitReplicated(3)
+	ids := []kv.NodeID{l.Nodes[2].Identity().NodeID, l.Nodes[3].Identity().NodeID}
+	for range 10 {
+		var wg sync.WaitGroup
+		errs := make([]error, 2)
+		l.Eventually(60*time.Second, "all nodes answer", func() error {
+			for i := range errs {
+				if err := l.Nodes[i].Operations().MayDecommission(t.Context(), ids[i:i+1], false); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		for i := range errs {
+			wg.Go(func() { errs[i] = l.Nodes[i].Operations().Decommission(t.Context(), ids[i:i+1], false) })
+		}
+		wg.Wait()
+		if errs[0] == nil {
+			errs[0], errs[1] = errs[1], errs[0]
+		}
+		require.NoError(t, errs[1], "one may leave: %v", errs[0])
+		require.ErrorContains(t, errs[0], "2 nodes would remain, and ranges have up to 3 replicas (not counted: node ")
+		require.Equal(t, admin.CodeConflict, admin.AsProblem(errs[0]).Code)
+		require.NoError(t, l.Nodes[0].Operations().Recommission(t.Context(), ids))
+	}
+	h := apiOf(t, l.Nodes[0])
+	require.Equal(t, 200, h.send("POST", fmt.Sprintf("/nodes/%d/drain?wait=30", ids[1]), "").status)
+	l.Eventually(60*time.Second, "it is known to drain", func() error {
+		r := h.send("POST", fmt.Sprintf("/nodes/%d/decommission", ids[0]), "")
+		if r.status == 409 && strings.Contains(string(r.body), fmt.Sprintf("(not counted: node %d drains)", ids[1])) {
+			return nil
+		}
+		h.send("POST", fmt.Sprintf("/nodes/%d/recommission", ids[0]), "")
+		return fmt.Errorf("%s", r.body)
+	})
+	// Who drains may leave.
+	require.NoError(t, l.Nodes[0].Operations().MayDecommission(t.Context(), ids[1:], false))
 }
