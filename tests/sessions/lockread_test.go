@@ -181,7 +181,7 @@ func commitsLetGo(t *testing.T, s *suite) {
 }
 
 // Who locks rows by a condition finds those that fulfil it since a COMMIT that has been answered just now, over several ranges and at another node: their locks are not yet
-// versions, and what is below them does not fulfil it.
+// versions, and what is below them does not fulfil it, or makes it fail.
 func commitsSeenByLocks(t *testing.T, s *suite) {
 	a, b := s.connect(t, 0), s.connect(t, 1)
 	a.do("create table seen (id int primary key, n int not null, s text)")
@@ -202,5 +202,8 @@ func commitsSeenByLocks(t *testing.T, s *suite) {
 		require.EqualValues(t, 20, count(b, "update seen set n = 0 where n = $1 and s = 'x'", i))
 		require.EqualValues(t, 20, count(a, "delete from seen where n = 0 and s = 'x'"))
 		require.EqualValues(t, 20, count(b, "insert into seen select g, 0, 'x' from generate_series(1, 30) g where g % 3 <> 0"))
+		require.EqualValues(t, 30, count(b, "update seen set n = 2"))
+		require.EqualValues(t, 30, count(a, "update seen set s = 'x' where 6 / n = 3"))
+		require.EqualValues(t, 30, count(b, "update seen set n = 0"))
 	}
 }

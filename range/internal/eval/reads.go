@@ -306,7 +306,9 @@ func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) 
 				kept, err = s.row(w.cur.Key(), w.v.Value, hlc.Timestamp{}, w.l)
 			}
 		case locking && row:
-			kept, err = s.row(it.Key(), it.Value(), it.Newest(), w.l) // it filters before it waits
+			err = s.theirs(it.Key(), it.Value(), true)
+		case locking:
+			err = s.theirs(w.cur.Key(), nil, false)
 		default:
 			err = s.blocked()
 		}
@@ -351,29 +353,19 @@ func (s *scanState) span(span keys.Span) (rest keys.Span, done bool, err error) 
 	return rest, done, nil
 }
 
-// blocked is what the scan does at a lock whose outcome must be known first. nil: it goes on.
+// blocked is what a scan that locks nothing does at a lock whose outcome must be known first.
 func (s *scanState) blocked() error {
-	w := s.walk
-	if s.sc.Lock != kv.LockNone {
-		if !s.concernsRead(w.l) {
-			return nil // a locking scan at a key that it does not see
-		}
-		if s.undecided(w.l) {
-			return s.refused(w.cur.Key())
-		}
-		if s.req.Wait != kv.WaitBlock {
-			return w.conflicts(true) // those behind it are asked after together with it
-		}
-	}
 	if s.env.Follower {
-		return s.blockedRead(w.cur.Key(), w.l)
+		return s.blockedRead(s.walk.cur.Key(), s.walk.l)
 	}
-	return w.conflicts(s.req.MaxRows == 0 && s.req.TargetBytes == 0)
+	return s.walk.conflicts(s.unbounded())
 }
 
-// row offers a visible row to the processor or to the result, and locks it if the scan locks. l is the lock on
-// it, if there is one: the transaction's own, or for a locking scan somebody else's.
-func (s *scanState) row(key keys.Key, value []byte, newest hlc.Timestamp, l *kv.LockRecord) (kept bool, err error) {
+func (s *scanState) unbounded() bool { return s.req.MaxRows == 0 && s.req.TargetBytes == 0 }
+
+// row offers a visible row to the processor or to the result, and locks it if the scan locks. own is the transaction's
+// own lock on it, if there is one.
+func (s *scanState) row(key keys.Key, value []byte, newest hlc.Timestamp, own *kv.LockRecord) (kept bool, err error) {
 	if s.sc.Lock == kv.LockNone {
 		if s.proc != nil {
 			if kept, err = s.proc.Row(key, value); err != nil {
@@ -383,7 +375,7 @@ func (s *scanState) row(key keys.Key, value []byte, newest hlc.Timestamp, l *kv.
 			s.resp.Rows.Append(key, value)
 			kept = true
 		}
-	} else if kept, err = s.lockedRow(key, value, newest, l); err != nil {
+	} else if kept, err = s.lockedRow(key, value, newest, own); err != nil {
 		return false, err
 	}
 	if kept {
@@ -404,28 +396,12 @@ func (s *scanState) row(key keys.Key, value []byte, newest hlc.Timestamp, l *kv.
 
 // lockedRow filters, locks and takes a row, in this order, except that with SKIP LOCKED the processor that counts
 // sees only what could be locked.
-func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, l *kv.LockRecord) (kept bool, err error) {
-	proc := s.proc
-	if s.probe != nil {
-		proc = s.probe
+func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, own *kv.LockRecord) (kept bool, err error) {
+	if kept, err = s.passes(key, value); err != nil || !kept {
+		return false, err
 	}
-	if proc != nil {
-		if kept, err = proc.Row(key, value); err != nil {
-			return false, pushdownError(err)
-		}
-		if s.probe != nil && (proc.Done() || proc.Bytes() > 1<<20) { // its result is for nobody
-			s.probe.Close()
-			s.probe = s.sc.Pushdown.NewProcessor()
-		}
-		if !kept {
-			if kept, err = s.keptByLock(proc, key, l); err != nil || !kept {
-				return false, err
-			}
-		}
-	}
-	k := key.Clone()
-	switch {
-	case l == nil:
+	if own == nil { // else its own open lock is as good as any that it could take
+		k := key.Clone()
 		if ok, err := s.lock(k, s.sc.Lock); err != nil || !ok {
 			return false, err
 		}
@@ -433,11 +409,7 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, 
 			return false, &kv.Error{Code: kv.CodeWriteTooOld, Key: k, TS: newest}
 		}
 		s.resp.Locked = append(s.resp.Locked, k)
-	case l.Txn.ID != s.id && s.req.Wait != kv.WaitBlock && !s.undecided(l):
-		return false, s.walk.conflicts(true) // as in blocked
-	case l.Txn.ID != s.id:
-		return false, s.lockedOnDisk(key, l)
-	} // else its own open lock is as good as any that it could take
+	}
 	switch {
 	case s.proc == nil:
 		s.resp.Rows.Append(key, value)
@@ -450,29 +422,75 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, 
 	return kept, nil
 }
 
-// keptByLock is asked of a row that the program drops and somebody else has prepared a write of: whether that write is the version that the scan reads, and one that
-// the program keeps. What would have to be known first is waited for as a plain read waits: nothing is to be locked there. It has told proc of the write if it says so, and the row is
-// then to be waited for.
-func (s *scanState) keptByLock(proc kv.Processor, key keys.Key, l *kv.LockRecord) (bool, error) {
-	if l == nil || l.Txn.ID == s.id {
-		return false, nil
+// passes asks the program whether a row is to be locked.
+func (s *scanState) passes(key keys.Key, value []byte) (kept bool, err error) {
+	proc := s.proc
+	if s.probe != nil {
+		proc = s.probe
 	}
+	if proc == nil {
+		return true, nil
+	}
+	if kept, err = proc.Row(key, value); err != nil {
+		return false, pushdownError(err)
+	}
+	if s.probe != nil && (s.probe.Done() || s.probe.Bytes() > 1<<20) { // its result is for nobody
+		s.probe.Close()
+		s.probe = s.sc.Pushdown.NewProcessor()
+	}
+	return kept, nil
+}
+
+// theirs is what a locking scan does at the lock of somebody else that it stands on; there is said whether there is a row at its timestamp, below the lock, and what it is. The scan filters
+// what it reads before it waits: a row that its program drops is nobody's business. That is the prepared write, if it is known to have become the version that is read, and the row below if
+// that is known too. Else it waits, in the queue of those who want the lock only if the program keeps the row below: its error says nothing, since the row may not be there any more.
+//
+// nil: the scan goes on behind the row.
+func (s *scanState) theirs(key keys.Key, below []byte, there bool) error {
+	l, one := s.walk.l, there
 	st, v, err := s.stands(key, l)
 	switch {
 	case err != nil:
-		return false, err
-	case st == lockPasses, st == lockShows && v.Deleted:
-		return false, nil
+		return err
 	case st == lockShows:
-		kept, err := proc.Row(key, v.Value)
-		if err != nil {
-			return false, pushdownError(err)
+		there, below = !v.Deleted, v.Value
+	case st == lockBlocks && there:
+		if kept, err := s.passes(key, below); err != nil || !kept {
+			return s.unread(key, l)
 		}
-		return kept, nil
+		return s.taken(key, l, one)
+	case st == lockBlocks && l.Open() && s.req.Wait != kv.WaitSkip:
+		return s.unread(key, l) // whoever writes for long lets readers pass
+	case st == lockBlocks:
+		return s.taken(key, l, one)
 	}
+	if !there {
+		return nil
+	}
+	if kept, err := s.passes(key, below); err != nil || !kept {
+		return err
+	}
+	return s.taken(key, l, one)
+}
+
+// unread waits for an outcome as a plain read does: as far as is known nothing is to be locked there.
+func (s *scanState) unread(key keys.Key, l *kv.LockRecord) error {
 	c := conflict(key, l, s.readTS)
 	c.Read = true
-	return false, &ConflictError{Conflicts: []Conflict{c}}
+	return &ConflictError{Conflicts: []Conflict{c}}
+}
+
+// taken is what a locking scan does at a row that it would lock and cannot. nil: it leaves it out.
+func (s *scanState) taken(key keys.Key, l *kv.LockRecord, one bool) error {
+	switch {
+	case s.undecided(l):
+		return s.refused(key)
+	case s.req.Wait != kv.WaitBlock:
+		return s.walk.conflicts(true) // those behind it are asked after together with it
+	case one:
+		return s.conflictOn(key, l)
+	}
+	return s.walk.conflicts(s.unbounded())
 }
 
 // pushdownError makes a processor's error a *kv.Error.

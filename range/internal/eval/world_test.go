@@ -34,7 +34,7 @@ func newWorld(t require.TestingT) *world {
 	e, err := engine.Open(engine.Config{Dir: "s", FS: vfs.NewMem(), CacheBytes: 64 << 20, MemTableBytes: 256 << 10,
 		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), OnFatal: func(err error) { panic(err) }})
 	require.NoError(t, err)
-	w := &world{t: t, e: e, phys: 100, locks: &heldLocks{held: map[string][]heldLock{}}, reads: &readLog{}}
+	w := &world{t: t, e: e, phys: 100, locks: &heldLocks{held: map[string][]heldLock{}, known: map[kv.TxnID]knownOutcome{}}, reads: &readLog{}}
 	w.env = &Env{
 		Reader: e.DB(),
 		Desc:   &kv.RangeDescriptor{RangeID: 7, StartKey: name("a"), EndKey: name("zz")},
