@@ -28,7 +28,7 @@ func (g *Guard) ClearEnded(ctx context.Context, ce *eval.ConflictError, resolve 
 next:
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
-		if !c.Replicated || !c.Open || g.strengthFor(c) == kv.LockNone {
+		if !c.Replicated || !c.Open || c.Want == kv.LockNone {
 			continue
 		}
 		for _, id := range done {

@@ -57,7 +57,7 @@ func TestClearEnded(t *testing.T) {
 			}
 			ce := &eval.ConflictError{}
 			for _, k := range []string{"k", "l", "m"} {
-				ce.Conflicts = append(ce.Conflicts, eval.Conflict{Key: keys.Key(k), Holder: *meta(1), Replicated: true, TS: ts(5), Open: c.open})
+				ce.Conflicts = append(ce.Conflicts, eval.Conflict{Key: keys.Key(k), Holder: *meta(1), Replicated: true, TS: ts(5), Open: c.open, Want: c.lock})
 			}
 			cleared, err := g.ClearEnded(t.Context(), ce, resolve)
 			require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestClearEnded(t *testing.T) {
 		defer g.Finish()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
-		_, err = g.ClearEnded(ctx, &eval.ConflictError{Conflicts: []eval.Conflict{{Key: keys.Key("k"), Holder: *meta(1), Replicated: true, Open: true}}},
+		_, err = g.ClearEnded(ctx, &eval.ConflictError{Conflicts: []eval.Conflict{{Key: keys.Key("k"), Holder: *meta(1), Replicated: true, Open: true, Want: kv.LockUpdate}}},
 			func(ctx context.Context, _ kv.TxnMeta, _ keys.Key, _ bool, _ hlc.Timestamp) (keys.Key, error) {
 				<-ctx.Done()
 				return nil, ctx.Err()

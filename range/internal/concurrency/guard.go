@@ -91,7 +91,7 @@ func (g *Guard) enter(ctx context.Context) error {
 // waits for the locks and latches again. Then evaluate again. After an error call Finish.
 func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) error {
 	t := g.t
-	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && g.strengthFor(&ce.Conflicts[0]) != kv.LockNone {
+	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && ce.Conflicts[0].Want != kv.LockNone {
 		return g.askAfter(ctx, ce)
 	}
 	if err := g.passOpen(ctx, ce); err != nil {
@@ -106,7 +106,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 	}
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
-		if c.Replicated && g.strengthFor(c) == kv.LockNone && t.tells(c.Holder.ID, c.At) {
+		if c.Replicated && c.Want == kv.LockNone && t.tells(c.Holder.ID, c.At) {
 			continue // it need not wait for this one any more
 		}
 		if c.Replicated {
@@ -116,11 +116,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 		if kl == nil {
 			continue // gone already
 		}
-		s := g.strengthFor(c)
-		if s == kv.LockNone {
-			if !c.Replicated {
-				continue // a plain read waits for no unreplicated lock
-			}
+		if c.Want == kv.LockNone {
 			queue = append(queue, g.joinReaders(kl, c.Holder.ID))
 			continue
 		}
@@ -130,7 +126,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 			}
 			continue
 		}
-		if w := g.join(kl, s, false); w != nil {
+		if w := g.join(kl, c.Want, false); w != nil {
 			queue = append(queue, w)
 		}
 	}
@@ -149,7 +145,7 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 func (g *Guard) passOpen(ctx context.Context, ce *eval.ConflictError) error {
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
-		if !c.Open || g.strengthFor(c) != kv.LockNone {
+		if !c.Open || c.Want != kv.LockNone {
 			continue
 		}
 		g.unlatch()
@@ -225,7 +221,7 @@ func (g *Guard) firstBlocked() (*waiter, error) {
 func (g *Guard) joinWrites(writes []kv.Write) *waiter {
 	for i := range writes {
 		kl := g.t.locks[string(writes[i].Key)]
-		if kl == nil || !kl.blocked(g.id(), strengthOf(&writes[i]), nil) {
+		if kl == nil || !kl.blocked(g.id(), eval.StrengthOf(&writes[i]), nil) {
 			continue // nearly always: the lock is the transaction's own
 		}
 		if g.claims(writes[i].Key) {
@@ -234,7 +230,7 @@ func (g *Guard) joinWrites(writes []kv.Write) *waiter {
 			}
 			continue
 		}
-		if w := g.join(kl, strengthOf(&writes[i]), true); w != nil {
+		if w := g.join(kl, eval.StrengthOf(&writes[i]), true); w != nil {
 			return w
 		}
 	}
@@ -273,15 +269,6 @@ func (g *Guard) joinPrepared(kl *keyLock) *waiter {
 		}
 	}
 	return nil
-}
-
-// strengthOf a write: whether it changes the key columns only the SQL layer knows, and it
-// said so by the lock that it took before.
-func strengthOf(w *kv.Write) kv.LockStrength {
-	if w.Deleted {
-		return kv.LockUpdate
-	}
-	return kv.LockNoKeyUpdate
 }
 
 func (g *Guard) joinKey(key keys.Key, s kv.LockStrength) *waiter {
@@ -368,60 +355,6 @@ func (g *Guard) readTS() hlc.Timestamp {
 		return g.t.cfg.Clock.Now()
 	}
 	return g.req.Timestamp
-}
-
-// strengthFor is strengthAt the key of a conflict, and LockNone if the request only reads there.
-func (g *Guard) strengthFor(c *eval.Conflict) kv.LockStrength {
-	if c.Read {
-		return kv.LockNone
-	}
-	return g.strengthAt(c.Key)
-}
-
-// strengthAt returns the strongest lock that the request wants on the key; LockNone for a plain read.
-func (g *Guard) strengthAt(key keys.Key) kv.LockStrength {
-	s := kv.LockNone
-	writes := func(ws []kv.Write) {
-		for i := range ws {
-			if ws[i].Key.Equal(key) {
-				s = max(s, strengthOf(&ws[i]))
-			}
-		}
-	}
-	for _, r := range g.req.Requests {
-		switch r := r.(type) {
-		case *kv.Get:
-			if r.Key.Equal(key) {
-				s = max(s, r.Lock)
-			}
-		case *kv.Scan:
-			if r.Lock == kv.LockNone {
-				continue
-			}
-			for _, sp := range r.Spans {
-				if sp.Contains(key) {
-					s = max(s, r.Lock)
-				}
-			}
-		case *kv.Put:
-			if r.Key.Equal(key) {
-				s = max(s, kv.LockNoKeyUpdate)
-			}
-		case *kv.Increment:
-			if r.Key.Equal(key) {
-				s = max(s, kv.LockNoKeyUpdate)
-			}
-		case *kv.Delete:
-			if r.Key.Equal(key) {
-				s = kv.LockUpdate
-			}
-		case *kv.CommitSingleRange:
-			writes(r.Writes)
-		case *kv.Prepare:
-			writes(r.Writes)
-		}
-	}
-	return s
 }
 
 func ctxError(err error) error {

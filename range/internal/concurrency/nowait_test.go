@@ -44,7 +44,7 @@ func TestNoWaitAsksAfterPreparedLocks(t *testing.T) {
 				done := make(chan error, 1)
 				go func() {
 					done <- g.HandleConflict(context.Background(), &eval.ConflictError{Conflicts: []eval.Conflict{
-						{Key: keys.Key("k"), Holder: holder, Replicated: true, TS: ts(10)}}})
+						{Key: keys.Key("k"), Holder: holder, Replicated: true, TS: ts(10), Want: kv.LockUpdate}}})
 				}()
 				synctest.Wait()
 				if x.leaves {

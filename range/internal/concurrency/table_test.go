@@ -70,7 +70,7 @@ func evaluate(ctx context.Context, t *Table, req *kv.BatchRequest, ls []eval.Lat
 		for _, r := range req.Requests {
 			if get, ok := r.(*kv.Get); ok && get.Lock != kv.LockNone {
 				if holder, ok := t.TryLock(req.Txn, get.Key, get.Lock); !ok {
-					ce = &eval.ConflictError{Conflicts: []eval.Conflict{{Key: get.Key, Holder: *holder}}}
+					ce = &eval.ConflictError{Conflicts: []eval.Conflict{{Key: get.Key, Holder: *holder, Want: get.Lock}}}
 					break
 				}
 			}

@@ -100,7 +100,7 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 					ce = &ConflictError{}
 				}
 				if len(ce.Conflicts) < maxConflicts {
-					ce.Conflicts = append(ce.Conflicts, conflict(w.Key, l, ts))
+					ce.Conflicts = append(ce.Conflicts, conflict(w.Key, l, ts, StrengthOf(w)))
 				}
 				continue
 			}
@@ -393,7 +393,7 @@ func (e *evaluation) queryCommit(r *kv.QueryCommit) (kv.Response, error) {
 
 // writeNow writes one key without a transaction, at the leader's clock or later.
 func (e *evaluation) writeNow(key keys.Key, deleted bool, value []byte) (ts hlc.Timestamp, existed bool, err error) {
-	v, ok, err := e.newestForWrite(key)
+	v, ok, err := e.newestForWrite(key, StrengthOf(&kv.Write{Deleted: deleted}))
 	if err != nil {
 		return ts, false, err
 	}
@@ -410,7 +410,7 @@ func (e *evaluation) writeNow(key keys.Key, deleted bool, value []byte) (ts hlc.
 }
 
 // newestForWrite reads the newest version of a key that is about to be written without a transaction.
-func (e *evaluation) newestForWrite(key keys.Key) (v mvcc.Version, ok bool, err error) {
+func (e *evaluation) newestForWrite(key keys.Key, want kv.LockStrength) (v mvcc.Version, ok bool, err error) {
 	if len(key) == 0 || key.IsLocal() {
 		return v, false, kv.Errorf(kv.CodeBadRequest, "write to %s", keys.Pretty(key))
 	}
@@ -426,14 +426,14 @@ func (e *evaluation) newestForWrite(key keys.Key) (v mvcc.Version, ok bool, err 
 			return v, false, err
 		}
 		if l != nil {
-			return v, false, e.conflictOn(key, l)
+			return v, false, e.conflictOn(key, l, want)
 		}
 	}
 	return e.r.Newest(key)
 }
 
 func (e *evaluation) increment(r *kv.Increment) (kv.Response, error) {
-	v, ok, err := e.newestForWrite(r.Key)
+	v, ok, err := e.newestForWrite(r.Key, kv.LockNoKeyUpdate)
 	if err != nil {
 		return nil, err
 	}

@@ -124,11 +124,20 @@ type Conflict struct {
 	// Replicated: found on disk, prepared at TS.
 	Replicated bool
 	TS         hlc.Timestamp
-	// Read: what is there is read, and not locked, whatever the request locks elsewhere.
-	Read bool
+	// Want is the lock that the request wants there, LockNone if it only reads, whatever it locks elsewhere.
+	Want kv.LockStrength
 	// Open: its transaction still ran when it laid the lock. At is the timestamp at which a read ran into it.
 	Open bool
 	At   hlc.Timestamp
+}
+
+// StrengthOf a write is the lock that it amounts to: whether it changes the key columns only the SQL layer knows, and it
+// said so by the lock that it took before.
+func StrengthOf(w *kv.Write) kv.LockStrength {
+	if w.Deleted {
+		return kv.LockUpdate
+	}
+	return kv.LockNoKeyUpdate
 }
 
 // ConflictError stops an evaluation: it must wait for these locks. Package

@@ -349,6 +349,6 @@ func dupWrite(k keys.Key) error {
 }
 
 // conflictOn makes the error for a lock found on disk.
-func (e *evaluation) conflictOn(key keys.Key, l *kv.LockRecord) error {
-	return &ConflictError{Conflicts: []Conflict{conflict(key, l, e.readTS)}}
+func (e *evaluation) conflictOn(key keys.Key, l *kv.LockRecord, want kv.LockStrength) error {
+	return &ConflictError{Conflicts: []Conflict{conflict(key, l, e.readTS, want)}}
 }

@@ -25,7 +25,7 @@ const numbersAhead = 32
 
 // numbers takes numbers of a sequence, or looks at it.
 func (e *evaluation) numbers(r *kv.Increment) (kv.Response, error) {
-	v, ok, err := e.newestForWrite(r.Key)
+	v, ok, err := e.newestForWrite(r.Key, kv.LockNoKeyUpdate)
 	if err != nil {
 		return nil, err
 	}

@@ -184,7 +184,7 @@ func (h *history) ask(req *kv.BatchRequest) (*kv.BatchResponse, error) {
 	for {
 		resp, _, err := h.w.do(req)
 		var ce *ConflictError
-		if req.Wait == kv.WaitBlock || !errors.As(err, &ce) || !ce.Conflicts[0].Replicated || ce.Conflicts[0].Read {
+		if req.Wait == kv.WaitBlock || !errors.As(err, &ce) || !ce.Conflicts[0].Replicated || ce.Conflicts[0].Want == kv.LockNone {
 			return resp, err
 		}
 		asked := h.w.env.Undecided

@@ -25,7 +25,7 @@ func (e *evaluation) blockedRead(key keys.Key, l *kv.LockRecord) error {
 		// It cannot wait for the outcome, which the leader may know already.
 		return &kv.Error{Code: kv.CodeNotClosed, TS: l.TS.Prev(), Message: "prepared write at " + keys.Pretty(key)}
 	}
-	return e.conflictOn(key, l)
+	return e.conflictOn(key, l, kv.LockNone)
 }
 
 func (e *evaluation) get(r *kv.Get) (kv.Response, error) {
@@ -86,7 +86,7 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 			return nil, err
 		}
 		if l != nil && l.Txn.ID != e.id {
-			return resp, e.lockedOnDisk(r.Key, l)
+			return resp, e.lockedOnDisk(r.Key, l, r.Lock)
 		}
 		if l != nil && e.req.OwnSeq > 0 && !l.Void() { // as good as any lock that it could take
 			if v, ok := l.Before(e.req.OwnSeq); ok {
@@ -145,7 +145,7 @@ func (e *evaluation) lock(key keys.Key, s kv.LockStrength) (ok bool, err error) 
 	if e.req.Wait == kv.WaitSkip {
 		return false, nil
 	}
-	c := Conflict{Key: key.Clone()}
+	c := Conflict{Key: key.Clone(), Want: s}
 	if holder != nil {
 		c.Holder = *holder
 	}
@@ -153,11 +153,11 @@ func (e *evaluation) lock(key keys.Key, s kv.LockStrength) (ok bool, err error) 
 }
 
 // lockedOnDisk is what a locking read does at a row that another transaction has a prepared write on; nil: leave it out.
-func (e *evaluation) lockedOnDisk(key keys.Key, l *kv.LockRecord) error {
+func (e *evaluation) lockedOnDisk(key keys.Key, l *kv.LockRecord, want kv.LockStrength) error {
 	if e.undecided(l) {
 		return e.refused(key)
 	}
-	return e.conflictOn(key, l)
+	return e.conflictOn(key, l, want)
 }
 
 // undecided reports whether the request does not wait for a prepared lock: it has asked, and its transaction had not committed.
@@ -358,7 +358,7 @@ func (s *scanState) blocked() error {
 	if s.env.Follower {
 		return s.blockedRead(s.walk.cur.Key(), s.walk.l)
 	}
-	return s.walk.conflicts(s.unbounded())
+	return s.walk.conflicts(s.sc.Lock, s.unbounded())
 }
 
 func (s *scanState) unbounded() bool { return s.req.MaxRows == 0 && s.req.TargetBytes == 0 }
@@ -475,9 +475,7 @@ func (s *scanState) theirs(key keys.Key, below []byte, there bool) error {
 
 // unread waits for an outcome as a plain read does: as far as is known nothing is to be locked there.
 func (s *scanState) unread(key keys.Key, l *kv.LockRecord) error {
-	c := conflict(key, l, s.readTS)
-	c.Read = true
-	return &ConflictError{Conflicts: []Conflict{c}}
+	return s.conflictOn(key, l, kv.LockNone)
 }
 
 // taken is what a locking scan does at a row that it would lock and cannot. nil: it leaves it out.
@@ -486,11 +484,11 @@ func (s *scanState) taken(key keys.Key, l *kv.LockRecord, one bool) error {
 	case s.undecided(l):
 		return s.refused(key)
 	case s.req.Wait != kv.WaitBlock:
-		return s.walk.conflicts(true) // those behind it are asked after together with it
+		return s.walk.conflicts(s.sc.Lock, true) // those behind it are asked after together with it
 	case one:
-		return s.conflictOn(key, l)
+		return s.conflictOn(key, l, s.sc.Lock)
 	}
-	return s.walk.conflicts(s.unbounded())
+	return s.walk.conflicts(s.sc.Lock, s.unbounded())
 }
 
 // pushdownError makes a processor's error a *kv.Error.
@@ -587,7 +585,7 @@ func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp, existence bool
 			return &kv.Error{Code: kv.CodeRefreshFailed, Key: cur.Key().Clone(), TS: ts}
 		default:
 			opened[id] = l.Open()
-			ce.Conflicts = append(ce.Conflicts, conflict(cur.Key(), l, to))
+			ce.Conflicts = append(ce.Conflicts, conflict(cur.Key(), l, to, kv.LockNone))
 		}
 	}
 	if err := cur.Err(); err != nil {

@@ -155,13 +155,13 @@ func (w *lockWalk) compare(key keys.Key) int {
 
 // conflicts lists the lock that it stands on, which blocks the scan (a locking one also if it is above what is read), and what blocks it after that, so that it waits once for many.
 // Of an open transaction one lock is enough: the wait is for the transaction. A bounded scan may never get to the rest.
-func (w *lockWalk) conflicts(more bool) error {
+func (w *lockWalk) conflicts(want kv.LockStrength, more bool) error {
 	ce := &ConflictError{}
 	opened := map[kv.TxnID]bool{}
 	for n := 0; w.ok && n < maxLookAhead && len(ce.Conflicts) < maxConflicts; n++ {
 		if l := w.l; w.st == lockBlocks && (n == 0 || w.e.concernsRead(l)) && !opened[l.Txn.ID] {
 			opened[l.Txn.ID] = l.Open()
-			ce.Conflicts = append(ce.Conflicts, conflict(w.cur.Key(), l, w.e.readTS))
+			ce.Conflicts = append(ce.Conflicts, conflict(w.cur.Key(), l, w.e.readTS, want))
 		}
 		if !more {
 			break
@@ -177,6 +177,6 @@ func (w *lockWalk) conflicts(more bool) error {
 const maxLookAhead = 4 * maxConflicts
 
 // conflict describes a lock found on disk; at is when the read reads that met it.
-func conflict(key keys.Key, l *kv.LockRecord, at hlc.Timestamp) Conflict {
-	return Conflict{Key: key.Clone(), Holder: l.Txn, Replicated: true, Open: l.Open(), TS: l.TS, At: at}
+func conflict(key keys.Key, l *kv.LockRecord, at hlc.Timestamp, want kv.LockStrength) Conflict {
+	return Conflict{Key: key.Clone(), Want: want, Holder: l.Txn, Replicated: true, Open: l.Open(), TS: l.TS, At: at}
 }

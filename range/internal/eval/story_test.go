@@ -299,11 +299,9 @@ func showOutcome(req *kv.BatchRequest, resp *kv.BatchResponse, eff *Effects, err
 			kind := "locked"
 			if c.Replicated {
 				kind = "prepared at " + show(c.TS)
-				if c.Read {
-					kind = "to be read, " + kind
-				}
 			}
-			fmt.Fprintf(&b, "conflict: %s %s by %s\n", unname(c.Key), kind, txnName(c.Holder.ID))
+			want := [...]string{"read", "locked key share", "locked share", "locked no key update", "locked update"}[c.Want]
+			fmt.Fprintf(&b, "conflict: %s %s by %s, to be %s\n", unname(c.Key), kind, txnName(c.Holder.ID), want)
 		}
 		return b.String()
 	case errors.As(err, &ke):
