@@ -9,7 +9,6 @@ import (
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/copyformat"
 	"github.com/pamirdb/pamir/sql/exec"
-	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
@@ -86,7 +85,7 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 	if err != nil {
 		return "", err
 	}
-	defaults, checks, err := s.insertParts(t)
+	defaults, checks, err := plan.InsertParts(s.snap, s.planEnv(nil, 0), t)
 	if err != nil {
 		return "", err
 	}
@@ -122,40 +121,6 @@ func (s *Session) allowCopy(t *catalog.Table, columns []string, p role.Privilege
 		return nil // said later, in its place
 	}
 	return plan.Check([]plan.Need{{Table: t, Privs: p, Selected: cols, Inserted: cols}}, s.snap.Roles(), s.user)
-}
-
-// insertParts returns what the planner makes of a table's defaults and CHECK constraints, by planning an
-// INSERT of nothing but defaults.
-func (s *Session) insertParts(t *catalog.Table) ([]expr.Expr, []plan.CheckExpr, error) {
-	sc, ok := s.snap.SchemaByID(t.Schema)
-	if !ok {
-		return nil, nil, pgerr.New(pgerr.InternalError, "schema of table \"%s\" not found", t.Name)
-	}
-	stmt := &ast.Insert{Table: &ast.TableName{Schema: sc.Name, Name: t.Name}}
-	pl, err := plan.Build(s.snap, s.planEnv(nil, 0), stmt)
-	if err != nil {
-		return nil, nil, err
-	}
-	ins, ok := pl.Root.(*plan.Insert)
-	if !ok {
-		return nil, nil, pgerr.New(pgerr.InternalError, "plan of an INSERT is a %T", pl.Root)
-	}
-	var exprs []expr.Expr
-	switch in := ins.Input.(type) {
-	case *plan.Values:
-		exprs = in.Lists[0]
-	case *plan.Project:
-		exprs = in.Exprs
-	default:
-		return nil, nil, pgerr.New(pgerr.InternalError, "input of INSERT DEFAULT VALUES is a %T", ins.Input)
-	}
-	defaults := make([]expr.Expr, len(t.Columns))
-	for i, c := range ins.Columns {
-		if i < len(exprs) {
-			defaults[c] = exprs[i]
-		}
-	}
-	return defaults, ins.Checks, nil
 }
 
 func (s *Session) copyTo(ctx context.Context, p *portal, st *ast.Copy, o *copyformat.Options) (string, error) {

@@ -334,39 +334,11 @@ func (c *change) planEnv() *plan.Env {
 	return &plan.Env{SearchPath: c.env.SearchPath, User: c.env.User, Database: c.env.Database}
 }
 
-// insertParts binds a table's defaults and checks, by planning an INSERT of nothing but defaults. It so
-// finds what is wrong with them, too. defaults are by position in Columns.
+// insertParts is plan.InsertParts of a table as it is going to be.
 func (c *change) insertParts(t *catalog.Table) (defaults []expr.Expr, checks []plan.CheckExpr, err error) {
-	sc, _ := c.cat.SchemaByID(t.Schema)
 	o := &overlay{Snapshot: c.cat, version: c.cat.version, tables: map[catalog.TableID]*catalog.Table{t.ID: t},
 		schemas: map[catalog.SchemaID]*catalog.Schema{}}
-	pl, err := plan.Build(o, c.planEnv(), &ast.Insert{Table: &ast.TableName{Schema: sc.Name, Name: t.Name}})
-	if err != nil {
-		if e, ok := pgerr.As(err); ok {
-			e.Position = 0
-		}
-		return nil, nil, err
-	}
-	ins, ok := pl.Root.(*plan.Insert)
-	if !ok {
-		return nil, nil, pgerr.New(pgerr.InternalError, "plan of an INSERT is a %T", pl.Root)
-	}
-	var es []expr.Expr
-	switch in := ins.Input.(type) {
-	case *plan.Values:
-		es = in.Lists[0]
-	case *plan.Project:
-		es = in.Exprs
-	default:
-		return nil, nil, pgerr.New(pgerr.InternalError, "input of INSERT DEFAULT VALUES is a %T", ins.Input)
-	}
-	defaults = make([]expr.Expr, len(t.Columns))
-	for i, pos := range ins.Columns {
-		if i < len(es) {
-			defaults[pos] = es[i]
-		}
-	}
-	return defaults, ins.Checks, nil
+	return plan.InsertParts(o, c.planEnv(), t)
 }
 
 // query plans and runs a SELECT over the overlay and returns whether it yields a row.

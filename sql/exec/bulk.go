@@ -187,12 +187,8 @@ func newRebuild(rt *Runtime, src Source, t *catalog.Table, only []catalog.IndexI
 			r.indexes = append(r.indexes, x)
 		}
 	}
-	for _, s := range src.Set {
-		p, err := expr.Compile(s.Value)
-		if err != nil {
-			return nil, err
-		}
-		r.set, r.ps = append(r.set, s.Column), append(r.ps, p)
+	if r.set, r.ps, err = compileSet(src.Set); err != nil {
+		return nil, err
 	}
 	r.vals = make([]*types.Vec, len(r.ps))
 	bytea := types.Of(types.ByteaOID)

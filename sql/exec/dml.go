@@ -217,18 +217,26 @@ type update struct {
 	new   rowenc.Row
 }
 
+// compileSet compiles what an UPDATE sets: columns by position, and their new values.
+func compileSet(set []plan.SetClause) (columns []int, values []*expr.Program, err error) {
+	for _, s := range set {
+		p, err := expr.Compile(s.Value)
+		if err != nil {
+			return nil, nil, err
+		}
+		columns, values = append(columns, s.Column), append(values, p)
+	}
+	return columns, values, nil
+}
+
 func newUpdate(in *instance, n *plan.Update) (operator, error) {
 	m, err := newModify(in, n.Table, n.Input, n.Checks, n.Returning)
 	if err != nil {
 		return nil, err
 	}
 	o := &update{modify: m, n: n, once: onceEach(n.Input)}
-	for _, s := range n.Set {
-		p, err := expr.Compile(s.Value)
-		if err != nil {
-			return nil, err
-		}
-		o.set, o.ps = append(o.set, s.Column), append(o.ps, p)
+	if o.set, o.ps, err = compileSet(n.Set); err != nil {
+		return nil, err
 	}
 	o.vals = make([]*types.Vec, len(o.ps))
 	o.old, o.new = make(rowenc.Row, len(n.Table.Columns)), make(rowenc.Row, len(n.Table.Columns))

@@ -311,29 +311,9 @@ func (j *hashJoin) build(ctx context.Context) error {
 	return j.nextFiles()
 }
 
-// readRight reads the whole right side and leaves the left one open. some is false if that settles that the join has no rows.
 func (j *hashJoin) readRight(ctx context.Context) (some bool, err error) {
-	if !j.pair.wantsRight() {
-		if j.first, err = j.left.next(ctx); err != nil || j.first == nil {
-			j.left.close()
-			return false, err
-		}
-		if err := j.right.open(ctx); err != nil {
-			return false, err
-		}
-	}
-	if err := drain(ctx, j.right, j.takeRight); err != nil {
-		return false, err
-	}
-	j.right.close()
-	if j.rparts == nil && j.table.rows.N == 0 && !j.pair.wantsLeft() {
-		j.left.close()
-		return false, nil
-	}
-	if j.pair.wantsRight() {
-		return true, j.left.open(ctx)
-	}
-	return true, nil
+	j.first, some, err = j.pair.readRight(ctx, j.left, j.right, j.takeRight, func() bool { return j.rparts == nil && j.table.rows.N == 0 })
+	return some, err
 }
 
 func drainReader(ctx context.Context, r *spillReader, f func(*types.Batch) error) error {

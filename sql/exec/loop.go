@@ -97,29 +97,9 @@ func (j *loopJoin) next(ctx context.Context) (*types.Batch, error) {
 	}
 }
 
-// readRight is as a hash join's.
 func (j *loopJoin) readRight(ctx context.Context) (some bool, err error) {
-	if !j.pair.wantsRight() {
-		if j.first, err = j.left.next(ctx); err != nil || j.first == nil {
-			j.left.close()
-			return false, err
-		}
-		if err := j.right.open(ctx); err != nil {
-			return false, err
-		}
-	}
-	if err := drain(ctx, j.right, j.store.add); err != nil {
-		return false, err
-	}
-	j.right.close()
-	if j.store.rows == 0 && !j.pair.wantsLeft() {
-		j.left.close()
-		return false, nil
-	}
-	if j.pair.wantsRight() {
-		return true, j.left.open(ctx)
-	}
-	return true, nil
+	j.first, some, err = j.pair.readRight(ctx, j.left, j.right, j.store.add, func() bool { return j.store.rows == 0 })
+	return some, err
 }
 
 // matched returns the flags of the current right batch's rows.

@@ -1,6 +1,8 @@
 package exec
 
 import (
+	"context"
+
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
@@ -201,4 +203,30 @@ func (p *pairing) wantsRight() bool { return p.kind == plan.RightJoin || p.kind 
 // wantsLeft reports whether left rows without a partner are shown.
 func (p *pairing) wantsLeft() bool {
 	return p.kind == plan.LeftJoin || p.kind == plan.FullJoin || p.kind == plan.AntiJoin
+}
+
+// readRight has take given the whole right side, and leaves the left one open; empty says whether that was nothing. first is the left side's first batch, if
+// that was read before. some is false if it is settled that the join has no rows.
+func (p *pairing) readRight(ctx context.Context, left, right operator, take func(*types.Batch) error, empty func() bool) (first *types.Batch, some bool, err error) {
+	if !p.wantsRight() {
+		if first, err = left.next(ctx); err != nil || first == nil {
+			left.close()
+			return nil, false, err
+		}
+		if err := right.open(ctx); err != nil {
+			return first, false, err
+		}
+	}
+	if err := drain(ctx, right, take); err != nil {
+		return first, false, err
+	}
+	right.close()
+	if empty() && !p.wantsLeft() {
+		left.close()
+		return first, false, nil
+	}
+	if p.wantsRight() {
+		return first, true, left.open(ctx)
+	}
+	return first, true, nil
 }

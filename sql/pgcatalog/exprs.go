@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/plan"
@@ -94,34 +93,16 @@ func (o *Overlay) exprText(e expr.Expr) string {
 	})
 }
 
-// insertParts binds a table's defaults and checks, as an INSERT of nothing but defaults does. Both are nil if that fails: what is
-// shown then is what was written.
+// insertParts is plan.InsertParts as the table's owner sees it. Both are nil if that fails: what is shown then is what was written.
 func (o *Overlay) insertParts(t *catalog.Table) ([]expr.Expr, []plan.CheckExpr) {
 	sc, ok := o.SchemaByID(t.Schema)
 	if !ok {
 		return nil, nil
 	}
 	env := &plan.Env{SearchPath: []string{sc.Name, "public"}, User: t.Owner, Database: o.env.Database}
-	pl, err := plan.Build(o, env, &ast.Insert{Table: &ast.TableName{Schema: sc.Name, Name: t.Name}})
+	defaults, checks, err := plan.InsertParts(o, env, t)
 	if err != nil {
 		return nil, nil
 	}
-	ins, ok := pl.Root.(*plan.Insert)
-	if !ok {
-		return nil, nil
-	}
-	var exprs []expr.Expr
-	switch in := ins.Input.(type) {
-	case *plan.Values:
-		exprs = in.Lists[0]
-	case *plan.Project:
-		exprs = in.Exprs
-	}
-	defaults := make([]expr.Expr, len(t.Columns))
-	for i, c := range ins.Columns {
-		if i < len(exprs) {
-			defaults[c] = exprs[i]
-		}
-	}
-	return defaults, ins.Checks
+	return defaults, checks
 }

@@ -260,20 +260,27 @@ func (d *Decoder) tuple(b []byte, out []*types.Vec) error {
 	return nil
 }
 
+// marker takes off what says whether the field is NULL, if it can be.
+func (f *keyField) marker(b []byte) (rest []byte, null bool, err error) {
+	if !f.Marker {
+		return b, false, nil
+	}
+	if len(b) == 0 {
+		return nil, false, ErrCorrupt
+	}
+	switch b[0] {
+	case markerNullFirst, markerNullLast:
+		return b[1:], true, nil
+	case markerValue:
+		return b[1:], false, nil
+	}
+	return nil, false, ErrCorrupt
+}
+
 // skip returns what follows the field, and whether it was NULL.
 func (f *keyField) skip(b []byte) (rest []byte, null bool, err error) {
-	if f.Marker {
-		if len(b) == 0 {
-			return nil, false, ErrCorrupt
-		}
-		switch b[0] {
-		case markerNullFirst, markerNullLast:
-			return b[1:], true, nil
-		case markerValue:
-			b = b[1:]
-		default:
-			return nil, false, ErrCorrupt
-		}
+	if b, null, err = f.marker(b); err != nil || null {
+		return b, null, err
 	}
 	if !f.Desc {
 		rest, err = skipOrdered(b, f.Kind)
@@ -292,19 +299,11 @@ func (d *Decoder) keyField(f *keyField, b []byte, out []*types.Vec) (rest []byte
 		return f.skip(b)
 	}
 	v := out[f.Out]
-	if f.Marker {
-		if len(b) == 0 {
-			return nil, false, ErrCorrupt
-		}
-		switch b[0] {
-		case markerNullFirst, markerNullLast:
+	if b, null, err = f.marker(b); err != nil || null {
+		if null {
 			appendNull(v)
-			return b[1:], true, nil
-		case markerValue:
-			b = b[1:]
-		default:
-			return nil, false, ErrCorrupt
 		}
+		return b, null, err
 	}
 	if !f.Desc {
 		rest, err = decodeOrderedInto(b, f.Kind, v, &d.arena)

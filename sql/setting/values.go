@@ -161,19 +161,24 @@ func (c *Values) Check(d *Def, value string) (string, error) {
 	return v, err
 }
 
+// allowed is Check of a value that the session's user gives, if that may be (startup: by the startup packet).
+func (c *Values) allowed(d *Def, value string, startup bool) (string, error) {
+	if err := Permit(d, startup); err != nil {
+		return "", err
+	}
+	if d.SuperuserOnly() && !c.owner.Superuser() {
+		return "", pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)
+	}
+	return c.Check(d, value)
+}
+
 // Set changes a setting for the session (or, local, for the transaction).
 func (c *Values) Set(name, value string, local bool) error {
 	d, ok := byName[strings.ToLower(name)]
 	if !ok {
 		return c.setCustom(name, value, local)
 	}
-	if err := Permit(d, false); err != nil {
-		return err
-	}
-	if d.SuperuserOnly() && !c.owner.Superuser() {
-		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)
-	}
-	v, err := c.Check(d, value)
+	v, err := c.allowed(d, value, false)
 	if err != nil {
 		return err
 	}
@@ -337,13 +342,7 @@ func (c *Values) Startup(name, value string) error {
 		}
 		return Unrecognized(name)
 	}
-	if err := Permit(d, true); err != nil {
-		return err
-	}
-	if d.SuperuserOnly() && !c.owner.Superuser() {
-		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied to set parameter \"%s\"", d.Name)
-	}
-	v, err := c.Check(d, value)
+	v, err := c.allowed(d, value, true)
 	if err != nil {
 		return err
 	}

@@ -342,11 +342,8 @@ func yearInRange(y, m, d int) bool {
 	return (y > -4713 || y == -4713 && (m > 11 || m == 11 && d >= 24)) && y < 5874898
 }
 
-// ParseDate reads a date: days since 2000-01-01.
-func ParseDate(s []byte, env *TextEnv) (int64, error) {
-	if y, m, d, rest, ok := isoDate(s); ok && len(rest) == 0 {
-		return DateFromYMD(y, m, d), nil
-	}
+// readDateTime takes a date, with or without a time of day, apart; name is the type's, for errors.
+func readDateTime(s []byte, env *TextEnv, name string) (dt, error) {
 	t := newDT(env)
 	fields, e := splitFields(s)
 	if e == dtOK && len(fields) == 0 {
@@ -356,7 +353,19 @@ func ParseDate(s []byte, env *TextEnv) (int64, error) {
 		e = t.decode(fields, false)
 	}
 	if e != dtOK {
-		return 0, t.finish(e, s, "date")
+		return t, t.finish(e, s, name)
+	}
+	return t, nil
+}
+
+// ParseDate reads a date: days since 2000-01-01.
+func ParseDate(s []byte, env *TextEnv) (int64, error) {
+	if y, m, d, rest, ok := isoDate(s); ok && len(rest) == 0 {
+		return DateFromYMD(y, m, d), nil
+	}
+	t, err := readDateTime(s, env, "date")
+	if err != nil {
+		return 0, err
 	}
 	switch t.special {
 	case 'e':
@@ -480,16 +489,9 @@ func parseStamp(s []byte, env *TextEnv, tz bool) (int64, error) {
 	if tz {
 		name = "timestamp with time zone"
 	}
-	t := newDT(env)
-	fields, e := splitFields(s)
-	if e == dtOK && len(fields) == 0 {
-		e = dtBad
-	}
-	if e == dtOK {
-		e = t.decode(fields, false)
-	}
-	if e != dtOK {
-		return 0, t.finish(e, s, name)
+	t, err := readDateTime(s, env, name)
+	if err != nil {
+		return 0, err
 	}
 	switch t.special {
 	case 'e':

@@ -522,19 +522,24 @@ func (t *Table) SplitAt(key keys.Key) *Table {
 				t.shared--
 				right.shared++
 			}
-			rk := right.locks[k]
-			if rk == nil {
-				rk = right.addKey(k)
-			}
-			rt := right.txnOf(h.txn)
-			rt.add(rk)
-			h.txn = rt.meta
-			rk.holders = append(rk.holders, h)
+			right.adopt(k, h)
 		}
 		kl.fail(moved)
 		delete(t.locks, k)
 	}
 	return right
+}
+
+// adopt takes over a lock that another table has held. t.mu is held, or nobody else knows the table yet.
+func (t *Table) adopt(key string, h holder) {
+	kl := t.locks[key]
+	if kl == nil {
+		kl = t.addKey(key)
+	}
+	tl := t.txnOf(h.txn)
+	tl.add(kl)
+	h.txn = tl.meta
+	kl.holders = append(kl.holders, h)
 }
 
 // Absorb takes over the locks of the table to the right, for a merge.
@@ -547,14 +552,7 @@ func (t *Table) Absorb(right *Table) {
 	moved := kv.Errorf(kv.CodeRangeMismatch, "the range was merged while the request waited for a lock")
 	for k, kl := range right.locks {
 		for _, h := range kl.holders {
-			rk := t.locks[k]
-			if rk == nil {
-				rk = t.addKey(k)
-			}
-			rt := t.txnOf(h.txn)
-			rt.add(rk)
-			h.txn = rt.meta
-			rk.holders = append(rk.holders, h)
+			t.adopt(k, h)
 		}
 		kl.fail(moved)
 	}
