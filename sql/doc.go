@@ -4,7 +4,7 @@
 //
 // By file: a session's life is in session.go, portal.go, query.go and prepared.go, its transaction's in txnstate.go, retry.go, again.go, xactid.go
 // and twophase.go; commands that are not planned begin in utility.go (copy.go, cursor.go, explain.go, vacuum.go, ...); what the
-// node's sessions share is in server.go; what tables hold is counted in analyze.go, by itself (statistics.go), too; the tables and functions that show it, in observe.go, activity.go and virtual.go.
+// node's sessions share is in server.go; the tables and functions that show it, in observe.go, activity.go and virtual.go.
 //
 // # What it is not
 //

@@ -13,6 +13,7 @@ import (
 	"github.com/pamirdb/pamir/sql/job"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/statistics"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -85,8 +86,8 @@ type Server struct {
 	metrics Metrics
 	jobs    *job.Table
 	sizes   *tableSizes
-	gather  *gatherer
-	noted   func(t *catalog.Table, rows int64) // gather.note, made once
+	gather  *statistics.Gatherer
+	noted   func(t *catalog.Table, rows int64) // gather.Note, made once
 	// lastOverlay is the system relations over the catalog version used last.
 	lastOverlay atomic.Pointer[pgcatalog.Overlay]
 	// lastRules are the cluster's connection rules, parsed.
@@ -111,8 +112,9 @@ func NewServer(cfg Config) *Server {
 	}
 	srv := &Server{cfg: cfg, plans: newPlanCache(), sessions: map[int32]*Session{}}
 	srv.sizes = &tableSizes{srv: srv}
-	srv.gather = newGatherer(srv)
-	srv.noted = srv.gather.note
+	srv.gather = statistics.New(statistics.Config{Gateway: cfg.Gateway, Catalog: cfg.Catalog, Database: cfg.Database, Memory: cfg.Memory, TempDir: cfg.TempDir,
+		Node: cfg.Node, Log: cfg.Log})
+	srv.noted = srv.gather.Note
 	srv.jobs = &job.Table{Gateway: cfg.Gateway, Counters: cfg.Catalog.Counters(), Node: cfg.Node}
 	srv.incarnation = time.Now().UnixNano()
 	srv.advisory = srv.newAdvisory()
@@ -121,6 +123,9 @@ func NewServer(cfg Config) *Server {
 
 // Metrics returns the server's counters.
 func (srv *Server) Metrics() *Metrics { return &srv.metrics }
+
+// Statistics is what counts tables for the planner.
+func (srv *Server) Statistics() *statistics.Gatherer { return srv.gather }
 
 // Session returns an open session by its process id.
 func (srv *Server) Session(pid int32) (*Session, bool) {

@@ -2,6 +2,7 @@ package sql
 
 import (
 	"context"
+	"time"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/sql/ast"
@@ -10,6 +11,9 @@ import (
 	"github.com/pamirdb/pamir/sql/setting"
 	"github.com/pamirdb/pamir/sql/types"
 )
+
+// analyzeSettle bounds how long ANALYZE waits for its statistics to be what the next statement is planned by.
+const analyzeSettle = 2 * time.Second
 
 // runVacuum is VACUUM and ANALYZE. Old versions go by themselves, so VACUUM has nothing to do but
 // say so; ANALYZE counts rows and distinct values for the planner.
@@ -77,7 +81,7 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 		if t.Virtual || t.Kind != 'r' || t.Name == "" || !s.mayMaintain(t) {
 			continue
 		}
-		stats, ts, err := s.srv.analyzeTable(ctx, t, false)
+		stats, ts, err := s.srv.gather.Analyze(ctx, t)
 		if err != nil {
 			return s.translate(err)
 		}
@@ -86,7 +90,7 @@ func (s *Session) runVacuum(ctx context.Context, st *ast.Vacuum) error {
 			s.notice(&pgerr.Error{Severity: "INFO", Message: "\"" + t.Name + "\": " + types.Text(types.Of(types.Int8OID), types.NewInt(int64(stats.Rows)), types.DefaultEnv) + " rows"})
 		}
 	}
-	wait, cancel := context.WithTimeout(ctx, gatherSettle)
+	wait, cancel := context.WithTimeout(ctx, analyzeSettle)
 	defer cancel()
 	s.srv.cfg.Catalog.Await(wait, written)
 	return ctx.Err()

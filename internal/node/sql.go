@@ -95,7 +95,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	srv := sql.NewServer(sql.Config{Gateway: n.txns, Catalog: cat, TempDir: tmp, Bulk: exec.NewBulkWriter(n.sender), Node: int32(n.id.NodeID), Cluster: operate{n}, Log: n.log, Closed: n.closedHere, Certificates: n.certs != nil, Insecure: n.cfg.Insecure})
 	n.background(srv.AdoptJobs)
 	if every := n.cfg.StatisticsInterval; every > 0 {
-		n.background(func(ctx context.Context) { srv.GatherStatistics(ctx, every) })
+		n.background(func(ctx context.Context) { srv.Statistics().Run(ctx, every) })
 	}
 	n.background(srv.Advisory().Run)
 	n.background(srv.KeepXactIDs)

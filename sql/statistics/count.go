@@ -1,32 +1,44 @@
-package sql
+package statistics
 
 import (
 	"context"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/job"
-	"github.com/pamirdb/pamir/sql/parse"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 	"github.com/pamirdb/pamir/txn"
 )
 
-// analyzeTable reads all of a table at one timestamp and writes its statistics, at ts. gently: with pauses.
-func (srv *Server) analyzeTable(ctx context.Context, t *catalog.Table, gently bool) (stats catalog.TableStats, ts hlc.Timestamp, err error) {
-	err = job.Apart(ctx, srv.cfg.Gateway, txn.Options{ReadOnly: true}, func(tx txn.Txn) (err error) {
-		stats, err = srv.countTable(ctx, tx, t, gently)
+// memory bounds what the reading of one table uses.
+const memory = 64 << 20
+
+// Analyze counts a table now, and writes down what it has found. Gateways that look at the catalog at written or later (catalog.Store.Await) plan
+// by it.
+func (g *Gatherer) Analyze(ctx context.Context, t *catalog.Table) (stats catalog.TableStats, written hlc.Timestamp, err error) {
+	if stats, err = g.analyze(ctx, t, false); err != nil {
+		return stats, written, err
+	}
+	return stats, g.cfg.Gateway.Clock().Now(), nil
+}
+
+// analyze counts and writes down. gently: with pauses, unasked.
+func (g *Gatherer) analyze(ctx context.Context, t *catalog.Table, gently bool) (stats catalog.TableStats, err error) {
+	err = job.Apart(ctx, g.cfg.Gateway, txn.Options{ReadOnly: true}, func(tx txn.Txn) (err error) {
+		stats, err = g.count(ctx, tx, t, gently)
 		return err
 	})
 	if err != nil {
-		return stats, ts, err
+		return stats, err
 	}
 	stats.At, stats.Auto = time.Now().UTC(), gently
-	err = job.Apart(ctx, srv.cfg.Gateway, txn.Options{}, func(tx txn.Txn) error {
-		w, err := srv.cfg.Catalog.Writer(ctx, tx, nil)
+	return stats, job.Apart(ctx, g.cfg.Gateway, txn.Options{}, func(tx txn.Txn) error {
+		w, err := g.cfg.Catalog.Writer(ctx, tx, nil)
 		if err != nil {
 			return err
 		}
@@ -36,49 +48,43 @@ func (srv *Server) analyzeTable(ctx context.Context, t *catalog.Table, gently bo
 		}
 		return w.PutStats(t.ID, stats)
 	})
-	return stats, srv.cfg.Gateway.Clock().Now(), err
 }
 
 // rest waits for some times as long as something took.
 func rest(ctx context.Context, took time.Duration) error {
 	select {
-	case <-time.After(min(gatherPause*took, longestPause)):
+	case <-time.After(min(batchPause*took, longestPause)):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-// countTable counts rows, and distinct values per column.
-func (srv *Server) countTable(ctx context.Context, tx txn.Txn, t *catalog.Table, gently bool) (catalog.TableStats, error) {
+// count counts rows, and distinct and common values of each column.
+func (g *Gatherer) count(ctx context.Context, tx txn.Txn, t *catalog.Table, gently bool) (catalog.TableStats, error) {
 	var stats catalog.TableStats
-	snap, err := srv.cfg.Catalog.Snapshot(ctx, tx)
+	snap, err := g.cfg.Catalog.Snapshot(ctx, tx)
 	if err != nil {
 		return stats, err
 	}
-	o := srv.overlay(snap, false)
-	sc, ok := o.SchemaByID(t.Schema)
+	sc, ok := snap.SchemaByID(t.Schema)
 	if !ok {
 		return stats, nil
 	}
-	if now, ok := o.TableByID(t.ID); !ok || now.Name != t.Name {
+	if now, ok := snap.TableByID(t.ID); !ok || now.Name != t.Name {
 		return stats, nil
 	}
-	var names []string
+	all := &ast.Select{From: []ast.TableExpr{&ast.TableName{Schema: sc.Name, Name: t.Name, Only: true}}}
 	var ids []catalog.ColumnID
 	eachVisible(t, func(c *catalog.Column) {
-		names = append(names, c.Name)
+		all.Targets = append(all.Targets, &ast.Target{Expr: &ast.ColumnRef{Names: []string{c.Name}}})
 		ids = append(ids, c.ID)
 	})
-	stmt, err := parse.One(selectOf(sc.Name, t.Name, names))
+	pl, err := plan.Build(snap, &plan.Env{User: catalog.RootRole, Database: g.cfg.Database}, all)
 	if err != nil {
 		return stats, err
 	}
-	pl, err := plan.Build(o, &plan.Env{User: RootRole, Database: srv.cfg.Database}, stmt.Statement)
-	if err != nil {
-		return stats, err
-	}
-	rt := &exec.Runtime{Txn: tx, Catalog: o, Ctx: &builtin.Context{}, TempDir: srv.cfg.TempDir, Node: srv.cfg.Node, Memory: exec.NewBudget(jobMemory, srv.cfg.Memory)}
+	rt := &exec.Runtime{Txn: tx, Catalog: snap, Ctx: &builtin.Context{}, TempDir: g.cfg.TempDir, Node: g.cfg.Node, Memory: exec.NewBudget(memory, g.cfg.Memory)}
 	cur, err := exec.Start(ctx, rt, pl)
 	if err != nil {
 		return stats, err
