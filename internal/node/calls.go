@@ -7,7 +7,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -156,6 +155,18 @@ const (
 )
 
 func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
+	st, err := h.ask(ctx, gateway, incarnation, id)
+	if err != nil {
+		// Whoever comes late to a dead gateway's lock need not wait as long as those who came first.
+		if d, ok := h.n.transport.Silence(gateway); ok && d > gatewayDeadAfter {
+			return kv.HolderState{}, nil
+		}
+	}
+	return st, err
+}
+
+// ask asks the gateway; an error says that it has not answered.
+func (h holders) ask(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
 	if gateway == h.n.id.NodeID {
 		return h.n.txns.QueryHolder(ctx, gateway, incarnation, id)
 	}
@@ -172,10 +183,6 @@ func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation
 	defer cancel()
 	st, err := ask[holderQuery, kv.HolderState](ctx, h.n, gateway, "query-holder", &holderQuery{gateway, incarnation, id})
 	if err != nil {
-		// Whoever comes late to a dead gateway's lock need not wait as long as those who came first.
-		if d, ok := h.n.transport.Silence(gateway); ok && d > gatewayDeadAfter {
-			return kv.HolderState{}, nil
-		}
 		return kv.HolderState{}, err
 	}
 	return *st, nil
@@ -192,11 +199,4 @@ func (h holders) ReportWait(ctx context.Context, waiter *kv.TxnMeta, key keys.Ke
 		return kv.HolderState{}, err
 	}
 	return *st, nil
-}
-
-// recoverer finishes transactions whose coordinator is silent, for the lock tables.
-type recoverer struct{ n *Node }
-
-func (r recoverer) Recover(ctx context.Context, holder kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
-	return r.n.txns.Recover(ctx, holder, key)
 }

@@ -109,7 +109,7 @@ func TestChecksumOfAReplicaThatHasLostIt(t *testing.T) {
 	run := func(name string, f func(t *testing.T, c *cluster, other kv.NodeID)) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newClusterWith(t, 3, Knobs{MemTableBytes: 4 << 20, LogTruncateBytes: 16 << 10, LogMaxBytes: 64 << 10}, productionClock)
+				c := newClusterWith(t, 3, Knobs{MemTableBytes: 4 << 20, LogTruncateBytes: 4 << 10, LogMaxBytes: 8 << 10}, productionClock)
 				c.upReplicate(2, 3)
 				c.checkReplicas(c.ctx(time.Minute))
 				other := kv.NodeID(1)

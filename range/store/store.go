@@ -101,8 +101,8 @@ type Knobs struct {
 	HeartbeatInterval, SupportDuration time.Duration
 	// TickInterval of Raft groups that are not quiet, 100 ms.
 	TickInterval time.Duration
-	// LogMaxBytes: a log that has grown beyond it is truncated even if that
-	// cuts off a follower that is not up to date, 64 MiB. LogTruncateBytes: below it nothing is truncated, 1 MiB.
+	// LogMaxBytes: a log that has grown beyond it is truncated even if that cuts off a follower that is not up to date and whose store is
+	// silent, 64 MiB; a log that is 16 times as large, even if the store is not. LogTruncateBytes: below it nothing is truncated, 1 MiB.
 	LogMaxBytes, LogTruncateBytes int64
 	// MaxProposalBytes bounds one write, 32 MiB; InflightBytes those in flight in one range, 64 MiB.
 	MaxProposalBytes, InflightBytes int64

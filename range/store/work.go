@@ -236,6 +236,12 @@ func (s *Store) tickLoop() {
 	}
 }
 
+// silent reports whether nothing has been heard of a store for so long that it is suspect, or nothing at all.
+func (s *Store) silent(st kv.StoreID) bool {
+	d, heard := s.support.silenceOf(st)
+	return !heard || d > s.cfg.Knobs.SupportDuration
+}
+
 // maintenanceLoop looks after the logs, and after ranges that a merge has left behind.
 func (s *Store) maintenanceLoop() {
 	t := time.NewTicker(time.Second)
@@ -244,7 +250,7 @@ func (s *Store) maintenanceLoop() {
 		select {
 		case <-t.C:
 			s.visit(replica.CareLog, func(r *replica.Replica) (again bool) {
-				again, err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes)
+				again, err := r.TruncateLog(s.cfg.Knobs.LogTruncateBytes, s.cfg.Knobs.LogMaxBytes, s.silent)
 				if err != nil && s.ctx.Err() == nil {
 					s.log.Warn("cannot truncate a log", "range", int64(r.ID()), "err", err)
 					again = true

@@ -219,3 +219,60 @@ func TestPausedGatewayHolds(t *testing.T) {
 	require.NoError(t, setup.QueryRow(ctx, "select sum(n) from t").Scan(&sum))
 	require.Equal(t, len(held), sum)
 }
+
+// TestPausedGatewayOfALargeTransaction stops a node for longer than its clients' row locks outlive, while one of its transactions has sent rows ahead of its commit: that one is waited for, in proportion
+// to what it would lose, and commits. When the node does not come back, whoever waits goes on all the same.
+func TestPausedGatewayOfALargeTransaction(t *testing.T) {
+	if testing.Short() {
+		t.Skip("skipped under -short: it takes half a minute")
+	}
+	c := cluster.Start(t, 3, cluster.WithFlags("--txn-buffer", "1MiB"))
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	_, err := dial(t, c, 0).Exec(ctx, "create table t (id int primary key, s text not null)")
+	require.NoError(t, err)
+	c.WaitReplicated()
+	leader, err := c.NodeWithMostLeaders()
+	require.NoError(t, err)
+	gateway, other := (leader+1)%3, (leader+2)%3
+	large := func(from int) pgx.Tx {
+		tx, err := dial(t, c, gateway).Begin(ctx)
+		require.NoError(t, err)
+		_, err = tx.Exec(ctx, "insert into t select g, repeat('x', 1000) from generate_series($1::int, $1 + 4999) g", from)
+		require.NoError(t, err)
+		return tx
+	}
+	waits := func(id int) <-chan error {
+		conn, done := dial(t, c, other), make(chan error, 1)
+		go func() {
+			_, err := conn.Exec(ctx, "insert into t values ($1, 'y')", id)
+			done <- err
+		}()
+		return done
+	}
+	first, second := large(10000), large(20000)
+	time.Sleep(13 * time.Second) // so they are waited for for 2.6 s and more
+	waiting := waits(10000)
+	time.Sleep(200 * time.Millisecond)
+	c.Pause(gateway)
+	time.Sleep(1600 * time.Millisecond)
+	c.Resume(gateway)
+	require.NoError(t, first.Commit(ctx))
+	require.ErrorContains(t, <-waiting, "23505")
+
+	waiting = waits(20000)
+	c.Pause(gateway)
+	from := time.Now()
+	require.NoError(t, <-waiting, "nobody else ends its wait: the gateway stays stopped until it has")
+	t.Logf("who waited for a stopped gateway's transaction of a quarter of a minute went on after %v", time.Since(from))
+	c.Resume(gateway)
+	require.Error(t, second.Commit(ctx))
+	for id, want := range map[int]string{10000: "x", 14999: "x", 20000: "y"} {
+		var got string
+		require.NoError(t, dial(t, c, other).QueryRow(ctx, "select left(s, 1) from t where id = $1", id).Scan(&got))
+		require.Equal(t, want, got)
+	}
+	var n int
+	require.NoError(t, dial(t, c, other).QueryRow(ctx, "select count(*) from t").Scan(&n))
+	require.Equal(t, 5001, n)
+}

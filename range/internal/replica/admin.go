@@ -3,7 +3,6 @@ package replica
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -14,64 +13,9 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// adminMutex serialises splits, transfers and replica changes of a range. There is something behind it from the first of them on: few replicas ever see one.
-type adminMutex struct{ made atomic.Pointer[adminState] }
-
-type adminState struct {
-	token chan struct{}
-	// gentleFrom is the least id of the learners of a gentle change that is under way; 0 if there is none.
-	gentleFrom atomic.Int32
-}
-
-// lock waits for the mutex, or for the context to end.
-func (m *adminMutex) lock(ctx context.Context) error {
-	t := m.made.Load()
-	if t == nil {
-		t = &adminState{token: make(chan struct{}, 1)}
-		if !m.made.CompareAndSwap(nil, t) {
-			t = m.made.Load()
-		}
-	}
-	select {
-	case t.token <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// unlock is for who has locked it.
-func (m *adminMutex) unlock() { <-m.made.Load().token }
-
-// held reports whether somebody has locked it.
-func (m *adminMutex) held() bool {
-	t := m.made.Load()
-	return t != nil && len(t.token) > 0
-}
-
-// Changing reports whether the replica is at an administrative command: a split, a merge, a change of replicas or of the leader.
-func (r *Replica) Changing() bool { return r.adminMu.held() }
-
-// admin takes adminMu and checks that the replica leads. The caller calls release.
-func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {
-	if err := r.adminMu.lock(ctx); err != nil {
-		return s, nil, kv.Errorf(kv.CodeCanceled, "canceled while another administrative command runs: %v", err)
-	}
-	s = r.snapshotState()
-	if e := r.mayServe(&s, s.since); e != nil {
-		r.adminMu.unlock()
-		return s, nil, e
-	}
-	if s.frozen != nil {
-		r.adminMu.unlock()
-		return s, nil, r.frozenErr()
-	}
-	return s, r.adminMu.unlock, nil
-}
-
 // Split cuts the range at key; newID allocates the id of the right side. For pinned see kv.AdminSplit.
 func (r *Replica) Split(ctx context.Context, key keys.Key, pinned int64, newID func(context.Context) (kv.RangeID, error)) (left, right *kv.RangeDescriptor, err error) {
-	s, release, err := r.admin(ctx)
+	s, release, err := r.adminForSplit(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -222,7 +166,8 @@ func (r *Replica) changed(desc *kv.RangeDescriptor, generation int64) *kv.Error 
 }
 
 // ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation. It gives up if a store that
-// is to get a replica is gone meanwhile.
+// is to get a replica is gone meanwhile. The range may be split while its learners are brought up: the change is that of the left side then,
+// and the right side's leader drops the learners that it has from it (Tidy).
 func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
 	generation, add, remove := q.Generation, q.Add, q.Remove
 	s, release, err := r.admin(ctx)
@@ -283,7 +228,7 @@ func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas,
 		return cause
 	}
 	if q.Gentle {
-		from := &r.adminMu.made.Load().gentleFrom
+		from := &r.adminMu.state().gentleFrom
 		from.Store(int32(desc.NextReplicaID))
 		defer from.Store(0)
 	}
@@ -304,6 +249,7 @@ func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas,
 			return nil, undo(err)
 		}
 	}
+	desc = r.Desc() // the range may have been split
 	next := desc.Clone()
 	cc := &pb.ConfChangeV2{Transition: pb.ConfChangeTransitionJointExplicit.Enum()}
 	for i := range next.Replicas {
@@ -449,9 +395,11 @@ func (r *Replica) changeDesc(ctx context.Context, term uint64, next *kv.RangeDes
 // catchUpTimeout bounds how long a learner may take, snapshot included.
 const catchUpTimeout = 10 * time.Minute
 
+// waitCaughtUp waits until a learner has nearly everything. adminMu is held, and is lent to splits meanwhile.
 func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
+	mu := r.adminMu.state()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -476,6 +424,8 @@ func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func()
 		}
 		select {
 		case <-tick.C:
+		case mu.lent <- struct{}{}:
+			<-mu.back
 		case <-ctx.Done():
 			return kv.Errorf(kv.CodeUnavailable, "replica %d of range %d did not catch up: %v", id, r.id, ctx.Err())
 		}

@@ -1,0 +1,97 @@
+package replica
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/pamirdb/pamir/range/kv"
+)
+
+// adminMutex serialises splits, transfers and replica changes of a range. There is something behind it from the first of them on: few replicas ever see one.
+//
+// Whoever holds it has it for as long as the command takes, but for a change of replicas that waits for its learners: that may
+// take minutes, and longer the larger the range is. It lends the mutex to splits meanwhile (lend, borrow), so that a range that is
+// written to faster than its learners are filled becomes several smaller ones, and does not go on to grow.
+type adminMutex struct{ made atomic.Pointer[adminState] }
+
+type adminState struct {
+	token chan struct{}
+	// A send on lent passes the mutex to who borrows it, a send on back returns it.
+	lent, back chan struct{}
+	// gentleFrom is the least id of the learners of a gentle change that is under way; 0 if there is none.
+	gentleFrom atomic.Int32
+}
+
+func (m *adminMutex) state() *adminState {
+	if t := m.made.Load(); t != nil {
+		return t
+	}
+	t := &adminState{token: make(chan struct{}, 1), lent: make(chan struct{}), back: make(chan struct{})}
+	if !m.made.CompareAndSwap(nil, t) {
+		t = m.made.Load()
+	}
+	return t
+}
+
+// lock waits for the mutex, or for the context to end. The caller calls release.
+func (m *adminMutex) lock(ctx context.Context) (release func(), err error) {
+	t := m.state()
+	select {
+	case t.token <- struct{}{}:
+		return t.unlock, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// borrow waits for the mutex as lock does, or until whoever holds it lends it. release gives it back to where it came from.
+func (m *adminMutex) borrow(ctx context.Context) (release func(), err error) {
+	t := m.state()
+	select {
+	case t.token <- struct{}{}:
+		return t.unlock, nil
+	case <-t.lent:
+		return func() { t.back <- struct{}{} }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (t *adminState) unlock() { <-t.token }
+
+// held reports whether somebody has locked it.
+func (m *adminMutex) held() bool {
+	t := m.made.Load()
+	return t != nil && len(t.token) > 0
+}
+
+// Changing reports whether the replica is at an administrative command: a split, a merge, a change of replicas or of the leader.
+func (r *Replica) Changing() bool { return r.adminMu.held() }
+
+// admin takes adminMu and checks that the replica leads. The caller calls release.
+func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {
+	release, err = r.adminMu.lock(ctx)
+	return r.adminWith(release, err)
+}
+
+// adminForSplit is admin for a command that neither changes which replicas there are nor which of them leads: a change of replicas lends it the mutex.
+func (r *Replica) adminForSplit(ctx context.Context) (s state, release func(), err error) {
+	release, err = r.adminMu.borrow(ctx)
+	return r.adminWith(release, err)
+}
+
+func (r *Replica) adminWith(release func(), err error) (state, func(), error) {
+	if err != nil {
+		return state{}, nil, kv.Errorf(kv.CodeCanceled, "canceled while another administrative command runs: %v", err)
+	}
+	s := r.snapshotState()
+	if e := r.mayServe(&s, s.since); e != nil {
+		release()
+		return s, nil, e
+	}
+	if s.frozen != nil {
+		release()
+		return s, nil, r.frozenErr()
+	}
+	return s, release, nil
+}
