@@ -70,6 +70,7 @@ type Engine struct {
 	ownCache *pebble.Cache // released by Close; nil if it is Config.Cache
 	fsCloser io.Closer     // stops the watcher for slow disks; nil with Config.FS
 
+	failedAt  atomic.Int64 // when background work failed last that was logged
 	reserve   uint64
 	spaceAt   atomic.Int64 // when the disk was last measured (UnixNano)
 	spaceFree atomic.Uint64

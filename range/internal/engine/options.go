@@ -139,6 +139,9 @@ func (e *Engine) onDiskSlow(info vfs.DiskSlowInfo) {
 	e.log.Warn("disk is slow", "file", info.Path, "op", info.OpType.String(), "took", info.Duration)
 }
 
+// failedEvery is how often at most failures of background work are logged.
+const failedEvery = 10 * time.Second
+
 // listener logs what an operator wants to know and counts what a metric shows.
 func (e *Engine) listener() *pebble.EventListener {
 	return &pebble.EventListener{
@@ -148,7 +151,11 @@ func (e *Engine) listener() *pebble.EventListener {
 				e.fatal(kv.Errorf(kv.CodeCorruption, "%v", err))
 				return
 			}
-			e.log.Error("background work failed and will be tried again", "err", err, "disk_full", IsDiskFull(err))
+			// A disk that is full fails it several times a second. The error alone: as an error value it would be logged with the stack that Pebble has attached.
+			now, last := time.Now().UnixNano(), e.failedAt.Load()
+			if now-last >= int64(failedEvery) && e.failedAt.CompareAndSwap(last, now) {
+				e.log.Error("background work failed and will be tried again", "err", err.Error(), "disk_full", IsDiskFull(err))
+			}
 		},
 		DataCorruption: func(info pebble.DataCorruptionInfo) {
 			e.fatal(kv.Errorf(kv.CodeCorruption, "file %s, keys %s: %v", info.Path, info.Bounds, info.Details))
