@@ -1,6 +1,7 @@
 package placement
 
 import (
+	"math"
 	"slices"
 	"strings"
 )
@@ -88,6 +89,10 @@ func (p *planner) compile(r *Rule) compiledRule {
 			}
 			set = append(set, best)
 			c.ideal += least
+		}
+		// With fewer stores that take anything than there are to be voters, some stay where they are, and share what they share.
+		if len(set) < r.Replicas {
+			c.ideal = math.MaxUint64
 		}
 	}
 	return c

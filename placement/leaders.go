@@ -29,7 +29,7 @@ func (p *planner) placeLeaders() {
 			case from.mayLead != fine:
 				p.note(r, fmt.Sprintf("n%d %s; waits, many leaders are moving", from.Node, from.mayLead))
 			case c.rank[at] > 0 && len(c.LeaderPreference) > 0:
-				p.note(r, fmt.Sprintf("%s prefers leaders in %s; waits if that can be, many leaders are moving", c.Name, c.better(c.rank[at])))
+				p.note(r, fmt.Sprintf("%s prefers leaders in %s; waits if that can be, many leaders are moving", c.Owner(), c.better(c.rank[at])))
 			}
 			continue
 		}
@@ -118,7 +118,7 @@ func (p *planner) placeLeader(i int32, at int32, c *compiledRule) {
 	case from.mayLead != fine:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("n%d %s", from.Node, from.mayLead), &rejected)
 	case rank < c.rank[at]:
-		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Name, c.Get(OptLeaderPreference)), &rejected)
+		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Owner(), c.Get(OptLeaderPreference)), &rejected)
 	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain) && !p.crowds(r, from, &p.stores[best]):
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to n%d than to n%d: %s", p.stores[best].Node, from.Node, p.sources(r)), &rejected)
 	default:
@@ -137,7 +137,7 @@ func (p *planner) notThere(r *Range, c *compiledRule, at int32, rejected *reject
 			why = fmt.Sprintf("n%d there %s", p.node(v), whyUnsteady)
 		}
 	}
-	p.note(r, fmt.Sprintf("%s prefers leaders in %s, and %s", c.Name, c.better(c.rank[at]), why))
+	p.note(r, fmt.Sprintf("%s prefers leaders in %s, and %s", c.Owner(), c.better(c.rank[at]), why))
 }
 
 // better is the part of the leader preference that comes before the alternative k, as text.

@@ -244,7 +244,7 @@ func (p *planner) mustLeave(id StoreID, c *compiledRule, allowed []bool) string 
 	case p.stores[i].gone != "":
 		return p.stores[i].gone
 	case !allowed[i]:
-		return fmt.Sprintf("the rule of %s excludes n%d", c.Name, p.node(id))
+		return fmt.Sprintf("the rule of %s excludes n%d", c.Owner(), p.node(id))
 	}
 	return ""
 }
@@ -455,14 +455,14 @@ func (p *planner) respread(at int32, c *compiledRule) bool {
 	}
 	if from == 0 || bestShort == short && bestSpread >= now {
 		if short > 0 {
-			p.note(r, c.lacking(fmt.Sprintf("%s wants %s, and no node there is free", c.Name, p.unmet(c.needs, r.Voters)), OptConstraints))
+			p.note(r, c.lacking(fmt.Sprintf("%s wants %s, and no node there is free", c.Owner(), p.unmet(c.needs, r.Voters)), OptConstraints))
 			return true
 		}
 		return false
 	}
 	why := fmt.Sprintf("n%d shares more of its locality with the other voters than n%d", p.node(from), p.node(to))
 	if bestShort < short {
-		why = fmt.Sprintf("%s wants %s", c.Name, p.unmet(c.needs, r.Voters))
+		why = fmt.Sprintf("%s wants %s", c.Owner(), p.unmet(c.needs, r.Voters))
 	}
 	p.repairs++
 	l := p.find(r.Leader)
@@ -526,12 +526,12 @@ func (p *planner) fixNonVoters(at int32, c *compiledRule) bool {
 			for _, v := range stay {
 				if p.missing(c.nvNeeds, append(without(stay, v), id)) < p.missing(c.nvNeeds, stay) {
 					p.repairs++
-					p.change(at, Operator{Remove: []StoreID{v}}, fmt.Sprintf("%s wants %s for replicas without a vote", c.Name, unmet), nil)
+					p.change(at, Operator{Remove: []StoreID{v}}, fmt.Sprintf("%s wants %s for replicas without a vote", c.Owner(), unmet), nil)
 					return true
 				}
 			}
 		}
-		p.note(r, c.lacking(fmt.Sprintf("%s wants %s for replicas without a vote, and no node there is free", c.Name, unmet), OptNonVoterConstraints))
+		p.note(r, c.lacking(fmt.Sprintf("%s wants %s for replicas without a vote, and no node there is free", c.Owner(), unmet), OptNonVoterConstraints))
 		return true
 	}
 	return false
