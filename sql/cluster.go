@@ -9,6 +9,7 @@ import (
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/pgcatalog"
 	"github.com/pamirdb/pamir/sql/rowenc"
+	"github.com/pamirdb/pamir/sql/types"
 	"github.com/pamirdb/pamir/sql/verb"
 )
 
@@ -92,9 +93,16 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation), num(r.Stats.LiveRows), num(r.Stats.Bytes),
 			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet)),
 			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64)), opt(r.State),
-			textArray(tables.in(d.StartKey, d.EndKey))})
+			textArray(texts(tables.in(d.StartKey, d.EndKey)))})
 	}
 	return rows, nil
+}
+
+func texts(ss []string) (out []types.Datum) {
+	for _, s := range ss {
+		out = append(out, types.NewString(s))
+	}
+	return out
 }
 
 // nodeArray lists the nodes with voters, or the others, as an array's text.

@@ -94,14 +94,16 @@ func (n *KeyNames) tables() tableSpans {
 }
 
 // in names the tables that can have rows between two keys.
-func (ts tableSpans) in(start, end keys.Key) []types.Datum {
+func (ts tableSpans) in(start, end keys.Key) (names []string) {
 	i := sort.Search(len(ts), func(i int) bool { return start.Less(ts[i].end) })
-	var names []types.Datum
 	for ; i < len(ts) && ts[i].start.Less(end); i++ {
-		names = append(names, types.NewString(ts[i].name))
+		names = append(names, ts[i].name)
 	}
 	return names
 }
+
+// Tables returns a function that names the tables that can have rows between two keys, with their schemas where these are not public.
+func (n *KeyNames) Tables() func(start, end keys.Key) []string { return n.tables().in }
 
 // Key is that of the row of a table whose primary key begins with these values.
 func (n *KeyNames) Key(table string, values []string) (keys.Key, error) {

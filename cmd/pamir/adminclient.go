@@ -34,6 +34,7 @@ type adminClient struct {
 	password string
 	key      string // makes what it asks for idempotent, if not empty
 	retryFor time.Duration
+	patience time.Duration // before it says that it tries again
 }
 
 const (
@@ -51,7 +52,7 @@ func fromEnv(name, otherwise string) string {
 }
 
 func newAdminClient(q *asked) (*adminClient, error) {
-	c := &adminClient{asked: q, scheme: "http", retryFor: askAgainFor}
+	c := &adminClient{asked: q, scheme: "http", retryFor: askAgainFor, patience: 2 * time.Second}
 	for _, h := range splitList(q.host) {
 		if rest, ok := strings.CutPrefix(h, "https://"); ok {
 			h, c.scheme = rest, "https"
@@ -107,7 +108,7 @@ func askPassword(user string) (string, error) {
 // ask sends a request to the first host that answers. What changes nothing, or has a key, is sent again when the answer is lost.
 func (c *adminClient) ask(ctx context.Context, method, path string, query url.Values, body []byte) ([]byte, error) {
 	again := method == http.MethodGet || c.key != ""
-	began := time.Now()
+	began, told := time.Now(), false
 	for {
 		// Of several hosts that do not help, one that says why tells more than those that are not there.
 		var last error
@@ -126,6 +127,10 @@ func (c *adminClient) ask(ctx context.Context, method, path string, query url.Va
 		// A host that refuses connections is not there, most likely by mistake: nobody wants to wait for that.
 		if errors.Is(last, syscall.ECONNREFUSED) || !again || time.Since(began) > c.retryFor {
 			return nil, last
+		}
+		if !told && time.Since(began) > c.patience {
+			told = true
+			fmt.Fprintf(c.asked.said, "no answer yet, it is asked for %s longer: %v\n", (c.retryFor - time.Since(began)).Round(time.Second), last)
 		}
 		select {
 		case <-time.After(300 * time.Millisecond):
@@ -210,12 +215,20 @@ func (c *adminClient) explain(host string, err error) error {
 		return notTheAPI("%s does not speak TLS: the cluster has no certificates, so --certs-dir is not to be given", host)
 	case strings.Contains(s, "malformed HTTP"):
 		return notTheAPI("%s does not speak HTTP: --host, or PAMIR_HOST, is a node's --http-addr, not that for SQL or for other nodes", host)
+	case expired(err):
+		return notTheAPI("%s: its certificate, or the authority's, has expired, or this machine's clock is wrong: make a new one for that node (pamir cert create-node); it is taken up without a restart", host)
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return notTheAPI("%s: its certificate is of an authority that is not in %s of --certs-dir %s", host, certs.CAFile, c.asked.certsDir)
 	case refusedMe(err):
 		return fmt.Errorf("%s does not accept the certificate of %s in --certs-dir %s: %w", host, c.asked.user, c.asked.certsDir, err)
 	}
 	return fmt.Errorf("%s: %w", host, err)
+}
+
+// expired reports whether a certificate was refused because of its dates.
+func expired(err error) bool {
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &invalid) && invalid.Reason == x509.Expired
 }
 
 // wait shows an operation's progress until its end, brings op up to date and returns the last answer. An interrupt ends the waiting, not the operation.

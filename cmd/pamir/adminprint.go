@@ -29,8 +29,8 @@ func printJSON(w io.Writer, b []byte) error {
 	return err
 }
 
-// keyColumns are columns with keys, which may be long: in a table they are shortened, to as much as tells them apart most of the time.
-var keyColumns = []string{"start", "end", "start_key", "end_key"}
+// keyColumns are columns with keys, or lists of names, which may be long: in a table they are shortened, to as much as tells them apart most of the time.
+var keyColumns = []string{"start", "end", "start_key", "end_key", "tables"}
 
 // maxKey is how many characters of a key a table shows; a third of them are its last ones.
 const maxKey = 48
@@ -44,10 +44,18 @@ func shortKey(key string) string {
 	return string(rs[:maxKey-last-3]) + "..." + string(rs[len(rs)-last:])
 }
 
-// printTable prints rows by their columns; columns that nothing is in are left out.
-func printTable(w io.Writer, cols []verb.Column, items []any) error {
+// proseColumns are columns with sentences, which may be long: in a table they come last.
+var proseColumns = []string{"why", "problems", "error"}
+
+// printTable prints rows by their columns; columns that nothing is in are left out. Sentences are cut off where a line
+// of that width ends, if it is not 0: the whole is in the JSON, and where one thing is shown.
+func printTable(w io.Writer, cols []verb.Column, items []any, width int) error {
 	var shown []*verb.Column
 	texts := make([][]string, len(items))
+	cols = slices.Clone(cols)
+	slices.SortStableFunc(cols, func(a, b verb.Column) int {
+		return slices.Index(proseColumns, a.Name) - slices.Index(proseColumns, b.Name)
+	})
 	for i := range cols {
 		c := &cols[i]
 		if c.Apart {
@@ -77,7 +85,8 @@ func printTable(w io.Writer, cols []verb.Column, items []any) error {
 		_, err := fmt.Fprintln(w, "none")
 		return err
 	}
-	tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+	var table bytes.Buffer
+	tw := tabwriter.NewWriter(&table, 0, 4, 2, ' ', 0)
 	for i, c := range shown {
 		if i > 0 {
 			fmt.Fprint(tw, "\t")
@@ -93,7 +102,42 @@ func printTable(w io.Writer, cols []verb.Column, items []any) error {
 		}
 		fmt.Fprintln(tw, strings.Join(row, "\t"))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	limit := 0
+	if prose := slices.IndexFunc(shown, func(c *verb.Column) bool { return slices.Contains(proseColumns, c.Name) }); prose >= 0 && width > 0 {
+		const least = 24 // characters of a sentence
+		header, _, _ := strings.Cut(table.String(), "\n")
+		limit = max(width, strings.LastIndex(header, strings.ToUpper(shown[prose].Name))+least)
+	}
+	for line := range strings.Lines(table.String()) {
+		if line = strings.TrimRight(line, " \n"); limit > 0 {
+			line = fitting(line, limit)
+		}
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fitting is as much of a line as a terminal of that width has room for.
+func fitting(line string, width int) string {
+	if rs := []rune(line); len(rs) > width && width > 4 {
+		return string(rs[:width-3]) + "..."
+	}
+	return line
+}
+
+// widthOf is how wide the terminal is that is written to; 0 if it is none.
+func widthOf(w io.Writer) int {
+	if f, ok := w.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			return width
+		}
+	}
+	return 0
 }
 
 // forPeople writes a JSON value.
@@ -136,7 +180,7 @@ func forPeople(x any, as string) string {
 		for _, e := range y {
 			parts = append(parts, forPeople(e, as))
 		}
-		return strings.Join(parts, ",")
+		return admin.Joined(parts)
 	case map[string]any:
 		parts := make([]string, 0, len(y))
 		for k, e := range y {
@@ -218,6 +262,15 @@ func printFields(w io.Writer, indent string, fields []field) {
 		case []any:
 			if len(v) == 0 {
 				fmt.Fprintf(w, "%s%s\t-\n", indent, name)
+				continue
+			}
+			if text, ok := v[0].(string); ok && strings.Contains(text, " ") { // sentences
+				for k, e := range v {
+					if k == 1 {
+						name = ""
+					}
+					fmt.Fprintf(w, "%s%s\t%s\n", indent, name, forPeople(e, ""))
+				}
 				continue
 			}
 			if _, objects := v[0].([]field); !objects {
@@ -359,11 +412,7 @@ func (p *progress) operation(op *admin.Operation) {
 	case text == p.last:
 	case p.live:
 		// One line, however narrow the terminal is.
-		shown := text
-		if width, _, err := term.GetSize(int(p.w.(*os.File).Fd())); err == nil && len(shown) >= width && width > 4 {
-			shown = shown[:width-4] + "..."
-		}
-		fmt.Fprintf(p.w, "\r\x1b[K%s", shown)
+		fmt.Fprintf(p.w, "\r\x1b[K%s", fitting(text, widthOf(p.w)-1))
 		p.open = true
 	default:
 		at := fmt.Sprintf("%s %.0f %s", op.State, op.Progress*10, withoutFigures(op.Why))

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/internal/admin"
+	"github.com/pamirdb/pamir/sql/verb"
 )
 
 // What placement does, and why it does nothing, as a person reads it.
@@ -70,4 +72,25 @@ func TestShortKeys(t *testing.T) {
 	key := shortKey("/acc/acc_b/" + strings.Repeat("é", 200) + "/12210")
 	require.Len(t, []rune(key), maxKey)
 	require.True(t, strings.HasPrefix(key, "/acc/acc_b/é") && strings.HasSuffix(key, "é/12210"), key)
+}
+
+// Sentences come last, and end where a terminal does; nothing else is cut.
+func TestPrintTable(t *testing.T) {
+	cols := []verb.Column{{Name: "state"}, {Name: "why"}, {Name: "started"}, {Name: "size_bytes", Field: "bytes", As: "bytes"}, {Name: "nobody_id"}}
+	items := []any{
+		map[string]any{"state": "blocked", "why": "a sentence of more words than there is room for on a line", "bytes": json.Number("2048")},
+		map[string]any{"state": "done", "started": "now", "nobody_id": json.Number("0")},
+	}
+	for width, want := range map[int]string{
+		0:  "STATE    STARTED  SIZE     WHY\nblocked  -        2.0 KiB  a sentence of more words than there is room for on a line\ndone     now      -        -\n",
+		60: "STATE    STARTED  SIZE     WHY\nblocked  -        2.0 KiB  a sentence of more words than ...\ndone     now      -        -\n",
+		30: "STATE    STARTED  SIZE     WHY\nblocked  -        2.0 KiB  a sentence of more wo...\ndone     now      -        -\n",
+	} {
+		var b strings.Builder
+		require.NoError(t, printTable(&b, cols, items, width))
+		require.Equal(t, want, b.String(), "%d", width)
+	}
+	var b strings.Builder
+	require.NoError(t, printObject(&b, []byte(`{"nodes": 3, "problems": ["node 1: it is so, and so", "node 2: too"], "locality": ["region=eu", "zone=a"]}`)))
+	require.Equal(t, "nodes     3\nproblems  node 1: it is so, and so\n          node 2: too\nlocality  region=eu,zone=a\n", b.String())
 }

@@ -28,6 +28,7 @@ type demoOptions struct {
 	sqlAddr string
 	http    string
 	noShell bool
+	fed     bool // standard input has what psql is to execute
 
 	regions  []string // empty for one place
 	each     int      // nodes in a region
@@ -42,6 +43,10 @@ func demoCommand() *cobra.Command {
 		Short: "Run a cluster in this process, with sample data, and open a shell",
 		Long: `Run a cluster of several nodes inside this process, on a temporary directory, fill it with a
 small sample data set across several ranges, and open psql if there is one. Ctrl-C stops it.
+
+What is fed to it by a pipe, or from a file, psql executes, up to the first error: then the demo ends, with 1 if there was one.
+
+  echo 'SELECT * FROM peaks' | pamir demo
 
 With --regions the nodes are in several regions, and what they send each other takes as long as it would over land and sea.`,
 		Args: cobra.NoArgs,
@@ -60,7 +65,14 @@ With --regions the nodes are in several regions, and what they send each other t
 			if o.distance, err = newDistances(rtt); err != nil {
 				return err
 			}
-			return runDemo(cmd.OutOrStdout(), o)
+			out := cmd.OutOrStdout()
+			if o.fed = !o.noShell && isFed(os.Stdin); o.fed {
+				if _, err := exec.LookPath("psql"); err != nil {
+					return errors.New("what is fed to the demo is executed by psql, which is not there: install it, or give --no-shell")
+				}
+				out = cmd.ErrOrStderr() // the other is psql's
+			}
+			return runDemo(out, o)
 		},
 	}
 	f := cmd.Flags()
@@ -102,12 +114,14 @@ func runDemo(out io.Writer, o demoOptions) (err error) {
 		return demoError(ctx, fmt.Errorf("sample data: %w", err))
 	}
 	d.greet(out, dsn, fresh)
-	if len(o.regions) > 0 {
+	switch {
+	case o.fed: // nobody is there to try anything
+	case len(o.regions) > 0:
 		d.greetRegions(ctx, out)
-	} else {
+	default:
 		fmt.Fprint(out, whatToTry)
 	}
-	if psql, err := exec.LookPath("psql"); err == nil && !o.noShell && isTerminal(os.Stdin) {
+	if psql, err := exec.LookPath("psql"); err == nil && !o.noShell && (o.fed || isTerminal(os.Stdin)) {
 		return d.shell(psql, dsn)
 	}
 	fmt.Fprintln(out, "Ctrl-C stops the cluster.")
@@ -261,13 +275,25 @@ func (d *demo) shell(psql, dsn string) error {
 	signal.Ignore(os.Interrupt)
 	defer signal.Reset(os.Interrupt)
 	cmd := exec.Command(psql, dsn)
+	if d.opts.fed {
+		cmd = exec.Command(psql, "--no-psqlrc", "--set", "ON_ERROR_STOP=1", dsn)
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	err := cmd.Run()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return nil // its last statement failed, which is not ours
+	switch {
+	case errors.As(err, &exit) && d.opts.fed:
+		return fmt.Errorf("psql has ended with %d", exit.ExitCode())
+	case errors.As(err, &exit):
+		return nil // its last statement failed, and whoever has typed it knows
 	}
 	return err
+}
+
+// isFed reports whether a file is a pipe, or one of the file system's, with something in it: no terminal, and nothing like /dev/null.
+func isFed(f *os.File) bool {
+	st, err := f.Stat()
+	return err == nil && (st.Mode()&os.ModeNamedPipe != 0 || st.Mode().IsRegular() && st.Size() > 0)
 }
 
 func sampleAccounts(n int) string {

@@ -100,6 +100,8 @@ func explain(err error) string {
 	hint := ""
 	var problem *admin.Problem
 	switch {
+	case errors.As(err, &problem) && problem.Code == admin.CodeUnavailable:
+		hint = "pamir node list says which nodes answer; it can be asked again." // each command has a key of its own, which is what the API would speak of
 	case errors.As(err, &problem):
 		hint = problem.Hint
 	case errors.Is(err, store.ErrLocked):

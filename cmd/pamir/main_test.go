@@ -139,3 +139,32 @@ func TestDemo(t *testing.T) {
 	require.NoError(t, cmd.Wait(), out.String())
 	require.Contains(t, out.String(), "postgresql://root@127.0.0.1:")
 }
+
+// What is fed to the demonstration is executed, up to the first error, which is its exit status; nothing but results goes to standard output.
+func TestDemoFed(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts processes")
+	}
+	if _, err := exec.LookPath("psql"); err != nil {
+		t.Skip("there is no psql here")
+	}
+	run := func(in string) (stdout, stderr string, code int) {
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, cluster.Binary(t), "demo", "--nodes", "1", "--sql-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+		var out, said bytes.Buffer
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &said
+		_ = cmd.Run() // the code says how it went
+		require.NoError(t, ctx.Err(), said.String())
+		return out.String(), said.String(), cmd.ProcessState.ExitCode()
+	}
+	out, _, code := run("\\pset format unaligned\n\\pset tuples_only\n\\o\nSELECT count(*) FROM peaks;")
+	require.Zero(t, code)
+	require.True(t, strings.HasSuffix(out, "\n16\n"), out)
+	require.NotContains(t, out, "cluster")
+	out, said, code := run("SELECT 'before'; SELECT 1/0; SELECT 'after';")
+	require.Equal(t, 1, code)
+	require.Contains(t, out, "before")
+	require.NotContains(t, out, "after")
+	require.Contains(t, said, "division by zero")
+}

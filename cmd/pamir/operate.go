@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -62,6 +63,7 @@ type asked struct {
 	json                 bool
 	detach               bool
 	key                  string
+	said                 io.Writer // what is not the answer
 }
 
 func verbCommand(v *verb.Verb, name string) *cobra.Command {
@@ -181,6 +183,7 @@ func verbCommand(v *verb.Verb, name string) *cobra.Command {
 		context.AfterFunc(ctx, stop)
 		defer stop()
 		cmd.SetContext(ctx)
+		q.said = cmd.ErrOrStderr()
 		c, err := newAdminClient(&q)
 		if err != nil {
 			return err
@@ -272,7 +275,7 @@ func (c *adminClient) look(cmd *cobra.Command, v *verb.Verb, a verb.Args) error 
 	if err := json.Unmarshal(answer, &said); err != nil {
 		return err
 	}
-	if err := printTable(out, v.Columns, items); err != nil {
+	if err := printTable(out, v.Columns, items, widthOf(out)); err != nil {
 		return err
 	}
 	if said.Problem != "" {

@@ -198,7 +198,8 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 func waitsFor(ctx context.Context, c *call, v *DecommissionView) (why string, stuck bool) {
 	why = fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
 	if v.BeganWithBytes > 0 {
-		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(v.BeganWithBytes)))
+		// It may grow: those who write do not wait.
+		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(max(v.Bytes, v.BeganWithBytes))))
 		if v.Sent > 0 {
 			why += fmt.Sprintf("; %s are on their way", Size(float64(v.Sent)))
 		}

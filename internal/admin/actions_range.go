@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -154,7 +155,7 @@ func checkMove(ctx context.Context, c *call) error {
 		}
 	}
 	if from != 0 && r.on(from) == nil {
-		return NewProblem(CodeConflict, "range %d has no replica on node %d", r.ID, from).WithHint("It has replicas on nodes %v.", nodesOf(r))
+		return NewProblem(CodeConflict, "range %d has no replica on node %d", r.ID, from).WithHint("It has replicas on nodes %s.", listed(nodesOf(r)))
 	}
 	if from != 0 && to == 0 && len(r.voters()) == 1 && slices.Contains(r.voters(), from) {
 		return NewProblem(CodeConflict, "the replica on node %d is the only one of range %d", from, r.ID)
@@ -168,6 +169,15 @@ func nodesOf(r *RangeView) []kv.NodeID {
 		out = append(out, p.NodeID)
 	}
 	return out
+}
+
+// listed writes node numbers for people, in order.
+func listed(ids []kv.NodeID) string {
+	var out []string
+	for _, id := range slices.Sorted(slices.Values(ids)) {
+		out = append(out, fmt.Sprint(id))
+	}
+	return strings.Join(out, ", ")
 }
 
 // moveTimeout bounds a move, snapshot included.
@@ -279,7 +289,7 @@ func checkTransfer(ctx context.Context, c *call) error {
 		return err
 	}
 	if !slices.Contains(r.voters(), to) {
-		return NewProblem(CodeConflict, "node %d has no replica of range %d that could lead it", to, r.ID).WithHint("Its replicas are on nodes %v.", r.voters())
+		return NewProblem(CodeConflict, "node %d has no replica of range %d that could lead it", to, r.ID).WithHint("Its replicas are on nodes %s.", listed(r.voters()))
 	}
 	return nil
 }

@@ -92,3 +92,13 @@ func TestDrainsAtOnce(t *testing.T) {
 	require.Equal(t, "drained", f.state)
 	require.Equal(t, 1, f.asked)
 }
+
+// That a whole region is silent is said as such.
+func TestSilentPlaces(t *testing.T) {
+	node := func(alive bool, locality ...string) StoreView { return StoreView{Alive: alive, Locality: locality} }
+	stores := []StoreView{node(false, "region=eu", "zone=a"), node(true, "region=us", "zone=a"), node(false, "region=us", "zone=b"), node(false, "region=eu", "zone=b"),
+		node(false, "region=ap", "zone=a"), node(false), node(false, "zone=x"), node(false, "zone=x")}
+	require.Equal(t, []string{"none of the 2 nodes of region=eu answers"}, silentPlaces(stores))
+	stores[3].State = "left"
+	require.Empty(t, silentPlaces(stores))
+}

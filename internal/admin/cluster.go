@@ -142,6 +142,11 @@ type StoreView struct {
 	Requests float64 `json:"requests"` // per second, of the ranges led there, like the others
 	Writes   float64 `json:"writes"`
 	CPU      float64 `json:"cpu"`
+	// Capacity and Free are bytes of its disk; left out if the node does not say.
+	Capacity int64 `json:"capacity_bytes,omitempty"`
+	Free     int64 `json:"free_bytes,omitempty"`
+	// Problems are sentences for people: what will be in the node's way if nobody does anything about it, such as a disk that is nearly full, or a certificate that ends.
+	Problems []string `json:"problems,omitempty"`
 }
 
 // RangeRates is what a range is asked to do, per second, smoothed.
@@ -166,13 +171,15 @@ type RangeView struct {
 	ID kv.RangeID `json:"id"`
 	// Start and End are the keys' bytes for people; StartKey and EndKey the same by the names of tables and the values of columns, where the catalog knows them. Schema, Table and
 	// Index are what the first key belongs to.
-	Start      string        `json:"start"`
-	End        string        `json:"end"`
-	StartKey   string        `json:"start_key,omitempty"`
-	EndKey     string        `json:"end_key,omitempty"`
-	Schema     string        `json:"schema,omitempty"`
-	Table      string        `json:"table,omitempty"`
-	Index      string        `json:"index,omitempty"`
+	Start    string `json:"start"`
+	End      string `json:"end"`
+	StartKey string `json:"start_key,omitempty"`
+	EndKey   string `json:"end_key,omitempty"`
+	Schema   string `json:"schema,omitempty"`
+	Table    string `json:"table,omitempty"`
+	Index    string `json:"index,omitempty"`
+	// Tables are all that have rows in it, or could: small ones share a range.
+	Tables     []string      `json:"tables,omitempty"`
 	Generation int64         `json:"generation"`
 	Replicas   []ReplicaView `json:"replicas"`
 	// LeaderNode is 0 if no node says that it leads.
@@ -268,4 +275,8 @@ type NodeView struct {
 	Replicas *int   `json:"replicas,omitempty"`
 	Leaders  *int   `json:"leaders,omitempty"`
 	Bytes    *int64 `json:"bytes,omitempty"`
+	// Capacity, Free and Problems: see StoreView.
+	Capacity int64    `json:"capacity_bytes,omitempty"`
+	Free     int64    `json:"free_bytes,omitempty"`
+	Problems []string `json:"problems,omitempty"`
 }

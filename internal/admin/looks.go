@@ -135,6 +135,8 @@ type ClusterView struct {
 	Running int       `json:"operators_running"`
 	Pending int       `json:"operators_pending"`
 	Blocked int       `json:"ranges_blocked"`
+	// Problems are those of nodes, and why placement makes no plan.
+	Problems []string `json:"problems,omitempty"`
 }
 
 func (s *Server) cluster(ctx context.Context, _ verb.Args) (*ClusterView, error) {
@@ -153,6 +155,9 @@ func (s *Server) cluster(ctx context.Context, _ verb.Args) (*ClusterView, error)
 		if x.Alive {
 			v.Alive++
 		}
+		for _, p := range x.Problems {
+			v.Problems = append(v.Problems, fmt.Sprintf("node %d: %s", x.NodeID, p))
+		}
 		switch x.State {
 		case "draining":
 			v.Draining++
@@ -160,6 +165,7 @@ func (s *Server) cluster(ctx context.Context, _ verb.Args) (*ClusterView, error)
 			v.Leaving++
 		}
 	}
+	v.Problems = append(silentPlaces(stores), v.Problems...)
 	ranges, err := c.Ranges(ctx)
 	if err != nil {
 		return nil, err
@@ -181,7 +187,34 @@ func (s *Server) cluster(ctx context.Context, _ verb.Args) (*ClusterView, error)
 		return nil, err
 	}
 	v.Driver, v.Paused, v.Running, v.Pending, v.Blocked = p.Driver, p.Paused, len(p.Running), len(p.Pending), len(p.Findings)
+	if p.Problem != "" {
+		v.Problems = append(v.Problems, "placement: "+p.Problem)
+	}
 	return v, nil
+}
+
+// silentPlaces says where all nodes are silent, of several in one place of the widest tier: that is more than so many nodes.
+func silentPlaces(stores []StoreView) (out []string) {
+	var places []string
+	there, alive := map[string]int{}, map[string]int{}
+	for _, x := range stores {
+		if x.State == "left" || len(x.Locality) < 2 { // with one tier, each may be a place of its own
+			continue
+		}
+		place := x.Locality[0]
+		if there[place]++; there[place] == 1 {
+			places = append(places, place)
+		}
+		if x.Alive {
+			alive[place]++
+		}
+	}
+	for _, place := range places {
+		if there[place] > 1 && alive[place] == 0 {
+			out = append(out, fmt.Sprintf("none of the %d nodes of %s answers", there[place], place))
+		}
+	}
+	return out
 }
 
 // nodes is answered even if the cluster is not: an operator looks here first.
@@ -199,6 +232,7 @@ func (s *Server) nodes(ctx context.Context, _ verb.Args) (*NodeList, error) {
 		for _, st := range stores {
 			if st.NodeID == n.NodeID {
 				n.State, n.Replicas, n.Leaders, n.Bytes = st.State, new(st.Replicas), new(st.Leaders), new(st.Bytes)
+				n.Capacity, n.Free, n.Problems = st.Capacity, st.Free, st.Problems
 			}
 		}
 	}

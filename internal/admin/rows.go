@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -45,13 +46,16 @@ func (s *Server) Rows(ctx context.Context, v *verb.Verb, a verb.Args) ([][]*stri
 	return out, nil
 }
 
-// Items takes the rows out of an answer's JSON; numbers stay as they were written.
+// Items takes the rows out of an answer's JSON; numbers stay as they were written. An answer that is no list is one row.
 func Items(answer []byte, list string) ([]any, error) {
 	dec := json.NewDecoder(bytes.NewReader(answer))
 	dec.UseNumber()
 	var o map[string]any
 	if err := dec.Decode(&o); err != nil {
 		return nil, err
+	}
+	if list == "" {
+		return []any{o}, nil
 	}
 	items, _ := o[list].([]any)
 	return items, nil
@@ -105,7 +109,7 @@ func sqlText(c *verb.Column, x any) *string {
 				parts = append(parts, z.String())
 			}
 		}
-		if s = strings.Join(parts, ","); strings.HasSuffix(c.Type, "[]") {
+		if s = Joined(parts); strings.HasSuffix(c.Type, "[]") {
 			s = "{" + s + "}"
 		}
 	default:
@@ -116,6 +120,14 @@ func sqlText(c *verb.Column, x any) *string {
 		s = string(b)
 	}
 	return &s
+}
+
+// Joined writes a list in one line: sentences with a semicolon, since they have commas, and names and numbers without a blank.
+func Joined(parts []string) string {
+	if slices.ContainsFunc(parts, func(p string) bool { return strings.Contains(p, " ") }) {
+		return strings.Join(parts, "; ")
+	}
+	return strings.Join(parts, ",")
 }
 
 // Size writes a number of bytes for people.

@@ -1,8 +1,11 @@
 package certs
 
 import (
+	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -182,6 +185,53 @@ func TestClients(t *testing.T) {
 	require.ErrorContains(t, Explain(se), "is valid from")
 	_, err = Client(dir, "bob")
 	require.ErrorContains(t, err, "client.bob.crt: has expired at 20")
+}
+
+// That certificates end is said in time, and again when they have; not of those that are made anew every week. What has ended and is not replaced is no failed reload.
+func TestEnding(t *testing.T) {
+	dir := authority(t)
+	const day = 24 * time.Hour
+	require.NoError(t, CreateNode(dir, "", []string{"localhost"}, 365*day))
+	s, err := Open(dir)
+	require.NoError(t, err)
+	now := time.Now()
+	require.Empty(t, s.Ending(now))
+	require.Empty(t, s.Ending(now.Add(334*day)))
+	require.Regexp(t, `^the node's certificate \(node.crt\) ends at 20\S+ \S+ UTC, in 29 days$`, s.Ending(now.Add(335*day+time.Hour)))
+	require.Contains(t, s.Ending(now.Add(366*day)), "the node's certificate (node.crt) has ended at 20")
+
+	short := authority(t)
+	require.NoError(t, CreateNode(short, "", []string{"localhost"}, 7*day))
+	s, err = Open(short)
+	require.NoError(t, err)
+	require.Empty(t, s.Ending(now.Add(5*day)))
+	require.Contains(t, s.Ending(now.Add(6*day)), "in 24h0m0s")
+
+	old := filepath.Join(t.TempDir(), "old")
+	require.NoError(t, CreateCA(old, "", 40*day))
+	require.NoError(t, CreateNode(old, "", []string{"localhost"}, 39*day))
+	s, err = Open(old)
+	require.NoError(t, err)
+	require.Empty(t, s.Ending(now))
+	require.NoError(t, os.Remove(filepath.Join(old, NodeFile)))
+	require.NoError(t, os.Remove(filepath.Join(old, NodeKeyFile)))
+	require.NoError(t, CreateNode(old, "", []string{"localhost"}, time.Second))
+	_, err = s.Reload()
+	require.NoError(t, err)
+	entries, err := List(old)
+	require.NoError(t, err)
+	require.Regexp(t, "^ends at .*, in [01]s$", entries[1].Problem)
+	time.Sleep(1100 * time.Millisecond) // past its end
+	_, err = s.Reload()
+	require.NoError(t, err)
+	require.Contains(t, s.Ending(time.Now()), "has ended")
+
+	var log bytes.Buffer
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	s.Watch(ctx, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	require.Contains(t, log.String(), "level=ERROR")
+	require.Contains(t, log.String(), "(node.crt) has ended at 20")
 }
 
 func TestReload(t *testing.T) {

@@ -124,6 +124,17 @@ type loaded struct {
 }
 
 func load(dir string) (*loaded, error) {
+	l, err := read(dir)
+	if err == nil {
+		err = l.check(dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+func read(dir string) (*loaded, error) {
 	caPEM, err := os.ReadFile(filepath.Join(dir, CAFile))
 	if err != nil {
 		return nil, err
@@ -140,13 +151,18 @@ func load(dir string) (*loaded, error) {
 		return nil, err
 	}
 	l.raw = slices.Concat(caPEM, nodeRaw)
+	return l, nil
+}
+
+// check reports why what was read is of no use to a node.
+func (l *loaded) check(dir string) error {
 	if purpose(l.node.Leaf) != "node" {
-		return nil, fmt.Errorf("%s is not a node's certificate: it lacks the URI %s", filepath.Join(dir, NodeFile), nodeURI)
+		return fmt.Errorf("%s is not a node's certificate: it lacks the URI %s", filepath.Join(dir, NodeFile), nodeURI)
 	}
 	if err := l.verifyNode(l.node.Leaf, "", x509.ExtKeyUsageServerAuth); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(dir, NodeFile), err)
+		return fmt.Errorf("%s: %w", filepath.Join(dir, NodeFile), err)
 	}
-	return l, nil
+	return nil
 }
 
 // verifyNode checks a node's certificate; host is empty for one that dials us.
@@ -259,6 +275,9 @@ func List(dir string) ([]Entry, error) {
 			}
 			if _, err := c.Verify(x509.VerifyOptions{Roots: roots, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil && e.Problem == "" {
 				e.Problem = problem(c, err)
+			}
+			if now := time.Now(); e.Problem == "" && nearness(c, now) == endsSoon {
+				e.Problem = endText(c, now)
 			}
 			out = append(out, e)
 		}

@@ -38,24 +38,42 @@ func Open(dir string) (*Store, error) {
 
 // Reload reads the files again. If they are bad, what was loaded stays in use.
 func (s *Store) Reload() (changed bool, err error) {
-	l, err := load(s.dir)
+	l, err := read(s.dir)
+	if err == nil && l.same(s.now.Load()) {
+		return false, nil // even if it has ended meanwhile: there is nothing newer
+	}
+	if err == nil {
+		err = l.check(s.dir)
+	}
 	if err != nil {
 		return false, fmt.Errorf("certificates: %w", err)
-	}
-	if l.same(s.now.Load()) {
-		return false, nil
 	}
 	s.now.Store(l)
 	return true, nil
 }
 
-// Watch reloads when files change, and at every signal of again, until ctx ends. Errors are logged once as long as they stay the same.
+// Watch reloads when files change, and at every signal of again, until ctx ends. Errors are logged once as long as they stay the same. That the certificates end soon is
+// logged every day, and that they have ended every ten minutes.
 func (s *Store) Watch(ctx context.Context, again <-chan struct{}, log *slog.Logger) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	last := ""
+	var warned time.Time
+	was := sound
 	for {
 		asked := false
+		now, text := s.ending(time.Now())
+		switch {
+		case now == sound:
+		case now == was && time.Since(warned) < remindAfter[now]:
+		case now == ended:
+			log.Error("certificates: "+text+"; nodes and clients refuse new connections with it", "dir", s.dir)
+			warned = time.Now()
+		default:
+			log.Warn("certificates: "+text, "dir", s.dir)
+			warned = time.Now()
+		}
+		was = now
 		select {
 		case <-ctx.Done():
 			return
@@ -82,19 +100,80 @@ func (s *Store) Watch(ctx context.Context, again <-chan struct{}, log *slog.Logg
 
 // Expiry is when the first of the node's certificate and its authority ends.
 func (s *Store) Expiry() time.Time {
+	first, _ := s.first()
+	return first.NotAfter
+}
+
+// first returns that of the node's certificate and its authority's that ends first, and whose it is.
+func (s *Store) first() (c *x509.Certificate, whose string) {
 	l := s.now.Load()
-	end := l.node.Leaf.NotAfter
 	// Of several authorities the newest counts: the others are on their way out.
-	var ca time.Time
-	for _, c := range l.cas {
-		if c.NotAfter.After(ca) {
-			ca = c.NotAfter
+	ca := l.cas[0]
+	for _, o := range l.cas {
+		if o.NotAfter.After(ca.NotAfter) {
+			ca = o
 		}
 	}
-	if ca.Before(end) {
-		return ca
+	if ca.NotAfter.Before(l.node.Leaf.NotAfter) {
+		return ca, "the authority (" + CAFile + ")"
 	}
-	return end
+	return l.node.Leaf, "the node's certificate (" + NodeFile + ")"
+}
+
+// end is how near the end of a certificate is.
+type end int
+
+const (
+	sound end = iota // it has long enough
+	endsSoon
+	ended
+)
+
+// remindAfter is the pause between two words about the same.
+var remindAfter = map[end]time.Duration{endsSoon: 24 * time.Hour, ended: 10 * time.Minute}
+
+// soonAt is when somebody should be told that a certificate ends: 30 days before, or when only a fifth of its life is left if that is later. Those that are made anew every week are not
+// complained about.
+func soonAt(c *x509.Certificate) time.Time {
+	return c.NotAfter.Add(-min(30*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/5))
+}
+
+func nearness(c *x509.Certificate, now time.Time) end {
+	switch {
+	case now.After(c.NotAfter):
+		return ended
+	case now.After(soonAt(c)):
+		return endsSoon
+	}
+	return sound
+}
+
+// Ending says of the first of the node's certificate and its authority that it ends soon, or has ended; nothing if neither.
+func (s *Store) Ending(now time.Time) string {
+	_, text := s.ending(now)
+	return text
+}
+
+func (s *Store) ending(now time.Time) (how end, text string) {
+	c, whose := s.first()
+	if how = nearness(c, now); how != sound {
+		text = whose + " " + endText(c, now)
+	}
+	return how, text
+}
+
+// endText says when a certificate ends, or ended.
+func endText(c *x509.Certificate, now time.Time) string {
+	at, left := c.NotAfter.UTC().Format("2006-01-02 15:04 UTC"), c.NotAfter.Sub(now)
+	switch {
+	case left < 0:
+		return "has ended at " + at
+	case left < 2*time.Minute:
+		return fmt.Sprintf("ends at %s, in %s", at, left.Round(time.Second))
+	case left < 48*time.Hour:
+		return fmt.Sprintf("ends at %s, in %s", at, left.Round(time.Minute))
+	}
+	return fmt.Sprintf("ends at %s, in %d days", at, int(left/(24*time.Hour)))
 }
 
 // FitsHost reports why nodes that dial this one at a host would refuse its certificate; nil if they would not.

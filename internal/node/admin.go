@@ -68,11 +68,16 @@ func (o operations) Ranges(ctx context.Context) ([]RangeView, error) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	names, err := o.names(ask)
+	var tables func(start, end keys.Key) []string
+	if err == nil {
+		tables = names.Tables()
+	}
 	for i := range rs {
 		r := &rs[i]
 		if err == nil { // else by their bytes: an operator who looks for what is wrong gets that much
 			r.Schema, r.Table, r.Index = names.Owner(r.Span.Start)
 			r.StartKey, r.EndKey = names.Pretty(r.Span.Start), names.Pretty(r.Span.End)
+			r.Tables = tables(r.Span.Start, r.Span.End)
 		} else {
 			r.StartKey, r.EndKey = r.Start, r.End
 		}

@@ -113,7 +113,7 @@ func (n *Node) serveJoin(ctx context.Context, _ kv.NodeID, req *joinRequest) (*j
 	if err != nil {
 		return nil, err
 	}
-	n.log.Info("a node joins", "node", id, "rpc", req.RPCAddr, "build", req.Build)
+	n.log.Info("a node joins", "joining", id, "rpc", req.RPCAddr, "build", req.Build)
 	return &joinResponse{ClusterID: n.id.ClusterID, NodeID: kv.NodeID(id), StoreID: kv.StoreID(storeID), Book: book}, nil
 }
 

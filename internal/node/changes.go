@@ -43,12 +43,20 @@ type nodeLoad struct {
 	Used, Idle float64
 	// Sync is what a sync of the log takes; 0 if there was none lately.
 	Sync time.Duration
+	// Full: the disk has so little left that writes are refused.
+	Full bool `json:",omitempty"`
+	// Certificates says that the node's end soon, or have ended; empty if neither.
+	Certificates string `json:",omitempty"`
 }
 
 func (n *Node) load(now time.Time) (l nodeLoad) {
 	l.Free, l.Capacity = n.store.Space()
 	l.Used, l.Idle, l.Cores = n.loads.busy.update(now)
 	l.Sync = n.loads.readSync(n.store, now)
+	l.Full = n.store.Full()
+	if n.certs != nil {
+		l.Certificates = n.certs.Ending(now)
+	}
 	return l
 }
 

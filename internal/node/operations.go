@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/range/transport"
 )
 
 // Operations is what an operator can ask of the cluster, whichever way the question comes: see package admin.
@@ -110,6 +112,8 @@ func (n *Node) servePlacement(ctx context.Context, _ kv.NodeID, q *placementRequ
 		Unmerged: findingViews(p.unmerged)}
 	if p.driving {
 		v.Driver = n.id.NodeID
+	} else if v.Problem == "" {
+		v.Problem = fmt.Sprintf("node %d leads the meta range since a moment ago, and has made no plan yet", n.id.NodeID)
 	}
 	for _, op := range p.planned {
 		v.Pending = append(v.Pending, n.operatorView(op))
@@ -236,7 +240,7 @@ func (o operations) SetRule(ctx context.Context, option, value string) ([]string
 }
 
 func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
-	descs, led, err := o.n.allRanges(ctx)
+	descs, led, loads, err := o.n.allRangesAndLoads(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -244,10 +248,26 @@ func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
 	if err != nil {
 		return nil, err
 	}
+	peers := map[kv.NodeID]transport.PeerStatus{}
+	for _, x := range o.n.transport.Peers() {
+		peers[x.NodeID] = x
+	}
 	var out []StoreView
 	for _, e := range o.n.book.Entries() {
 		v := StoreView{StoreID: e.StoreID, NodeID: e.NodeID, Locality: e.Locality, Alive: o.n.transport.Alive(e.NodeID), State: "member"}
 		v.Replicas, v.Bytes, v.Leaders = onNode(e.NodeID, descs, led)
+		x, peer := peers[e.NodeID]
+		if l, ok := loads[e.NodeID]; ok {
+			v.Capacity, v.Free = l.Capacity, l.Free
+			if !peer {
+				v.Problems = problems(l, nil, o.n.cfg.MaxOffset, &o.n.cfg.Rules.Limits)
+			} else {
+				v.Problems = problems(l, &x, o.n.cfg.MaxOffset, &o.n.cfg.Rules.Limits)
+			}
+		}
+		if peer && !v.Alive && !left[e.NodeID].Gone() {
+			v.Problems = []string{unheard(&x, o.n.cfg.Rules.Limits.DeadAfter)}
+		}
 		switch m, leaves := left[e.NodeID]; {
 		case m.Gone():
 			v.State = "left"

@@ -114,11 +114,17 @@ func (n *Node) RangeViews(ctx context.Context) ([]RangeView, error) {
 
 // allRanges returns the newest descriptor known of every range, in key order, and what leaders report of theirs.
 func (n *Node) allRanges(ctx context.Context) ([]kv.RangeDescriptor, map[kv.RangeID]*ledRange, error) {
+	descs, led, _, err := n.allRangesAndLoads(ctx)
+	return descs, led, err
+}
+
+// allRangesAndLoads is allRanges with what the nodes say of themselves.
+func (n *Node) allRangesAndLoads(ctx context.Context) ([]kv.RangeDescriptor, map[kv.RangeID]*ledRange, map[kv.NodeID]nodeLoad, error) {
 	descs, err := n.sender.AllRanges(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
-	led, _ := n.reports(ctx)
+	led, loads := n.reports(ctx)
 	known := map[kv.RangeID]bool{}
 	for i := range descs {
 		known[descs[i].RangeID] = true
@@ -132,7 +138,7 @@ func (n *Node) allRanges(ctx context.Context) ([]kv.RangeDescriptor, map[kv.Rang
 		}
 	}
 	slices.SortFunc(descs, func(a, b kv.RangeDescriptor) int { return a.StartKey.Compare(b.StartKey) })
-	return descs, led, nil
+	return descs, led, loads, nil
 }
 
 func rangeView(d *kv.RangeDescriptor, l *ledRange) RangeView {

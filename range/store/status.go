@@ -97,6 +97,9 @@ func (s *Store) Space() (free, capacity int64) {
 	return int64(f), int64(all)
 }
 
+// Full reports whether so little of the disk is left that writes are refused.
+func (s *Store) Full() bool { return s.eng.CheckSpace() != nil }
+
 // Locks returns up to limit locks and waiters of a range led here.
 func (s *Store) Locks(id kv.RangeID, limit int) []LockInfo {
 	if r := s.replica(id); r != nil {

@@ -33,7 +33,7 @@ var operationColumns = []Column{
 }
 
 var rangeColumns = []Column{
-	{Name: "range", Field: "id"}, {Name: "table"}, {Name: "index"}, {Name: "start", Field: "start_key"}, {Name: "end", Field: "end_key"},
+	{Name: "range", Field: "id"}, {Name: "tables"}, {Name: "index"}, {Name: "start", Field: "start_key"}, {Name: "end", Field: "end_key"},
 	{Name: "replicas", Field: "replicas.node_id"}, {Name: "leader", Field: "leader_node"}, {Name: "state"}, {Name: "size", Field: "bytes", As: "bytes"},
 	{Name: "qps", Field: "rates.requests", As: "rate"},
 }
@@ -41,7 +41,14 @@ var rangeColumns = []Column{
 // Table is all verbs: first those that look.
 var Table = []Verb{
 	{
-		Name: "cluster", Summary: "The cluster in a few figures", Method: "GET", Path: "/cluster", Command: "cluster",
+		Name: "cluster", Summary: "The cluster in a few figures, and what is in its way", Method: "GET", Path: "/cluster", Command: "cluster", Relation: "cluster", RelationOID: 15934,
+		Columns: []Column{
+			{Name: "cluster_id", Type: "text"}, {Name: "answered_by", Type: "int4"}, {Name: "build", Type: "text"}, {Name: "security", Type: "text"},
+			{Name: "nodes", Type: "int8"}, {Name: "nodes_alive", Type: "int8"}, {Name: "nodes_draining", Type: "int8"}, {Name: "nodes_leaving", Type: "int8"},
+			{Name: "ranges", Type: "int8"}, {Name: "ranges_changing", Type: "int8"}, {Name: "ranges_degraded", Type: "int8"}, {Name: "ranges_leaderless", Type: "int8"},
+			{Name: "size_bytes", Field: "bytes", Type: "int8"}, {Name: "driver_node_id", Field: "driver", Type: "int4"}, {Name: "rebalancing_paused", Type: "bool"},
+			{Name: "operators_running", Type: "int8"}, {Name: "operators_pending", Type: "int8"}, {Name: "ranges_blocked", Type: "int8"}, {Name: "problems", Type: "text"},
+		},
 	},
 	{
 		Name: "status", Summary: "The node that answers", Method: "GET", Path: "/status",
@@ -55,6 +62,7 @@ var Table = []Verb{
 			{Name: "node_id", Type: "int4"}, {Name: "alive", Type: "bool"}, {Name: "draining", Type: "bool", Apart: true}, {Name: "locality", Type: "text"},
 			{Name: "sql_addr", Type: "text"}, {Name: "rpc_addr", Type: "text", Apart: true}, {Name: "http_addr", Type: "text", Apart: true}, {Name: "build", Type: "text"},
 			{Name: "state", Type: "text"}, {Name: "replicas", Type: "int8"}, {Name: "leaders", Type: "int8"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
+			{Name: "problems", Type: "text"},
 		},
 	},
 	{
@@ -67,6 +75,7 @@ var Table = []Verb{
 			{Name: "store_id", Type: "int4"}, {Name: "node_id", Type: "int4"}, {Name: "state", Type: "text"}, {Name: "alive", Type: "bool"}, {Name: "locality", Type: "text"},
 			{Name: "replicas", Type: "int8"}, {Name: "leaders", Type: "int8"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
 			{Name: "qps", Field: "requests", Type: "float8", As: "rate"}, {Name: "writes", Type: "float8", As: "rate"}, {Name: "cpu", Type: "float8", As: "rate"},
+			{Name: "free_bytes", Type: "int8", As: "bytes"}, {Name: "capacity_bytes", Type: "int8", As: "bytes"}, {Name: "problems", Type: "text"},
 		},
 	},
 	{

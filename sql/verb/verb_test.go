@@ -35,7 +35,7 @@ func TestTable(t *testing.T) {
 			unique(v, "relation "+v.Relation)
 			unique(v, v.RelationOID)
 			require.False(t, v.Changes(), v.Name)
-			require.NotEmpty(t, v.List, v.Name)
+			require.NotEmpty(t, v.Columns, v.Name)
 			require.Same(t, v, ByRelation(v.Relation))
 		}
 		if f := v.Function; f != nil {

@@ -58,6 +58,18 @@ func TestAskedRightAfter(t *testing.T) {
 	var shared, first string
 	require.NoError(t, conn.QueryRow(t.Context(), `SELECT count(*) || ' ' || max(start_key), max(tables::text) FROM pamir.ranges WHERE 'other.small' = ANY (tables)`).Scan(&shared, &first))
 	require.Equal(t, "1 /t/t_pkey/m/5", shared)
+	require.Equal(t, []string{"t", "other.small"}, get[admin.RangeList](h, "/ranges?table=other.small").Ranges[0].Tables)
+
+	// The cluster and its stores are told of in SQL as over HTTP.
+	var nodes int64
+	var capacity *int64 // of a disk in memory nobody knows it
+	var problems *string
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT nodes, problems FROM pamir.cluster`).Scan(&nodes, &problems))
+	require.EqualValues(t, 1, nodes)
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT capacity_bytes FROM pamir.stores`).Scan(&capacity))
+	st := get[admin.StoreList](h, "/stores").Stores[0]
+	require.Equal(t, st.Capacity == 0, capacity == nil)
+	require.Equal(t, len(st.Problems) == 0, problems == nil, "%v", st.Problems)
 	require.Equal(t, "{t,other.small}", first)
 
 	var states []string

@@ -1,0 +1,47 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pamirdb/pamir/placement"
+	"github.com/pamirdb/pamir/range/transport"
+)
+
+// problems says what an operator should know of a node that answers: what will be in its way soon if nobody does anything about it. x is nil of this node itself.
+func problems(l nodeLoad, x *transport.PeerStatus, maxOffset time.Duration, limits *placement.Limits) (out []string) {
+	if l.Capacity > 0 {
+		used := 1 - float64(l.Free)/float64(l.Capacity)
+		text := fmt.Sprintf("its disk is %.0f%% full", 100*used)
+		switch {
+		case l.Full:
+			out = append(out, text+", and takes no writes: make room")
+		case used > limits.Full:
+			out = append(out, text+": replicas are moved away, if there is an elsewhere")
+		case used > limits.NearlyFull:
+			out = append(out, text+": it is given no more replicas")
+		}
+	}
+	if l.Sync >= slowSync {
+		out = append(out, fmt.Sprintf("a sync of its disk takes %s", l.Sync.Round(time.Millisecond)))
+	}
+	if l.Certificates != "" {
+		out = append(out, l.Certificates)
+	}
+	if x != nil && x.Offset.Abs() > maxOffset/2 {
+		out = append(out, fmt.Sprintf("its clock is off by %s from the answering node's; %s are allowed (--max-offset)", x.Offset.Round(time.Millisecond), maxOffset))
+	}
+	return out
+}
+
+// unheard says of a node that does not answer for how long, and what becomes of its replicas.
+func unheard(x *transport.PeerStatus, deadAfter time.Duration) string {
+	text := "it does not answer"
+	if x.Heard {
+		text = fmt.Sprintf("it has been silent for %s", x.Silence.Round(time.Second))
+	}
+	if x.Silence > deadAfter {
+		return text + ": its replicas are made anew elsewhere, if there is an elsewhere"
+	}
+	return fmt.Sprintf("%s: its replicas are made anew elsewhere when that is %s (--dead-after)", text, deadAfter)
+}

@@ -1,0 +1,41 @@
+package node
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/placement"
+	"github.com/pamirdb/pamir/range/transport"
+)
+
+// What is in a node's way soon is said, and nothing of a node that is as it should be.
+func TestProblems(t *testing.T) {
+	limits := placement.DefaultRules().Limits
+	disk := func(free int64) nodeLoad { return nodeLoad{Capacity: 1000, Free: free} }
+	for _, c := range []struct {
+		load   nodeLoad
+		offset time.Duration
+		want   []string
+	}{
+		{disk(500), 0, nil},
+		{nodeLoad{}, 100 * time.Millisecond, nil},
+		{disk(80), 0, []string{"its disk is 92% full: it is given no more replicas"}},
+		{disk(30), 0, []string{"its disk is 97% full: replicas are moved away, if there is an elsewhere"}},
+		{nodeLoad{Capacity: 1000, Free: 10, Full: true}, 0, []string{"its disk is 99% full, and takes no writes: make room"}},
+		{nodeLoad{Sync: 320 * time.Millisecond, Certificates: "the node's certificate ends"}, 0, []string{"a sync of its disk takes 320ms", "the node's certificate ends"}},
+		{disk(500), -200 * time.Millisecond, []string{"its clock is off by -200ms from the answering node's; 250ms are allowed (--max-offset)"}},
+	} {
+		require.Equal(t, c.want, problems(c.load, &transport.PeerStatus{Offset: c.offset}, 250*time.Millisecond, &limits))
+	}
+	require.Empty(t, problems(disk(500), nil, 250*time.Millisecond, &limits))
+}
+
+func TestUnheard(t *testing.T) {
+	x := transport.PeerStatus{Heard: true, Silence: 17 * time.Second}
+	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere when that is 5m0s (--dead-after)", unheard(&x, 5*time.Minute))
+	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 10*time.Second))
+	x.Heard = false
+	require.Contains(t, unheard(&x, 5*time.Minute), "it does not answer: ")
+}
