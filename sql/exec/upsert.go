@@ -107,7 +107,7 @@ func (o *upsert) lookup(ctx context.Context, xs []*rowenc.Index, row rowenc.Row,
 		}
 		if distinct {
 			ks, of = append(ks, k), append(of, x)
-			opts.IfAbsent = append(opts.IfAbsent, !x.Desc.Primary)
+			opts.IfAbsent = append(opts.IfAbsent, !x.Desc.Primary || o.n.Conflict.Update == nil)
 		}
 	}
 	if len(ks) == 0 {

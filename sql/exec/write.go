@@ -268,7 +268,7 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 			must := distinct && !(j < 0 && w.rowid >= 0)
 			todo = append(todo, pending{x, b.Row(i), key, val, must})
 			if must {
-				look, opts.IfAbsent = append(look, key), append(opts.IfAbsent, j >= 0)
+				look, opts.IfAbsent = append(look, key), append(opts.IfAbsent, true)
 			}
 		}
 	}
@@ -497,7 +497,7 @@ func (w *rowWriter) updateEntry(ctx context.Context, x *rowenc.Index, before, af
 // mustBeFree fails if a row has the key now, this statement's own rows included.
 func (w *rowWriter) mustBeFree(ctx context.Context, x *rowenc.Index, key keys.Key, row rowenc.Row) error {
 	opts := latestLocked
-	opts.IfAbsent = []bool{!x.Desc.Primary}
+	opts.IfAbsent = []bool{true}
 	_, exists, err := w.rt.Txn.Get(ctx, key, opts)
 	if err != nil {
 		return err

@@ -168,6 +168,40 @@ func commitsLetGo(t *testing.T, s *suite) {
 		require.Equal(t, 3, one[int](a, "select count(*) from (select id from jobs where id in ($1, $2, $3) for update skip locked) x", 61+i%9, 161+i%9, 261+i%9))
 		require.Equal(t, 0, one[int](a, "select n from jobs where id = $1 for update nowait", 61+i%9))
 	}
+	// Others' sessions do not notice either, at this node or another one, nor that of what was locked and not written beside rows that were, nor of what was rolled back.
+	same := s.connect(t, 0)
+	locked := func(q string, args ...any) int {
+		return one[int](same, "select count(*) from (select id from jobs where id in (161, 162, 261) for update skip locked) x") * one[int](b, q, args...)
+	}
+	for i := range 100 {
+		switch i % 4 {
+		case 0:
+			a.do("select from jobs where id in (161, 162, 261) for update")
+		case 1:
+			a.do("begin")
+			a.do("select from jobs where id in (161, 162, 261) for update")
+			a.do("update jobs set n = n + 1 where id = 61")
+			a.do("commit")
+		case 2:
+			a.do("begin")
+			a.do("select from jobs where id in (161, 162, 261) for update")
+			a.do("rollback")
+		case 3:
+			a.do("select id from jobs where id > 160 order by id limit 2 for update skip locked")
+		}
+		require.Equal(t, 9, locked("select count(*) from (select id from jobs where id in (161, 162, 261) for update skip locked) x"), i)
+		a.do("select from jobs where id = 161 for update")
+		require.Equal(t, 161*3, locked("select id from jobs where id > 160 order by id limit 1 for update skip locked"), i)
+		require.Equal(t, 1, one[int](b, "with x as (select id from jobs where id >= 162 order by id limit 1 for update skip locked) select count(*) from x where id = 162"))
+	}
+	// Who looks past a row that is locked locks only what it returns.
+	a.do("begin")
+	a.do("select from jobs where id = 161 for update")
+	b.do("begin")
+	require.Equal(t, 162, one[int](b, "select id from jobs where id > 160 order by id limit 1 for update skip locked"))
+	require.Equal(t, 163, one[int](same, "select id from jobs where id > 160 order by id limit 1 for update skip locked"))
+	b.do("commit")
+	a.do("commit")
 	// What is not committed is locked.
 	a.do("begin")
 	a.do(write, 150)

@@ -110,6 +110,8 @@ func TestSessions(t *testing.T) {
 		{"reads that lock, before anybody has failed", lockedReadsAhead},
 		{"commits let go of rows", commitsLetGo},
 		{"commits are seen by who locks", commitsSeenByLocks},
+		{"conflicts leave rows free", conflictsLeaveRowsFree},
+		{"prepared locks are met", preparedLocksAreMet},
 		{"jobs", jobs},
 		{"orders over ranges", ordersOverRanges},
 		{"unions over ranges", unionsOverRanges},

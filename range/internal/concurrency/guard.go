@@ -21,6 +21,7 @@ type Guard struct {
 	waiters []*waiter // places in queues, kept until Finish
 	// undecided: see Undecided.
 	undecided map[kv.TxnID]struct{}
+	asked     int // times: see MayAsk
 	// clearedAt and clearedOf are where ClearEnded was of use last, pieces how many it was ready to do then.
 	clearedAt keys.Key
 	clearedOf kv.TxnID

@@ -2,6 +2,7 @@ package concurrency
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/range/internal/eval"
@@ -55,6 +56,68 @@ func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
 		}
 	}
 	return g.enter(ctx)
+}
+
+// A lock in memory is released in the background when its transaction has ended without writing there, and whoever comes between the answer to that
+// client and the release would leave the row out: a worker would find no job although the one who had it is done. So SKIP LOCKED asks there, too,
+// all holders that it met at once, and not for long: a gateway that is further away than askFor cannot have told anybody of the end of a transaction much before
+// it told this range.
+const (
+	askFor = 20 * time.Millisecond
+	// askAgain is for how long a gateway that has not answered in time is not asked any more.
+	askAgain = time.Second
+	// maxAsks is how often one request asks, so that many workers do not ask each other for longer than they work.
+	maxAsks = 2
+)
+
+// MayAsk reports whether SKIP LOCKED shall ask after the holders of locks in memory, by Ask.
+func (g *Guard) MayAsk() bool {
+	return g.req.Wait == kv.WaitSkip && g.asked < maxAsks && g.t.cfg.Holders != nil
+}
+
+// Ask asks whether the holders of locks in memory have ended. The locks of those who have go, the others are Undecided. Then it latches again.
+func (g *Guard) Ask(ctx context.Context, ae *eval.AskError) error {
+	g.asked++
+	g.unlatch()
+	over := make([]bool, len(ae.Holders))
+	ask := func(i int) { over[i] = g.t.over(ctx, &ae.Holders[i]) }
+	var wg sync.WaitGroup
+	for i := 1; i < len(over); i++ {
+		wg.Go(func() { ask(i) })
+	}
+	ask(0)
+	wg.Wait()
+	if err := ctx.Err(); err != nil {
+		return ctxError(err)
+	}
+	if g.undecided == nil {
+		g.undecided = map[kv.TxnID]struct{}{}
+	}
+	for i, h := range ae.Holders {
+		if !over[i] {
+			g.undecided[h.ID] = struct{}{}
+		} else if err := g.t.ReleaseTxn(h.ID, nil); err != nil {
+			return err
+		}
+	}
+	return g.enter(ctx)
+}
+
+// over reports whether the transaction's gateway says, within askFor, that it has ended, or is only being finished after its client was told.
+func (t *Table) over(ctx context.Context, m *kv.TxnMeta) bool {
+	if t.silent.slow(m.Gateway) {
+		return false
+	}
+	short, cancel := context.WithTimeout(ctx, askFor)
+	defer cancel()
+	st, err := t.query(short, m)
+	if err != nil {
+		if ctx.Err() == nil {
+			t.silent.late(m.Gateway)
+		}
+		return false
+	}
+	return !st.Alive || st.Status == kv.TxnStaging || st.Status == kv.TxnCommitted || st.Status == kv.TxnAborted
 }
 
 // noWait is the answer to NOWAIT, or to a SKIP that was not skipped, at a lock in memory: nil if all who block have ended, so that it gets its turn. Their

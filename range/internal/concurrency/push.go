@@ -196,6 +196,25 @@ func (t *Table) query(ctx context.Context, m *kv.TxnMeta) (HolderState, error) {
 type silences struct {
 	mu    sync.Mutex
 	since map[kv.NodeID]silence
+	lates map[kv.NodeID]time.Time // when a gateway did not answer within askFor
+}
+
+// late notes that a gateway did not answer within askFor.
+func (s *silences) late(n kv.NodeID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lates == nil {
+		s.lates = map[kv.NodeID]time.Time{}
+	}
+	s.lates[n] = time.Now()
+}
+
+// slow reports whether it was late within askAgain.
+func (s *silences) slow(n kv.NodeID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at, ok := s.lates[n]
+	return ok && time.Since(at) < askAgain
 }
 
 type silence struct{ first, last time.Time }
@@ -229,7 +248,7 @@ func (s *silences) answered(n kv.NodeID) {
 // rest forgets them: nobody waits.
 func (s *silences) rest() {
 	s.mu.Lock()
-	s.since = nil
+	s.since, s.lates = nil, nil
 	s.mu.Unlock()
 }
 

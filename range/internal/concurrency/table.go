@@ -174,20 +174,7 @@ func (t *Table) TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.T
 	defer t.mu.Unlock()
 	kl := t.locks[string(key)]
 	if kl != nil {
-		var other *kv.TxnMeta
-		found := false
-		kl.blockers(txn.ID, s, nil, func(b blocker) bool {
-			// A reservation of ours stands before whoever queued later.
-			if b.waiting && kl.reserved(txn.ID, s) {
-				return true
-			}
-			other, found = b.txn, true
-			return false
-		})
-		if found {
-			if other == nil {
-				other = &noTxn
-			}
+		if other, ok := kl.blocker(txn.ID, s); !ok {
 			return other, false
 		}
 		if h := kl.find(txn.ID); h != nil {
@@ -209,6 +196,33 @@ func (t *Table) TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.T
 	t.shared++
 	t.took(kl, txn.ID, s)
 	return nil, true
+}
+
+// Blocker implements eval.Locks.
+func (t *Table) Blocker(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.TxnMeta, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kl := t.locks[string(key)]
+	if kl == nil {
+		return nil, true
+	}
+	return kl.blocker(txn.ID, s)
+}
+
+// blocker returns the first who stands between the transaction and a lock, ok if nobody does.
+func (kl *keyLock) blocker(id kv.TxnID, s kv.LockStrength) (other *kv.TxnMeta, ok bool) {
+	ok = true
+	kl.blockers(id, s, nil, func(b blocker) bool {
+		// A reservation of ours stands before whoever queued later.
+		if b.waiting && kl.reserved(id, s) {
+			return true
+		}
+		if other, ok = b.txn, false; other == nil {
+			other = &noTxn
+		}
+		return false
+	})
+	return other, ok
 }
 
 // reserved reports whether the transaction has a granted place in the queue that covers s.

@@ -39,6 +39,9 @@ type Env struct {
 	// Undecided are transactions that had not committed when this request asked after them: NOWAIT fails at their prepared locks, SKIP LOCKED
 	// leaves the rows out. At another's, which may have committed and may have been acknowledged, both stop with a ConflictError.
 	Undecided map[kv.TxnID]struct{}
+	// AskFirst: SKIP LOCKED leaves no row out for a lock in memory before it has been asked whether its holder has ended (AskError). Undecided counts
+	// there, too.
+	AskFirst bool
 	// NewBatch makes the batch for effects.
 	NewBatch func() *pebble.Batch
 	Planted  Planted
@@ -56,6 +59,8 @@ type Locks interface {
 	// TryLock takes an unreplicated lock, or returns who holds or waits ahead for
 	// a conflicting one. Taking what is held already is a success.
 	TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, ok bool)
+	// Blocker is TryLock without taking the lock.
+	Blocker(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (holder *kv.TxnMeta, ok bool)
 	// Holds reports whether the transaction holds a lock on the key.
 	Holds(id kv.TxnID, key keys.Key) bool
 	// Outcome tells what is known of a transaction: TxnCommitted and when; TxnAborted; or TxnUnknown, and a timestamp,
@@ -147,6 +152,11 @@ type ConflictError struct{ Conflicts []Conflict }
 func (e *ConflictError) Error() string {
 	return "eval: lock conflict on " + keys.Pretty(e.Conflicts[0].Key)
 }
+
+// AskError stops an evaluation that would leave rows out because of locks in memory: whether their holders have ended is to be asked first.
+type AskError struct{ Holders []kv.TxnMeta }
+
+func (e *AskError) Error() string { return "eval: rows are locked by transactions that may have ended" }
 
 // Access of a latch.
 type Access uint8

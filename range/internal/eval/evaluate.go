@@ -44,6 +44,8 @@ type evaluation struct {
 	floorsAt uint64 // see LockFloors
 	gapsAt   uint64 // see Gaps
 
+	toAsk []kv.TxnMeta // see AskError
+
 	claimed map[string]struct{} // keys written by earlier requests of the batch
 	writes  int                 // requests that wrote
 }
@@ -88,11 +90,15 @@ func Evaluate(ctx context.Context, env *Env, req *kv.BatchRequest) (*kv.BatchRes
 	}
 }
 
-// wrap makes sure that only the two kinds of error leave the package.
+// wrap makes sure that only three kinds of error leave the package.
 func wrap(err error) error {
 	var ce *ConflictError
 	if errors.As(err, &ce) {
 		return ce
+	}
+	var ae *AskError
+	if errors.As(err, &ae) {
+		return ae
 	}
 	return engine.Classify(err)
 }
@@ -100,7 +106,7 @@ func wrap(err error) error {
 // run evaluates every request once.
 func (e *evaluation) run() (*kv.BatchResponse, error) {
 	const unlimited = 1<<63 - 1
-	e.rowsLeft, e.bytesLeft, e.returned = unlimited, unlimited, 0
+	e.rowsLeft, e.bytesLeft, e.returned, e.toAsk = unlimited, unlimited, 0, nil
 	if e.req.MaxRows > 0 {
 		e.rowsLeft = e.req.MaxRows
 	}
@@ -113,6 +119,9 @@ func (e *evaluation) run() (*kv.BatchResponse, error) {
 		if resp.Responses[i], err = e.one(r); err != nil {
 			return nil, err
 		}
+	}
+	if len(e.toAsk) > 0 {
+		return nil, &AskError{Holders: e.toAsk}
 	}
 	resp.Now, resp.ServedBy = e.env.Clock.Now(), e.env.Node
 	return resp, nil

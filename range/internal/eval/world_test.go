@@ -115,12 +115,19 @@ type heldLock struct {
 }
 
 func (h *heldLocks) TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.TxnMeta, bool) {
+	holder, ok := h.Blocker(txn, key, s)
+	if ok {
+		h.held[string(key)] = append(h.held[string(key)], heldLock{*txn, s})
+	}
+	return holder, ok
+}
+
+func (h *heldLocks) Blocker(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.TxnMeta, bool) {
 	for _, l := range h.held[string(key)] {
 		if l.txn.ID != txn.ID && l.s.Conflicts(s) {
 			return &l.txn, false
 		}
 	}
-	h.held[string(key)] = append(h.held[string(key)], heldLock{*txn, s})
 	return nil, true
 }
 

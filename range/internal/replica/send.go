@@ -68,7 +68,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 		if timed {
 			began = time.Now()
 		}
-		resp, eff, p, err := r.evaluate(ctx, req, ts, g.Undecided())
+		resp, eff, p, err := r.evaluate(ctx, req, ts, g)
 		if timed {
 			r.meter.cpuNanos.Add(loadSample * int64(time.Since(began)))
 		}
@@ -85,6 +85,13 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 				return nil, err
 			}
 			return resp, nil
+		}
+		if ask, ok := err.(*eval.AskError); ok {
+			if err := g.Ask(ctx, ask); err != nil {
+				g.Finish()
+				return nil, err
+			}
+			continue
 		}
 		conflict, ok := err.(*eval.ConflictError)
 		if !ok {
@@ -120,7 +127,7 @@ func (r *Replica) resolveFrom(ctx context.Context, holder kv.TxnMeta, from keys.
 }
 
 // evaluate runs the batch once, under latches. It returns a proposal if the effects must be replicated.
-func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp, undecided map[kv.TxnID]struct{}) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
+func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp, g *concurrency.Guard) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
 	// The state may be another one than before the latches were taken.
 	epoch := r.dataEpoch.Load()
 	s, learned := r.stateAndLearned()
@@ -142,7 +149,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		bucket = r.beginWrite(&s)
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
-	env.Numbers, env.Undecided = &r.numbers, undecided
+	env.Numbers, env.Undecided, env.AskFirst = &r.numbers, g.Undecided(), g.MayAsk()
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
 	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty() && eff.TurnOutcomes.IsEmpty()) {
 		if bucket != nil {
