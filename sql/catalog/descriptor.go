@@ -65,7 +65,9 @@ type Index struct {
 	Columns []IndexColumn
 	// Include lists columns stored in the index's value beyond the key.
 	Include []ColumnID
-	State   State
+	// Predicate of a partial index: SQL text; rows for which it is not true have no entry.
+	Predicate string `json:",omitempty"`
+	State     State
 	// Constraint: the index backs a PRIMARY KEY or UNIQUE constraint of its name.
 	Constraint bool
 	// Comment on the index, ConstraintComment on its constraint.

@@ -392,8 +392,9 @@ func (c *change) alterDropColumn(t *catalog.Table, cmd *ast.AlterCmd) error {
 	rekey := false
 	for i := len(n.Indexes) - 1; i >= 0; i-- {
 		ix := &n.Indexes[i]
-		in := slices.ContainsFunc(ix.Columns, func(ic catalog.IndexColumn) bool { return ic.Column == id }) || slices.Contains(ix.Include, id)
-		switch {
+		switch in, err := indexNeeds(ix, id, cmd.Name); {
+		case err != nil:
+			return err
 		case !in:
 		case ix.Primary:
 			rekey = true
@@ -507,6 +508,9 @@ func (c *change) alterType(t *catalog.Table, cmd *ast.AlterCmd) error {
 		}
 	}
 	if _, _, err := c.insertParts(n); err != nil {
+		return err
+	}
+	if err := checkPredicates(n); err != nil {
 		return err
 	}
 	if err := c.typesAgree(n); err != nil {

@@ -30,6 +30,23 @@ func (c *change) count(t *catalog.Table, ix *catalog.Index) (int64, error) {
 	return n, err
 }
 
+// countRows counts the rows that have an entry in an index, without looking at it.
+func (c *change) countRows(t *catalog.Table, ix *catalog.Index) (int64, error) {
+	if ix.Predicate == "" {
+		return c.count(t, t.Primary())
+	}
+	pl, err := c.build("SELECT count(*) FROM " + c.qualifiedName(t) + " WHERE (" + ix.Predicate + ")")
+	if err != nil {
+		return 0, err
+	}
+	var n int64
+	err = c.rows(pl, func(b *types.Batch) error {
+		n = b.Cols[0].Ints[b.Row(0)]
+		return nil
+	})
+	return n, err
+}
+
 // onlyScan finds the scan in a plan that is a single branch.
 func onlyScan(n plan.Node) *plan.Scan {
 	switch n := n.(type) {
@@ -75,6 +92,9 @@ func (c *change) duplicateRows(t *catalog.Table, ix *catalog.Index) error {
 	for _, ic := range ix.Columns {
 		n := exec.QuoteIdent(t.Columns[t.ColumnByID(ic.Column)].Name)
 		names, conds = append(names, n), append(conds, n+" IS NOT NULL")
+	}
+	if ix.Predicate != "" {
+		conds = append(conds, "("+ix.Predicate+")")
 	}
 	list := strings.Join(names, ", ")
 	pl, err := c.build("SELECT " + list + " FROM " + c.qualifiedName(t) + " WHERE " + strings.Join(conds, " AND ") +

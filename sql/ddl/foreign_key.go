@@ -172,7 +172,7 @@ func refColumns(t, parent *catalog.Table, k *ast.Constraint, fk *catalog.Foreign
 		if fk.RefIndex != 0 {
 			break
 		}
-		if !ix.Unique && !ix.Primary || ix.State != catalog.Public || len(ix.Columns) != len(fk.RefColumns) {
+		if !ix.Unique && !ix.Primary || ix.Predicate != "" || ix.State != catalog.Public || len(ix.Columns) != len(fk.RefColumns) {
 			continue
 		}
 		if !slices.ContainsFunc(ix.Columns, func(ic catalog.IndexColumn) bool { return !slices.Contains(fk.RefColumns, ic.Column) }) {

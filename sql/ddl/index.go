@@ -1,12 +1,14 @@
 package ddl
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/exec"
 	"github.com/pamirdb/pamir/sql/pgerr"
+	"github.com/pamirdb/pamir/sql/plan"
 )
 
 func (c *change) createIndex(st *ast.CreateIndex) error {
@@ -20,13 +22,16 @@ func (c *change) createIndex(st *ast.CreateIndex) error {
 	if st.Method != "" && st.Method != "btree" {
 		return pgerr.Unsupported("access method \""+st.Method+"\"", "Indexes are ordered: leave USING out, or say btree.")
 	}
-	if st.Where != nil {
-		return pgerr.Unsupported("a partial index", "")
-	}
 	if st.NullsNotDistinct {
 		return pgerr.Unsupported("NULLS NOT DISTINCT", "")
 	}
 	ix := catalog.Index{Name: st.Name, Unique: st.Unique}
+	if st.Where != nil {
+		if err := plan.CheckPredicate(c.cat, c.planEnv(), t, st.Where); err != nil {
+			return err
+		}
+		ix.Predicate = st.WhereText
+	}
 	var names []string
 	for _, e := range st.Elems {
 		if e.Expr != nil {
@@ -86,6 +91,33 @@ func (c *change) createIndex(st *ast.CreateIndex) error {
 		return err
 	}
 	return c.fillIndex(t, n, ix.ID)
+}
+
+// checkPredicates says what is wrong with the conditions of partial indexes, now that a column has another type.
+func checkPredicates(t *catalog.Table) error {
+	for i := range t.Indexes {
+		if t.Indexes[i].Predicate == "" {
+			continue
+		}
+		if _, err := plan.IndexPredicate(t, &t.Indexes[i]); err != nil {
+			if e, ok := pgerr.As(err); ok {
+				e.Position = 0
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// indexNeeds reports whether an index goes with a column.
+func indexNeeds(ix *catalog.Index, id catalog.ColumnID, name string) (bool, error) {
+	if slices.ContainsFunc(ix.Columns, func(ic catalog.IndexColumn) bool { return ic.Column == id }) || slices.Contains(ix.Include, id) {
+		return true, nil
+	}
+	if ix.Predicate == "" {
+		return false, nil
+	}
+	return isAbout(ix.Predicate, name)
 }
 
 // fillIndex stores a descriptor with a new index, and builds the index: at once, or online.

@@ -448,7 +448,11 @@ func (n *building) counts(ctx context.Context, both bool) (rows, entries int64, 
 		}
 		c := &change{env: &Env{Runtime: n.b.Runtime(x, snap)}, ctx: ctx, cat: newOverlay(snap)}
 		data = t.DataID
-		if rows, err = c.count(t, t.Primary()); err != nil || !both {
+		if !both {
+			rows, err = c.count(t, t.Primary())
+			return err
+		}
+		if rows, err = c.countRows(t, ix); err != nil {
 			return err
 		}
 		entries, err = c.count(t, ix)

@@ -64,6 +64,13 @@ func (c *change) rename(st *ast.Rename) error {
 				return err
 			}
 		}
+		for i := range n.Indexes {
+			if text := n.Indexes[i].Predicate; text != "" {
+				if n.Indexes[i].Predicate, err = renamedColumn(text, st.Old, st.New); err != nil {
+					return err
+				}
+			}
+		}
 		n.Columns[pos].Name = st.New
 	case "CONSTRAINT":
 		found := false

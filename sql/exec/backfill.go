@@ -7,6 +7,7 @@ import (
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/catalog"
+	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/rowenc"
 	"github.com/pamirdb/pamir/sql/types"
@@ -36,7 +37,11 @@ func backfill(ctx context.Context, rt *Runtime, t *catalog.Table, ix *catalog.In
 	if err != nil {
 		return nil, 0, err
 	}
-	columns := backfillColumns(t, ix)
+	pred, err := newPredicate(t, ix)
+	if err != nil {
+		return nil, 0, err
+	}
+	columns := backfillColumns(t, ix, pred)
 	spec, err := rowenc.NewSpec(primary, columns)
 	if err != nil {
 		return nil, 0, err
@@ -52,7 +57,7 @@ func backfill(ctx context.Context, rt *Runtime, t *catalog.Table, ix *catalog.In
 	sc := rt.Txn.Scan(ctx, []keys.Span{span}, opts)
 	defer sc.Close()
 
-	f := &filler{t: t, index: index, primary: primary, columns: columns, row: make(rowenc.Row, len(t.Columns)), dec: spec.NewDecoder(false), batch: spec.NewBatch(1)}
+	f := &filler{t: t, index: index, primary: primary, columns: columns, pred: pred, er: expr.Runtime{Ctx: rt.Ctx}, row: make(rowenc.Row, len(t.Columns)), dec: spec.NewDecoder(false), batch: spec.NewBatch(1)}
 	for i := range f.row {
 		f.row[i] = types.NullDatum
 	}
@@ -90,8 +95,13 @@ func backfill(ctx context.Context, rt *Runtime, t *catalog.Table, ix *catalog.In
 }
 
 // backfillColumns lists the columns that an index's entries are made of.
-func backfillColumns(t *catalog.Table, ix *catalog.Index) []int {
+func backfillColumns(t *catalog.Table, ix *catalog.Index, pred *predicate) []int {
 	wanted := map[catalog.ColumnID]bool{}
+	if pred != nil {
+		for _, c := range pred.used {
+			wanted[t.Columns[c].ID] = true
+		}
+	}
 	for _, c := range ix.Columns {
 		wanted[c.Column] = true
 	}
@@ -114,6 +124,8 @@ func backfillColumns(t *catalog.Table, ix *catalog.Index) []int {
 type filler struct {
 	t              *catalog.Table
 	index, primary *rowenc.Index
+	pred           *predicate // nil: all rows have an entry
+	er             expr.Runtime
 	columns        []int
 	row            rowenc.Row
 	dec            *rowenc.Decoder
@@ -133,6 +145,11 @@ func (f *filler) add(key keys.Key, value []byte) error {
 	}
 	for i, pos := range f.columns {
 		f.row[pos] = f.batch.Cols[i].Get(0)
+	}
+	if f.pred != nil {
+		if ok, err := f.pred.holds(&f.er, f.row); err != nil || !ok {
+			return err
+		}
 	}
 	k, distinct, err := f.index.AppendKey(f.mem.room(), f.row)
 	if err != nil {

@@ -294,6 +294,9 @@ func (r *rebuild) take(b *types.Batch) error {
 			if err != nil {
 				return err
 			}
+			if k == nil {
+				continue
+			}
 			r.pairs.Cols[0].AppendDatum(types.NewBytes(k))
 			r.pairs.Cols[1].AppendDatum(types.NewBytes(v))
 			if r.pairs.N++; r.pairs.N == types.BatchSize {

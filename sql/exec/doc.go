@@ -23,7 +23,8 @@
 //     UPDATE meets each row once.
 //  4. Every error that leaves the package has a SQLSTATE (errors.go is the one place where errors of the layers below
 //     are translated).
-//  5. Index entries and rows change together: whoever writes a row goes through rowWriter.
+//  5. Index entries and rows change together: whoever writes a row goes through rowWriter. A partial index has
+//     an entry for a row if and only if its predicate is true of it.
 //  6. No goroutine outlives Close.
 //  7. Whoever writes a row tells References about its foreign keys, and no statement with rows to show, and no commit, succeeds before
 //     they have been seen to; what that reads is firm (txn.ScanOptions.Firm), or locked.

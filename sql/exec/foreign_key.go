@@ -282,7 +282,7 @@ func keyDetail(t *catalog.Table, columns []catalog.ColumnID, key []types.Datum, 
 func referencingIndex(child *catalog.Table, fk *catalog.ForeignKey) *catalog.Index {
 	for i := range child.Indexes {
 		ix := &child.Indexes[i]
-		if ix.State != catalog.Public || len(ix.Columns) < len(fk.Columns) {
+		if ix.State != catalog.Public || ix.Predicate != "" || len(ix.Columns) < len(fk.Columns) {
 			continue
 		}
 		ok := true

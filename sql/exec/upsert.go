@@ -203,6 +203,9 @@ func (o *upsert) insertRow(ctx context.Context, row rowenc.Row, at int) error {
 		if err != nil {
 			return err
 		}
+		if key == nil {
+			continue
+		}
 		if j < 0 {
 			if err := o.note(key); err != nil {
 				return err

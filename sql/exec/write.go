@@ -23,7 +23,9 @@ type rowWriter struct {
 	tab    *rowenc.Table
 	second []*rowenc.Index // written
 	dying  []*rowenc.Index // only deleted from
-	checks []checkProgram
+	// partial are those of second and dying that do not hold every row; nil if all do.
+	partial map[*rowenc.Index]*predicate
+	checks  []checkProgram
 	// rowid is the position of the hidden key column, -1 if the table has a primary key.
 	rowid int
 	// out are the table's foreign keys, in those that refer to it (references.go).
@@ -61,6 +63,16 @@ func newRowWriter(t *catalog.Table, checks []plan.CheckExpr) (*rowWriter, error)
 			w.dying = append(w.dying, x)
 		} else {
 			w.second = append(w.second, x)
+		}
+		p, err := newPredicate(t, x.Desc)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			if w.partial == nil {
+				w.partial = map[*rowenc.Index]*predicate{}
+			}
+			w.partial[x] = p
 		}
 	}
 	for i := range t.Columns {
@@ -119,8 +131,11 @@ func (c *chunk) keep(b []byte) []byte {
 	return b[:len(b):len(b)]
 }
 
-// entry encodes a row's entry in an index.
+// entry encodes a row's entry in an index; key is nil if it has none.
 func (w *rowWriter) entry(x *rowenc.Index, row rowenc.Row) (key keys.Key, val []byte, distinct bool, err error) {
+	if ok, err := w.has(x, row); err != nil || !ok {
+		return nil, nil, false, err
+	}
 	k, distinct, err := x.AppendKey(w.mem.room(), row)
 	if err != nil {
 		return nil, nil, false, err
@@ -133,7 +148,11 @@ func (w *rowWriter) entry(x *rowenc.Index, row rowenc.Row) (key keys.Key, val []
 	return k, w.mem.keep(v), distinct, nil
 }
 
+// key is that of the row's entry in an index; nil if it has none.
 func (w *rowWriter) key(x *rowenc.Index, row rowenc.Row) (keys.Key, bool, error) {
+	if ok, err := w.has(x, row); err != nil || !ok {
+		return nil, false, err
+	}
 	k, distinct, err := x.AppendKey(w.mem.room(), row)
 	if err != nil {
 		return nil, false, err
@@ -265,6 +284,9 @@ func (w *rowWriter) insert(ctx context.Context, b *types.Batch) error {
 			if err != nil {
 				return err
 			}
+			if key == nil {
+				continue
+			}
 			must := distinct && !(j < 0 && w.rowid >= 0)
 			todo = append(todo, pending{x, b.Row(i), key, val, must})
 			if must {
@@ -324,6 +346,9 @@ func (w *rowWriter) insertBlind(row rowenc.Row) error {
 		key, val, distinct, err := w.entry(x, row)
 		if err != nil {
 			return err
+		}
+		if key == nil {
+			continue
 		}
 		if distinct && !(j < 0 && w.rowid >= 0) {
 			dup, err := w.repeated(key)
@@ -401,8 +426,11 @@ func (w *rowWriter) fillRowIDs(b *types.Batch) {
 	v.ClearNulls()
 }
 
-// touches reports whether an index holds any of the columns.
+// touches reports whether an index holds any of the columns, or whether a row has an entry depends on one.
 func (w *rowWriter) touches(x *rowenc.Index, set []int) bool {
+	if p := w.partial[x]; p != nil && p.reads(set) {
+		return true
+	}
 	for _, c := range set {
 		id := w.table.Columns[c].ID
 		has := func(cols []catalog.IndexColumn) bool {
@@ -478,6 +506,9 @@ func (w *rowWriter) updateEntry(ctx context.Context, x *rowenc.Index, before, af
 		return err
 	}
 	if bytes.Equal(ok, nk) {
+		if ok == nil {
+			return nil
+		}
 		if bytes.Equal(ov, nv) && x.Desc.State == catalog.Public {
 			return nil
 		}
@@ -488,8 +519,13 @@ func (w *rowWriter) updateEntry(ctx context.Context, x *rowenc.Index, before, af
 			return err
 		}
 	}
-	if err := w.rt.Txn.Delete(ok); err != nil {
-		return err
+	if ok != nil {
+		if err := w.rt.Txn.Delete(ok); err != nil {
+			return err
+		}
+	}
+	if nk == nil {
+		return nil
 	}
 	return w.put(x, nk, nv, distinct)
 }
@@ -510,7 +546,7 @@ func (w *rowWriter) mustBeFree(ctx context.Context, x *rowenc.Index, key keys.Ke
 
 func (w *rowWriter) deleteEntry(x *rowenc.Index, row rowenc.Row) error {
 	k, _, err := w.key(x, row)
-	if err != nil {
+	if err != nil || k == nil {
 		return err
 	}
 	return w.rt.Txn.Delete(k)

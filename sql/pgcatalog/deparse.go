@@ -90,6 +90,16 @@ func (o *Overlay) indexDef(t *catalog.Table, ix *catalog.Index, visible bool) st
 			b.WriteString(")")
 		}
 	}
+	if ix.Predicate != "" {
+		e := o.predicateText(t, ix)
+		if visible { // psql asks so
+			if strings.HasPrefix(e, "(") {
+				e = e[1 : len(e)-1]
+			}
+			e = prettyCast.ReplaceAllString(e, "$1::")
+		}
+		b.WriteString(" WHERE " + e)
+	}
 	return b.String()
 }
 

@@ -76,6 +76,23 @@ func (o *Overlay) checkText(t *catalog.Table, i int) string {
 	return parenthesized(t.Checks[i].Expr)
 }
 
+// predicateText is a partial index's condition: in parentheses, unless it is a column or a call.
+func (o *Overlay) predicateText(t *catalog.Table, ix *catalog.Index) string {
+	e, err := plan.IndexPredicate(t, ix)
+	if err != nil {
+		return parenthesized(ix.Predicate)
+	}
+	switch x := e.(type) {
+	case *expr.Column:
+		return o.exprText(e)
+	case *expr.Call:
+		if x.Op == "" {
+			return o.exprText(e)
+		}
+	}
+	return parenthesized(o.exprText(e))
+}
+
 func (o *Overlay) exprText(e expr.Expr) string {
 	s := expr.String(e)
 	s = integerNumeric.ReplaceAllString(s, "($1)::numeric")

@@ -302,6 +302,9 @@ func fillIndex(o *Overlay, b *builder) {
 			b.row().i("indexrelid", int64(ix.OID)).i("indrelid", int64(t.ID)).i("indnatts", int64(len(all))).i("indnkeyatts", int64(len(ix.Columns))).
 				b("indisunique", ix.Unique || ix.Primary).b("indisprimary", ix.Primary).b("indimmediate", true).b("indisvalid", ready).b("indisready", true).b("indislive", true).
 				vector("indkey", all).vector("indcollation", colls).vector("indclass", classes).vector("indoption", options)
+			if ix.Predicate != "" {
+				b.s("indpred", o.predicateText(t, ix))
+			}
 		}
 	}
 }

@@ -303,7 +303,7 @@ func (b *binder) onConflict(q *query, c *change, s *ast.Insert, it *nsItem) {
 	oc := s.OnConflict
 	c.conflict = &OnConflict{}
 	if oc.HasTarget {
-		c.conflict.Index = b.arbiter(c.table, oc)
+		c.conflict.Index = b.arbiter(c.table, oc, it)
 		for _, k := range c.conflict.Index.Columns {
 			it.scan.need.selects(c.table.ColumnByID(k.Column))
 		}
@@ -334,7 +334,7 @@ func (b *binder) onConflict(q *query, c *change, s *ast.Insert, it *nsItem) {
 }
 
 // arbiter finds the unique index that ON CONFLICT (...) or ON CONSTRAINT names.
-func (b *binder) arbiter(t *catalog.Table, oc *ast.OnConflict) *catalog.Index {
+func (b *binder) arbiter(t *catalog.Table, oc *ast.OnConflict, it *nsItem) *catalog.Index {
 	if oc.Constraint != "" {
 		for i := range t.Indexes {
 			if ix := &t.Indexes[i]; ix.Name == oc.Constraint && (ix.Constraint || ix.Primary) {
@@ -357,12 +357,17 @@ func (b *binder) arbiter(t *catalog.Table, oc *ast.OnConflict) *catalog.Index {
 		}
 		want[t.Columns[ord].ID] = true
 	}
+	var given []expr.Expr
 	if oc.Where != nil {
-		b.unsupported(oc.Pos, "a predicate in ON CONFLICT")
+		given = conjuncts(nil, expr.Fold(b.boolean(&query{items: []*nsItem{it}, clause: clPredicate}, oc.Where, "WHERE")))
 	}
+	p := &physical{b: b, stmt: &Statement{}}
 	for i := range t.Indexes {
 		ix := &t.Indexes[i]
 		if !ix.Unique && !ix.Primary || ix.State != catalog.Public || len(ix.Columns) != len(want) {
+			continue
+		}
+		if ix.Predicate != "" && !p.impliedBy(&scanRel{table: t, cols: it.scan.cols}, given, b.predicate(t, it.scan.cols, ix.Predicate)) {
 			continue
 		}
 		all := true
@@ -488,11 +493,11 @@ func (b *binder) update(s *ast.Update, at *query) *change {
 	return c
 }
 
-// changesKey reports whether a unique index covers one of the columns set: such an update locks like a delete.
+// changesKey reports whether a unique index of all rows covers one of the columns set: such an update locks like a delete.
 func changesKey(t *catalog.Table, set []SetClause) bool {
 	for _, s := range set {
 		for i := range t.Indexes {
-			if !t.Indexes[i].Unique && !t.Indexes[i].Primary {
+			if !t.Indexes[i].Unique && !t.Indexes[i].Primary || t.Indexes[i].Predicate != "" {
 				continue
 			}
 			for _, kc := range t.Indexes[i].Columns {

@@ -12,8 +12,8 @@ import (
 
 // sublink binds a subquery in an expression.
 func (b *binder) sublink(q *query, e *ast.Sublink) expr.Expr {
-	if q.clause == clDefault || q.clause == clCheck {
-		b.fail(e.Pos, pgerr.FeatureNotSupported, "cannot use subquery in %s", map[clause]string{clDefault: "DEFAULT expression", clCheck: "check constraint"}[q.clause])
+	if q.clause == clDefault || q.clause == clCheck || q.clause == clPredicate {
+		b.fail(e.Pos, pgerr.FeatureNotSupported, "cannot use subquery in %s", map[clause]string{clDefault: "DEFAULT expression", clCheck: "check constraint", clPredicate: "index predicate"}[q.clause])
 	}
 	r, cols := b.selectQuery(&query{parent: q, ctesFrom: q}, e.Query, true)
 	s := &expr.Subplan{}

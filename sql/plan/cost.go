@@ -39,7 +39,7 @@ func (p *physical) distinctOf(t *catalog.Table, ord int) float64 {
 	}
 	for i := range t.Indexes {
 		ix := &t.Indexes[i]
-		if (ix.Unique || ix.Primary) && len(ix.Columns) == 1 && ix.Columns[0].Column == id {
+		if (ix.Unique || ix.Primary) && ix.Predicate == "" && len(ix.Columns) == 1 && ix.Columns[0].Column == id {
 			return rows
 		}
 	}

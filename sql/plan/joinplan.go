@@ -381,6 +381,9 @@ func (p *physical) lookupJoin(typ JoinType, l, r *part, conds []expr.Expr, keys 
 		if ix.State != catalog.Public {
 			continue
 		}
+		if _, _, ok := p.partial(s, ix); !ok {
+			continue
+		}
 		if ph := p.lookupIndex(typ, l, r, ix, conds, keys, need, rows, ords, a); ph != nil && (win == nil || ph.cost < win.cost) {
 			win = ph
 		}

@@ -8,11 +8,14 @@ import (
 	"github.com/pamirdb/pamir/sql/types"
 )
 
-// Peek is a parameter that is compared with a column of which some values are common. A plan for one of those may be a bad one for a rare value.
+// Peek is a parameter that is compared with a column of which some values are common, or are those of a partial index. A plan for one of those may be a bad one
+// for a rare value, or a wrong one.
 type Peek struct {
 	Param  int // from 0
 	column types.OID
 	common []catalog.CommonValue
+	// values are those for which an index serves that has no entries for others.
+	values []types.Datum
 }
 
 // Class tells values apart as far as plans may differ: two of one class have the same plan. All that are not common are one class, 0.
@@ -21,6 +24,11 @@ func (k *Peek) Class(params []types.Datum) uint64 {
 		return 0
 	}
 	h := types.Hash(0, k.column, params[k.Param])
+	for _, v := range k.values {
+		if types.Compare(k.column, params[k.Param], v) == 0 {
+			return ^h
+		}
+	}
 	for _, c := range k.common {
 		if c.Hash == h {
 			return h
@@ -38,7 +46,7 @@ func (p *physical) peek(t *catalog.Table, ord int, x *expr.Param) expr.Expr {
 	}
 	k := Peek{Param: x.Index, column: col.Type.OID, common: common}
 	same := func(o Peek) bool {
-		return o.Param == k.Param && o.column == k.column && slices.Equal(o.common, k.common)
+		return o.Param == k.Param && o.column == k.column && o.values == nil && slices.Equal(o.common, k.common)
 	}
 	if !slices.ContainsFunc(p.stmt.Peeks, same) {
 		p.stmt.Peeks = append(p.stmt.Peeks, k)

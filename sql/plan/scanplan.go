@@ -41,7 +41,11 @@ func (p *physical) scan(r *scanRel, w want) *phys {
 		if ix.State != catalog.Public {
 			continue
 		}
-		ph := p.indexScan(r, a, ix, rows, w)
+		done, share, ok := p.partial(r, ix)
+		if !ok {
+			continue
+		}
+		ph := p.indexScan(r, a, ix, rows*share, done, w)
 		total := p.limited(ph, w.limit)
 		if len(w.order) > 0 && !satisfies(ph, w.order) {
 			total = ph.cost + sortCost(ph.rows)
@@ -117,9 +121,12 @@ func (p *physical) nothing(ids []colID, w want) *phys {
 	return out
 }
 
-// indexScan plans reading one index.
-func (p *physical) indexScan(r *scanRel, a *analysis, ix *catalog.Index, rows float64, w want) *phys {
+// indexScan plans reading one index, which has so many rows. The conditions done need not be tested on what it has.
+func (p *physical) indexScan(r *scanRel, a *analysis, ix *catalog.Index, rows float64, done []int, w want) *phys {
 	m := a.match(p, r, ix)
+	for _, i := range done {
+		m.used[i] = true
+	}
 	need := w.need.clone()
 	var pushed, above []expr.Expr
 	for i, c := range r.filter {

@@ -48,10 +48,11 @@ const (
 	clWindow
 	clFilter
 	clExecute
+	clPredicate
 )
 
 var clauseNames = [...]string{"WHERE", "SELECT", "HAVING", "GROUP BY", "ORDER BY", "JOIN/ON", "VALUES", "LIMIT", "UPDATE", "RETURNING",
-	"functions in FROM", "DEFAULT expressions", "check constraints", "window definitions", "FILTER", "EXECUTE parameters"}
+	"functions in FROM", "DEFAULT expressions", "check constraints", "window definitions", "FILTER", "EXECUTE parameters", "index predicates"}
 
 func (c clause) String() string { return clauseNames[c] }
 

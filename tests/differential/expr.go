@@ -199,7 +199,28 @@ func (g *gen) expr(k kind, scope []scopeColumn, depth int) *tree {
 
 // cond makes a condition.
 func (g *gen) cond(scope []scopeColumn, depth int) *tree {
-	return g.condition(scope, depth).or("true").or("false")
+	c := g.condition(scope, depth).or("true").or("false")
+	if p := g.indexed(scope); p != "" {
+		return sql("(", c, ") and (", p, ")").orEach(c, sql(p))
+	}
+	return c
+}
+
+// indexed is now and then the condition of a partial index of one of the tables in scope.
+func (g *gen) indexed(scope []scopeColumn) string {
+	if len(scope) == 0 || !g.one(2) {
+		return ""
+	}
+	rel := pick(g.r, scope...).rel
+	if rel == nil || rel.table == nil {
+		return ""
+	}
+	for _, x := range rel.table.indexes {
+		if x.where != "" && len(rel.cols) == len(rel.table.cols) && g.one(2) {
+			return x.condition(rel.cols[x.of].text)
+		}
+	}
+	return ""
 }
 
 func (g *gen) condition(scope []scopeColumn, depth int) *tree {

@@ -589,6 +589,10 @@ func (p *program) whole(t *table) {
 	if len(t.indexes) > 0 && !p.diverged {
 		x := pick(p.r, t.indexes...)
 		of := names(t, append(append([]int(nil), x.cols...), t.key...))
-		ask(fmt.Sprintf("select %s from %s order by %s", of, t.name, names(t, x.cols)), &comparison{})
+		where := ""
+		if x.where != "" {
+			where = " where " + x.condition(t.cols[x.of].name)
+		}
+		ask(fmt.Sprintf("select %s from %s%s order by %s", of, t.name, where, names(t, x.cols)), &comparison{})
 	}
 }

@@ -17,7 +17,13 @@ type index struct {
 	cols   []int
 	desc   []bool
 	unique bool
+	// of a partial index: a condition on one column, which is %s in it
+	where string
+	of    int
 }
+
+// condition of a partial index on a column by that name.
+func (x *index) condition(column string) string { return strings.ReplaceAll(x.where, "%s", column) }
 
 type table struct {
 	name    string
@@ -40,6 +46,9 @@ func (t *table) unique(col int) bool {
 			if c == col && x.unique {
 				return true
 			}
+		}
+		if x.unique && x.where != "" && x.of == col {
+			return true
 		}
 	}
 	return false
@@ -105,6 +114,22 @@ func (t *table) newIndex(r *rand.Rand, n int) index {
 			break
 		}
 	}
+	if r.IntN(3) == 0 {
+		x.of = r.IntN(len(t.cols))
+		x.where = pick(r, "%s is null", "%s is not null", "%s is not null")
+		switch k := t.cols[x.of].kind; k {
+		case kInt, kBig, kText:
+			lit := func() string {
+				if k == kText {
+					return "'" + strings.ReplaceAll(draw(r, k).text, "'", "''") + "'"
+				}
+				return draw(r, k).text
+			}
+			x.where = pick(r, x.where, "%s > "+lit(), "%s <= "+lit(), "%s = "+lit(), "%s in ("+lit()+", "+lit()+", "+lit()+")", "%s < "+lit()+" or %s is null", "%s is not null and %s <> "+lit())
+		case kBool:
+			x.where = pick(r, x.where, "%s", "not %s", "%s is not true")
+		}
+	}
 	return x
 }
 
@@ -137,8 +162,8 @@ func (t *table) indexSQL(r *rand.Rand, x index) string {
 			s += " include (" + strings.Join(inc, ", ") + ")"
 		}
 	}
-	if r.IntN(60) == 0 {
-		s += " where " + t.cols[x.cols[0]].name + " is not null" // refused by Pamir
+	if x.where != "" {
+		s += " where " + x.condition(t.cols[x.of].name)
 	}
 	return s
 }

@@ -99,6 +99,12 @@ func (g *gen) onConflict(t *table, cols []int) *tree {
 	case 3:
 		return sql(" on conflict (", names(t, t.key), ") do nothing")
 	}
+	target := names(t, t.key)
+	for _, x := range t.indexes {
+		if x.unique && x.where != "" && g.one(2) {
+			target = names(t, x.cols) + ") where (" + x.condition(t.cols[x.of].name)
+		}
+	}
 	var set []*tree
 	for _, c := range cols {
 		if t.unique(c) || t.refs[t.cols[c].name] != nil || g.one(2) {
@@ -118,7 +124,7 @@ func (g *gen) onConflict(t *table, cols []int) *tree {
 	if g.one(3) {
 		where = sql(" where ", g.cond(self(t).cols, 0)).or("")
 	}
-	return sql(" on conflict (", names(t, t.key), ") do update set ", list(", ", set), where)
+	return sql(" on conflict (", target, ") do update set ", list(", ", set), where)
 }
 
 // insertSelect inserts rows of another table, or of this one, or a series, in a definite order.

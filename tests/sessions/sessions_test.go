@@ -112,6 +112,7 @@ func TestSessions(t *testing.T) {
 		{"commits are seen by who locks", commitsSeenByLocks},
 		{"conflicts leave rows free", conflictsLeaveRowsFree},
 		{"prepared locks are met", preparedLocksAreMet},
+		{"partial indexes", partialIndexes},
 		{"jobs", jobs},
 		{"orders over ranges", ordersOverRanges},
 		{"unions over ranges", unionsOverRanges},

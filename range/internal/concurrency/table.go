@@ -198,33 +198,6 @@ func (t *Table) TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.T
 	return nil, true
 }
 
-// Blocker implements eval.Locks.
-func (t *Table) Blocker(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.TxnMeta, bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	kl := t.locks[string(key)]
-	if kl == nil {
-		return nil, true
-	}
-	return kl.blocker(txn.ID, s)
-}
-
-// blocker returns the first who stands between the transaction and a lock, ok if nobody does.
-func (kl *keyLock) blocker(id kv.TxnID, s kv.LockStrength) (other *kv.TxnMeta, ok bool) {
-	ok = true
-	kl.blockers(id, s, nil, func(b blocker) bool {
-		// A reservation of ours stands before whoever queued later.
-		if b.waiting && kl.reserved(id, s) {
-			return true
-		}
-		if other, ok = b.txn, false; other == nil {
-			other = &noTxn
-		}
-		return false
-	})
-	return other, ok
-}
-
 // reserved reports whether the transaction has a granted place in the queue that covers s.
 func (kl *keyLock) reserved(id kv.TxnID, s kv.LockStrength) bool {
 	for _, w := range kl.queue {

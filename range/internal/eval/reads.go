@@ -2,7 +2,6 @@ package eval
 
 import (
 	"bytes"
-	"slices"
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/mvcc"
@@ -160,22 +159,6 @@ func (e *evaluation) lock(key keys.Key, s kv.LockStrength) (ok bool, err error) 
 		c.Holder = *holder
 	}
 	return false, &ConflictError{Conflicts: []Conflict{c}}
-}
-
-// maxToAsk bounds whom one evaluation has asked after.
-const maxToAsk = 32
-
-// leftOut notes whom to ask before a row is left out because he has locked it.
-func (e *evaluation) leftOut(holder *kv.TxnMeta) {
-	if !e.env.AskFirst || holder == nil || holder.ID.IsZero() || len(e.toAsk) == maxToAsk {
-		return
-	}
-	if _, ok := e.env.Undecided[holder.ID]; ok {
-		return
-	}
-	if !slices.ContainsFunc(e.toAsk, func(m kv.TxnMeta) bool { return m.ID == holder.ID }) {
-		e.toAsk = append(e.toAsk, *holder)
-	}
 }
 
 // lockedOnDisk is what a locking read does at a row that another transaction has a prepared write on; nil: leave it out.
