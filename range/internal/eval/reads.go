@@ -130,37 +130,6 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	return resp, nil
 }
 
-// lock takes an unreplicated lock for the transaction. ok is false if the row is to be left out (WaitSkip).
-func (e *evaluation) lock(key keys.Key, s kv.LockStrength) (ok bool, err error) {
-	if e.env.Follower || e.env.Locks == nil {
-		return false, kv.Errorf(kv.CodeNotLeader, "locks are taken on the leader")
-	}
-	if e.req.Txn == nil {
-		return false, kv.Errorf(kv.CodeBadRequest, "locking read without a transaction")
-	}
-	if len(e.toAsk) > 0 {
-		// The answer is for nobody. It goes on only to find whom else to ask, and nothing is to stay locked of it.
-		holder, ok := e.env.Locks.Blocker(e.req.Txn, key, s)
-		if !ok {
-			e.leftOut(holder)
-		}
-		return ok, nil
-	}
-	holder, ok := e.env.Locks.TryLock(e.req.Txn, key, s)
-	if ok {
-		return true, nil
-	}
-	if e.req.Wait == kv.WaitSkip {
-		e.leftOut(holder)
-		return false, nil
-	}
-	c := Conflict{Key: key.Clone(), Want: s}
-	if holder != nil {
-		c.Holder = *holder
-	}
-	return false, &ConflictError{Conflicts: []Conflict{c}}
-}
-
 // lockedOnDisk is what a locking read does at a row that another transaction has a prepared write on; nil: leave it out.
 func (e *evaluation) lockedOnDisk(key keys.Key, l *kv.LockRecord, want kv.LockStrength) error {
 	if e.undecided(l) {
