@@ -109,12 +109,29 @@ func runDrain(ctx context.Context, c *call) (map[string]any, error) {
 			if most > 0 {
 				done = 1 - float64(v.Leaders)/float64(most)
 			}
-			c.report(0.9*done, 0, fmt.Sprintf("leads %d ranges, has %d clients", v.Leaders, v.Connections))
+			c.report(0.9*done, 0, drainsAt(v))
 		}
 		if err := sleep(ctx, 100*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}
+}
+
+// drainsAt says what a drain is at.
+func drainsAt(v *DrainView) string {
+	number := func(n int64, what string) string {
+		if n == 1 {
+			return "1 " + what
+		}
+		return fmt.Sprintf("%d %ss", n, what)
+	}
+	switch {
+	case v.Leaders == 0 && v.Connections > 0:
+		return fmt.Sprintf("waits for the transactions of %s to end, for as long as --drain-timeout says", number(v.Connections, "client"))
+	case v.Connections > 0:
+		return fmt.Sprintf("leads %s, has %s", number(int64(v.Leaders), "range"), number(v.Connections, "client"))
+	}
+	return "leads " + number(int64(v.Leaders), "range")
 }
 
 // undrain waits for a drain that is under way: it can be taken back only when it has ended.

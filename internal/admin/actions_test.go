@@ -102,3 +102,9 @@ func TestSilentPlaces(t *testing.T) {
 	stores[3].State = "left"
 	require.Empty(t, silentPlaces(stores))
 }
+
+func TestDrainsAt(t *testing.T) {
+	require.Equal(t, "leads 1 range, has 2 clients", drainsAt(&DrainView{Leaders: 1, Connections: 2}))
+	require.Equal(t, "waits for the transactions of 1 client to end, for as long as --drain-timeout says", drainsAt(&DrainView{Connections: 1}))
+	require.Equal(t, "leads 3 ranges", drainsAt(&DrainView{Leaders: 3}))
+}

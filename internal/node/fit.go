@@ -109,6 +109,7 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 		at := b.ruleAt(l.descs[i].StartKey)
 		most[at] = max(most[at], voters)
 	}
+	needed(most, rules)
 	var why []string
 	if all := slices.Max(most); len(after) < all {
 		why = append(why, fmt.Sprintf("%d nodes would remain, and ranges have up to %d replicas", len(after), all))
@@ -120,8 +121,7 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 					why = append(why, x.Why)
 				}
 			}
-			// As many replicas as there are have to stay, even if the rule wants more.
-			if fit := r.Fitting(after); len(why) == 0 && len(fit) < min(most[k], r.Replicas) {
+			if fit := r.Fitting(after); len(why) == 0 && len(fit) < most[k] {
 				why = append(why, fmt.Sprintf("%s has ranges with %d replicas, and %d nodes would remain for them", r.Owner(), most[k], len(fit)))
 			}
 		}
@@ -140,6 +140,14 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 		return p.WithHint("Have these nodes take replicas again, or add one, or change the rule, first. %s", forced)
 	}
 	return p.WithHint("Add a node that can take its place, or change the rule, first. %s", forced)
+}
+
+// needed turns how many voters ranges have, at most, by rule, into how many they have to keep: as many as there are even if the rule wants more, and no more than it wants even if more
+// are still there, as right after it was changed.
+func needed(most []int, rules []*placement.Rule) {
+	for k, r := range rules {
+		most[k] = min(most[k], r.Replicas)
+	}
 }
 
 // uncounted says which nodes, besides some, are there and do not count, and why; those that have left for good are no part of the cluster any more.

@@ -43,5 +43,5 @@ func unheard(x *transport.PeerStatus, deadAfter time.Duration) string {
 	if x.Silence > deadAfter {
 		return text + ": its replicas are made anew elsewhere, if there is an elsewhere"
 	}
-	return fmt.Sprintf("%s: its replicas are made anew elsewhere when that is %s (--dead-after)", text, deadAfter)
+	return fmt.Sprintf("%s: after %s its replicas are made anew elsewhere (--dead-after)", text, deadAfter)
 }

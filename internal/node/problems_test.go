@@ -34,8 +34,15 @@ func TestProblems(t *testing.T) {
 
 func TestUnheard(t *testing.T) {
 	x := transport.PeerStatus{Heard: true, Silence: 17 * time.Second}
-	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere when that is 5m0s (--dead-after)", unheard(&x, 5*time.Minute))
+	require.Equal(t, "it has been silent for 17s: after 5m0s its replicas are made anew elsewhere (--dead-after)", unheard(&x, 5*time.Minute))
 	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 10*time.Second))
 	x.Heard = false
 	require.Contains(t, unheard(&x, 5*time.Minute), "it does not answer: ")
+}
+
+// Who leaves is held against what rules want, if more replicas are still there, and against what there is, if they want more.
+func TestNeeded(t *testing.T) {
+	most := []int{5, 3, 0}
+	needed(most, []*placement.Rule{{Replicas: 3}, {Replicas: 5}, {Replicas: 3}})
+	require.Equal(t, []int{3, 3, 0}, most)
 }
