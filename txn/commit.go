@@ -2,6 +2,7 @@ package txn
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -94,7 +95,6 @@ type participant struct {
 	id     kv.RangeID
 	writes []kv.Write
 	reads  []kv.ReadSpan // to be validated there, with the writes
-	bytes  int
 }
 
 // writeOverhead is what a write takes in a proposal besides its key and value: the timestamp, and lengths.
@@ -118,10 +118,9 @@ func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) 
 	t.mu.Unlock()
 
 	p := &plan{}
-	size := func(w *kv.Write) int { return len(w.Key) + len(w.Value) + writeOverhead }
 	if len(writes) == 1 && onlyKey(reads, writes[0].Key) { // one row: nothing to sort
-		p.bytes = size(&writes[0])
-		p.parts = []participant{{writes: writes, reads: reads, bytes: p.bytes}}
+		p.parts = []participant{{writes: writes, reads: reads}}
+		p.weigh()
 		return p, nil
 	}
 	// The common case is that all of it lies in one range.
@@ -137,61 +136,60 @@ func (t *txn) planCommit(ctx context.Context, writes []kv.Write) (*plan, error) 
 		return nil, asError(ctx, err)
 	}
 	if len(whole) == 1 {
-		part := participant{id: whole[0].RangeID, writes: writes, reads: reads}
-		for i := range writes {
-			part.bytes += size(&writes[i])
-		}
-		p.parts, p.bytes = []participant{part}, part.bytes
-		return p, nil
-	}
-	ks := make([]keys.Key, len(writes))
-	for i := range writes {
-		ks[i] = writes[i].Key
-	}
-	cut, err := t.c.cutKeys(ctx, ks)
-	if err != nil {
+		p.parts = []participant{{id: whole[0].RangeID, writes: writes, reads: reads}}
+	} else if p.parts, p.remote, err = t.c.cutCommit(ctx, writes, reads); err != nil {
 		return nil, err
 	}
-	byKey := make(map[string]int, len(writes))
-	if len(cut) > 1 {
+	p.weigh()
+	return p, nil
+}
+
+// weigh fills in bytes.
+func (p *plan) weigh() {
+	for i := range p.parts {
+		for j := range p.parts[i].writes {
+			w := &p.parts[i].writes[j]
+			p.bytes += len(w.Key) + len(w.Value) + writeOverhead
+		}
+	}
+}
+
+// cutCommit sorts writes by range, and with them the reads of these ranges; remote are the reads in others.
+func (c *Coordinator) cutCommit(ctx context.Context, writes []kv.Write, reads []kv.ReadSpan) (parts []participant, remote []kv.ReadSpan, err error) {
+	cut, err := c.cutKeys(ctx, keysOf(writes))
+	if err != nil {
+		return nil, nil, err
+	}
+	parts = make([]participant, len(cut))
+	if len(cut) == 1 {
+		parts[0] = participant{id: cut[0].id, writes: writes}
+	} else {
+		byKey := make(map[string]int, len(writes))
 		for i := range writes {
 			byKey[string(writes[i].Key)] = i
 		}
-	}
-	for _, r := range cut {
-		part := participant{id: r.id}
-		if len(cut) == 1 {
-			part.writes = writes
-		} else {
-			part.writes = make([]kv.Write, len(r.keys))
-			for i, k := range r.keys {
-				part.writes[i] = writes[byKey[string(k)]]
+		for i, r := range cut {
+			parts[i] = participant{id: r.id, writes: make([]kv.Write, len(r.keys))}
+			for j, k := range r.keys {
+				parts[i].writes[j] = writes[byKey[string(k)]]
 			}
 		}
-		for i := range part.writes {
-			part.bytes += size(&part.writes[i])
-		}
-		p.bytes += part.bytes
-		p.parts = append(p.parts, part)
 	}
 	if len(reads) == 0 {
-		return p, nil
+		return parts, nil, nil
 	}
-	cutReads, err := t.c.cutReads(ctx, reads)
+	cutReads, err := c.cutReads(ctx, reads)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-next:
 	for _, r := range cutReads {
-		for i := range p.parts {
-			if p.parts[i].id == r.id {
-				p.parts[i].reads = r.reads
-				continue next
-			}
+		if i := slices.IndexFunc(parts, func(p participant) bool { return p.id == r.id }); i >= 0 {
+			parts[i].reads = r.reads
+		} else {
+			remote = append(remote, r.reads...)
 		}
-		p.remote = append(p.remote, r.reads...)
 	}
-	return p, nil
+	return parts, remote, nil
 }
 
 // onlyKey reports whether all reads are of that key alone.

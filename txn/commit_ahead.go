@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -29,7 +30,6 @@ func (t *txn) commitAhead(ctx context.Context) (hlc.Timestamp, error) {
 }
 
 func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
-	c := t.c
 	if err := ctx.Err(); err != nil {
 		return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", err)
 	}
@@ -43,12 +43,12 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 		return hlc.Timestamp{}, err
 	}
 	t.mu.Lock()
-	meta, deadline, ahead := t.meta, t.deadline, t.ahead
+	meta, deadline, broken, top, spans := t.meta, t.deadline, t.ahead.broken, t.ahead.top, slices.Clone(t.ahead.spans)
 	t.mu.Unlock()
-	if ahead.broken != nil {
-		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "writes that were sent ahead were not answered: %v", ahead.broken)
+	if broken != nil {
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "writes that were sent ahead were not answered: %v", broken)
 	}
-	ts := c.closeOpen(meta.ID, meta.ReadTS.Forward(ahead.top))
+	ts := t.c.closeOpen(meta.ID, meta.ReadTS.Forward(top))
 	if late(ts, deadline) {
 		return hlc.Timestamp{}, errLate(ts, deadline)
 	}
@@ -58,19 +58,30 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	if err := t.refresh(ctx, reads, ts); err != nil {
 		return hlc.Timestamp{}, err
 	}
-	// What was promised may lie ahead of the clocks. Nobody is to read at a clock that has not passed the commit, and
-	// to miss it.
+	if err := t.c.awaitPassed(ctx, ts); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	return t.commitOpen(ctx, meta, spans, ts)
+}
+
+// awaitPassed waits until the clock has passed ts: what was promised may lie ahead of it. Nobody is to read at a clock that has not passed the
+// commit, and to miss it.
+func (c *Coordinator) awaitPassed(ctx context.Context, ts hlc.Timestamp) error {
 	for {
 		d := time.Duration(ts.WallTime - c.cfg.Clock.Physical())
 		if d <= 0 {
-			break
+			return nil
 		}
 		sleep(ctx, d)
 		if err := ctx.Err(); err != nil {
-			return hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", err)
+			return kv.Errorf(kv.CodeCanceled, "%v", err)
 		}
 	}
-	spans := slices.Clone(ahead.spans)
+}
+
+// commitOpen turns the record from OPEN to COMMITTED at ts, and hands the rest to the background. All locks are in the spans, and at or below ts.
+func (t *txn) commitOpen(ctx context.Context, meta kv.TxnMeta, spans []keys.Span, ts hlc.Timestamp) (hlc.Timestamp, error) {
+	c := t.c
 	told := c.tellClock(ctx, meta, spans, ts)
 	status, at, _, a := c.endTxn(ctx, meta, &kv.EndTxn{Commit: true, CommitTS: ts, Spans: spans, Staged: ts, Open: true})
 	untold := !<-told

@@ -243,39 +243,10 @@ func (mc *manyCommit) reprepare(ctx context.Context, writes []kv.Write, reads []
 		mc.note(preparedPiece{keys: keysOf(writes), anchor: hasKey(writes, mc.meta.Anchor)},
 			prepareResult{outcome: prepareFailed}, answer{err: err})
 	}
-	cut, err := mc.c.cutKeys(ctx, keysOf(writes))
+	sub, left, err := mc.c.cutCommit(ctx, writes, reads) // left: in ranges where nothing is written any more
 	if err != nil {
 		failed(err)
 		return
-	}
-	var cutReads []rangeReads
-	if len(reads) > 0 {
-		if cutReads, err = mc.c.cutReads(ctx, reads); err != nil {
-			failed(err)
-			return
-		}
-	}
-	byKey := make(map[string]int, len(writes))
-	for i := range writes {
-		byKey[string(writes[i].Key)] = i
-	}
-	var left []kv.ReadSpan // in ranges where nothing is written any more
-	sub := make([]participant, len(cut))
-	for i, r := range cut {
-		sub[i].id = r.id
-		for _, k := range r.keys {
-			sub[i].writes = append(sub[i].writes, writes[byKey[string(k)]])
-		}
-	}
-next:
-	for _, r := range cutReads {
-		for i := range sub {
-			if sub[i].id == r.id {
-				sub[i].reads = r.reads
-				continue next
-			}
-		}
-		left = append(left, r.reads...)
 	}
 	// These must hold before the last prepare of this piece is laid: until then nothing is committed.
 	if err := mc.t.refresh(ctx, left, mc.stageTS); err != nil {
