@@ -3,6 +3,7 @@ package store
 import (
 	"math/bits"
 	"sync"
+	"time"
 
 	"github.com/pamirdb/pamir/range/internal/replica"
 )
@@ -31,6 +32,20 @@ func (l *careLists) add(r *replica.Replica, c replica.Care) {
 
 // keepSpare bounds the empty array that a list keeps for its next round.
 const keepSpare = 1024
+
+// visitEvery visits the list of c now and then, until the store stops.
+func (s *Store) visitEvery(every time.Duration, c replica.Care, f func(r *replica.Replica) (again bool)) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-s.ctx.Done():
+			return
+		}
+		s.visit(c, f)
+	}
+}
 
 // visit calls f for the replicas on the list of c, which leaves those on it for which f says again. f may block; replicas
 // may come and go meanwhile. There is one visitor of each list.

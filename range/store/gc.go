@@ -29,58 +29,66 @@ type gcState struct {
 // that could be garbage, and once it was collected so long after its last write that nothing in it can become garbage any more; it is
 // not even looked at again before it is written to.
 func (s *Store) gcLoop() {
-	k := s.cfg.Knobs
-	known := make(map[kv.RangeID]gcState)
-	tick := time.NewTicker(max(k.GCInterval/10, 10*time.Millisecond))
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-s.ctx.Done():
-			return
-		}
-		s.visit(replica.CareGarbage, func(r *replica.Replica) (again bool) {
-			if _, ok := r.Serving(); !ok {
-				delete(known, r.ID())
-				return false
-			}
-			st, ok := known[r.ID()]
-			if w := r.Status().Writes; !ok || w != st.writes {
-				st.writes, st.changed = w, time.Now()
-			}
-			keep := s.retention(r)
-			if keep.Unknown {
-				known[r.ID()] = st
-				return true
-			}
-			remembers, err := s.forget(r)
-			if err != nil && s.ctx.Err() == nil {
-				s.log.Info("outcomes of commits in a range could not be forgotten and will be", "range", int64(r.ID()), "err", err)
-			}
-			asOf := s.clock.Now()
-			lag := time.Duration(0) // of what is known about protection
-			if !keep.AsOf.IsEmpty() {
-				lag, asOf = time.Duration(max(0, asOf.WallTime-keep.AsOf.WallTime)), keep.AsOf
-			}
-			if time.Since(st.ran) >= gcInterval(k.GCInterval, keep.After, r.Applied().Stats) {
-				some, err := s.collectable(r)
-				if err == nil && !remembers && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
-					delete(known, r.ID())
-					return false
-				}
-				st.seen = time.Now().Add(-lag)
-				if err == nil {
-					st.held, err = s.collect(r, keep, asOf, &st.records)
-				}
-				if err != nil && s.ctx.Err() == nil {
-					s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
-				}
-				st.ran, st.writes = time.Now(), r.Status().Writes // collections are no writes that make garbage
-			}
-			known[r.ID()] = st
-			return true
-		})
+	c := collector{s: s, known: make(map[kv.RangeID]gcState)}
+	s.visitEvery(max(s.cfg.Knobs.GCInterval/10, 10*time.Millisecond), replica.CareGarbage, c.visit)
+}
+
+// collector is what gcLoop knows.
+type collector struct {
+	s     *Store
+	known map[kv.RangeID]gcState
+}
+
+// visit looks after one range. It is visited again unless nothing in it is, or can become, garbage.
+func (c *collector) visit(r *replica.Replica) (again bool) {
+	s := c.s
+	if _, ok := r.Serving(); !ok {
+		delete(c.known, r.ID())
+		return false
 	}
+	st, ok := c.known[r.ID()]
+	if w := r.Status().Writes; !ok || w != st.writes {
+		st.writes, st.changed = w, time.Now()
+	}
+	again = true
+	if keep := s.retention(r); !keep.Unknown {
+		remembers, err := s.forget(r)
+		if err != nil && s.ctx.Err() == nil {
+			s.log.Info("outcomes of commits in a range could not be forgotten and will be", "range", int64(r.ID()), "err", err)
+		}
+		if time.Since(st.ran) >= gcInterval(s.cfg.Knobs.GCInterval, keep.After, r.Applied().Stats) {
+			again = c.turn(r, &st, keep, remembers)
+		}
+	}
+	if again {
+		c.known[r.ID()] = st
+	} else {
+		delete(c.known, r.ID())
+	}
+	return again
+}
+
+// turn collects a range whose turn it is, unless nothing in it is, or can become, garbage: then it reports false. remembers: outcomes of commits are left in it.
+func (c *collector) turn(r *replica.Replica, st *gcState, keep Retention, remembers bool) (again bool) {
+	s := c.s
+	asOf := s.clock.Now()
+	lag := time.Duration(0) // of what is known about protection
+	if !keep.AsOf.IsEmpty() {
+		lag, asOf = time.Duration(max(0, asOf.WallTime-keep.AsOf.WallTime)), keep.AsOf
+	}
+	some, err := s.collectable(r)
+	if err == nil && !remembers && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
+		return false
+	}
+	st.seen = time.Now().Add(-lag)
+	if err == nil {
+		st.held, err = s.collect(r, keep, asOf, &st.records)
+	}
+	if err != nil && s.ctx.Err() == nil {
+		s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
+	}
+	st.ran, st.writes = time.Now(), r.Status().Writes // collections are no writes that make garbage
+	return true
 }
 
 // gcInterval is the pause between two collections of a range. One that is mostly garbage, as after most of a table was deleted, is looked at as

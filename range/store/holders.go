@@ -17,25 +17,16 @@ const (
 
 // holdersLoop drops the locks of gateways that are gone, in the ranges that this store leads.
 func (s *Store) holdersLoop() {
-	tick := time.NewTicker(holdersInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-s.ctx.Done():
-			return
+	s.visitEvery(holdersInterval, replica.CareLocks, func(r *replica.Replica) (again bool) {
+		if _, ok := r.Serving(); !ok || r.Locks().Len() == 0 {
+			return false
 		}
-		s.visit(replica.CareLocks, func(r *replica.Replica) (again bool) {
-			if _, ok := r.Serving(); !ok || r.Locks().Len() == 0 {
-				return false
-			}
-			ctx, cancel := context.WithTimeout(s.ctx, holdersTimeout)
-			n := r.Locks().CheckHolders(ctx)
-			cancel()
-			if n > 0 {
-				s.log.Debug("locks of transactions that are gone were dropped", "range", int64(r.ID()), "locks", n)
-			}
-			return true
-		})
-	}
+		ctx, cancel := context.WithTimeout(s.ctx, holdersTimeout)
+		n := r.Locks().CheckHolders(ctx)
+		cancel()
+		if n > 0 {
+			s.log.Debug("locks of transactions that are gone were dropped", "range", int64(r.ID()), "locks", n)
+		}
+		return true
+	})
 }

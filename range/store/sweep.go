@@ -36,28 +36,19 @@ type sweeper struct {
 // sweepLoop looks after the prepared locks in the ranges that this store leads.
 func (s *Store) sweepLoop() {
 	w := sweeper{s: s, next: map[kv.RangeID]keys.Key{}, silent: map[kv.NodeID]time.Time{}}
-	tick := time.NewTicker(s.cfg.Knobs.SweepInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-s.ctx.Done():
-			return
+	s.visitEvery(s.cfg.Knobs.SweepInterval, replica.CarePrepared, func(r *replica.Replica) (again bool) {
+		if _, ok := r.Serving(); !ok || r.Applied().Stats.Locks == 0 {
+			delete(w.next, r.ID())
+			return false
 		}
-		s.visit(replica.CarePrepared, func(r *replica.Replica) (again bool) {
-			if _, ok := r.Serving(); !ok || r.Applied().Stats.Locks == 0 {
-				delete(w.next, r.ID())
-				return false
-			}
-			ctx, cancel := context.WithTimeout(s.ctx, sweepTimeout)
-			err := w.sweep(ctx, r)
-			cancel()
-			if err != nil && s.ctx.Err() == nil {
-				s.log.Debug("the sweep for abandoned locks of a range stopped and will go on", "range", int64(r.ID()), "err", err)
-			}
-			return true
-		})
-	}
+		ctx, cancel := context.WithTimeout(s.ctx, sweepTimeout)
+		err := w.sweep(ctx, r)
+		cancel()
+		if err != nil && s.ctx.Err() == nil {
+			s.log.Debug("the sweep for abandoned locks of a range stopped and will go on", "range", int64(r.ID()), "err", err)
+		}
+		return true
+	})
 }
 
 // holder is a transaction and one of its locks.
