@@ -3,7 +3,7 @@
 # make race   the concurrent packages under the race detector
 # make bench  Pamir against PostgreSQL 15, one interleaved run
 # make retries  what clients see of each other's transactions (40001), and commits by number of ranges, beside PostgreSQL 15
-# make differential  random programs on Pamir and PostgreSQL 15, over tables of many ranges, while these move, and of sessions that meet (DIFFERENTIALFLAGS="-first 1000 -seeds 2000 -keep /tmp/found")
+# make differential  random programs on Pamir and PostgreSQL 15, over tables of many ranges, while these move, on processes that are stopped, and of sessions that meet (DIFFERENTIALFLAGS="-first 1000 -seeds 2000 -keep /tmp/found")
 # make quiet  what ranges cost that nobody asks anything: three processes, 1,000 and 10,000 ranges on each
 # make sim    thousands of seeded simulations of whole clusters, some of them twice, and the bugs planted to be found
 # make chaos  real processes under faults for an hour (CHAOSFLAGS="-duration 10m -faults kill,isolate")
@@ -39,7 +39,7 @@ retries:
 	$(GO) run ./tests/bench -what retries -systems pamir3,pgsync -duration 10s $(BENCHFLAGS)
 
 differential:
-	$(GO) test ./tests/differential -count=1 -v -timeout 0 -seeds 200 -steps 60 -moving 20 -interleavings 500 -interleavings-moving 50 $(DIFFERENTIALFLAGS)
+	$(GO) test ./tests/differential -count=1 -v -timeout 0 -seeds 200 -steps 60 -moving 20 -paused 20 -interleavings 500 -interleavings-moving 50 $(DIFFERENTIALFLAGS)
 
 quiet:
 	$(GO) run ./tests/quiet $(QUIETFLAGS)

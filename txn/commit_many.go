@@ -383,6 +383,7 @@ func (mc *manyCommit) finish(ts hlc.Timestamp, explicit bool) {
 func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit bool) {
 	c := mc.c
 	defer c.unregister(mc.meta.ID)
+	c.linger(ctx)
 	done := mc.localDone
 	if !explicit {
 		status, _, local, a := c.endTxn(ctx, mc.meta, &kv.EndTxn{Commit: true, CommitTS: ts, Local: mc.anchorKeys(), Prepared: mc.recordKeys(), Spans: mc.recordSpans(), Staged: mc.stageTS})
@@ -394,6 +395,7 @@ func (mc *manyCommit) finishNow(ctx context.Context, ts hlc.Timestamp, explicit 
 		}
 		c.setStatus(mc.meta.ID, kv.TxnCommitted, ts)
 	}
+	c.linger(ctx)
 	if err := c.resolve(ctx, mc.meta, without(mc.all, done), true, ts); err != nil {
 		c.metrics.BackgroundFailed.Add(1)
 		return
@@ -436,6 +438,7 @@ func (mc *manyCommit) abort(ctx context.Context, cause error) (hlc.Timestamp, er
 		c := mc.c
 		defer c.unregister(mc.meta.ID)
 		c.release(ctx, mc.meta, locked)
+		c.linger(ctx)
 		if err := c.resolve(ctx, mc.meta, without(mc.all, local), false, hlc.Timestamp{}); err != nil {
 			c.metrics.BackgroundFailed.Add(1) // locks that stay are dropped by whoever meets them
 		}

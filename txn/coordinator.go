@@ -36,8 +36,11 @@ type Config struct {
 	// ScanBytes bounds the pages of scans, whatever their callers ask for; 0: it does not. For tests, in which small ranges that are read at the same time are
 	// then shown piece by piece, and mixed up, as large ones are.
 	ScanBytes int64
-	// FailRead, for tests, is asked before a scan reads a page: an error is what the page gets. nil: none fails.
+	// FailRead, for tests, is asked before a scan reads a page, and before keys of a range are read: an error is what the read gets. nil: none fails.
 	FailRead func() error
+	// Linger, for tests, is called in the background before anything is done about a commit over several ranges that has been answered, and again before its locks become
+	// versions: until it returns they are as a slow node leaves them. nil: nobody is slow.
+	Linger func(context.Context)
 	// Fenced returns why this node must not say what time it is, and AwaitClock waits until it may (routing.Sender has both). nil: it always may.
 	Fenced     func() *kv.Error
 	AwaitClock func(context.Context) error
@@ -70,6 +73,21 @@ type Coordinator struct {
 }
 
 var _ Gateway = (*Coordinator)(nil)
+
+// failRead: see Config.FailRead.
+func (c *Coordinator) failRead() error {
+	if c.cfg.FailRead == nil {
+		return nil
+	}
+	return c.cfg.FailRead()
+}
+
+// linger: see Config.Linger.
+func (c *Coordinator) linger(ctx context.Context) {
+	if c.cfg.Linger != nil {
+		c.cfg.Linger(ctx)
+	}
+}
 
 // New starts a coordinator; Close stops it.
 func New(cfg Config) *Coordinator {

@@ -96,6 +96,9 @@ func (t *txn) getMany(ctx context.Context, ks []keys.Key, ask []int, out [][]byt
 
 // getBatch reads keys of one range.
 func (t *txn) getBatch(ctx context.Context, ks []keys.Key, idx []int, out [][]byte, opts ScanOptions) error {
+	if err := t.c.failRead(); err != nil {
+		return err
+	}
 	for n := 0; ; n++ {
 		gets := make([]kv.Get, len(idx))
 		req := &kv.BatchRequest{Requests: make([]kv.Request, len(idx))}

@@ -302,10 +302,8 @@ func firstRows(rows kv.Rows, n int64) kv.Rows {
 // read sends one Scan and records what it covered.
 func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown, max int64) (*kv.ScanResponse, error) {
 	t := s.t
-	if f := t.c.cfg.FailRead; f != nil {
-		if err := f(); err != nil {
-			return nil, err
-		}
+	if err := t.c.failRead(); err != nil {
+		return nil, err
 	}
 	for n := 0; ; n++ {
 		p := &scanRead{scan: kv.Scan{Spans: spans, Reverse: s.opts.Reverse, Lock: s.opts.Lock, Pushdown: push, Loose: s.opts.Loose}}

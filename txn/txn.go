@@ -292,6 +292,9 @@ func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, 
 	if w, ok := t.own(key, &opts); ok {
 		return w.value, !w.deleted, nil
 	}
+	if err := t.c.failRead(); err != nil {
+		return nil, false, err
+	}
 	for n := 0; ; n++ {
 		p := &pointRead{get: kv.Get{Key: key, Lock: opts.Lock, IfAbsent: opts.ifAbsent(0)}}
 		p.reqs[0] = &p.get

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -47,6 +48,8 @@ type Config struct {
 	ScanBytes int64
 	// FailRead makes reads fail: see txn.Config.FailRead. For tests.
 	FailRead func() error
+	// Linger makes a node slow to clean up after its commits: see txn.Config.Linger. For tests.
+	Linger func(context.Context)
 	// PlantedNoFirmReads: see txn.Config.
 	PlantedNoFirmReads bool
 	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.

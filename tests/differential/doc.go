@@ -3,24 +3,26 @@
 //	go test ./tests/differential -run TestDifferential -v -seed 7        one program
 //	make differential DIFFERENTIALFLAGS="-first 1000 -seeds 2000"       many, and what they did
 //	go test ./tests/differential -run TestMoving -v -moving 50          while ranges are split, merged and moved
+//	go test ./tests/differential -run TestPaused -v -paused 20           on processes that are stopped
 //	go test ./tests/differential -run TestInterleaved -v -interleavings 500    sessions that meet
 //
 // A program makes a few tables with indexes and foreign keys, full of NULLs and duplicates, and runs statements of all kinds: in one piece, as prepared statements
 // with parameters, in transactions that have unsaved writes, through cursors. In Pamir the tables and their indexes are cut into ranges at random rows, before and between the
-// statements, also while a transaction is open. Prepared queries are executed again with one of their reads failing, so that the server runs them again (failing.go). Statistics are taken at random times, or are made up, so that plans are chosen which such small tables would not get: golden tests have tables of
+// statements, also while a transaction is open. Queries, changes and the statements of blocks are executed with
+// one of their reads failing, so that the server runs them, or the block, again (failing.go), and nodes clean up late after commits over several ranges. Statistics are taken at random times, or are made up, so that plans are chosen which such small tables would not get: golden tests have tables of
 // one range, and one plan.
 //
 // TestMoving has four nodes, and something that splits and merges the ranges of the tables and moves their replicas and leaders while the statements run; pages of scans
 // are so small that most statements take longer than that. To the statements come COPY both ways, changes of whole tables, ADD COLUMN, TRUNCATE, cursors that stay open, and reads of the
 // past, for which PostgreSQL's answers are remembered; the program goes on at another node now and then. At its end the same queries are asked again and again. Leaders are moved and not
-// lost, unless -faults cuts nodes off, too.
+// lost, unless -faults cuts nodes off, too. TestPaused has three processes, and something that stops one of them (SIGSTOP), for up to two and a half seconds, again and again.
 //
 // # Interleaved transactions
 //
 // TestInterleaved steps two or three sessions, with blocks, savepoints and locking reads at all levels, through a fixed order of statements, first in PostgreSQL and then in Pamir (and
 // TestInterleavedMoving with a session at each of four nodes while ranges move). A statement that has to wait is noticed by the server's list of waiters, and what its session does next waits with it.
 // The two need not go the same way. So what is an error is not that they differ, but that no order of the committed transactions, with snapshots as their levels allow, explains what they were
-// told and what the tables hold (model.go, which explains PostgreSQL as well); or an error that has no place there; or sessions that wait for ever. Programs that fail are made smaller.
+// told and what the tables hold (model.go, which explains PostgreSQL as well); or an error that has no place there; or sessions that wait for ever. Programs that fail are made smaller. TestInterleavedCatches plants bugs, and has to notice them within a minute.
 //
 // Where they first differ is counted. The differences there are, which are meant:
 //

@@ -25,6 +25,7 @@ type interleaved struct {
 	levels   []string // of the sessions, where they do not say
 	turns    []turn
 	onDelete string
+	cuts     []string // where Pamir's ranges are made to begin, as SQL: commits then go over several
 }
 
 var isolationLevels = []string{"read committed", "repeatable read", "serializable"}
@@ -58,6 +59,13 @@ func newInterleaved(seed uint64) *interleaved {
 		}
 		if len(rows) > 0 {
 			p.setup = append(p.setup, "insert into "+table+" values "+strings.Join(rows, ", "))
+		}
+	}
+	if cuts := rand.New(rand.NewPCG(seed, 6)); cuts.IntN(4) > 0 {
+		for _, table := range []string{"a", "a", "b", "c"} {
+			if cuts.IntN(3) > 0 {
+				p.cuts = append(p.cuts, fmt.Sprintf("select pamir.split_at('%s', %d)", table, cuts.IntN(keyDomain)))
+			}
 		}
 	}
 	one := pick(r, append(isolationLevels, "")...) // all the same, or each its own
@@ -149,6 +157,7 @@ type stage struct {
 	dsns    []string
 	waiting func(ctx context.Context) (int, error) // transactions that wait for a lock
 	prepare string                                 // what a session begins with
+	cuts    bool                                   // the tables can be cut into ranges
 	moves   func(tables []uint64) (end func())     // begins to move the ranges of tables; nil for none
 }
 
@@ -170,6 +179,13 @@ func (s *stage) play(ctx context.Context, p *interleaved) (*played, error) {
 		}
 	}
 	defer func() { _ = admin.do(ctx, "drop schema "+schema+" cascade") }() // the next one has another name
+	if s.cuts {
+		for _, q := range p.cuts {
+			if a := admin.do(ctx, q); a.state != "" {
+				return nil, fmt.Errorf("%s: %s", q, a.outcome())
+			}
+		}
+	}
 	if s.moves != nil {
 		var ids []uint64
 		a := admin.do(ctx, "select oid from pg_class where relname in ('a', 'b', 'c') and relnamespace = '"+schema+"'::regnamespace")

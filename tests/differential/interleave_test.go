@@ -15,18 +15,23 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/internal/node"
+	"github.com/pamirdb/pamir/range/store"
 	"github.com/pamirdb/pamir/tests/cluster"
 )
 
 var (
 	interleavings = flag.Int("interleavings", 10, "how many programs of interleaved transactions to run")
+	patient       = flag.Duration("patient", time.Minute, "how long a planted bug is looked for")
 	movedToo      = flag.Int("interleavings-moving", 3, "how many of them on four nodes, while ranges are split, merged and moved")
 )
 
 // TestInterleaved steps PostgreSQL and Pamir through programs of a few sessions, and looks whether Pamir's answers can be explained.
 func TestInterleaved(t *testing.T) {
 	interleave(t, *interleavings, func(t *testing.T, s *stage) *cluster.Local {
-		return cluster.StartLocal(t, 1, func(_ int, c *node.Config) { c.ScanBytes = pageBytes })
+		return cluster.StartLocal(t, 1, func(_ int, c *node.Config) {
+			c.ScanBytes = pageBytes
+			slow(c)
+		})
 	})
 }
 
@@ -37,6 +42,7 @@ func TestInterleavedMoving(t *testing.T) {
 	interleave(t, *movedToo, func(t *testing.T, s *stage) *cluster.Local {
 		l := cluster.StartLocal(t, 4, func(i int, c *node.Config) {
 			c.ScanBytes = pageBytes
+			slow(c)
 			cluster.LongSupportLocal(i, c)
 		})
 		s.moves = func(tables []uint64) (end func()) {
@@ -62,26 +68,60 @@ func interleave(t *testing.T, n int, start func(t *testing.T, s *stage) *cluster
 	sum := newTally()
 	began := time.Now()
 	batches(t, n, func(t *testing.T, from uint64, n int) {
-		pamir := &stage{}
-		l := start(t, pamir)
-		pamir.waiting = func(context.Context) (n int, err error) {
-			for _, served := range l.Nodes {
-				for _, x := range served.Locks().Transactions {
-					if x.Waits > 0 {
-						n++
-					}
-				}
-			}
-			return n, nil
-		}
-		for _, served := range l.Nodes {
-			pamir.dsns = append(pamir.dsns, dsnOf(t, served))
-		}
+		pamir := &stage{cuts: true}
+		pamir.on(t, start(t, pamir))
 		for seed := from; seed < from+uint64(n) && inTime(began); seed++ {
 			one(t, seed, postgres, pamir, sum)
 		}
 	})
 	sum.log(t, time.Since(began))
+}
+
+// on makes the stage that of a cluster.
+func (s *stage) on(t *testing.T, l *cluster.Local) {
+	s.waiting = func(context.Context) (n int, err error) {
+		for _, served := range l.Nodes {
+			for _, x := range served.Locks().Transactions {
+				if x.Waits > 0 {
+					n++
+				}
+			}
+		}
+		return n, nil
+	}
+	for _, served := range l.Nodes {
+		s.dsns = append(s.dsns, dsnOf(t, served))
+	}
+}
+
+// TestInterleavedCatches plants bugs of locks and of what has been read, and looks how many programs it takes to notice.
+func TestInterleavedCatches(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs some hundred programs: not with -short")
+	}
+	for name, plant := range map[string]store.Planted{
+		"what was read is not looked at again":                    {LostRefresh: true},
+		"a row is locked as it was before somebody else's change": {StaleLocks: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &stage{cuts: true}
+			s.on(t, cluster.StartLocal(t, 1, func(_ int, c *node.Config) {
+				c.ScanBytes, c.StoreKnob.Planted = pageBytes, plant
+				slow(c)
+			}))
+			began := time.Now()
+			for seed := uint64(1); ; seed++ {
+				require.Less(t, time.Since(began), *patient, "not noticed in %d programs", seed-1)
+				p := newInterleaved(seed)
+				played, err := s.play(t.Context(), p)
+				require.NoError(t, err, "seed %d", seed)
+				if why := played.judge(p.init); why != "" {
+					t.Logf("noticed in the program of seed %d, after %s: %s", seed, time.Since(began).Round(time.Millisecond), why)
+					return
+				}
+			}
+		})
+	}
 }
 
 // one plays a program on both.

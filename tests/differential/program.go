@@ -11,26 +11,6 @@ import (
 	"time"
 )
 
-// counts are what a run did.
-type counts struct {
-	statements map[string]int // by kind
-	compared   int
-	rows       int
-	errors     map[string]int // equal ones, by SQLSTATE
-	refused    map[string]int // 0A000 of Pamir, by message
-	slow       int            // too slow for PostgreSQL, not compared
-	slower     []string       // too slow for Pamir only
-	memory     int            // 53200 under a small budget
-	lost       int            // errors that faults explain
-	failed     int            // executions of which a read was made to fail
-	differ     int
-	internal   map[string]int // XX000, by message: the first of each is looked at
-}
-
-func newCounts() *counts {
-	return &counts{statements: map[string]int{}, errors: map[string]int{}, refused: map[string]int{}, internal: map[string]int{}}
-}
-
 // program is one seed's run.
 type program struct {
 	ctx       context.Context
@@ -48,7 +28,9 @@ type program struct {
 	report    func(format string, args ...any)
 	keep      string
 	diverged  bool
-	// Of programs that run while ranges move (moves is nil in others): the addresses of the nodes, what is remembered of earlier times, and the block's open cursors.
+	// Of programs on several nodes, whose ranges move (moves), or which are processes and are stopped: the addresses of the nodes, what is remembered of earlier times, and the block's
+	// open cursors.
+	longer  bool // with statements that take longer than a batch
 	moves   *mover
 	dsns    []string
 	again   int           // how often queries are asked again at the end
@@ -115,7 +97,7 @@ func (p *program) run(steps int) error {
 		return fmt.Errorf("%s", a.outcome())
 	}
 	p.budget = "set statement_timeout = '2s'"
-	if p.moves != nil {
+	if p.longer {
 		p.budget = "set statement_timeout = '20s'"
 	}
 	if p.r.IntN(5) == 0 {
@@ -133,12 +115,12 @@ func (p *program) run(steps int) error {
 	if err := p.makeTables(); err != nil || p.diverged {
 		return err
 	}
-	if p.faults {
+	if p.moves != nil && p.faults {
 		p.moves.begin(p.ctx)
 		defer p.moves.end()
 	}
 	for range steps {
-		if p.moves != nil && p.r.IntN(3) == 0 {
+		if p.longer && p.r.IntN(3) == 0 {
 			p.long()
 			if p.diverged {
 				return nil
@@ -154,7 +136,7 @@ func (p *program) run(steps int) error {
 			return nil
 		}
 	}
-	if p.moves != nil && !p.diverged {
+	if p.longer && !p.diverged {
 		return p.still(10+steps/3, p.again)
 	}
 	return nil
@@ -227,10 +209,17 @@ func (p *program) split(t *table, n int) error {
 	p.note(fmt.Sprintf("-- %s is cut into ranges at %d keys", t.name, n))
 	ctx, cancel := context.WithTimeout(p.ctx, hang)
 	defer cancel()
+	if p.cut == nil {
+		p.splitBySQL(ctx, t, n)
+		return nil
+	}
 	return p.cut.cut(ctx, p.ids[t.name], n, p.open)
 }
 
 func (p *program) mislead(t *table) error {
+	if p.cut == nil {
+		return nil
+	}
 	p.note("-- statistics of " + t.name + " that are not true")
 	ctx, cancel := context.WithTimeout(p.ctx, hang)
 	defer cancel()
@@ -244,6 +233,10 @@ func (p *program) step() error {
 	case d < 14:
 		p.changes(p.g.change())
 	case d < 16:
+		if p.reads != nil && p.r.IntN(2) == 0 {
+			p.replayed()
+			return nil
+		}
 		return p.block()
 	case d == 16:
 		p.cursor()
@@ -280,7 +273,7 @@ func (p *program) block() error {
 	savepoint := false
 	p.cursors = nil
 	for range 2 + p.r.IntN(8) {
-		if p.moves != nil {
+		if p.longer {
 			switch p.r.IntN(8) {
 			case 0:
 				p.openCursor()
@@ -424,8 +417,10 @@ func (p *program) equal(pg, pamir *answer, cmp *comparison) string {
 	case pamir.state == "0A000" && pg.state != "0A000":
 		p.sum.refused[refusal(pamir.message)]++
 		return ""
-	case pamir.state == "53200" && p.small:
-		p.sum.memory++
+	case pamir.state == "53200":
+		if p.sum.memory++; !p.small {
+			p.sum.large = append(p.sum.large, fmt.Sprintf("seed %d: %s: %s", p.seed, pamir.message, p.log[len(p.log)-1]))
+		}
 		return ""
 	}
 	d := cmp.differ(pg, pamir)
@@ -520,12 +515,30 @@ func (p *program) explain(text string) string {
 func (p *program) changes(c *change) {
 	text, params := c.text(true)
 	kind := c.kind
-	ask := func() (pg, pamir *answer) { return p.ask(text) }
+	one := func(s *server) *answer { return s.do(p.ctx, text) }
+	ask := func() (pg, pamir *answer) {
+		pg = one(p.pg)
+		if p.open {
+			return pg, one(p.pamir)
+		}
+		pamir, failed := p.failing(3, func() *answer { return one(p.pamir) })
+		if failed && pamir.state == "40001" { // so much had been sent that the server could not take it back
+			p.sum.shown++
+			p.diverged = true
+			return pg, pg
+		}
+		return pg, pamir
+	}
 	if p.r.IntN(3) == 0 {
 		kind += ", prepared"
 		plain, _ := c.text(false)
 		p.note(plain)
-		ask = func() (pg, pamir *answer) { return p.prepared(text, params) }
+		one = func(s *server) *answer {
+			if a := s.prepare(p.ctx, text); a.state != "" {
+				return a
+			}
+			return s.execute(p.ctx, params)
+		}
 	} else {
 		text, _ = c.text(false)
 		p.note(text)
@@ -547,14 +560,6 @@ func (p *program) changes(c *change) {
 			}
 		}
 	}
-}
-
-func (c *counts) refusals() int {
-	n := c.slow + len(c.slower) + c.memory
-	for _, r := range c.refused {
-		n += r
-	}
-	return n
 }
 
 // level goes on after a change that one of the two refused: within a block it is ended, otherwise the program is.

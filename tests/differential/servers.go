@@ -96,7 +96,7 @@ func failed(ctx context.Context, err error) *answer {
 	var pe *pgconn.PgError
 	if errors.As(err, &pe) {
 		m := pe.Message
-		if pe.Detail != "" && pe.Code[:2] == "40" {
+		if pe.Detail != "" && (pe.Code[:2] == "40" || pe.Code[:2] == "53") {
 			m += " [" + pe.Detail + "]"
 		}
 		if pe.Hint != "" {

@@ -33,21 +33,25 @@ type predicate struct {
 
 func drawPredicate(r *rand.Rand) predicate {
 	n, m := r.IntN(keyDomain), r.IntN(keyDomain)
-	switch d := r.IntN(12); {
+	switch d := r.IntN(16); {
 	case d < 5:
 		return predicate{fmt.Sprintf("k = %d", n), func(k int, _ rowValue) bool { return k == n }}
-	case d == 5:
-		return predicate{fmt.Sprintf("k in (%d, %d)", n, m), func(k int, _ rowValue) bool { return k == n || k == m }}
-	case d == 6:
-		return predicate{fmt.Sprintf("k >= %d", n), func(k int, _ rowValue) bool { return k >= n }}
-	case d == 7:
-		return predicate{fmt.Sprintf("v >= %d", n), func(_ int, x rowValue) bool { return x.v >= n }}
+	case d < 8:
+		return predicate{fmt.Sprintf("v = %d", n), func(_ int, x rowValue) bool { return x.v == n }}
 	case d == 8:
 		return predicate{"v % 2 = 0", func(_ int, x rowValue) bool { return x.v%2 == 0 }}
 	case d == 9:
 		return predicate{fmt.Sprintf("w = %d", n), func(_ int, x rowValue) bool { return x.w == n }}
 	case d == 10:
 		return predicate{"w is null", func(_ int, x rowValue) bool { return x.w == none }}
+	case d == 11:
+		return predicate{fmt.Sprintf("6 / (v + 1) > %d", n), func(_ int, x rowValue) bool { return 6/(x.v+1) > n }}
+	case d == 12:
+		return predicate{fmt.Sprintf("k in (%d, %d)", n, m), func(k int, _ rowValue) bool { return k == n || k == m }}
+	case d == 13:
+		return predicate{fmt.Sprintf("k >= %d", n), func(k int, _ rowValue) bool { return k >= n }}
+	case d == 14:
+		return predicate{fmt.Sprintf("v >= %d", n), func(_ int, x rowValue) bool { return x.v >= n }}
 	}
 	return predicate{"true", func(int, rowValue) bool { return true }}
 }

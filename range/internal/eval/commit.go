@@ -131,7 +131,7 @@ func (e *evaluation) plan(dst []plannedWrite, writes []kv.Write, refreshes []kv.
 			continue
 		}
 		if ok {
-			if err := c.check(w, v); err != nil {
+			if err := c.check(w, v); err != nil && !(e.env.Planted.StaleLocks && kv.HasCode(err, kv.CodeWriteTooOld)) {
 				return dst, ts, err
 			}
 		}

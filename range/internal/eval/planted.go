@@ -27,4 +27,6 @@ type Planted struct {
 	FloorStays bool
 	// GapStays: a write into a gap does not cut it.
 	GapStays bool
+	// StaleLocks: a row that was changed while its lock was waited for is locked, and overwritten, as it was before.
+	StaleLocks bool
 }

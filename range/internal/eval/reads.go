@@ -383,7 +383,7 @@ func (s *scanState) lockedRow(key keys.Key, value []byte, newest hlc.Timestamp, 
 		if ok, err := s.lock(k, s.sc.Lock); err != nil || !ok {
 			return false, err
 		}
-		if s.readTS.Less(newest) {
+		if s.readTS.Less(newest) && !s.env.Planted.StaleLocks {
 			return false, &kv.Error{Code: kv.CodeWriteTooOld, Key: k, TS: newest}
 		}
 		s.resp.Locked = append(s.resp.Locked, k)
