@@ -380,14 +380,6 @@ func (p *program) selects(q *query) {
 	}
 }
 
-func literals(vs []*value) string {
-	var s []string
-	for _, v := range vs {
-		s = append(s, v.literal())
-	}
-	return strings.Join(s, ", ")
-}
-
 func (p *program) ask(text string) (pg, pamir *answer) {
 	return p.pg.do(p.ctx, text), p.pamir.do(p.ctx, text)
 }

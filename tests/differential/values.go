@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -96,4 +97,12 @@ func drawKey(r *rand.Rand, k kind, rows int) *value {
 		return &value{kind: k, text: time.Date(2024, 1, 1, n, 0, 0, 0, time.UTC).Format("2006-01-02 15:04:05-07")}
 	}
 	return draw(r, k)
+}
+
+func literals(vs []*value) string {
+	var s []string
+	for _, v := range vs {
+		s = append(s, v.literal())
+	}
+	return strings.Join(s, ", ")
 }
