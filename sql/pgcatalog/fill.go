@@ -64,34 +64,36 @@ var pgCatalog map[string]func(*Overlay, *builder)
 
 func init() {
 	pgCatalog = map[string]func(*Overlay, *builder){
-		"pg_namespace":        fillNamespace,
-		"pg_class":            fillClass,
-		"pg_attribute":        fillAttribute,
-		"pg_attrdef":          fillAttrdef,
-		"pg_index":            fillIndex,
-		"pg_constraint":       fillConstraint,
-		"pg_sequence":         fillSequence,
-		"pg_depend":           fillDepend,
-		"pg_rewrite":          fillRewrite,
-		"pg_database":         fillDatabase,
-		"pg_tablespace":       fillTablespace,
-		"pg_authid":           fillAuthid,
-		"pg_roles":            fillRoles,
-		"pg_user":             fillUser,
-		"pg_shadow":           fillShadow,
-		"pg_auth_members":     fillMembers,
-		"pg_group":            fillGroup,
-		"pg_default_acl":      fillDefaultACL,
-		"pg_db_role_setting":  fillRoleSettings,
-		"pg_tables":           fillTables,
-		"pg_indexes":          fillIndexes,
-		"pg_views":            fillViews,
-		"pg_extension":        fillExtension,
-		"pg_stat_all_tables":  fillStatTables(true),
-		"pg_stat_user_tables": fillStatTables(false),
-		"pg_shdescription":    nil,
-		"pg_description":      fillDescription,
-		"pg_proc":             fillProc,
+		"pg_namespace":         fillNamespace,
+		"pg_class":             fillClass,
+		"pg_attribute":         fillAttribute,
+		"pg_attrdef":           fillAttrdef,
+		"pg_index":             fillIndex,
+		"pg_constraint":        fillConstraint,
+		"pg_sequence":          fillSequence,
+		"pg_depend":            fillDepend,
+		"pg_rewrite":           fillRewrite,
+		"pg_database":          fillDatabase,
+		"pg_tablespace":        fillTablespace,
+		"pg_authid":            fillAuthid,
+		"pg_roles":             fillRoles,
+		"pg_user":              fillUser,
+		"pg_shadow":            fillShadow,
+		"pg_auth_members":      fillMembers,
+		"pg_group":             fillGroup,
+		"pg_default_acl":       fillDefaultACL,
+		"pg_db_role_setting":   fillRoleSettings,
+		"pg_tables":            fillTables,
+		"pg_indexes":           fillIndexes,
+		"pg_views":             fillViews,
+		"pg_extension":         fillExtension,
+		"pg_stat_all_tables":   fillStatTables(true),
+		"pg_stat_user_tables":  fillStatTables(false),
+		"pg_stat_all_indexes":  fillStatIndexes,
+		"pg_stat_user_indexes": fillStatIndexes,
+		"pg_shdescription":     nil,
+		"pg_description":       fillDescription,
+		"pg_proc":              fillProc,
 	}
 }
 
@@ -421,6 +423,18 @@ func fillTables(o *Overlay, b *builder) {
 		b.row().s("schemaname", o.schemaOf(t)).s("tablename", t.Name).s("tableowner", t.Owner).b("hasindexes", len(shownIndexes(t)) > 0).
 			b("hasrules", false).b("hastriggers", len(t.ForeignKeys)+len(t.ReferencedBy) > 0).b("rowsecurity", false)
 	})
+}
+
+// fillStatIndexes lists the indexes; how they are used is not counted. What shows is which there are: tools join with it.
+func fillStatIndexes(o *Overlay, b *builder) {
+	for _, t := range o.Snapshot.Tables() {
+		if t.Virtual {
+			continue
+		}
+		for _, ix := range shownIndexes(t) {
+			b.row().i("relid", int64(t.ID)).i("indexrelid", int64(ix.OID)).s("schemaname", o.schemaOf(t)).s("relname", t.Name).s("indexrelname", ix.Name)
+		}
+	}
 }
 
 func fillIndexes(o *Overlay, b *builder) {

@@ -8,6 +8,7 @@ create index pt_ok on pt using btree (slug desc nulls last) include (n) where ok
 -- known: AND in a condition has parentheses that PostgreSQL leaves out for people
 select pg_get_indexdef(indexrelid), pg_get_indexdef(indexrelid, 0, true), pg_get_expr(indpred, indrelid), indisunique from pg_index where indrelid = 'pt'::regclass order by 1;
 select indexname, indexdef from pg_indexes where tablename = 'pt' order by 1;
+select relname, indexrelname, schemaname, con.contype from pg_stat_user_indexes idx left join pg_constraint con on con.conindid = idx.indexrelid where relname = 'pt' order by 2;
 -- A row without an entry is in nobody's way.
 insert into pt values (20, 's3', null, 'open', 5);
 insert into pt values (20, 's3', '2024-01-01 00:00:00+00', 'open', 5, true);
