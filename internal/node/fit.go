@@ -89,9 +89,10 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 	if err := b.refresh(ctx, n, false); err != nil {
 		return err
 	}
-	// Who drains is about to be stopped, and takes nothing. It is looked at in the book, since who drains may be slow to answer: what a moment changes, placement waits for.
+	// Looked at once: a node may fall silent while this goes on, and the reasons are to be those that were gone by.
+	absent, names := n.uncounted(l.left, ids)
 	now := n.members(l.left, func(e *transport.Entry) bool {
-		return n.transport.Alive(e.NodeID) && (!e.Draining || slices.Contains(ids, e.NodeID))
+		return !absent[e.NodeID] && (n.transport.Alive(e.NodeID) || !slices.Contains(ids, e.NodeID))
 	})
 	after := slices.DeleteFunc(slices.Clone(now), func(s placement.Store) bool { return slices.Contains(ids, kv.NodeID(s.Node)) })
 	rules := []*placement.Rule{&b.rules.Default}
@@ -135,8 +136,8 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 	}
 	const forced = "With force it leaves all the same, and what has no other place stays on it until there is one."
 	p := admin.NewProblem(admin.CodeConflict, "%s cannot leave: without it, %s", nodesText(ids), strings.Join(why, "; "))
-	if gone := n.uncounted(l.left, ids); gone != "" {
-		p.Detail += " (not counted: " + gone + ")"
+	if names != "" {
+		p.Detail += " (not counted: " + names + ")"
 		return p.WithHint("Have these nodes take replicas again, or add one, or change the rule, first. %s", forced)
 	}
 	return p.WithHint("Add a node that can take its place, or change the rule, first. %s", forced)
@@ -150,22 +151,29 @@ func needed(most []int, rules []*placement.Rule) {
 	}
 }
 
-// uncounted says which nodes, besides some, are there and do not count, and why; those that have left for good are no part of the cluster any more.
-func (n *Node) uncounted(left membership, but []kv.NodeID) string {
+// uncounted says which nodes, besides some, are there and do not count, and why: who leaves, who is silent, and who drains and so is about to be stopped, and takes nothing. Those that have left
+// for good are no part of the cluster any more.
+func (n *Node) uncounted(left membership, but []kv.NodeID) (ids map[kv.NodeID]bool, names string) {
+	ids = map[kv.NodeID]bool{}
 	var out []string
 	for _, e := range n.book.Entries() {
 		m, leaves := left[e.NodeID]
+		why := ""
 		switch {
 		case m.Gone() || slices.Contains(but, e.NodeID):
 		case leaves:
-			out = append(out, fmt.Sprintf("node %d leaves", e.NodeID))
+			why = "leaves"
 		case !n.transport.Alive(e.NodeID):
-			out = append(out, fmt.Sprintf("node %d does not answer", e.NodeID))
+			why = "does not answer"
 		case e.Draining:
-			out = append(out, fmt.Sprintf("node %d drains", e.NodeID))
+			why = "drains"
+		}
+		if why != "" {
+			ids[e.NodeID] = true
+			out = append(out, fmt.Sprintf("node %d %s", e.NodeID, why))
 		}
 	}
-	return strings.Join(out, ", ")
+	return ids, strings.Join(out, ", ")
 }
 
 func nodesText(ids []kv.NodeID) string {
