@@ -41,8 +41,10 @@ type paced struct {
 }
 
 const (
-	// leastSnapshotRate gets 64 MiB over in a quarter of a minute on the busiest machine.
-	leastSnapshotRate = 4 << 20
+	// leastGentle gets 64 MiB over in a quarter of a minute on the busiest machine, leastUrgent in four seconds: what was loaded before its range had
+	// more than one replica waits for nothing else, and a machine that is busy with the load stays so for minutes.
+	leastGentle = 4 << 20
+	leastUrgent = 16 << 20
 	// leastResolution is a quarter of what one sender could have done, mostResolution what several could.
 	leastResolution = int64(250 * time.Millisecond)
 	mostResolution  = int64(4 * time.Second)
@@ -60,8 +62,9 @@ func newPace(mostSnapshots, splitBytes int64) *pace {
 	if splitBytes > 0 {
 		p.mostGentle = splitBytes + splitBytes/4
 	}
+	p.urgent.settings = pacing.Settings{Least: min(leastUrgent, mostSnapshots), Most: mostSnapshots}
+	p.gentle.settings = pacing.Settings{Least: min(leastGentle, mostSnapshots), Most: mostSnapshots, Gentle: true}
 	for _, k := range []*snapshots{&p.urgent, &p.gentle} {
-		k.settings = pacing.Settings{Least: min(leastSnapshotRate, mostSnapshots), Most: mostSnapshots, Gentle: k == &p.gentle}
 		k.out, k.in = k.pacer(), k.pacer()
 	}
 	p.resolutions.settings = pacing.Settings{Least: leastResolution, Most: mostResolution}

@@ -59,6 +59,7 @@
 //     does. No reader waits for more than one lock of a transaction of which it can say something.
 //  9. A request that was put off (Deferred) is executed once: by a write that takes it along, or by its own goroutine.
 //     Nobody waits for one of its keys who has not urged it on.
+//  10. A lock that an evaluation met is recorded under the latches that it was met under. Whoever gives them up to ask or to resolve evaluates again.
 //
 // Only package replica uses it; evaluation sees it as eval.Locks.
 package concurrency

@@ -20,10 +20,18 @@ type ResolveFrom func(ctx context.Context, holder kv.TxnMeta, from keys.Key, com
 // anew after each.
 const maxPieces = 16
 
-// ClearEnded resolves what an evaluation met of the open locks of transactions that are known to have ended. If it has done something it has
-// latched again: evaluate once more. Otherwise the caller goes on with HandleConflict. After an error call Finish.
+// maxUncleared bounds how often a request tries in vain.
+const maxUncleared = 2
+
+// ClearEnded resolves what an evaluation met of the open locks of transactions that are known to have ended. If it has done something, or tried to, it has
+// latched again: evaluate once more. (Without latches a range may be split: a lock recorded then, of a key that another range has by now, would be waited for for ever.)
+// Otherwise the caller goes on with HandleConflict, under the latches that it has. After an error call Finish.
 func (g *Guard) ClearEnded(ctx context.Context, ce *eval.ConflictError, resolve ResolveFrom) (cleared bool, err error) {
+	if g.uncleared >= maxUncleared {
+		return false, nil
+	}
 	t := g.t
+	tried := false
 	var done []kv.TxnID
 next:
 	for i := range ce.Conflicts {
@@ -46,6 +54,7 @@ next:
 			continue // it runs, as far as is known; or that was of no use
 		}
 		g.unlatch()
+		tried = true
 		g.pieces = min(max(1, 2*g.pieces), maxPieces)
 		for n, from := 0, c.Key; n < g.pieces && from != nil; n++ {
 			next, err := resolve(ctx, c.Holder, from, o.status == kv.TxnCommitted, o.ts)
@@ -53,7 +62,7 @@ next:
 				if err := ctx.Err(); err != nil {
 					return false, ctxError(err)
 				}
-				break // whoever waits finds out why
+				break next // whoever waits finds out why
 			}
 			if n == 0 {
 				g.clearedAt, g.clearedOf = c.Key, c.Holder.ID
@@ -63,8 +72,11 @@ next:
 			from = next
 		}
 	}
-	if len(done) == 0 {
+	if !tried {
 		return false, nil
+	}
+	if len(done) == 0 {
+		g.uncleared++
 	}
 	return true, g.enter(ctx)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -37,7 +38,7 @@ func TestClearEnded(t *testing.T) {
 		{"nothing is known", kv.TxnUnknown, hlc.Timestamp{}, true, kv.LockUpdate, false, false},
 		{"not a large one", kv.TxnAborted, hlc.Timestamp{}, false, kv.LockUpdate, false, false},
 		{"plain read", kv.TxnAborted, hlc.Timestamp{}, true, kv.LockNone, false, false},
-		{"out of reach", kv.TxnAborted, hlc.Timestamp{}, true, kv.LockUpdate, true, false},
+		{"out of reach", kv.TxnAborted, hlc.Timestamp{}, true, kv.LockUpdate, true, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			tb := New(Config{Holders: newGateways()})
@@ -66,6 +67,16 @@ func TestClearEnded(t *testing.T) {
 				return
 			}
 			require.NotNil(t, g.set, "it does not hold latches any more")
+			if c.fails {
+				for range 5 {
+					cleared, err = g.ClearEnded(t.Context(), ce, resolve)
+					require.NoError(t, err)
+					require.NotNil(t, g.set)
+				}
+				require.False(t, cleared, "it goes on trying")
+				require.Len(t, calls, maxUncleared)
+				return
+			}
 			require.Equal(t, []call{{meta(1).ID, "k", c.status == kv.TxnCommitted, c.at}}, calls, "once for all of a holder's")
 			cleared, err = g.ClearEnded(t.Context(), &eval.ConflictError{Conflicts: ce.Conflicts[:1]}, resolve)
 			require.NoError(t, err)
@@ -94,4 +105,53 @@ func TestClearEnded(t *testing.T) {
 			})
 		require.True(t, kv.HasCode(err, kv.CodeCanceled), "%v", err)
 	})
+}
+
+// A request that has given its latches up, to ask or to resolve, does not record what it met before: its range may have been split meanwhile, and a lock on a key that
+// another range has now would never go.
+func TestNothingIsRecordedWithoutLatches(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		lock kv.LockStrength
+	}{{"read", kv.LockNone}, {"write", kv.LockUpdate}} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var tb *Table
+				split := func() { tb.SplitAt(keys.Key("a")) }
+				tb = New(Config{Holders: &splitting{gateways: newGateways(), then: split}})
+				if c.lock != kv.LockNone {
+					tb.Learn(meta(1).ID, kv.TxnAborted, hlc.Timestamp{})
+				}
+				req, ls := lockReq(meta(2), c.lock, "k")
+				g, err := tb.Sequence(t.Context(), req, ls)
+				require.NoError(t, err)
+				defer g.Finish()
+				ce := &eval.ConflictError{Conflicts: []eval.Conflict{{Key: keys.Key("k"), Holder: *meta(1), Replicated: true, Open: true, TS: ts(5), At: ts(9), Want: c.lock}}}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				// As Replica.Send does.
+				cleared, err := g.ClearEnded(ctx, ce, func(context.Context, kv.TxnMeta, keys.Key, bool, hlc.Timestamp) (keys.Key, error) {
+					split()
+					return nil, &kv.Error{Code: kv.CodeRangeMismatch}
+				})
+				require.NoError(t, err)
+				if !cleared {
+					require.NoError(t, g.HandleConflict(ctx, ce))
+				}
+				require.NotNil(t, g.set, "the caller evaluates once more, under latches, and learns of the split")
+				require.Empty(t, tb.locks)
+			})
+		})
+	}
+}
+
+// splitting are gateways that are out of reach; while they are asked, something happens.
+type splitting struct {
+	*gateways
+	then func()
+}
+
+func (s *splitting) QueryHolder(context.Context, kv.NodeID, int64, kv.TxnID) (HolderState, error) {
+	s.then()
+	return HolderState{}, errUnreachable
 }

@@ -26,6 +26,10 @@ type Guard struct {
 	clearedAt keys.Key
 	clearedOf kv.TxnID
 	pieces    int
+	// uncleared is how often ClearEnded could do nothing.
+	uncleared int
+	// untold are the holders of open locks whose gateways have not said enough when they were asked: see passOpen.
+	untold map[kv.TxnID]struct{}
 }
 
 // Undecided are the transactions whose prepared locks a NOWAIT or SKIP LOCKED request has met, and which had not committed when it asked.
@@ -95,8 +99,10 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && ce.Conflicts[0].Want != kv.LockNone {
 		return g.askAfter(ctx, ce)
 	}
-	if err := g.passOpen(ctx, ce); err != nil {
+	if asked, err := g.passOpen(ctx, ce); err != nil {
 		return err
+	} else if asked {
+		return g.enter(ctx)
 	}
 	var queue []*waiter
 	t.mu.Lock()
@@ -142,20 +148,37 @@ func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) erro
 }
 
 // passOpen asks at once, and not only when the wait has lasted, after the holders of open locks that a plain read met: they may
-// run for long, and nearly always let it pass. Where it asks it gives the latches up.
-func (g *Guard) passOpen(ctx context.Context, ce *eval.ConflictError) error {
+// run for long, and nearly always let it pass. Where it asks it gives the latches up, and says so: what was met may be gone by
+// then, or belong to another range, and must not be recorded.
+func (g *Guard) passOpen(ctx context.Context, ce *eval.ConflictError) (asked bool, err error) {
+	t := g.t
 	for i := range ce.Conflicts {
 		c := &ce.Conflicts[i]
 		if !c.Open || c.Want != kv.LockNone {
 			continue
 		}
+		if _, ok := g.untold[c.Holder.ID]; ok {
+			continue
+		}
+		t.mu.Lock()
+		tells := t.tells(c.Holder.ID, c.At)
+		t.mu.Unlock()
+		if tells {
+			continue
+		}
 		g.unlatch()
-		g.t.askOpen(ctx, &c.Holder, c.At)
+		asked = true
+		if !t.askOpen(ctx, &c.Holder, c.At) {
+			if g.untold == nil {
+				g.untold = map[kv.TxnID]struct{}{}
+			}
+			g.untold[c.Holder.ID] = struct{}{}
+		}
 		if err := ctx.Err(); err != nil {
-			return ctxError(err)
+			return true, ctxError(err)
 		}
 	}
-	return nil
+	return asked, nil
 }
 
 // firstBlocked finds the first key of the request that a known lock blocks, and joins its queue. It returns nil if
