@@ -392,26 +392,39 @@ func (r *Replica) changeDesc(ctx context.Context, term uint64, next *kv.RangeDes
 	return next, nil
 }
 
-// catchUpTimeout bounds how long a learner may take, snapshot included.
-const catchUpTimeout = 10 * time.Minute
+const (
+	// catchUpTimeout bounds how long a learner may take, snapshot included.
+	catchUpTimeout = 10 * time.Minute
+	// catchUpLook is the time between two looks at how far it is. mostBehind is how many looks ago it may have been where the leader was then: half a second, which is
+	// what the range may stand still for when its vote counts. It is a time and not a number of entries: those of a load are of a megabyte each, and over a long
+	// way hundreds of small ones are under way at any moment.
+	catchUpLook = 20 * time.Millisecond
+	mostBehind  = 25
+)
 
 // waitCaughtUp waits until a learner has nearly everything. adminMu is held, and is lent to splits meanwhile.
 func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	mu := r.adminMu.state()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(catchUpLook)
 	defer tick.Stop()
-	for {
+	var was [mostBehind]uint64 // what was applied at the latest looks, in turns
+	for n := 0; ; n++ {
 		ready := false
 		err := r.Call(func() error {
 			if r.role != raft.StateLeader {
 				return r.notLeader()
 			}
 			applied := r.snapshotState().applied.AppliedIndex
+			least := applied
+			if n >= mostBehind {
+				least = was[n%mostBehind]
+			}
+			was[n%mostBehind] = applied
 			r.raft.WithProgress(func(p uint64, _ raft.ProgressType, pr tracker.Progress) {
 				if p == uint64(id) {
-					ready = pr.State == tracker.StateReplicate && pr.Match+64 >= applied
+					ready = pr.State == tracker.StateReplicate && pr.Match >= least
 				}
 			})
 			return nil
