@@ -524,7 +524,7 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp, existence
 		return &kv.Error{Code: kv.CodeRefreshFailed, Key: key.Clone(), TS: ts}
 	}
 	if e.env.Stats.Locks > 0 {
-		if err := e.unlockedTo(look, to, existence); err != nil {
+		if err := e.unlockedTo(look, from, to, existence); err != nil {
 			return err
 		}
 	}
@@ -532,9 +532,9 @@ func (e *evaluation) unchanged(span keys.Span, from, to hlc.Timestamp, existence
 	return nil
 }
 
-// unlockedTo fails if a prepared write of another transaction in span may become, or has become, a version at or below to.
+// unlockedTo fails if a prepared write of another transaction in span may become, or has become, a version in (from, to].
 // With existence one that leaves a row there is let pass, whatever becomes of it.
-func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp, existence bool) error {
+func (e *evaluation) unlockedTo(span keys.Span, from, to hlc.Timestamp, existence bool) error {
 	cur, err := e.r.LockCursor(span, false)
 	if err != nil {
 		return err
@@ -558,7 +558,7 @@ func (e *evaluation) unlockedTo(span keys.Span, to hlc.Timestamp, existence bool
 		switch {
 		case to.Less(l.TS) || l.Void():
 		case existence && !l.Open() && !l.Deleted:
-		case status == kv.TxnCommitted && (to.Less(ts) || ts.Less(l.TS)):
+		case status == kv.TxnCommitted && (to.Less(ts) || ts.LessEq(from) || ts.Less(l.TS)): // what was committed up to from has been read
 		case status == kv.TxnCommitted:
 			return &kv.Error{Code: kv.CodeRefreshFailed, Key: cur.Key().Clone(), TS: ts}
 		default:
