@@ -10,7 +10,7 @@ import (
 // adminMutex serialises splits, transfers and replica changes of a range. There is something behind it from the first of them on: few replicas ever see one.
 //
 // Whoever holds it has it for as long as the command takes, but for a change of replicas that waits for its learners: that may
-// take minutes, and longer the larger the range is. It lends the mutex to splits meanwhile (lend, borrow), so that a range that is
+// take minutes, and longer the larger the range is. It lends the mutex to splits meanwhile (waitCaughtUp, borrow), so that a range that is
 // written to faster than its learners are filled becomes several smaller ones, and does not go on to grow.
 type adminMutex struct{ made atomic.Pointer[adminState] }
 
