@@ -127,7 +127,7 @@ var (
 	descPrepared  = gaugeDesc("pamir_store_prepared_locks", "Prepared locks on disk, in ranges led here.")
 	descDisk      = gaugeDesc("pamir_disk_bytes", "Bytes of the disk.", "what")
 	descDiskCount = gaugeDesc("pamir_disk_events_total", "Events of the storage engine.", "what")
-	descSnapRate  = gaugeDesc("pamir_store_snapshot_rate_bytes", "Bytes of snapshots a second that the store sends, and receives, at most just now: for balance and merges, or for all else.", "for")
+	descSnapRate  = gaugeDesc("pamir_store_snapshot_rate_bytes", "Bytes of snapshots a second that the store sends, and receives, at most just now: for balance and merges, for ranges with one voter, or for all else.", "for")
 	descResolve   = gaugeDesc("pamir_store_resolution_rate", "Resolutions of large transactions' locks that may run side by side just now: less than 1 if they are held up because clients would notice them.")
 	descL0        = gaugeDesc("pamir_disk_l0_sublevels", "Sublevels of L0: a read may have to look into all of them.")
 )
@@ -172,9 +172,9 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge(descDisk, float64(m.UsedBytes), "used")
 	gauge(descDisk, float64(m.CacheBytes), "cache")
 	gauge(descL0, float64(m.L0Sublevels))
-	urgent, gentle := c.s.SnapshotRates()
-	gauge(descSnapRate, float64(gentle), "balance")
-	gauge(descSnapRate, float64(urgent), "repair")
+	for what, rate := range c.s.SnapshotRates() {
+		gauge(descSnapRate, float64(rate), what)
+	}
 	gauge(descResolve, c.s.ResolutionRate())
 	for what, v := range map[string]int64{
 		"write_stalls": m.WriteStalls, "slow_writes": m.SlowWrites, "cache_hits": m.CacheHits, "cache_misses": m.CacheMisses,

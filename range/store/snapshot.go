@@ -32,11 +32,11 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 		return // the one under way will be reported
 	}
 	asked, began := r.Gentle(to.ReplicaID), time.Now()
-	gentle := func() bool { return asked && !s.misses(r.Desc(), began) }
+	how := func() urgency { return s.urgency(asked, r.Desc(), began) }
 	s.goLoop(func() {
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
 		defer cancel()
-		err := s.trySnapshot(ctx, r, to, gentle, sent)
+		err := s.trySnapshot(ctx, r, to, how, sent)
 		s.mu.Lock()
 		delete(s.sending, k)
 		s.mu.Unlock()
@@ -57,6 +57,24 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 	})
 }
 
+// urgency of a snapshot that is under way since then, whose change was asked for as gentle, or not. Sender and receiver each see for themselves.
+func (s *Store) urgency(asGentle bool, d *kv.RangeDescriptor, since time.Time) urgency {
+	voters := 0
+	for _, p := range d.Replicas {
+		if p.VotesOld() {
+			voters++
+		}
+	}
+	switch {
+	case asGentle && !s.misses(d, since):
+		return gentle
+	case voters <= 1:
+		return lone
+	default:
+		return urgent
+	}
+}
+
 // misses reports whether a voter's store has been silent for so long that it is suspect: whatever the range is being changed for, it has a replica less meanwhile, and no
 // repair begins before the change is over. Of a store that had nothing in common with this one, nothing may have been heard before since.
 func (s *Store) misses(d *kv.RangeDescriptor, since time.Time) bool {
@@ -69,20 +87,20 @@ func (s *Store) misses(d *kv.RangeDescriptor, since time.Time) bool {
 	return false
 }
 
-// trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent. gentle is asked again as it goes: what nobody waited for may have become urgent.
-func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, gentle func() bool, sent *atomic.Int64) error {
+// trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent. how is asked again as it goes: what nobody waited for may have become urgent.
+func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, how func() urgency, sent *atomic.Int64) error {
 	p := s.pacing
-	release, err := p.slot(ctx, s.snapSlots, gentle)
+	release, err := p.slot(ctx, s.snapSlots, how)
 	if err != nil {
 		return err
 	}
 	defer release()
-	k := &p.kind(gentle()).paced
+	k := &p.kind(how(), 0).paced
 	p.begin(k)
 	defer p.end(k)
-	pace := func(ctx context.Context, n int) error { return p.kindAt(gentle(), sent.Load()).out.Wait(ctx, n) }
+	pace := func(ctx context.Context, n int) error { return p.kind(how(), sent.Load()).out.Wait(ctx, n) }
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
-		return r.WriteSnapshot(ctx, to, gentle(), pace, func(f []byte) error {
+		return r.WriteSnapshot(ctx, to, how() == gentle, pace, func(f []byte) error {
 			err := send(f)
 			if err == nil {
 				sent.Add(int64(len(f)))
@@ -131,8 +149,8 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
 	p, began := s.pacing, time.Now()
-	gentle := func() bool { return h.Gentle && !s.misses(h.Desc, began) }
-	release, err := p.slot(ctx, s.recvSlots, gentle)
+	how := func() urgency { return s.urgency(h.Gentle, h.Desc, began) }
+	release, err := p.slot(ctx, s.recvSlots, how)
 	if err != nil {
 		if s.ctx.Err() != nil {
 			return errClosing
@@ -148,7 +166,7 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	}
 	defer s.unreserve(h.Desc.RangeID)
 	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
-	k := &p.kind(gentle()).paced
+	k := &p.kind(how(), 0).paced
 	p.begin(k)
 	defer p.end(k)
 	received := int64(0)
@@ -159,7 +177,7 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 		f, err := recv()
 		if err == nil {
 			received += int64(len(f))
-			err = p.kindAt(gentle(), received).in.Wait(ctx, len(f)) // meanwhile the sender waits
+			err = p.kind(how(), received).in.Wait(ctx, len(f)) // meanwhile the sender waits
 		}
 		return f, err
 	})

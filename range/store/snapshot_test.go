@@ -53,38 +53,49 @@ func testSendingTellsProgress(t *testing.T) {
 	require.False(t, s.replica(kv.FirstUserRange).Changing())
 }
 
-// What a change says of its urgency decides what its snapshots go by, at both ends.
-func TestGentleSnapshots(t *testing.T) { synctest.Test(t, testGentleSnapshots) }
+// What a change says of its urgency, and whether the range has one voter, decides what its snapshots go by, at both ends.
+func TestSnapshotsGoByUrgency(t *testing.T) { synctest.Test(t, testSnapshotsGoByUrgency) }
 
-func testGentleSnapshots(t *testing.T) {
-	c := newCluster(t, 3, testKnobs)
-	ctx := c.ctx(time.Minute)
-	for i := range 64 {
-		require.NoError(t, c.put(ctx, i, strings.Repeat("x", 4<<10)))
-	}
-	s, _ := c.waitLeader(kv.FirstUserRange)
-	for to := kv.NodeID(2); to <= 3; to++ {
-		gentle := to == 2
-		urgentBefore, gentleBefore := s.pacing.urgent.out.Used(), s.pacing.gentle.out.Used()
-		_, st := c.waitLeader(kv.FirstUserRange)
-		_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminChangeReplicas{
-			Generation: st.Descriptor.Generation, Add: []kv.Replica{{NodeID: to, StoreID: kv.StoreID(to)}}, Gentle: gentle,
-		}}})
-		require.NoError(t, err)
-		u, g := s.pacing.urgent.out.Used()-urgentBefore, s.pacing.gentle.out.Used()-gentleBefore
-		in := c.up(to).pacing
-		if gentle {
-			require.Greater(t, g, int64(64*4<<10))
-			require.Zero(t, u)
-			require.Greater(t, in.gentle.in.Used(), int64(64*4<<10))
-			require.Zero(t, in.urgent.in.Used())
-		} else {
-			require.Greater(t, u, int64(64*4<<10))
-			require.Zero(t, g)
-			require.Greater(t, in.urgent.in.Used(), int64(64*4<<10))
-			require.Zero(t, in.gentle.in.Used())
+func testSnapshotsGoByUrgency(t *testing.T) {
+	for _, changes := range [][]urgency{{gentle, urgent, urgent}, {lone, gentle, urgent}} {
+		c := newCluster(t, 4, testKnobs)
+		ctx := c.ctx(time.Minute)
+		for i := range 64 {
+			require.NoError(t, c.put(ctx, i, strings.Repeat("x", 4<<10)))
 		}
-		require.False(t, s.replica(kv.FirstUserRange).Gentle(99), "the change is over")
+		for i, want := range changes {
+			s, st := c.waitLeader(kv.FirstUserRange)
+			to := kv.NodeID(2 + i)
+			var before [urgencies]int64
+			for u := range before {
+				before[u] = s.pacing.snapshots[u].out.Used()
+			}
+			_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminChangeReplicas{
+				Generation: st.Descriptor.Generation, Add: []kv.Replica{{NodeID: to, StoreID: kv.StoreID(to)}}, Gentle: want == gentle,
+			}}})
+			require.NoError(t, err)
+			in := c.up(to).pacing
+			for u := range before {
+				out, in := s.pacing.snapshots[u].out.Used()-before[u], in.snapshots[u].in.Used()
+				if urgency(u) == want {
+					require.Greater(t, out, int64(64*4<<10))
+					require.Greater(t, in, int64(64*4<<10))
+				} else {
+					require.Zero(t, out, "%d of %d", u, want)
+					require.Zero(t, in, "%d of %d", u, want)
+				}
+			}
+			require.False(t, s.replica(kv.FirstUserRange).Gentle(99), "the change is over")
+		}
+	}
+}
+
+// Only what is lost with one store goes fast on the busiest machine.
+func TestLeastSnapshotRates(t *testing.T) {
+	p := newPace(128<<20, 64<<20)
+	for u, want := range map[urgency]int64{gentle: 4 << 20, urgent: 4 << 20, lone: 16 << 20} {
+		require.Equal(t, want, p.snapshots[u].settings.Least)
+		require.Equal(t, u == gentle, p.snapshots[u].settings.Gentle)
 	}
 }
 
@@ -107,7 +118,7 @@ func testGentleSnapshotsHurryForALostReplica(t *testing.T) {
 	if s.id.NodeID == lost {
 		lost = 3
 	}
-	before := s.pacing.urgent.out.Used()
+	before := s.pacing.snapshots[urgent].out.Used()
 	added := make(chan error, 1)
 	go func() {
 		_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{&kv.AdminChangeReplicas{
@@ -117,62 +128,67 @@ func testGentleSnapshotsHurryForALostReplica(t *testing.T) {
 	}()
 	time.Sleep(2 * time.Second)
 	in := c.up(4).pacing
-	require.Greater(t, s.pacing.gentle.out.Used(), int64(1<<20), "two of eight seconds")
-	require.Equal(t, before, s.pacing.urgent.out.Used())
-	require.Greater(t, in.gentle.in.Used(), int64(1<<20))
-	require.Zero(t, in.urgent.in.Used())
+	require.Greater(t, s.pacing.snapshots[gentle].out.Used(), int64(1<<20), "two of eight seconds")
+	require.Equal(t, before, s.pacing.snapshots[urgent].out.Used())
+	require.Greater(t, in.snapshots[gentle].in.Used(), int64(1<<20))
+	require.Zero(t, in.snapshots[urgent].in.Used())
 	c.nodes[lost].crash()
 	require.NoError(t, <-added)
-	require.Greater(t, s.pacing.urgent.out.Used(), int64(2<<20))
-	require.Greater(t, in.urgent.in.Used(), int64(2<<20))
+	require.Greater(t, s.pacing.snapshots[urgent].out.Used(), int64(2<<20))
+	require.Greater(t, in.snapshots[urgent].in.Used(), int64(2<<20))
 }
 
 // Gentle snapshots hurry while an urgent one waits for the slot that they have, and from where on they are larger than ranges are.
 func TestGentleSnapshotsHurry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, slots := newPace(128<<20, 64<<20), make(chan struct{}, 1)
-		first, err := p.slot(t.Context(), slots, func() bool { return true })
+		first, err := p.slot(t.Context(), slots, func() urgency { return gentle })
 		require.NoError(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = p.slot(ctx, slots, func() bool { return true })
+		_, err = p.slot(ctx, slots, func() urgency { return gentle })
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Same(t, &p.gentle, p.kind(true), "nobody who has it urgent waits")
+		require.Same(t, &p.snapshots[gentle], p.kind(gentle, 0), "nobody who has it urgent waits")
 		got := make(chan struct{})
 		go func() {
-			second, err := p.slot(t.Context(), slots, func() bool { return false })
+			second, err := p.slot(t.Context(), slots, func() urgency { return urgent })
 			close(got)
 			if err == nil {
 				second()
 			}
 		}()
 		synctest.Wait()
-		require.Same(t, &p.urgent, p.kind(true))
+		require.Same(t, &p.snapshots[urgent], p.kind(gentle, 0))
 		first()
 		<-got
-		require.Same(t, &p.gentle, p.kind(true))
+		require.Same(t, &p.snapshots[gentle], p.kind(gentle, 0))
 
 		// What waits may become urgent.
-		first, err = p.slot(t.Context(), slots, func() bool { return true })
+		first, err = p.slot(t.Context(), slots, func() urgency { return gentle })
 		require.NoError(t, err)
 		began := time.Now()
 		got = make(chan struct{})
 		go func() {
-			third, err := p.slot(t.Context(), slots, func() bool { return time.Since(began) < time.Second })
+			third, err := p.slot(t.Context(), slots, func() urgency {
+				if time.Since(began) < time.Second {
+					return gentle
+				}
+				return urgent
+			})
 			close(got)
 			if err == nil {
 				third()
 			}
 		}()
 		synctest.Wait()
-		require.Same(t, &p.gentle, p.kind(true))
+		require.Same(t, &p.snapshots[gentle], p.kind(gentle, 0))
 		time.Sleep(2 * time.Second)
-		require.Same(t, &p.urgent, p.kind(true))
+		require.Same(t, &p.snapshots[urgent], p.kind(gentle, 0))
 		first()
 		<-got
-		require.Same(t, &p.urgent, p.kind(false))
-		require.Same(t, &p.gentle, p.kindAt(true, 80<<20-1))
-		require.Same(t, &p.urgent, p.kindAt(true, 80<<20))
+		require.Same(t, &p.snapshots[urgent], p.kind(urgent, 0))
+		require.Same(t, &p.snapshots[gentle], p.kind(gentle, 80<<20-1))
+		require.Same(t, &p.snapshots[urgent], p.kind(gentle, 80<<20))
 	})
 }
 
