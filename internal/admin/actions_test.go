@@ -99,7 +99,9 @@ func TestSilentPlaces(t *testing.T) {
 	stores := []StoreView{node(false, "region=eu", "zone=a"), node(true, "region=us", "zone=a"), node(false, "region=us", "zone=b"), node(false, "region=eu", "zone=b"),
 		node(false, "region=ap", "zone=a"), node(false), node(false, "zone=x"), node(false, "zone=x")}
 	require.Equal(t, []string{"none of the 2 nodes of region=eu answers"}, silentPlaces(stores))
-	stores[3].State = "left"
+	stores[3].Unknown = true
+	require.Empty(t, silentPlaces(stores))
+	stores[3].Unknown, stores[3].State = false, "left"
 	require.Empty(t, silentPlaces(stores))
 }
 

@@ -134,6 +134,8 @@ type StoreView struct {
 	NodeID   kv.NodeID  `json:"node_id"`
 	Locality []string   `json:"locality,omitempty"`
 	Alive    bool       `json:"alive"`
+	// Unknown: nothing was heard of its node yet, and there was hardly time to.
+	Unknown bool `json:"-"`
 	// State is member, draining, leaving or left.
 	State    string  `json:"state"`
 	Replicas int     `json:"replicas"`

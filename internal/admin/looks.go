@@ -205,7 +205,7 @@ func silentPlaces(stores []StoreView) (out []string) {
 		if there[place]++; there[place] == 1 {
 			places = append(places, place)
 		}
-		if x.Alive {
+		if x.Alive || x.Unknown {
 			alive[place]++
 		}
 	}

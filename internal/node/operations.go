@@ -265,7 +265,8 @@ func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
 				v.Problems = problems(l, &x, o.n.cfg.MaxOffset, &o.n.cfg.Rules.Limits)
 			}
 		}
-		if peer && !v.Alive && !left[e.NodeID].Gone() {
+		v.Unknown = peer && !v.Alive && unknown(&x, o.n.cfg.Rules.Limits.AliveWithin)
+		if peer && !v.Alive && !v.Unknown && !left[e.NodeID].Gone() {
 			v.Problems = []string{unheard(&x, o.n.cfg.Rules.Limits.DeadAfter)}
 		}
 		switch m, leaves := left[e.NodeID]; {

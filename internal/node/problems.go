@@ -34,6 +34,11 @@ func problems(l nodeLoad, x *transport.PeerStatus, maxOffset time.Duration, limi
 	return out
 }
 
+// unknown reports whether nothing can be said yet of a node that does not answer: this process, or that node, is too young.
+func unknown(x *transport.PeerStatus, aliveWithin time.Duration) bool {
+	return !x.Heard && x.Silence < aliveWithin
+}
+
 // unheard says of a node that does not answer for how long, and what becomes of its replicas.
 func unheard(x *transport.PeerStatus, deadAfter time.Duration) string {
 	text := "it does not answer"

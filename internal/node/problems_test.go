@@ -36,8 +36,12 @@ func TestUnheard(t *testing.T) {
 	x := transport.PeerStatus{Heard: true, Silence: 17 * time.Second}
 	require.Equal(t, "it has been silent for 17s: after 5m0s its replicas are made anew elsewhere (--dead-after)", unheard(&x, 5*time.Minute))
 	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 10*time.Second))
+	require.False(t, unknown(&x, time.Minute), "it was there")
 	x.Heard = false
 	require.Contains(t, unheard(&x, 5*time.Minute), "it does not answer: ")
+	require.False(t, unknown(&x, 5*time.Second))
+	x.Silence = time.Second
+	require.True(t, unknown(&x, 5*time.Second), "this node has just begun")
 }
 
 // Who leaves is held against what rules want, if more replicas are still there, and against what there is, if they want more.

@@ -39,7 +39,8 @@ type peer struct {
 	raft, control *oneWay
 	batch         *batchClient
 
-	lastPing   atomic.Int64 // monotonic; 0 before the first
+	made       int64        // monotonic
+	lastPing   atomic.Int64 // the same; 0 before the first
 	lastPong   atomic.Int64 // the same
 	suspected  atomic.Int64 // the lastPong since when nothing is expected of it: see Suspect
 	doubting   atomic.Bool
@@ -55,7 +56,7 @@ type peer struct {
 }
 
 func (t *Transport) newPeer(id kv.NodeID, addr string) (*peer, error) {
-	p := &peer{t: t, id: id, addr: addr}
+	p := &peer{t: t, id: id, addr: addr, made: monotonic()}
 	var err error
 	if p.fast, err = t.dial(addr); err != nil {
 		return nil, err
@@ -87,11 +88,7 @@ func (p *peer) close() {
 }
 
 func (p *peer) silence() time.Duration {
-	last := p.lastPong.Load()
-	if last == 0 {
-		return time.Duration(monotonic())
-	}
-	return time.Duration(monotonic() - last)
+	return time.Duration(monotonic() - max(p.lastPong.Load(), p.made))
 }
 
 func (p *peer) alive() bool {

@@ -229,7 +229,7 @@ func (t *Transport) RTT(id kv.NodeID) time.Duration {
 	return 0
 }
 
-// Silence returns how long ago the peer last answered a ping; false if it is not known at all, or is this node.
+// Silence returns how long ago the peer last answered a ping, or was heard of by this process; false if it is not known at all, or is this node.
 func (t *Transport) Silence(id kv.NodeID) (time.Duration, bool) {
 	if self := t.id.Load(); self != nil && self.NodeID == id {
 		return 0, false
@@ -246,7 +246,7 @@ type PeerStatus struct {
 	NodeID    kv.NodeID
 	Addr      string
 	Alive     bool
-	Silence   time.Duration // since the last answer; since this process began, if there was none
+	Silence   time.Duration // since the last answer; since this process heard of the node, or of its address, if there was none
 	Heard     bool          // there was one
 	RTT       time.Duration // of the last ping
 	Offset    time.Duration // of the peer's physical clock, measured by the last ping

@@ -226,6 +226,27 @@ func TestBatchCancelAndBreak(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
+// A node of which was heard just now, or which has moved, has not been silent for as long as this process runs.
+func TestSilenceOfTheNew(t *testing.T) {
+	a := startNode(t, 1, nodeOpts{cluster: uuid.New(), timeout: 400 * time.Millisecond})
+	time.Sleep(300 * time.Millisecond)
+	for _, addr := range []string{"127.0.0.1:1", "127.0.0.1:2"} {
+		began := monotonic()
+		a.Book().Merge(Entry{NodeID: 2, RPCAddr: addr, Incarnation: began})
+		var silent time.Duration
+		require.Eventually(t, func() (there bool) {
+			if p := a.peer(2); p != nil && p.addr == addr {
+				silent, there = a.Silence(2)
+			}
+			return there
+		}, 10*time.Second, time.Millisecond)
+		require.LessOrEqual(t, silent, time.Duration(monotonic()-began))
+	}
+	peers := a.Peers()
+	require.Len(t, peers, 1)
+	require.False(t, peers[0].Heard)
+}
+
 // A node that comes back at another address is found by gossip, and found alive.
 func TestMove(t *testing.T) {
 	cluster := uuid.New()
