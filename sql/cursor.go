@@ -90,7 +90,7 @@ func (s *Session) settlePortals(ctx context.Context) error {
 	return nil
 }
 
-// holdPortals makes the WITH HOLD cursors of the transaction that is about to commit independent of it.
+// holdPortals makes the WITH HOLD cursors of the transaction that is about to commit independent of it. Until it has, they go with it.
 func (s *Session) holdPortals(ctx context.Context) error {
 	for _, p := range s.portals {
 		if p.decl == nil || !p.decl.hold || p.decl.held {
@@ -99,9 +99,17 @@ func (s *Session) holdPortals(ctx context.Context) error {
 		if err := s.settle(ctx, p); err != nil {
 			return err
 		}
-		p.decl.held = true
 	}
 	return nil
+}
+
+// portalsHeld leaves the WITH HOLD cursors of the transaction, which has committed, to the session.
+func (s *Session) portalsHeld() {
+	for _, p := range s.portals {
+		if p.decl != nil && p.decl.hold {
+			p.decl.held = true
+		}
+	}
 }
 
 // checkDeclare refuses what PostgreSQL refuses.

@@ -339,6 +339,9 @@ func (s *Session) commitTx(ctx context.Context) error {
 			err = s.fencedXact(err)
 		}
 	}
+	if err == nil {
+		s.portalsHeld()
+	}
 	return s.translate(err)
 }
 

@@ -45,18 +45,19 @@ var windowFuncs = map[string]windowFunc{
 		return nil
 	},
 	"ntile": func(w *windowPart, args []*types.Vec, out *types.Vec) error {
-		if args[0].IsNull(0) {
-			for range w.n {
-				out.AppendNull()
-			}
+		from := 0 // the argument is that of the first row which has one, and this begins the first tile
+		for ; from < w.n && args[0].IsNull(from); from++ {
+			out.AppendNull()
+		}
+		if from == w.n {
 			return nil
 		}
-		k := args[0].Ints[0]
+		k := args[0].Ints[from]
 		if k <= 0 {
 			return pgerr.New("22014", "argument of ntile must be greater than zero")
 		}
 		size, extra := int64(w.n)/k, int64(w.n)%k
-		for i := range int64(w.n) {
+		for i := range int64(w.n - from) {
 			tile := int64(0)
 			if first := extra * (size + 1); i < first {
 				tile = i / (size + 1)

@@ -12,6 +12,7 @@ select g, o, array_agg(v) over (partition by g order by o, v rows between 2 prec
 select g, o, v, avg(v) over (partition by g order by o desc, v rows between current row and 1 following exclude current row) from w order by g, o, v;
 select o, count(*) over (order by o groups between 1 following and 1 following), count(*) over (order by o groups between 2 preceding and 1 preceding exclude group) from w order by o;
 select o, v, lag(v, 2, -1) over (order by o, v, g), lead(v) over (order by o, v, g), ntile(3) over (order by o, v, g), rank() over (order by o), dense_rank() over (order by o) from w order by o, v, g;
+select o, v, ntile(nullif(o, 1)) over (order by o, v, g), ntile(null::int) over (order by o, v, g), ntile(nullif(v, 20)) over (partition by g order by v nulls first) from w order by o, v, g;
 select v, row_number() over (order by v nulls first), cume_dist() over (order by v nulls first), percent_rank() over (order by v nulls first) from w order by v nulls first;
 select sum(v) filter (where o > 1) over (order by g, o, v rows between unbounded preceding and current row) from w order by g, o, v;
 select sum(v) over (order by o groups between current row and 1 preceding) from w;
