@@ -65,6 +65,9 @@ func (s *Session) exportSnapshot() (string, error) {
 		return "", err
 	}
 	ts := s.tx.ReadTimestamp()
+	if !s.readOnly() {
+		ts = ts.Prev() // it may come to commit at this very timestamp, and nobody is to see that here
+	}
 	if s.block == blockOpen && s.readOnly() && s.opts.Isolation != kv.ReadCommitted && s.opts.ReadAsOf.IsEmpty() {
 		s.pinned = ts
 		s.log.bar("it exported a snapshot")

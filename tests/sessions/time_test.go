@@ -55,6 +55,17 @@ func snapshots(t *testing.T, s *suite) {
 	b.do("set transaction snapshot '" + id + "'")
 	require.Equal(t, 0, one[int](b, "select sum(v) from sn"), "it outlives the transaction that exported it")
 	b.do("commit")
+	for _, level := range []string{"read committed", "repeatable read", "serializable"} { // what its exporter commits later is not in it
+		a.do("begin isolation level " + level)
+		n := one[int](a, "select count(*) from sn")
+		id := one[string](a, "select pg_export_snapshot()")
+		a.do("insert into sn select max(id) + 1, 1 from sn")
+		a.do("commit")
+		b.do("begin isolation level repeatable read")
+		b.do("set transaction snapshot '" + id + "'")
+		require.Equal(t, n, one[int](b, "select count(*) from sn"), level)
+		b.do("commit")
+	}
 	for _, bad := range []string{"nonsense", strings.Replace(id, "-", "+", 1), "7FFFFFFFFFFFFFFF-00000000-1"} {
 		b.do("begin isolation level repeatable read")
 		b.fails("22023", "set transaction snapshot '"+bad+"'")
