@@ -27,6 +27,7 @@ var (
 	duration = flag.Duration("duration", 0, "begin no further program after this time")
 	moving   = flag.Int("moving", 1, "how many programs to run on four nodes, while ranges are split, merged and moved")
 	faults   = flag.Bool("faults", false, "with -moving: nodes are cut off for a second or two as well; errors are then not compared")
+	framed   = flag.Int("frames", 1, "how many programs to run most of whose queries have window functions")
 	keepDir  = flag.String("keep", "", "write programs that found a difference into this directory")
 )
 
@@ -36,11 +37,16 @@ const pageBytes = 500
 // A node serves so many programs: what they leave behind is not cleaned up within minutes.
 const perNode = 40
 
-func TestDifferential(t *testing.T) {
+func TestDifferential(t *testing.T) { onOne(t, *seeds, false) }
+
+// TestFrames runs programs most of whose queries have window functions over frames.
+func TestFrames(t *testing.T) { onOne(t, *framed, true) }
+
+func onOne(t *testing.T, n int, frames bool) {
 	pg := startPostgres(t)
 	sum := newCounts()
 	began, done, cuts := time.Now(), 0, 0
-	batches(t, *seeds, func(t *testing.T, from uint64, n int) {
+	batches(t, n, func(t *testing.T, from uint64, n int) {
 		reads := &failingReads{}
 		served := cluster.StartLocal(t, 1, func(_ int, c *node.Config) {
 			c.ScanBytes, c.FailRead = pageBytes, reads.read
@@ -49,6 +55,7 @@ func TestDifferential(t *testing.T) {
 		for seed := from; seed < from+uint64(n) && inTime(began); seed++ {
 			r := rand.New(rand.NewPCG(seed, 1))
 			p := newProgram(t, seed, r, sum, pg.DSN(), dsnOf(t, served))
+			p.frames = frames
 			p.cut, p.reads = &cutter{n: served, r: r, known: map[uint64][]keys.Key{}}, reads
 			if err := p.run(*steps); err != nil {
 				t.Errorf("seed %d: %v", seed, err)

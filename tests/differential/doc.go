@@ -4,7 +4,9 @@
 //	make differential DIFFERENTIALFLAGS="-first 1000 -seeds 2000"       many, and what they did
 //	go test ./tests/differential -run TestMoving -v -moving 50          while ranges are split, merged and moved
 //	go test ./tests/differential -run TestPaused -v -paused 20           on processes that are stopped
+//	go test ./tests/differential -run TestFrames -v -frames 100           window functions over frames
 //	go test ./tests/differential -run TestInterleaved -v -interleavings 500    sessions that meet
+//	go test ./tests/differential -run TestInterleavedWide -v -wide 500    sessions that meet, and have cursors, prepared transactions and so on
 //
 // A program makes a few tables with indexes and foreign keys, full of NULLs and duplicates, and runs statements of all kinds: in one piece, as prepared statements
 // with parameters, in transactions that have unsaved writes, through cursors. In Pamir the tables and their indexes are cut into ranges at random rows, before and between the
@@ -24,6 +26,10 @@
 // The two need not go the same way. So what is an error is not that they differ, but that no order of the committed transactions, with snapshots as their levels allow, explains what they were
 // told and what the tables hold (model.go, which explains PostgreSQL as well); or an error that has no place there; or sessions that wait for ever. Programs that fail are made smaller. TestInterleavedCatches plants bugs, and has to notice them within a minute.
 //
+// The programs of TestInterleavedWide (wide.go) have, besides: cursors that stay open across the commits of others, WITH HOLD too, and WHERE CURRENT OF; COPY both ways; statements prepared
+// by the protocol and by PREPARE; indexes and columns that come and go, and TRUNCATE, in blocks and beside those of others; PREPARE TRANSACTION, finished by somebody else later; advisory locks;
+// exported snapshots and pamir.read_as_of. On every other cluster a transaction's memory is so small that what it writes is sent ahead.
+//
 // Where they first differ is counted. The differences there are, which are meant:
 //
 //   - PostgreSQL fails with 40001, or 40P01, and Pamir has run the statement or the transaction again (docs/isolation.md).
@@ -31,6 +37,9 @@
 //   - An INSERT with a unique value of a row that has been deleted since the snapshot succeeds in PostgreSQL at REPEATABLE READ and gets 40001 in Pamir, if it cannot run again.
 //   - Which of two constraints is found broken first (23503, 23505).
 //   - After ROLLBACK TO, locks are kept: others wait.
+//   - Readers wait for prepared transactions; changes of the schema do not wait for those who use the table, and TRUNCATE leaves older snapshots their rows.
+//   - A snapshot that was exported, or chosen by time, may show what a transaction commits later that had begun before; in PostgreSQL it does not.
+//   - Cursors go back only if they are SCROLL (55000), and PREPARE TRANSACTION refuses changes of the schema and advisory locks (0A000).
 //
 // # What is compared
 //

@@ -24,6 +24,7 @@ type interleaved struct {
 	init     contents
 	levels   []string // of the sessions, where they do not say
 	turns    []turn
+	wide     bool
 	onDelete string
 	cuts     []string // where Pamir's ranges are made to begin, as SQL: commits then go over several
 }
@@ -150,6 +151,10 @@ type actor struct {
 	start   int
 	deal    *deal // the open transaction
 	failed  bool  // a statement of the block has failed, and nothing was rolled back to
+
+	prepared map[string]string // names of prepared statements, by their texts
+	cursors  map[string]*deal  // by whom they were declared
+	locks    []string          // advisory ones of the open transaction, by the names of their statements
 }
 
 // stage plays interleaved programs on one system.
@@ -159,6 +164,7 @@ type stage struct {
 	prepare string                                 // what a session begins with
 	cuts    bool                                   // the tables can be cut into ranges
 	moves   func(tables []uint64) (end func())     // begins to move the ranges of tables; nil for none
+	travels bool                                   // it knows pamir.read_as_of
 }
 
 // patience is when a statement that does not answer, though nothing is seen to be in its way, is taken for one that waits.
@@ -196,7 +202,7 @@ func (s *stage) play(ctx context.Context, p *interleaved) (*played, error) {
 	}
 	var actors []*actor
 	for i, level := range p.levels {
-		x := &actor{level: level}
+		x := &actor{level: level, prepared: map[string]string{}, cursors: map[string]*deal{}}
 		srv := &server{dsn: s.dsns[i%len(s.dsns)]}
 		if err := srv.connect(ctx); err != nil {
 			return nil, err
@@ -208,7 +214,8 @@ func (s *stage) play(ctx context.Context, p *interleaved) (*played, error) {
 		}
 		actors = append(actors, x)
 	}
-	pl := &play{stage: s, p: p, out: out, actors: actors}
+	pl := &play{stage: s, p: p, out: out, actors: actors, prepared: map[string]*deal{}, notes: map[string]*note{}}
+	defer func() { pl.finish(ctx, admin) }() // else its locks stay
 	for i, t := range p.turns {
 		actors[t.session].backlog = append(actors[t.session].backlog, i)
 		if err := pl.pump(ctx); err != nil {
@@ -220,11 +227,13 @@ func (s *stage) play(ctx context.Context, p *interleaved) (*played, error) {
 			out.broken = "sessions wait for ever: " + pl.stuck()
 			return out, nil
 		}
+		pl.finish(ctx, admin)
 		if err := pl.pump(ctx); err != nil {
 			return nil, err
 		}
 		time.Sleep(time.Millisecond)
 	}
+	pl.finish(ctx, admin)
 	out.final = contents{}
 	a := admin.do(ctx, "select 'a', k, v, w from a union all select 'b', k, v, w from b union all select 'c', k, v, w from c")
 	if a.state != "" {
@@ -253,6 +262,9 @@ type play struct {
 	out    *played
 	actors []*actor
 	clock  int
+
+	prepared map[string]*deal // transactions
+	notes    map[string]*note
 }
 
 func (pl *play) busy() bool {
@@ -283,8 +295,8 @@ func (pl *play) pump(ctx context.Context) error {
 		x.turn, x.backlog = x.backlog[0], x.backlog[1:]
 		pl.clock++
 		x.start, x.pending = pl.clock, make(chan *answer, 1)
-		text, ch, srv := pl.p.turns[x.turn].st.text, x.pending, &server{c: x.c}
-		go func() { ch <- srv.do(ctx, text) }() // ends with its answer, or with the connection
+		run, ch := pl.sender(x), x.pending
+		go func() { ch <- run(ctx) }() // ends with its answer, or with the connection
 	}
 }
 
@@ -333,7 +345,7 @@ func (pl *play) answered(x *actor, a *answer) {
 	st := pl.p.turns[x.turn].st
 	x.pending = nil
 	pl.out.answers[x.turn] = a
-	if !allowedState(a.state) {
+	if !allowedState(a.state) && !st.mayFail(a.state) {
 		pl.out.broken = st.text + ": " + a.outcome()
 	}
 	add := func() {
@@ -351,7 +363,10 @@ func (pl *play) answered(x *actor, a *answer) {
 		pl.out.deals = append(pl.out.deals, d)
 		x.deal, x.failed = nil, false
 	}
-	fresh := func() *deal { return &deal{session: slices.Index(pl.actors, x), level: x.level} }
+	fresh := func() *deal { return &deal{session: slices.Index(pl.actors, x), level: x.level, begun: x.start} }
+	if pl.answeredWide(x, st, a, end) {
+		return
+	}
 	switch {
 	case st.kind == "begin" && x.deal == nil:
 		x.deal = fresh()

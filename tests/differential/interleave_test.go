@@ -22,14 +22,33 @@ import (
 var (
 	interleavings = flag.Int("interleavings", 10, "how many programs of interleaved transactions to run")
 	patient       = flag.Duration("patient", time.Minute, "how long a planted bug is looked for")
+	wide          = flag.Int("wide", 5, "how many wide programs of interleaved transactions to run")
 	movedToo      = flag.Int("interleavings-moving", 3, "how many of them on four nodes, while ranges are split, merged and moved")
 )
 
+// littleMemory is less than two rows take in a transaction's buffer.
+const littleMemory = 200
+
 // TestInterleaved steps PostgreSQL and Pamir through programs of a few sessions, and looks whether Pamir's answers can be explained.
 func TestInterleaved(t *testing.T) {
-	interleave(t, *interleavings, func(t *testing.T, s *stage) *cluster.Local {
+	interleave(t, *interleavings, newInterleaved, func(t *testing.T, s *stage) *cluster.Local {
 		return cluster.StartLocal(t, 1, func(_ int, c *node.Config) {
 			c.ScanBytes = pageBytes
+			slow(c)
+		})
+	})
+}
+
+// TestInterleavedWide does so with cursors, COPY, prepared statements and transactions, changes of the schema, advisory locks and reads of the past.
+func TestInterleavedWide(t *testing.T) {
+	batch := 0
+	interleave(t, *wide, newWide, func(t *testing.T, s *stage) *cluster.Local {
+		batch++
+		return cluster.StartLocal(t, 1, func(_ int, c *node.Config) {
+			c.ScanBytes = pageBytes
+			if batch%2 == 0 {
+				c.TxnBufferBytes = littleMemory
+			}
 			slow(c)
 		})
 	})
@@ -39,7 +58,13 @@ func TestInterleaved(t *testing.T) {
 func TestInterleavedMoving(t *testing.T) {
 	sum := newMoved()
 	n := uint64(0)
-	interleave(t, *movedToo, func(t *testing.T, s *stage) *cluster.Local {
+	either := func(seed uint64) *interleaved {
+		if seed%2 == 0 {
+			return newWide(seed)
+		}
+		return newInterleaved(seed)
+	}
+	interleave(t, *movedToo, either, func(t *testing.T, s *stage) *cluster.Local {
 		l := cluster.StartLocal(t, 4, func(i int, c *node.Config) {
 			c.ScanBytes = pageBytes
 			slow(c)
@@ -56,7 +81,7 @@ func TestInterleavedMoving(t *testing.T) {
 	t.Logf("moves: %v, refused: %v", sum.did, sum.refused)
 }
 
-func interleave(t *testing.T, n int, start func(t *testing.T, s *stage) *cluster.Local) {
+func interleave(t *testing.T, n int, program func(seed uint64) *interleaved, start func(t *testing.T, s *stage) *cluster.Local) {
 	pg := startPostgres(t)
 	watcher, err := pgx.Connect(t.Context(), pg.DSN())
 	require.NoError(t, err)
@@ -68,10 +93,10 @@ func interleave(t *testing.T, n int, start func(t *testing.T, s *stage) *cluster
 	sum := newTally()
 	began := time.Now()
 	batches(t, n, func(t *testing.T, from uint64, n int) {
-		pamir := &stage{cuts: true}
+		pamir := &stage{cuts: true, travels: true}
 		pamir.on(t, start(t, pamir))
 		for seed := from; seed < from+uint64(n) && inTime(began); seed++ {
-			one(t, seed, postgres, pamir, sum)
+			one(t, program(seed), postgres, pamir, sum)
 		}
 	})
 	sum.log(t, time.Since(began))
@@ -125,8 +150,8 @@ func TestInterleavedCatches(t *testing.T) {
 }
 
 // one plays a program on both.
-func one(t *testing.T, seed uint64, postgres, pamir *stage, sum *tally) {
-	p := newInterleaved(seed)
+func one(t *testing.T, p *interleaved, postgres, pamir *stage, sum *tally) {
+	seed := p.seed
 	a, err := postgres.play(t.Context(), p)
 	require.NoError(t, err, "seed %d", seed)
 	b, err := pamir.play(t.Context(), p)
@@ -171,7 +196,7 @@ func (p *interleaved) shrink(fails func(*interleaved) bool) {
 		again = false
 		for i := len(p.turns) - 1; i >= 0 && budget > 0; i-- {
 			k := p.turns[i].st.kind
-			if k == "begin" || k == "commit" || k == "rollback" {
+			if k == "begin" || k == "commit" || k == "rollback" || k == kindPrepare {
 				continue
 			}
 			q := *p
@@ -193,7 +218,7 @@ func (p *interleaved) show(a *played) string {
 		fmt.Fprintln(&b, q+";")
 	}
 	for i, t := range p.turns {
-		fmt.Fprintf(&b, "%d: %s;", t.session+1, t.st.text)
+		fmt.Fprintf(&b, "%d: %s%s;", t.session+1, t.st.text, []string{"", "  [extended]", "  [extended, named]", "  [execute]", "", "  [" + strings.ReplaceAll(t.st.rows, "\n", ";") + "]"}[t.st.how])
 		if a.waited[i] {
 			b.WriteString("  (waits)")
 		}
@@ -230,9 +255,12 @@ func (s *tally) compare(p *interleaved, a, b *played) {
 			s.committed++
 		}
 	}
-	for _, x := range b.answers {
+	for i, x := range b.answers {
 		if x != nil && x.state != "" {
 			s.outcomes[x.state]++
+			if x.state == "0A000" {
+				s.outcomes[p.turns[i].st.kind+": "+refusal(x.message)]++
+			}
 		}
 	}
 	if ok, why := explain(p.init, a.deals, a.final); !ok {
@@ -251,6 +279,8 @@ func (s *tally) compare(p *interleaved, a, b *played) {
 			d = fmt.Sprintf("waits %v, %v", a.waited[i], b.waited[i])
 		case x.state != y.state:
 			d = fmt.Sprintf("%s, %s", state(x), state(y))
+		case t.st.kind == kindNote:
+			continue
 		case brief(sorted(x)) != brief(sorted(y)):
 			d = "other answers"
 		default:

@@ -52,6 +52,18 @@ type view struct {
 	own  map[rowKey]*rowValue
 	// touched are the rows that were written or locked: what others must not have done to them.
 	touched map[rowKey]deed
+	cursors map[string]*standing
+	// emptied are tables that the transaction has truncated, whatever was in them.
+	emptied map[string]bool
+}
+
+func newView(base contents) *view {
+	return &view{base: base, own: map[rowKey]*rowValue{}, touched: map[rowKey]deed{}, cursors: map[string]*standing{}, emptied: map[string]bool{}}
+}
+
+// over is the same over another state, and nothing touched yet.
+func (v *view) over(base contents) *view {
+	return &view{base: base, own: maps.Clone(v.own), touched: map[rowKey]deed{}, cursors: maps.Clone(v.cursors), emptied: maps.Clone(v.emptied)}
 }
 
 // deed is what is done to a row.
@@ -69,8 +81,20 @@ func (v *view) get(k rowKey) (rowValue, bool) {
 		}
 		return *r, true
 	}
+	if v.emptied[k.table] {
+		return rowValue{}, false
+	}
 	r, ok := v.base[k]
 	return r, ok
+}
+
+func (v *view) truncate(table string) {
+	v.emptied[table] = true
+	for k := range v.own {
+		if k.table == table {
+			v.own[k] = nil
+		}
+	}
 }
 
 func (v *view) put(k rowKey, r rowValue) {
@@ -104,6 +128,10 @@ type deal struct {
 	committed bool
 	// first is when its first statement that sees data began; commit and end are when the commit began and was acknowledged.
 	first, commit, end int
+	begun              int // BEGIN, or its only statement
+	// upTo, if it reads the past, is when that had been chosen. What had not begun by then it does not see, nor what exporter has done: the one who exported its snapshot.
+	upTo     int
+	exporter *deal
 }
 
 // explain looks for an order of the transactions in which everything is as the levels say. It returns the longest explanation's lack if there is none.
@@ -161,8 +189,7 @@ func (s *search) place() bool {
 		}
 		s.placed[i] = true
 		s.order = append(s.order, d)
-		v := &view{own: map[rowKey]*rowValue{}, touched: map[rowKey]deed{}}
-		if s.run(d, 0, v, nil, nil, -1) {
+		if s.run(d, 0, newView(nil), nil, nil, -1) {
 			return true
 		}
 		s.order = s.order[:len(s.order)-1]
@@ -183,7 +210,7 @@ func (s *search) mayBeNext(d *deal) bool {
 
 // savepoint keeps what is to come back.
 type savepoint struct {
-	own   map[rowKey]*rowValue
+	v     *view
 	locks []held
 }
 
@@ -210,6 +237,12 @@ func (s *search) run(d *deal, i int, v *view, locks []held, saved []savepoint, s
 			}
 		}
 		next, wrote := maps.Clone(s.states[pos]), map[rowKey]deed{}
+		for k := range next {
+			if v.emptied[k.table] {
+				wrote[k] = removed
+				delete(next, k)
+			}
+		}
 		for k, r := range v.own {
 			_, there := s.states[pos][k]
 			switch {
@@ -235,27 +268,35 @@ func (s *search) run(d *deal, i int, v *view, locks []held, saved []savepoint, s
 	o := d.outcomes[i]
 	switch o.st.kind {
 	case "savepoint":
-		return s.run(d, i+1, v, locks, append(slices.Clip(saved), savepoint{maps.Clone(v.own), locks}), snapshot)
+		return s.run(d, i+1, v, locks, append(slices.Clip(saved), savepoint{v, locks}), snapshot)
 	case "rollback to":
 		if len(saved) == 0 {
 			return s.run(d, i+1, v, locks, saved, snapshot)
 		}
 		last := saved[len(saved)-1]
-		return s.run(d, i+1, &view{own: maps.Clone(last.own)}, last.locks, saved, snapshot)
+		back := last.v.over(nil)
+		for name := range back.cursors { // they stay where they are now
+			back.cursors[name] = v.cursors[name]
+		}
+		return s.run(d, i+1, back, last.locks, saved, snapshot)
 	case "release":
 		return s.run(d, i+1, v, locks, saved[:max(0, len(saved)-1)], snapshot)
 	}
 	lo, hi := pos, pos
 	switch {
+	case o.st.kind == kindFetch: // shows what its cursor found
 	case d.level == "read committed":
 		lo, hi = s.between(o.start, o.end, pos)
 	case d.level == "repeatable read" && snapshot < 0:
-		lo, _ = s.between(d.first, d.end, pos)
+		if lo, _ = s.between(d.first, d.end, pos); d.upTo > 0 {
+			for hi = lo; hi < pos && s.order[hi].begun < d.upTo && s.order[hi] != d.exporter; hi++ {
+			}
+		}
 	case snapshot >= 0:
 		lo, hi = snapshot, snapshot
 	}
 	for at := hi; at >= lo; at-- {
-		w := &view{base: s.states[at], own: maps.Clone(v.own), touched: map[rowKey]deed{}}
+		w := v.over(s.states[at])
 		if why := o.st.check(w, o.answer, d.level); why != "" {
 			s.fail("%s: %s answered %s, but %s", d.name(), o.st.text, brief(o.answer), why)
 			continue
@@ -263,6 +304,9 @@ func (s *search) run(d *deal, i int, v *view, locks []held, saved []savepoint, s
 		more := slices.Clone(locks)
 		for k, not := range w.touched {
 			more = append(more, held{k, at, not})
+		}
+		if o.st.kind == kindFetch {
+			at = snapshot
 		}
 		if s.run(d, i+1, w, more, saved, at) {
 			return true

@@ -38,6 +38,7 @@ type program struct {
 	reads   *failingReads // if there are any
 	past    []*past
 	cursors []*cursor
+	frames  bool // most queries have window functions
 }
 
 func (p *program) note(s string) { p.log = append(p.log, s+";") }
@@ -229,7 +230,7 @@ func (p *program) mislead(t *table) error {
 func (p *program) step() error {
 	switch d := p.r.IntN(20); {
 	case d < 11:
-		p.selects(p.g.top())
+		p.selects(p.asks())
 	case d < 14:
 		p.changes(p.g.change())
 	case d < 16:
@@ -309,7 +310,7 @@ func (p *program) block() error {
 		case 4, 5, 6, 7:
 			p.changes(p.g.change())
 		default:
-			p.selects(p.g.top())
+			p.selects(p.asks())
 		}
 		if p.diverged {
 			return nil

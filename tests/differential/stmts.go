@@ -19,6 +19,9 @@ type stmt struct {
 	text string
 	// check says why the answer cannot be, given what was seen; "" if it can. It makes the statement's changes in the view.
 	check func(v *view, a *answer, level string) string
+	how   int    // it is sent
+	rows  string // of COPY FROM
+	name  string // of the cursor, prepared transaction, note or lock that it is about
 }
 
 func (st *stmt) control() bool { return st.check == nil }

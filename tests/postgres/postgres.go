@@ -77,7 +77,7 @@ func Start() (pg *Cluster, err error) {
 		return pg, err
 	}
 	pg.cmd = run("postgres", "-D", data, "-p", strconv.Itoa(pg.port), "-k", dir, "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off",
-		"-c", "default_transaction_isolation=serializable", "-c", "timezone=UTC", "-c", "autovacuum=off", "-c", "jit=off", "-c", "log_min_messages=fatal")
+		"-c", "default_transaction_isolation=serializable", "-c", "timezone=UTC", "-c", "autovacuum=off", "-c", "max_prepared_transactions=100", "-c", "jit=off", "-c", "log_min_messages=fatal")
 	if err := pg.cmd.Start(); err != nil {
 		return pg, err
 	}
