@@ -45,7 +45,7 @@ func shortKey(key string) string {
 }
 
 // proseColumns are columns with sentences, which may be long: in a table they come last.
-var proseColumns = []string{"why", "problems", "error"}
+var proseColumns = []string{"why", "problems", "error", "stopped"}
 
 // printTable prints rows by their columns; columns that nothing is in are left out. Sentences are cut off where a line
 // of that width ends, if it is not 0: the whole is in the JSON, and where one thing is shown.

@@ -94,3 +94,14 @@ func TestPrintTable(t *testing.T) {
 	require.NoError(t, printObject(&b, []byte(`{"nodes": 3, "problems": ["node 1: it is so, and so", "node 2: too"], "locality": ["region=eu", "zone=a"]}`)))
 	require.Equal(t, "nodes     3\nproblems  node 1: it is so, and so\n          node 2: too\nlocality  region=eu,zone=a\n", b.String())
 }
+
+// The JSON of a list in pages has all rows, and what the answer says besides.
+func TestPrintList(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, printList(&b, []byte(`{"ranges": [{"id": 2}], "next": "ff", "agree": true}`), "ranges", []any{json.Number("9007199254740993")}))
+	require.JSONEq(t, `{"agree": true, "ranges": [9007199254740993]}`, b.String())
+	require.Contains(t, b.String(), "9007199254740993")
+	b.Reset()
+	require.NoError(t, printList(&b, []byte(`{"locks": null, "problem": "n3 does not answer"}`), "locks", nil))
+	require.JSONEq(t, `{"locks": [], "problem": "n3 does not answer"}`, b.String())
+}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -262,26 +263,44 @@ func (c *adminClient) look(cmd *cobra.Command, v *verb.Verb, a verb.Args) error 
 		items = append(items, more...)
 	}
 	if c.asked.json {
-		if items == nil {
-			items = []any{}
-		}
-		b, err := json.Marshal(map[string]any{v.List: items})
-		if err != nil {
-			return err
-		}
-		return printJSON(out, b)
+		err = printList(out, answer, v.List, items)
+	} else {
+		err = printTable(out, v.Columns, items, widthOf(out))
+	}
+	if err != nil {
+		return err
 	}
 	var said struct{ Problem string }
 	if err := json.Unmarshal(answer, &said); err != nil {
 		return err
 	}
-	if err := printTable(out, v.Columns, items, widthOf(out)); err != nil {
-		return err
-	}
-	if said.Problem != "" {
+	switch {
+	case said.Problem == "":
+		return nil
+	case v.Name == "nodes":
 		return fmt.Errorf("this is what the node knows by itself; the cluster does not answer: %s", said.Problem)
 	}
-	return nil
+	return errors.New(said.Problem)
+}
+
+// printList prints the answer of a verb with the rows of all its pages.
+func printList(w io.Writer, answer []byte, list string, items []any) error {
+	whole := map[string]any{}
+	dec := json.NewDecoder(bytes.NewReader(answer))
+	dec.UseNumber()
+	if err := dec.Decode(&whole); err != nil {
+		return fmt.Errorf("the answer is not understood: %w", err)
+	}
+	if items == nil {
+		items = []any{}
+	}
+	whole[list] = items
+	delete(whole, "next")
+	b, err := json.Marshal(whole)
+	if err != nil {
+		return err
+	}
+	return printJSON(w, b)
 }
 
 // change has a verb carried out, and waits for its end unless told otherwise.

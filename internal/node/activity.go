@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"slices"
-	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -56,36 +54,10 @@ func (n *Node) serveActivity(context.Context, kv.NodeID, *activityRequest) (*sql
 
 // Activity implements sql.Observer.
 func (o operate) Activity(ctx context.Context) (all []sql.NodeActivity, silent []kv.NodeID) {
-	n := o.n
-	ctx, cancel := context.WithTimeout(ctx, activityTimeout)
-	defer cancel()
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for _, e := range n.book.Entries() {
-		if !n.transport.Alive(e.NodeID) {
-			silent = append(silent, e.NodeID)
-			continue
-		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			a, err := ask[activityRequest, sql.NodeActivity](ctx, n, e.NodeID, "activity", &activityRequest{})
-			mu.Lock()
-			defer mu.Unlock()
-			if err != nil {
-				silent = append(silent, e.NodeID)
-				return
-			}
-			all = append(all, *a)
-		}()
+	answers, silent := askAll[activityRequest, sql.NodeActivity](ctx, o.n, "activity", &activityRequest{})
+	for _, a := range answers {
+		all = append(all, *a)
 	}
-	wg.Wait()
-	if len(silent) > 0 { // who has left for good has nothing to say
-		if left, err := n.readMembership(ctx); err == nil {
-			silent = slices.DeleteFunc(silent, func(id kv.NodeID) bool { return left[id].Gone() })
-		}
-	}
-	slices.Sort(silent)
 	return all, silent
 }
 
@@ -155,6 +127,16 @@ func (n *Node) serveCatalog(context.Context, kv.NodeID, *catalogNews) (*catalogN
 func (n *Node) tellCatalog(ctx context.Context, node int32) error {
 	_, err := ask[catalogNews, catalogNews](ctx, n, kv.NodeID(node), "catalog", &catalogNews{})
 	return err
+}
+
+// gatewayLostAfter is how long a node must have been silent for schema changes not to wait for it: as long as it takes others to lead in its place. It
+// may be wrong about the node.
+const gatewayLostAfter = 1500 * time.Millisecond
+
+// gatewayLost is a catalog.Lost.
+func (n *Node) gatewayLost(node int32) bool {
+	d, ok := n.transport.Silence(kv.NodeID(node))
+	return ok && d > gatewayLostAfter
 }
 
 // closedHere is the timestamp up to which every replica of this node's store serves reads of the past, or leads. Where not every range

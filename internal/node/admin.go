@@ -11,7 +11,6 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql"
 	"github.com/pamirdb/pamir/sql/pgerr"
-	"github.com/pamirdb/pamir/sql/verb"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -20,10 +19,8 @@ func (n *Node) startAdmin() {
 	s := admin.New(admin.Config{
 		Cluster: n.Operations(),
 		Here: map[string]admin.Look{
-			"locks": admin.LookAt(func(context.Context, verb.Args) (LocksView, error) { return n.Locks(), nil }),
-			"replicas": admin.LookAt(func(context.Context, verb.Args) (ReplicaList, error) {
-				return ReplicaList{n.Replicas()}, nil
-			}),
+			"locks":     admin.LookAt(n.locks),
+			"replicas":  admin.LookAt(n.replicas),
 			"checksums": admin.LookAt(n.checksums),
 		},
 		InTxn: func(ctx context.Context, f func(t txn.Txn) error) error {
@@ -46,11 +43,6 @@ func (n *Node) startAdmin() {
 	})
 	n.admin.Store(s)
 	n.background(s.Run)
-}
-
-// ReplicaList is the answer of /api/v1/replicas.
-type ReplicaList struct {
-	Replicas []ReplicaState `json:"replicas"`
 }
 
 // Admin carries out what operators ask; for tests.

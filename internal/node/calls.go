@@ -28,6 +28,8 @@ func init() { // some of them ask others
 		"cancel":       call((*Node).serveCancel, false),
 		"granted":      call((*Node).serveGranted, false),
 		"catalog":      call((*Node).serveCatalog, false),
+		"locks":        call((*Node).serveLocks, false),
+		"replicas":     call((*Node).serveReplicas, false),
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"sync"
 	"time"
 
@@ -120,15 +121,18 @@ type ChecksumView struct {
 	RangeID kv.RangeID        `json:"range_id"`
 	Start   string            `json:"start"`
 	Sums    map[string]string `json:"by_store"`
-	Missing []string          `json:"missing,omitempty"`
-	Agree   bool              `json:"agree"`
-	Error   string            `json:"error,omitempty"`
+	// Differ are the nodes whose sum is not that of most.
+	Differ  []string `json:"differ,omitempty"`
+	Missing []string `json:"missing,omitempty"`
+	Agree   bool     `json:"agree"`
+	Error   string   `json:"error,omitempty"`
 }
 
-// ChecksumList is what the replicas of all ranges computed.
+// ChecksumList is what the replicas of all ranges computed. Problem says that they differ, or that some could not be asked.
 type ChecksumList struct {
-	Ranges []ChecksumView `json:"ranges"`
-	Agree  bool           `json:"agree"`
+	Ranges  []ChecksumView `json:"ranges"`
+	Agree   bool           `json:"agree"`
+	Problem string         `json:"problem,omitempty"`
 }
 
 // checksums makes every replica of every range compute a checksum at one log position, and compares.
@@ -150,11 +154,24 @@ func (n *Node) checksums(ctx context.Context, _ verb.Args) (*ChecksumList, error
 		}()
 	}
 	wg.Wait()
-	agree := true
+	list := &ChecksumList{Ranges: out}
+	differ, unasked := 0, 0
 	for i := range out {
-		agree = agree && out[i].Agree
+		switch {
+		case out[i].Error != "":
+			unasked++
+		case !out[i].Agree:
+			differ++
+		}
 	}
-	return &ChecksumList{out, agree}, nil
+	list.Agree = differ+unasked == 0
+	switch {
+	case differ > 0:
+		list.Problem = fmt.Sprintf("replicas differ in %d of %d ranges", differ, len(out))
+	case unasked > 0:
+		list.Problem = fmt.Sprintf("%d of %d ranges could not be asked", unasked, len(out))
+	}
+	return list, nil
 }
 
 // checksumsAtOnce are how many ranges are read at once: a range waits for its slowest store, and all of them are to be busy meanwhile; more would
@@ -169,20 +186,31 @@ func (n *Node) checksum(ctx context.Context, d *kv.RangeDescriptor) ChecksumView
 		v.Error = err.Error()
 		return v
 	}
-	first := ""
-	v.Agree = true
 	sums := resp.Responses[0].(*kv.ChecksumResponse).ByStore
 	for s, sum := range sums {
 		v.Sums[fmt.Sprintf("n%d", n.nodeOf(placement.StoreID(s)))] = sum
-		if first == "" {
-			first = sum
-		}
-		v.Agree = v.Agree && sum == first
 	}
+	v.Differ = differing(v.Sums)
+	v.Agree = len(v.Differ) == 0
 	for _, r := range d.Replicas {
 		if _, ok := sums[r.StoreID]; !ok {
 			v.Missing = append(v.Missing, fmt.Sprintf("n%d", r.NodeID))
 		}
 	}
 	return v
+}
+
+// differing are those whose sum is not that of most; all of them, if no sum is.
+func differing(sums map[string]string) (out []string) {
+	count := map[string]int{}
+	for _, sum := range sums {
+		count[sum]++
+	}
+	for node, sum := range sums {
+		if 2*count[sum] <= len(sums) {
+			out = append(out, node)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

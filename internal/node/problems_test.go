@@ -50,3 +50,9 @@ func TestNeeded(t *testing.T) {
 	needed(most, []*placement.Rule{{Replicas: 3}, {Replicas: 5}, {Replicas: 3}})
 	require.Equal(t, []int{3, 3, 0}, most)
 }
+
+func TestDiffering(t *testing.T) {
+	require.Empty(t, differing(map[string]string{"n1": "a", "n2": "a"}))
+	require.Equal(t, []string{"n2"}, differing(map[string]string{"n1": "a", "n2": "b", "n3": "a"}))
+	require.Equal(t, []string{"n1", "n2"}, differing(map[string]string{"n1": "a", "n2": "b"}))
+}

@@ -149,14 +149,43 @@ var Table = []Verb{
 		Params: []Param{opID, {Name: "wait", Kind: Int, In: Query, Max: 60, Help: "wait so many seconds for its end"}},
 	},
 	{
-		Name: "locks", Summary: "Who holds and waits for locks in the ranges that the answering node leads", Method: "GET", Path: "/locks",
+		Name: "locks", Summary: "List the locks on rows, and who waits for them", Method: "GET", Path: "/locks", Command: "range locks", List: "locks",
+		Detail: "All nodes are asked for the ranges that they lead; problem names those that do not answer. Of a range with many locks the first thousand are listed. In SQL: pamir.locks, and pamir.transactions.",
+		Params: []Param{
+			{Name: "table", Kind: Text, In: Query, Min: 1, Max: 200, Help: "only locks on rows of this table (name, or schema.name)"},
+			{Name: "range_id", Kind: Int, In: Query, Min: 1, Max: 1 << 53, Help: "only locks in this range"},
+			{Name: "node", Kind: Int, In: Query, Min: 1, Help: "only locks in ranges that this node leads; no other is asked"},
+			{Name: "waiting", Kind: Bool, In: Query, Help: "only those that somebody waits for, and has not got"},
+			limit,
+		},
+		Columns: []Column{
+			{Name: "range_id"}, {Name: "table"}, {Name: "index"}, {Name: "key"}, {Name: "strength"}, {Name: "granted"}, {Name: "prepared"}, {Name: "gateway"},
+			{Name: "txn"}, {Name: "age", Field: "txn_age"},
+		},
 	},
 	{
-		Name: "replicas", Summary: "What the answering node's store thinks of its replicas", Method: "GET", Path: "/replicas",
+		Name: "replicas", Summary: "List the replicas as their stores see them: whom they follow, how far they are", Method: "GET", Path: "/replicas", Command: "range replicas",
+		List: "replicas", Relation: "replicas", RelationOID: 15935,
+		Detail: "All nodes are asked; problem names those that do not answer. One that has stopped, because it differs from the others or cannot be read, says why.",
+		Params: []Param{
+			{Name: "range_id", Kind: Int, In: Query, Min: 1, Max: 1 << 53, Help: "only replicas of this range"},
+			{Name: "node", Kind: Int, In: Query, Min: 1, Help: "only replicas on this node; no other is asked"},
+			{Name: "stopped", Kind: Bool, In: Query, Help: "only those that have stopped"},
+		},
+		Columns: []Column{
+			{Name: "node_id", Type: "int4"}, {Name: "range_id", Type: "int8"}, {Name: "replica_id", Type: "int4"}, {Name: "leader", Field: "leader_node", Type: "int4"},
+			{Name: "serving", Type: "bool"}, {Name: "quiet", Type: "bool"}, {Name: "term", Type: "int8"}, {Name: "applied", Type: "int8"},
+			{Name: "last_index", Type: "int8"}, {Name: "first_index", Type: "int8", Apart: true}, {Name: "stopped", Type: "text"},
+		},
 	},
 	{
-		Name: "checksums", Summary: "Compute a checksum of every replica of every range, and compare", Method: "GET", Path: "/checksums",
-		Detail: "Each range at one position of its log. Reads everything.",
+		Name: "checksums", Summary: "Compute a checksum of every replica of every range, and compare", Method: "GET", Path: "/checksums", Command: "range checksums",
+		List: "ranges", Function: &Function{OID: 0xffffff30, Returns: Rows},
+		Detail: "Each range at one position of its log, eight ranges at a time. Reads everything. Replicas on nodes that have been silent for 3 s are not waited for: those are missing. By command the exit status is 1 if replicas differ, or a range could not be asked.",
+		Columns: []Column{
+			{Name: "range_id", Type: "int8"}, {Name: "start", Type: "text"}, {Name: "agree", Type: "bool"}, {Name: "sums", Field: "by_store", Type: "text", Apart: true},
+			{Name: "differ", Type: "text"}, {Name: "missing", Type: "text"}, {Name: "error", Type: "text"},
+		},
 	},
 	{
 		Name: "openapi", Summary: "This API, as an OpenAPI document", Method: "GET", Path: "/openapi.json",
