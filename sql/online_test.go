@@ -37,7 +37,7 @@ func newGateways(t *testing.T, n int, edit func(i int, c *Config)) *gateways {
 		if i == 0 {
 			require.NoError(t, cat.Bootstrap(ctx, g.store))
 		}
-		ended := cat.Start(ctx, g.store, g.store, int32(i+1), nil, log)
+		ended := cat.Start(ctx, g.store, g.store, int32(i+1), nil, nil, log)
 		wg.Add(1)
 		go func() { defer wg.Done(); <-ended }()
 		c := Config{Gateway: g.store, Catalog: cat, Bulk: g.store, Node: int32(i + 1), Log: log, IndexChunk: 64}

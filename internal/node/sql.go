@@ -64,7 +64,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	cat := sql.NewCatalog(sequences{n.sender})
 	n.catalog.Store(cat)
 	n.background(func(ctx context.Context) {
-		<-cat.Start(ctx, n.sender, n.txns, int32(n.id.NodeID), n.tellCatalog, n.log)
+		<-cat.Start(ctx, n.sender, n.txns, int32(n.id.NodeID), n.tellCatalog, n.gatewayLost, n.log)
 	})
 	boot := make(chan struct{})
 	n.background(func(ctx context.Context) {

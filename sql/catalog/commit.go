@@ -97,7 +97,8 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		}
 		h.poke()
 	}
-	if err := h.put(ctx, key, expiry.Append(nil)); err != nil {
+	marker := expiry.Append(nil)
+	if err := h.put(ctx, key, marker); err != nil {
 		end()
 		return nothing, err
 	}
@@ -119,7 +120,11 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		if begun.Add(h.times.lease).Less(st.at) {
 			for _, n := range missing {
 				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
-				if err := h.delete(ctx, gatewayKey(n)); err != nil {
+				done, err := h.strikeOff(ctx, n, key, marker)
+				if err == nil && !done {
+					err = errChanged() // the marker is gone, and with it what the lease had to run out for
+				}
+				if err != nil {
 					end()
 					return nothing, err
 				}

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
 	"log/slog"
 	"sync"
@@ -25,7 +26,7 @@ import (
 //     One that does not hear of it finds the marker at its next poll.
 //  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + the time of a lease, when whatever was
 //     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease. One that stops
-//     takes its registration back, once it has given up its lease.
+//     takes its registration back, once it has given up its lease. One that dies is struck off by and by: see strike.go.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
 //     every lease granted and every timestamp that was read under one.
 //  4. It commits, with the marker's expiry as its deadline, and removes the marker.
@@ -45,6 +46,8 @@ type leaseTimes struct {
 	patience time.Duration
 	// plantedBug makes schema changes not wait; for the test of the test.
 	plantedBug bool
+	// plantedHaste makes strikes not wait; for the test of the test.
+	plantedHaste bool
 	// plantedForgetting makes transactions not compare what they used; for the test of the test.
 	plantedForgetting bool
 }
@@ -68,6 +71,7 @@ const (
 	rowMarker  = 1 // <txn id> -> expiry
 	rowGateway = 2 // <node> -> nothing
 	rowAck     = 3 // <txn id> <node> -> nothing
+	rowStrike  = 4 // <node> -> id
 )
 
 func markerKey(id kv.TxnID) keys.Key { return append(idKey(versionTable, rowMarker), id[:]...) }
@@ -91,12 +95,16 @@ type lease struct {
 
 // leaseHolder is the part of a Store that holds the lease.
 type leaseHolder struct {
-	sender txn.Sender
-	clock  *hlc.Clock
-	node   uint64
-	tell   Tell
-	log    *slog.Logger
-	times  leaseTimes
+	sender  txn.Sender
+	gateway txn.Gateway
+	clock   *hlc.Clock
+	node    uint64
+	tell    Tell
+	lost    Lost
+	log     *slog.Logger
+	times   leaseTimes
+	// suspects are the registered gateways that are lost, if it is for this one to strike them; the poll's.
+	suspects map[uint64]*suspect
 
 	current atomic.Pointer[lease] // nil: none, or frozen
 	kick    chan struct{}
@@ -114,6 +122,7 @@ type versionTableState struct {
 	have     bool
 	markers  []kv.TxnID // not expired at at
 	gateways []uint64
+	strikes  map[uint64][]byte
 	acks     map[kv.TxnID][]uint64
 }
 
@@ -121,9 +130,10 @@ type versionTableState struct {
 type Tell func(ctx context.Context, node int32) error
 
 // Start begins to hold leases, and to collect garbage, until ctx ends; done is closed then. Without it every transaction reads the version row.
-// g serves to load descriptors. Without tell other gateways notice a schema change when they poll next.
-func (s *Store) Start(ctx context.Context, sender txn.Sender, g txn.Gateway, node int32, tell Tell, log *slog.Logger) (done <-chan struct{}) {
-	h := &leaseHolder{sender: sender, times: s.times, clock: g.Clock(), node: uint64(node), tell: tell, log: log, kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
+// g serves to load descriptors. Without tell other gateways notice a schema change when they poll next; without lost one that dies holds the next one up.
+func (s *Store) Start(ctx context.Context, sender txn.Sender, g txn.Gateway, node int32, tell Tell, lost Lost, log *slog.Logger) (done <-chan struct{}) {
+	h := &leaseHolder{sender: sender, gateway: g, times: s.times, clock: g.Clock(), node: uint64(node), tell: tell, lost: lost, log: log,
+		kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
 	s.holder.Store(h)
 	ended := make(chan struct{})
 	go func() {
@@ -173,12 +183,7 @@ const withdrawWithin = 200 * time.Millisecond
 // withdraw ends the lease of a gateway that stops, and takes its registration back, so that the next schema change does not wait until its lease has run out. That is
 // an acknowledgement of all changes to come: no commit begins under the lease any more, and it is not given while one is under way.
 func (h *leaseHolder) withdraw() {
-	h.mu.Lock()
-	h.frozen = true
-	h.current.Store(nil)
-	idle := h.inflight == 0
-	h.mu.Unlock()
-	if !idle {
+	if !h.freeze() {
 		return // it is struck off
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), withdrawWithin)
@@ -186,6 +191,15 @@ func (h *leaseHolder) withdraw() {
 	if err := h.delete(ctx, gatewayKey(h.node)); err != nil {
 		h.log.Debug("the registration for schema changes stays", "err", err)
 	}
+}
+
+// freeze gives the lease up; idle says that no commit is under way under it any more.
+func (h *leaseHolder) freeze() (idle bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.frozen = true
+	h.current.Store(nil)
+	return h.inflight == 0
 }
 
 // maxCuts bounds how often the version table is cut again because its ranges split under a look.
@@ -207,7 +221,7 @@ func (h *leaseHolder) lookAt(ctx context.Context, at hlc.Timestamp) (*versionTab
 	if err != nil {
 		return nil, err
 	}
-	st := &versionTableState{at: at, acks: map[kv.TxnID][]uint64{}}
+	st := &versionTableState{at: at, strikes: map[uint64][]byte{}, acks: map[kv.TxnID][]uint64{}}
 	for _, p := range parts {
 		for spans := p.Spans; len(spans) > 0; {
 			resp, err := h.sender.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Scan{Spans: spans}}})
@@ -272,6 +286,11 @@ func (st *versionTableState) add(k, v []byte) error {
 		if n, _, err = keys.DecodeUvarint(rest); err == nil {
 			st.gateways = append(st.gateways, n)
 		}
+	case rowStrike:
+		var n uint64
+		if n, _, err = keys.DecodeUvarint(rest); err == nil {
+			st.strikes[n] = bytes.Clone(v)
+		}
 	case rowAck:
 		if !takeID() {
 			return bad
@@ -284,7 +303,7 @@ func (st *versionTableState) add(k, v []byte) error {
 	return err
 }
 
-// poll looks once and grants, freezes or acknowledges.
+// poll looks once, and does what is to be done.
 func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.times.lease/2)
 	defer cancel()
@@ -295,12 +314,19 @@ func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen
 	if !st.have {
 		return false, nil // not bootstrapped yet
 	}
+	frozen, err = s.settle(ctx, h, g, st)
+	if e := h.strike(ctx, st); e != nil && ctx.Err() == nil {
+		h.log.Debug("cannot strike nodes that are silent off the list of those that schema changes wait for", "err", e)
+	}
+	return frozen, err
+}
+
+// settle grants, freezes or acknowledges by what was seen.
+func (s *Store) settle(ctx context.Context, h *leaseHolder, g txn.Gateway, st *versionTableState) (frozen bool, err error) {
 	if len(st.markers) > 0 {
-		h.mu.Lock()
-		h.frozen = true
-		h.current.Store(nil)
-		idle := h.inflight == 0
+		idle := h.freeze()
 		var ack []kv.TxnID
+		h.mu.Lock()
 		for _, id := range st.markers {
 			if idle && !h.acked[id] {
 				ack = append(ack, id)
@@ -316,6 +342,12 @@ func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen
 			h.mu.Unlock()
 		}
 		return true, nil
+	}
+	if _, struck := st.strikes[h.node]; struck {
+		if !h.freeze() {
+			return true, nil
+		}
+		return true, h.delete(ctx, strikeKey(h.node))
 	}
 	registered := false
 	for _, n := range st.gateways {

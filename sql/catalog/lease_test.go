@@ -81,6 +81,10 @@ func (c *cluster) tell(_ context.Context, node int32) error {
 }
 
 func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
+	return newLosingCluster(t, n, times, nil)
+}
+
+func newLosingCluster(t *testing.T, n int, times leaseTimes, lost Lost) *cluster {
 	c := &cluster{mem: memtxn.New(), stores: make([]*Store, n)}
 	ctx, cancel := context.WithCancel(context.Background())
 	var ended []<-chan struct{}
@@ -97,7 +101,7 @@ func newCluster(t *testing.T, n int, times leaseTimes) *cluster {
 		g := &gatedSender{Store: c.mem}
 		own, stop := context.WithCancel(ctx)
 		c.stops = append(c.stops, stop)
-		ended = append(ended, s.Start(own, g, c.mem, int32(i+1), c.tell, slog.New(slog.DiscardHandler)))
+		ended = append(ended, s.Start(own, g, c.mem, int32(i+1), c.tell, lost, slog.New(slog.DiscardHandler)))
 		c.gates = append(c.gates, g)
 	}
 	t.Cleanup(func() {

@@ -1,0 +1,157 @@
+package catalog
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// took is how long a schema change at a gateway takes.
+func (c *cluster) took(t *testing.T, i int) time.Duration {
+	began := time.Now()
+	_, _, err := c.change(t.Context(), i)
+	require.NoError(t, err)
+	return time.Since(began)
+}
+
+// registered reports what a look finds of a gateway.
+func (c *cluster) registered(t *testing.T, node uint64) (registered, struck bool) {
+	st, err := c.stores[0].holder.Load().look(t.Context())
+	require.NoError(t, err)
+	for _, n := range st.gateways {
+		registered = registered || n == node
+	}
+	_, struck = st.strikes[node]
+	return registered, struck
+}
+
+// A gateway that died is struck off when its lease has run out, by the first of those that are left, and schema changes do not wait for it from then on. If it is there
+// after all, it goes on.
+func TestSilentGatewayIsStruckOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost [3]atomic.Bool
+		c := newLosingCluster(t, 3, defaultTimes, func(node int32) bool { return lost[node-1].Load() })
+		require.Less(t, c.took(t, 0), 100*time.Millisecond)
+		c.gates[2].shut.Store(true)
+		require.Greater(t, c.took(t, 1), defaultTimes.lease, "nobody has noticed that it is gone")
+		c.gates[2].shut.Store(false)
+		time.Sleep(10 * time.Second)
+
+		c.gates[2].shut.Store(true)
+		lost[2].Store(true)
+		time.Sleep(defaultTimes.lease / 2)
+		registered, struck := c.registered(t, 3)
+		require.True(t, registered, "its lease may not have run out")
+		require.True(t, struck)
+		require.Less(t, c.took(t, 1), defaultTimes.lease, "some of the time is over")
+		time.Sleep(defaultTimes.lease)
+		registered, struck = c.registered(t, 3)
+		require.False(t, registered)
+		require.False(t, struck)
+		for i := range 2 {
+			require.Less(t, c.took(t, i), 100*time.Millisecond)
+		}
+
+		// The first of all is gone, too: another one notices.
+		c.gates[0].shut.Store(true)
+		lost[0].Store(true)
+		time.Sleep(2 * defaultTimes.lease)
+		require.Less(t, c.took(t, 1), 100*time.Millisecond)
+
+		// Both are back, and heard of by everybody but one.
+		c.gates[0].shut.Store(false)
+		c.gates[2].shut.Store(false)
+		lost[0].Store(false)
+		for i := range 100 {
+			time.Sleep(time.Second)
+			l := c.stores[2].holder.Load().current.Load()
+			if i > 1 && l == nil { // struck just now
+				time.Sleep(20 * time.Millisecond)
+				l = c.stores[2].holder.Load().current.Load()
+			}
+			require.True(t, i <= 1 || l != nil, "it holds a lease whatever others hear of it")
+			require.Less(t, c.took(t, i%3), 100*time.Millisecond)
+		}
+	})
+}
+
+// Gateways are stopped and go on, and are taken for lost when they are not, while others write and change the schema.
+func (c *cluster) strikes(t *testing.T, times int, lost *[3]atomic.Bool) (wrong int) {
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range c.gates {
+		wg.Go(func() {
+			for {
+				shut, silent := rand.IntN(2) == 0, rand.IntN(2) == 0
+				c.gates[i].shut.Store(shut && silent) // of one that is shut and not silent the test above has something to say
+				lost[i].Store(silent)
+				select {
+				case <-time.After(time.Duration(rand.IntN(times)) * time.Millisecond):
+				case <-stop:
+					c.gates[i].shut.Store(false)
+					lost[i].Store(false)
+					return
+				}
+			}
+		})
+	}
+	wrong, writes, changes := c.run(t, 1500*time.Millisecond, false)
+	close(stop)
+	wg.Wait()
+	t.Logf("%d writes, %d changes", writes, changes)
+	require.Greater(t, writes, 100)
+	require.Greater(t, changes, 5)
+	return wrong
+}
+
+func TestNoCommitCrossesAStrike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var lost [3]atomic.Bool
+		c := newLosingCluster(t, 3, testTimes, func(node int32) bool { return lost[node-1].Load() })
+		require.Zero(t, c.strikes(t, 200, &lost))
+	})
+}
+
+// The test above would notice strikes that do not wait for the lease to run out.
+func TestPlantedHasteIsCaught(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		times := testTimes
+		times.plantedHaste = true
+		for range 5 {
+			var lost [3]atomic.Bool
+			c := newLosingCluster(t, 3, times, func(node int32) bool { return lost[node-1].Load() })
+			if c.strikes(t, 200, &lost) > 0 {
+				return
+			}
+		}
+		t.Fatal("strikes that do not wait for leases went unnoticed")
+	})
+}
+
+// A strike that was taken back, and a removal that comes late, remove nothing.
+func TestStrikeOffNeedsItsStrike(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, defaultTimes)
+		h := c.stores[0].holder.Load()
+		done, err := h.strikeOff(t.Context(), 2, strikeKey(2), []byte("no such strike"))
+		require.NoError(t, err)
+		require.False(t, done)
+		require.NoError(t, h.put(t.Context(), strikeKey(2), []byte("another")))
+		done, err = h.strikeOff(context.Background(), 2, strikeKey(2), []byte("one"))
+		require.NoError(t, err)
+		require.False(t, done)
+		registered, _ := c.registered(t, 2)
+		require.True(t, registered)
+		time.Sleep(2 * defaultTimes.poll)
+		registered, struck := c.registered(t, 2)
+		require.True(t, registered)
+		require.False(t, struck, "it has taken it back")
+		require.NotNil(t, c.stores[1].holder.Load().current.Load())
+	})
+}
