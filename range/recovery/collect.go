@@ -144,7 +144,7 @@ func readReplica(db *pebble.DB, id kv.RangeID) (*Replica, error) {
 	}
 	last := l.Last()
 	r := &Replica{Descriptor: d, Replica: rid, Applied: Position{as.AppliedIndex, as.AppliedTerm}, Last: Position{last.Index, last.Term},
-		Committed: l.HardState().GetCommit(), Complete: as.ClosedTS, Rows: as.Stats.LiveRows, Bytes: as.Stats.Bytes}
+		Committed: max(l.HardState().GetCommit(), as.AppliedIndex), Complete: as.ClosedTS, Rows: as.Stats.LiveRows, Bytes: as.Stats.Bytes}
 	if r.Last.Index < r.Applied.Index { // the log was truncated up to what is applied
 		r.Last = r.Applied
 	}

@@ -24,7 +24,7 @@
 // Every value begins with a version byte.
 //
 //	entry        01 | type | uvarint term | data           (the index is in the key)
-//	hard state   01 | uvarint term | uvarint vote | uvarint commit
+//	hard state   01 | uvarint term | uvarint vote | uvarint commit    (as of when term or vote changed)
 //	truncated    01 | uvarint index | uvarint term
 //	replica id   01 | uvarint id
 //	tombstone    01 | uvarint smallest id

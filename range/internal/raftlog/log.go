@@ -290,16 +290,21 @@ func (l *Log) DropCache() {
 	l.cached, l.cachedBytes, l.scratch = nil, 0, nil
 }
 
-// SetHardState writes the hard state.
+// SetHardState takes over the hard state, and writes it if it says more than a commit index. Nobody has to find that on disk: a restart takes the
+// applied index, which is written with the effects, and learns the rest from whoever leads.
 func (l *Log) SetHardState(b *pebble.Batch, h *pb.HardState) error {
+	was := l.hard
 	l.setHard(h)
+	if l.hard.term == was.term && l.hard.vote == was.vote {
+		return nil
+	}
 	return WriteHardState(b, l.id, h)
 }
 
 func (l *Log) setHard(h *pb.HardState) { l.hard = hardState{h.GetTerm(), h.GetVote(), h.GetCommit()} }
 
-// Committed raises the commit index of the hard state, in memory only: on disk it may be behind what has been applied, because it
-// is written only along with something else. It is never beyond the end of the log.
+// Committed raises the commit index of the hard state, in memory only: on disk it may be far behind what has been applied, because it
+// is written only along with a new term or vote. It is never beyond the end of the log.
 func (l *Log) Committed(index uint64) { l.hard.commit = min(max(l.hard.commit, index), l.last.Index) }
 
 // HardState returns the hard state as last set, made anew by every call.

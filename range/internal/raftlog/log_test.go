@@ -233,3 +233,30 @@ func BenchmarkMessage(b *testing.B) {
 		}
 	}
 }
+
+// A commit index goes to disk with a term or a vote, and never alone or with entries.
+func TestCommitIndexIsNotWritten(t *testing.T) {
+	e := openEngine(t, vfs.NewMem())
+	defer func() { require.NoError(t, e.Close()) }()
+	const id = kv.RangeID(7)
+	b := e.DB().NewBatch()
+	require.NoError(t, WriteInitial(b, id, 3, Position{Index: 10, Term: 5}, &pb.HardState{Term: new(uint64(5)), Vote: new(uint64(0)), Commit: new(uint64(10))}))
+	require.NoError(t, b.Commit(pebble.Sync))
+	l, err := Open(e.DB(), id, NewBudget(1<<20))
+	require.NoError(t, err)
+	for _, c := range []struct {
+		term, vote, commit uint64
+		written            bool
+	}{{5, 0, 11, false}, {5, 2, 11, true}, {5, 2, 12, false}, {6, 2, 12, true}, {6, 0, 13, true}, {6, 0, 14, false}} {
+		b := e.DB().NewBatch()
+		h := &pb.HardState{Term: &c.term, Vote: &c.vote, Commit: &c.commit}
+		require.NoError(t, l.SetHardState(b, h))
+		require.Equal(t, c.written, !b.Empty(), "%+v", c)
+		require.NoError(t, b.Commit(pebble.Sync))
+		require.True(t, proto.Equal(h, l.HardState()), "%+v", c)
+		onDisk, err := ReadHardState(e.DB(), id)
+		require.NoError(t, err)
+		require.Equal(t, c.written, onDisk.GetCommit() == c.commit, "%+v", c)
+		require.Equal(t, [2]uint64{c.term, c.vote}, [2]uint64{onDisk.GetTerm(), onDisk.GetVote()}, "%+v", c)
+	}
+}

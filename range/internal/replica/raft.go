@@ -392,8 +392,8 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 		r.deps.Metrics.Appended.Add(int64(len(rd.Entries)))
 		r.needForLog()
 	}
-	// A commit index alone is not worth a write: restart takes the applied index for it.
-	if !raft.IsEmptyHardState(rd.HardState) && (rd.MustSync || len(rd.Entries) > 0) {
+	// A commit index alone is not worth a write (SetHardState): restart takes the applied index for it.
+	if !raft.IsEmptyHardState(rd.HardState) && rd.MustSync {
 		if err := r.raftLog.SetHardState(b, rd.HardState); err != nil {
 			r.stop(err)
 			return false
