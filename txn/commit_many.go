@@ -152,6 +152,7 @@ func (mc *manyCommit) prepareAll(ctx context.Context) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
+			growStack()
 			run(i)
 			<-slots
 		}()

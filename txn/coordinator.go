@@ -115,6 +115,7 @@ func New(cfg Config) *Coordinator {
 		go func() {
 			defer c.wg.Done()
 			for job := range c.jobs {
+				growStack()
 				job(c.ctx)
 			}
 		}()

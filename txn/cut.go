@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -18,6 +19,15 @@ func randomID() uint64 { return rand.Uint64() }
 func isKV(err error) bool {
 	var ke *kv.Error
 	return errors.As(err, &ke)
+}
+
+// growStack makes room on a new goroutine's stack for a request that is executed on this node, which takes nearly 16 KiB. A stack that grows on
+// the way down doubles three times, and each time all its frames are rewritten: a twentieth of what a gateway's processor did for a commit.
+//
+//go:noinline
+func growStack() {
+	var room [9 << 10]byte
+	runtime.KeepAlive(&room)
 }
 
 // inParallel runs f(0..n-1), at most Config.Parallel at a time. The first error cancels the rest and is returned.
@@ -40,30 +50,35 @@ func inParallel(ctx context.Context, n, limit int, f func(ctx context.Context, i
 		first error
 		next  int
 	)
-	for range min(n, limit) {
+	work := func() {
+		for {
+			mu.Lock()
+			i := next
+			next++
+			stop := first != nil
+			mu.Unlock()
+			if i >= n || stop {
+				return
+			}
+			if err := f(ctx, i); err != nil {
+				mu.Lock()
+				if first == nil {
+					first = err
+				}
+				mu.Unlock()
+				cancel()
+			}
+		}
+	}
+	for range min(n, limit) - 1 {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
-			for {
-				mu.Lock()
-				i := next
-				next++
-				stop := first != nil
-				mu.Unlock()
-				if i >= n || stop {
-					return
-				}
-				if err := f(ctx, i); err != nil {
-					mu.Lock()
-					if first == nil {
-						first = err
-					}
-					mu.Unlock()
-					cancel()
-				}
-			}
+			growStack()
+			work()
 		}()
 	}
+	work() // who waits can do its share
 	wg.Wait()
 	return first
 }
