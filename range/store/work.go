@@ -242,7 +242,7 @@ func (s *Store) silent(st kv.StoreID) bool {
 	return !heard || d > s.cfg.Knobs.SupportDuration
 }
 
-// maintenanceLoop looks after the logs, and after ranges that a merge has left behind.
+// maintenanceLoop looks after the logs, after ranges that a merge has left behind, and after the engine's memtables.
 func (s *Store) maintenanceLoop() {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
@@ -258,6 +258,9 @@ func (s *Store) maintenanceLoop() {
 				s.maintainFrozen(r)
 				return (r.Frozen() != nil || again) && !r.Ended()
 			})
+			if err := s.eng.FlushQueued(); err != nil && s.ctx.Err() == nil {
+				s.log.Warn("cannot flush memtables", "err", err)
+			}
 		case <-s.ctx.Done():
 			return
 		}

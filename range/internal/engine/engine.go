@@ -80,6 +80,8 @@ type Engine struct {
 	fatalOnce sync.Once
 	fatalErr  atomic.Pointer[kv.Error]
 
+	grown atomic.Uint64 // the size at which memtables stop growing; 0 when they have, or need not
+
 	stalls   atomic.Int64
 	slowDisk atomic.Int64
 
@@ -145,7 +147,32 @@ func Open(cfg Config) (*Engine, error) {
 		}
 		return fail(err)
 	}
+	if !cfg.ReadOnly && cfg.MemTableBytes == 0 {
+		e.grown.Store(opts.MemTableSize)
+	}
 	return e, nil
+}
+
+// maxQueued is how many memtables a read should have to look into.
+const maxQueued = 2
+
+// FlushQueued is to be called every second or so. Pebble's first memtable after a start is small, each is twice as large as the one before, and none is
+// flushed before they make up half of a grown one: for the first 64 MiB of writes after every start each read looked into up to eight. So what queues
+// up meanwhile is flushed. It does nothing where Config.MemTableBytes says how large memtables are.
+func (e *Engine) FlushQueued() error {
+	grown := e.grown.Load()
+	if grown == 0 || e.Err() != nil {
+		return nil
+	}
+	switch m := e.db.Metrics(); {
+	case m.MemTable.Size >= grown:
+		e.grown.Store(0)
+	case m.MemTable.Count > maxQueued && m.Flush.NumInProgress == 0:
+		if _, err := e.db.AsyncFlush(); err != nil {
+			return Classify(err)
+		}
+	}
+	return nil
 }
 
 // exists reports whether the directory exists.

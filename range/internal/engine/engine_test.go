@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/cockroachkvs"
@@ -454,4 +455,31 @@ func FuzzSplitKey(f *testing.F) {
 		DecodeVersion(b)
 		DecodeLock(b)
 	})
+}
+
+// Small memtables do not queue up after a start until there is half a large one of them: each would be looked into by every read.
+func TestSmallMemTablesAreFlushed(t *testing.T) {
+	cfg := testConfig(vfs.NewMem())
+	cfg.MemTableBytes = 0 // 16 MiB, with so small a cache
+	e := open(t, cfg)
+	defer func() { require.NoError(t, e.Close()) }()
+	n := 0
+	write := func(bytes int) {
+		for range bytes / 1000 {
+			n++
+			require.NoError(t, e.DB().Set(EncodeKey(keys.Key(fmt.Sprintf("%08d", n))), make([]byte, 1000), nil))
+		}
+	}
+	write(2 << 20)
+	require.Greater(t, e.DB().Metrics().MemTable.Count, int64(maxQueued), "or there is nothing to see here")
+	require.NoError(t, e.FlushQueued())
+	require.Eventually(t, func() bool { return e.DB().Metrics().MemTable.Count == 1 }, 10*time.Second, time.Millisecond)
+	flushes := e.DB().Metrics().Flush.Count
+	require.NoError(t, e.FlushQueued())
+	require.Equal(t, flushes, e.DB().Metrics().Flush.Count, "one memtable is left alone")
+	for e.grown.Load() != 0 {
+		write(1 << 20)
+		require.NoError(t, e.FlushQueued())
+		require.Less(t, n, 100<<10, "it grows up")
+	}
 }
