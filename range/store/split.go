@@ -89,7 +89,10 @@ func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
 		}
 		load := r.LoadTotals()
 		stats := r.Applied().Stats
-		bytes, locked := stats.Bytes, s.lockedBytes(r, stats.Locks)
+		bytes, locked := stats.Bytes, int64(0)
+		if s.cfg.Knobs.SplitBytes > 0 && stats.Locks >= fewLocks {
+			locked = s.lockedBytes(r, stats.Locks)
+		}
 		reason := m.Observe(now, sizing.Reading{ID: r.ID(), Bytes: bytes + locked, Requests: load.Requests, CPU: load.CPU})
 		rate, cpu := m.Rates(r.ID())
 		idle := rate < idleRate && r.Idle()
@@ -108,9 +111,6 @@ func (s *Store) wantSplit(m *sizing.Machine) (want []splitWanted) {
 
 // lockedBytes guesses what a range's prepared locks will hold as versions. A large transaction writes all it writes into locks before it commits.
 func (s *Store) lockedBytes(r *replica.Replica, locks int64) int64 {
-	if locks < fewLocks || s.cfg.Knobs.SplitBytes <= 0 {
-		return 0
-	}
 	guess, err := mvcc.GuessLocks(s.eng.DB(), r.Desc().Span(), locks)
 	if err != nil {
 		s.log.Warn("prepared locks are left out of a range's size", "range", int64(r.ID()), "err", err)

@@ -232,6 +232,22 @@ func testSplitByLocks(t *testing.T) {
 		locks += st.Stats.Locks
 	}
 	require.EqualValues(t, rows, locks)
+
+	// It also counts where an operator looks, and is to be seen there.
+	bytes := int64(0)
+	s.Led(func(l RangeLoad) { bytes += l.Stats.Bytes })
+	require.Greater(t, bytes, int64(rows*1000))
+	require.Less(t, bytes, int64(rows*1100))
+	for _, st := range before {
+		shown := s.Locks(st.RangeID, 1000)
+		require.GreaterOrEqual(t, int64(len(shown)), min(preparedShown, st.Stats.Locks))
+		require.LessOrEqual(t, int64(len(shown)), st.Stats.Locks, "none twice")
+		for _, l := range shown {
+			require.True(t, l.Granted && l.Replicated && st.Descriptor.Contains(l.Key) && l.Txn.ID == meta.ID)
+		}
+		require.Len(t, s.Locks(st.RangeID, 3), 3)
+	}
+
 	for i := range rows {
 		m := meta
 		_, err := c.Send(ctx, &kv.BatchRequest{Txn: &m, Requests: []kv.Request{&kv.ResolveLocks{Commit: true, CommitTS: at, Keys: []keys.Key{key(i)}}}})

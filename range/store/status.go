@@ -2,10 +2,13 @@ package store
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 
 	"github.com/pamirdb/pamir/range/internal/concurrency"
+	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -30,7 +33,11 @@ func (s *Store) Led(f func(RangeLoad)) {
 			return true
 		}
 		if d := r.Desc(); d != nil {
-			f(RangeLoad{Term: term, Descriptor: d, Stats: r.Applied().Stats, Changing: r.Changing(), Load: r.Load()})
+			stats := r.Applied().Stats
+			if stats.Locks > commonLocks {
+				stats.Bytes += s.lockedBytes(r, stats.Locks)
+			}
+			f(RangeLoad{Term: term, Descriptor: d, Stats: stats, Changing: r.Changing(), Load: r.Load()})
 		}
 		return true
 	})
@@ -47,8 +54,8 @@ type Sending struct {
 type RangeLoad struct {
 	Term       uint64
 	Descriptor *kv.RangeDescriptor // must not be changed
-	Stats      kv.Stats
-	Changing   bool // an administrative command is under way
+	Stats      kv.Stats            // its bytes with a guess at what many prepared locks hold
+	Changing   bool                // an administrative command is under way
 	Load       Load
 }
 
@@ -100,12 +107,61 @@ func (s *Store) Space() (free, capacity int64) {
 // Full reports whether so little of the disk is left that writes are refused.
 func (s *Store) Full() bool { return s.eng.CheckSpace() != nil }
 
-// Locks returns up to limit locks and waiters of a range led here.
+// commonLocks are as many as a range that small transactions write to has at most times; they are not looked at for its size.
+const commonLocks = 16
+
+// preparedShown is how many prepared locks of a range Locks reads from the disk.
+const preparedShown = 100
+
+// Locks returns up to limit locks and waiters of a range led here. Of prepared locks that nobody has met it returns the first few.
 func (s *Store) Locks(id kv.RangeID, limit int) []LockInfo {
-	if r := s.replica(id); r != nil {
-		return r.Locks().Locks(limit)
+	r := s.replica(id)
+	if r == nil {
+		return nil
 	}
-	return nil
+	out := r.Locks().Locks(limit)
+	more := min(preparedShown, limit-len(out))
+	if d := r.Desc(); d != nil && more > 0 && r.Applied().Stats.Locks > 0 {
+		met := map[string]kv.TxnID{}
+		for i := range out {
+			if out[i].Replicated {
+				met[string(out[i].Key)] = out[i].Txn.ID
+			}
+		}
+		err := s.preparedLocks(d.Span(), func(key keys.Key, l *kv.LockRecord) bool {
+			if met[string(key)] == l.Txn.ID {
+				return true
+			}
+			out = append(out, LockInfo{Key: key.Clone(), Txn: l.Txn, Strength: kv.LockUpdate, Granted: true, Replicated: true, TS: l.TS})
+			more--
+			return more > 0
+		})
+		if err != nil {
+			s.log.Warn("prepared locks are left out of what is shown", "range", int64(id), "err", err)
+		}
+	}
+	return out
+}
+
+// preparedLocks calls f with the prepared locks on the disk, until it has enough.
+func (s *Store) preparedLocks(span keys.Span, f func(key keys.Key, l *kv.LockRecord) (more bool)) (err error) {
+	r := mvcc.NewReader(s.eng.DB())
+	defer func() { err = errors.Join(err, r.Close()) }()
+	cur, err := r.LockCursor(span, false)
+	if err != nil {
+		return err
+	}
+	defer cur.Close()
+	for cur.Next() {
+		l, err := cur.Record()
+		if err != nil {
+			return err
+		}
+		if !f(cur.Key(), l) {
+			break
+		}
+	}
+	return cur.Err()
 }
 
 // LockInfo is one lock or waiter.
