@@ -54,26 +54,10 @@ func (ms membership) add(k keys.Key, v []byte) error {
 // scanMembership reads who leaves, as a transaction sees it: if another one has changed it meanwhile, it does not commit.
 func scanMembership(ctx context.Context, t txn.Txn) (membership, error) {
 	out := membership{}
-	sc := t.Scan(ctx, []keys.Span{keys.MembershipSpan}, txn.ScanOptions{})
-	defer sc.Close()
-	for {
-		page, ok, err := sc.Next(ctx)
-		if err != nil || !ok {
-			return out, err
-		}
-		for {
-			k, v, ok, err := page.Rows.Next()
-			if err != nil {
-				return nil, kv.AsError(err)
-			}
-			if !ok {
-				break
-			}
-			if err := out.add(keys.Key(k), v); err != nil {
-				return nil, err
-			}
-		}
+	if err := eachRowSeen(ctx, t, keys.MembershipSpan, out.add); err != nil {
+		return nil, err
 	}
+	return out, nil
 }
 
 // leftWithin is how long a start waits to hear whether the node has left its cluster; a cluster that has no quorum yet cannot say.

@@ -207,29 +207,17 @@ func putProtection(t txn.Txn, p *Protection) error {
 	return t.Put(keys.Protection(p.ID), b)
 }
 
+// scanProtections reads the records, expired ones too, as a transaction sees them.
 func scanProtections(ctx context.Context, t txn.Txn) (out []Protection, _ error) {
-	sc := t.Scan(ctx, []keys.Span{keys.ProtectionSpan}, txn.ScanOptions{})
-	defer sc.Close()
-	for {
-		page, ok, err := sc.Next(ctx)
-		if err != nil || !ok {
-			return out, err
-		}
-		for {
-			k, v, ok, err := page.Rows.Next()
-			if err != nil {
-				return nil, kv.AsError(err)
-			}
-			if !ok {
-				break
-			}
-			p, err := decodeProtection(k, v)
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, p)
-		}
+	err := eachRowSeen(ctx, t, keys.ProtectionSpan, func(k keys.Key, v []byte) error {
+		p, err := decodeProtection(k, v)
+		out = append(out, p)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
+	return out, nil
 }
 
 // inTxn runs f in a transaction, as often as it takes, and returns when it was committed.
