@@ -46,6 +46,7 @@ func (n *Node) serveReport(context.Context, kv.NodeID, *reportRequest) (*report,
 		if !st.Leader || st.Descriptor == nil {
 			continue
 		}
+		st.Stats.Bytes += n.store.LockedBytes(st.RangeID, st.Stats.Locks)
 		rr := rangeReport{Desc: st.Descriptor.AppendWire(nil), Stats: st.Stats, Requests: st.Requests, Writes: st.Writes,
 			LogBytes: st.LogBytes, Quiet: st.Quiet, Rates: n.loads.rates(st.RangeID), Sent: sent[st.RangeID]}
 		r.Ranges = append(r.Ranges, rr)

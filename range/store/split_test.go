@@ -235,7 +235,10 @@ func testSplitByLocks(t *testing.T) {
 
 	// It also counts where an operator looks, and is to be seen there.
 	bytes := int64(0)
-	s.Led(func(l RangeLoad) { bytes += l.Stats.Bytes })
+	s.Led(func(l RangeLoad) {
+		bytes += l.Stats.Bytes
+		require.Equal(t, l.Stats.Bytes, s.replica(l.Descriptor.RangeID).Applied().Stats.Bytes+s.LockedBytes(l.Descriptor.RangeID, l.Stats.Locks))
+	})
 	require.Greater(t, bytes, int64(rows*1000))
 	require.Less(t, bytes, int64(rows*1100))
 	for _, st := range before {

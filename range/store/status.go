@@ -34,9 +34,7 @@ func (s *Store) Led(f func(RangeLoad)) {
 		}
 		if d := r.Desc(); d != nil {
 			stats := r.Applied().Stats
-			if stats.Locks > commonLocks {
-				stats.Bytes += s.lockedBytes(r, stats.Locks)
-			}
+			stats.Bytes += s.shownLocked(r, stats.Locks)
 			f(RangeLoad{Term: term, Descriptor: d, Stats: stats, Changing: r.Changing(), Load: r.Load()})
 		}
 		return true
@@ -109,6 +107,21 @@ func (s *Store) Full() bool { return s.eng.CheckSpace() != nil }
 
 // commonLocks are as many as a range that small transactions write to has at most times; they are not looked at for its size.
 const commonLocks = 16
+
+func (s *Store) shownLocked(r *replica.Replica, locks int64) int64 {
+	if locks <= commonLocks {
+		return 0
+	}
+	return s.lockedBytes(r, locks)
+}
+
+// LockedBytes guesses what so many prepared locks of a range hold: what RangeLoad has in its bytes, and RangeStatus does not.
+func (s *Store) LockedBytes(id kv.RangeID, locks int64) int64 {
+	if r := s.replica(id); r != nil && r.Desc() != nil {
+		return s.shownLocked(r, locks)
+	}
+	return 0
+}
 
 // preparedShown is how many prepared locks of a range Locks reads from the disk.
 const preparedShown = 100
