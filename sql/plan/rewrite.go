@@ -389,6 +389,12 @@ func (w *rewriter) pushJoin(r *joinRel, conds []expr.Expr) rel {
 		}
 	}
 	r.conds = on
+	if r.typ == InnerJoin || r.typ == SemiJoin {
+		w.narrow(r.left, on)
+	}
+	if r.typ != FullJoin {
+		w.narrow(r.right, on)
+	}
 	r.left, r.right = w.push(r.left, l), w.push(r.right, rt)
 	if r.lateral && !refersTo(r.right, r.left) {
 		r.lateral = false
@@ -493,6 +499,21 @@ func (w *rewriter) simplifyOuter(r *joinRel, conds []expr.Expr, left, right colS
 			left.add(r.left.outs()...)
 			right.add(r.right.outs()...)
 		}
+	}
+}
+
+// narrow does so below a join whose conditions compare its sides: they cannot go further down, but refuse rows all the same.
+func (w *rewriter) narrow(r rel, conds []expr.Expr) {
+	j, ok := r.(*joinRel)
+	if !ok || len(conds) == 0 {
+		return
+	}
+	w.simplifyOuter(j, conds, setOf(j.left.outs()...), setOf(j.right.outs()...))
+	if j.typ != FullJoin {
+		w.narrow(j.left, conds)
+	}
+	if j.typ == InnerJoin {
+		w.narrow(j.right, conds)
 	}
 }
 
