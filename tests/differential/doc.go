@@ -27,7 +27,7 @@
 // told and what the tables hold (model.go, which explains PostgreSQL as well); or an error that has no place there; or sessions that wait for ever. Programs that fail are made smaller. TestInterleavedCatches plants bugs, and has to notice them within a minute.
 //
 // The programs of TestInterleavedWide (wide.go) have, besides: cursors that stay open across the commits of others, WITH HOLD too, and WHERE CURRENT OF; COPY both ways; statements prepared
-// by the protocol and by PREPARE; indexes and columns that come and go, and TRUNCATE, in blocks and beside those of others; PREPARE TRANSACTION, finished by somebody else later; advisory locks;
+// by the protocol and by PREPARE; indexes and columns that come and go, and TRUNCATE, in blocks and beside those of others; PREPARE TRANSACTION, finished by somebody else later; advisory locks; timeouts;
 // exported snapshots and pamir.read_as_of. On every other cluster a transaction's memory is so small that what it writes is sent ahead.
 //
 // Where they first differ is counted. The differences there are, which are meant:

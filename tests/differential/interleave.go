@@ -345,7 +345,7 @@ func (pl *play) answered(x *actor, a *answer) {
 	st := pl.p.turns[x.turn].st
 	x.pending = nil
 	pl.out.answers[x.turn] = a
-	if !allowedState(a.state) && !st.mayFail(a.state) {
+	if !allowedState(a.state) && !(pl.p.wide && st.mayFail(a.state)) {
 		pl.out.broken = st.text + ": " + a.outcome()
 	}
 	add := func() {
@@ -370,6 +370,11 @@ func (pl *play) answered(x *actor, a *answer) {
 	switch {
 	case st.kind == "begin" && x.deal == nil:
 		x.deal = fresh()
+		for _, level := range isolationLevels {
+			if strings.Contains(st.text, level) {
+				x.deal.level = level
+			}
+		}
 	case st.kind == "commit" && x.deal != nil:
 		end(a.state == "" && a.tag == "COMMIT")
 	case st.kind == "rollback" && x.deal != nil:

@@ -21,6 +21,7 @@ const (
 	kindFinish   = "finish prepared" // COMMIT PREPARED, ROLLBACK PREPARED
 	kindNote     = "note"            // keeps a time or a snapshot
 	kindPast     = "past"            // reads as of one
+	kindTimeout  = "SET LOCAL"       // of a timeout
 )
 
 // How a statement is sent.
@@ -122,6 +123,9 @@ func (w *wideProgram) session(i int, level string) (out []*stmt) {
 			continue
 		}
 		out = append(out, control("begin", "begin isolation level "+level))
+		if r.IntN(8) == 0 {
+			out = append(out, &stmt{kind: kindTimeout, text: "set local " + pick(r, "lock_timeout = '20ms'", "statement_timeout = '60ms'"), check: func(*view, *answer, string) string { return "" }})
+		}
 		saved, open := false, []string(nil)
 		for range 2 + few(r, 5) {
 			switch d := r.IntN(32); {

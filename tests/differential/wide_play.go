@@ -88,6 +88,9 @@ func (pl *play) sender(x *actor) func(ctx context.Context) *answer {
 
 // mayFail: errors that only such a statement can lead to.
 func (st *stmt) mayFail(state string) bool {
+	if state == "57014" { // statement_timeout
+		return true
+	}
 	switch st.kind {
 	case kindFetch, "CURRENT OF":
 		return state == "34000" || state == "24000" || state == "55000"
@@ -133,6 +136,9 @@ func (pl *play) answeredWide(x *actor, st *stmt, a *answer, end func(bool)) bool
 	case kindPast:
 		fail()
 		n := pl.notes[st.name]
+		if x.deal != nil && ok && x.deal.first == 0 { // it may have a snapshot by now
+			x.deal.first = x.start
+		}
 		if n == nil || x.deal == nil || !ok || a.tag == "SELECT 1" || strings.Contains(n.text, ":") && !pl.travels {
 			break
 		}
