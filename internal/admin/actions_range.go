@@ -122,8 +122,70 @@ func runMerge(ctx context.Context, c *call) (map[string]any, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, mergeTimeout)
 	defer cancel()
+	defer beside(ctx, func(ctx context.Context) { watchMerge(ctx, c) })()
 	id, err := c.Merge(ctx, keys.Key(b))
 	return map[string]any{"range_id": int64(id)}, err
+}
+
+// beside runs f until what it returns is called.
+func beside(ctx context.Context, f func(ctx context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// watchMerge reports what a merge is at.
+func watchMerge(ctx context.Context, c *call) {
+	for sleep(ctx, time.Second) == nil {
+		b, err := hex.DecodeString(c.prepared)
+		if err != nil {
+			return
+		}
+		all, err := c.Ranges(ctx)
+		if err != nil {
+			continue
+		}
+		if i := slices.IndexFunc(all, func(r RangeView) bool { return r.Span.Start.Equal(keys.Key(b)) }); i > 0 {
+			c.report(mergesAt(&all[i-1], &all[i]))
+		}
+	}
+}
+
+// mergesAt says how far a merge is: the replicas of the right range move to where those of the left one are.
+func mergesAt(left, right *RangeView) (progress float64, remaining time.Duration, why string) {
+	there := 0
+	for _, p := range left.Replicas {
+		q := right.on(p.NodeID)
+		switch {
+		case q == nil:
+		case q.Type == kv.Learner.String() && p.Type != q.Type:
+			why = fmt.Sprintf("node %d has been sent %s of %s of range %d", p.NodeID, Size(float64(q.Sent)), Size(float64(right.Bytes)), right.ID)
+		default:
+			there++
+		}
+	}
+	progress = 0.9 * float64(there) / float64(max(len(left.Replicas), 1))
+	switch {
+	case why != "":
+	case right.State == "changing" || left.State == "changing":
+		changing := right
+		if right.State != "changing" {
+			changing = left
+		}
+		why = fmt.Sprintf("range %d is changing its replicas", changing.ID)
+	case there < len(left.Replicas) || there < len(right.Replicas):
+		why = fmt.Sprintf("the replicas of range %d (nodes %s) move to where those of range %d are (%s)", right.ID, listed(nodesOf(right)), left.ID, listed(nodesOf(left)))
+	default:
+		why = fmt.Sprintf("ranges %d and %d wait for a moment at which neither is busy", left.ID, right.ID)
+	}
+	return progress, 0, why
 }
 
 func (c *call) move() (from, to kv.NodeID) {
@@ -187,16 +249,7 @@ func runMove(ctx context.Context, c *call) (map[string]any, error) {
 	from, to := c.move()
 	ctx, cancel := context.WithTimeout(ctx, moveTimeout)
 	defer cancel()
-	watching, stop := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		watchMove(watching, c, from, to)
-	}()
-	defer func() {
-		stop()
-		<-ended
-	}()
+	defer beside(ctx, func(ctx context.Context) { watchMove(ctx, c, from, to) })()
 	id := c.rangeID()
 	for troubles := 0; ; {
 		r, err := theRange(ctx, c, id)

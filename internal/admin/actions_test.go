@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -109,4 +110,26 @@ func TestDrainsAt(t *testing.T) {
 	require.Equal(t, "leads 1 range, has 2 clients", drainsAt(&DrainView{Leaders: 1, Connections: 2}))
 	require.Equal(t, "waits for the transactions of 1 client to end, for as long as --drain-timeout says", drainsAt(&DrainView{Connections: 1}))
 	require.Equal(t, "leads 3 ranges", drainsAt(&DrainView{Leaders: 3}))
+}
+
+func TestMergesAt(t *testing.T) {
+	on := func(id kv.RangeID, state string, nodes ...kv.NodeID) *RangeView {
+		r := &RangeView{ID: id, State: state, Bytes: 4 << 20}
+		for _, n := range nodes {
+			r.Replicas = append(r.Replicas, ReplicaView{NodeID: n, Type: kv.Voter.String()})
+		}
+		return r
+	}
+	at := func(left, right *RangeView) string {
+		progress, _, why := mergesAt(left, right)
+		return fmt.Sprintf("%.1f %s", progress, why)
+	}
+	left := on(3, "ok", 4, 1, 2)
+	require.Equal(t, "0.6 the replicas of range 7 (nodes 1, 3, 4) move to where those of range 3 are (1, 2, 4)", at(left, on(7, "ok", 1, 3, 4)))
+	right := on(7, "changing", 1, 3, 4)
+	right.Replicas = append(right.Replicas, ReplicaView{NodeID: 2, Type: kv.Learner.String(), Sent: 1 << 20})
+	require.Equal(t, "0.6 node 2 has been sent 1.0 MiB of 4.0 MiB of range 7", at(left, right))
+	require.Equal(t, "0.9 range 7 is changing its replicas", at(left, on(7, "changing", 1, 2, 4, 3)))
+	require.Equal(t, "0.9 range 3 is changing its replicas", at(on(3, "changing", 1), on(7, "ok", 1)))
+	require.Equal(t, "0.9 ranges 3 and 7 wait for a moment at which neither is busy", at(left, on(7, "ok", 1, 2, 4)))
 }
