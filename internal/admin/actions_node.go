@@ -213,6 +213,9 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 
 // waitsFor says what a decommission is at: also why it does not go on, if it does not; then it is stuck.
 func waitsFor(ctx context.Context, c *call, v *DecommissionView) (why string, stuck bool) {
+	if v.Replicas == 0 {
+		return "no replica is left there", false // it is to be noted
+	}
 	why = fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
 	if v.BeganWithBytes > 0 {
 		// It may grow: those who write do not wait.

@@ -118,9 +118,11 @@ func (n *Node) nodeViews() []NodeView {
 
 // ChecksumView is what the replicas of one range computed.
 type ChecksumView struct {
-	RangeID kv.RangeID        `json:"range_id"`
-	Start   string            `json:"start"`
-	Sums    map[string]string `json:"by_store"`
+	RangeID kv.RangeID `json:"range_id"`
+	Start   string     `json:"start"`
+	// StartKey is start as a person knows it.
+	StartKey string            `json:"start_key"`
+	Sums     map[string]string `json:"by_store"`
 	// Differ are the nodes whose sum is not that of most.
 	Differ  []string `json:"differ,omitempty"`
 	Missing []string `json:"missing,omitempty"`
@@ -141,6 +143,9 @@ func (n *Node) checksums(ctx context.Context, _ verb.Args) (*ChecksumList, error
 	if err != nil {
 		return nil, err
 	}
+	named, cancel := context.WithTimeout(ctx, activityTimeout)
+	defer cancel()
+	names, nameless := (operations{n}).names(named)
 	out := make([]ChecksumView, len(descs))
 	var wg sync.WaitGroup
 	slots := make(chan struct{}, checksumsAtOnce)
@@ -157,6 +162,10 @@ func (n *Node) checksums(ctx context.Context, _ verb.Args) (*ChecksumList, error
 	list := &ChecksumList{Ranges: out}
 	differ, unasked := 0, 0
 	for i := range out {
+		out[i].StartKey = out[i].Start
+		if nameless == nil { // else by its bytes
+			out[i].StartKey = names.Pretty(descs[i].StartKey)
+		}
 		switch {
 		case out[i].Error != "":
 			unasked++

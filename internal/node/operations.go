@@ -267,7 +267,7 @@ func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
 		}
 		v.Unknown = peer && !v.Alive && unknown(&x, o.n.cfg.Rules.Limits.AliveWithin)
 		if peer && !v.Alive && !v.Unknown && !left[e.NodeID].Gone() {
-			v.Problems = []string{unheard(&x, o.n.cfg.Rules.Limits.DeadAfter)}
+			v.Problems = []string{unheard(&x, v.Replicas, o.n.cfg.Rules.Limits.DeadAfter)}
 		}
 		switch m, leaves := left[e.NodeID]; {
 		case m.Gone():

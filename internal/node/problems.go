@@ -40,12 +40,15 @@ func unknown(x *transport.PeerStatus, aliveWithin time.Duration) bool {
 }
 
 // unheard says of a node that does not answer for how long, and what becomes of its replicas.
-func unheard(x *transport.PeerStatus, deadAfter time.Duration) string {
+func unheard(x *transport.PeerStatus, replicas int, deadAfter time.Duration) string {
 	text := "it does not answer"
 	if x.Heard {
 		text = fmt.Sprintf("it has been silent for %s", x.Silence.Round(time.Second))
 	}
-	if x.Silence > deadAfter {
+	switch {
+	case replicas == 0:
+		return text + ", and has no replica: start it again, or decommission it"
+	case x.Silence > deadAfter:
 		return text + ": its replicas are made anew elsewhere, if there is an elsewhere"
 	}
 	return fmt.Sprintf("%s: after %s its replicas are made anew elsewhere (--dead-after)", text, deadAfter)

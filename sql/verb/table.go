@@ -183,7 +183,7 @@ var Table = []Verb{
 		List: "ranges", Function: &Function{OID: 0xffffff30, Returns: Rows},
 		Detail: "Each range at one position of its log, eight ranges at a time. Reads everything. Replicas on nodes that have been silent for 3 s are not waited for: those are missing. By command the exit status is 1 if replicas differ, or a range could not be asked.",
 		Columns: []Column{
-			{Name: "range_id", Type: "int8"}, {Name: "start", Type: "text"}, {Name: "agree", Type: "bool"}, {Name: "sums", Field: "by_store", Type: "text", Apart: true},
+			{Name: "range_id", Type: "int8"}, {Name: "start_key", Type: "text"}, {Name: "agree", Type: "bool"}, {Name: "sums", Field: "by_store", Type: "text", Apart: true},
 			{Name: "differ", Type: "text"}, {Name: "missing", Type: "text"}, {Name: "error", Type: "text"},
 		},
 	},
