@@ -55,6 +55,9 @@ func (s *Session) runSetConstraints(ctx context.Context, st *ast.SetConstraints)
 	if st.Deferred {
 		return nil
 	}
+	if err := s.settlePortals(ctx); err != nil { // the checks take a step
+		return err
+	}
 	return s.translate(s.checkReferences(ctx, false))
 }
 

@@ -89,7 +89,9 @@ func (s *Session) copyFrom(ctx context.Context, p *portal, st *ast.Copy, o *copy
 	if err != nil {
 		return "", err
 	}
-	s.txWrote = true
+	if err := s.willWrite(ctx); err != nil {
+		return "", err
+	}
 	p.rt = s.runtime(p)
 	p.rt.Implicit = p.last && !s.tx.HasWrites()
 	w, err := exec.NewTableWriter(&p.rt, t, cols, defaults, checks)

@@ -38,7 +38,7 @@ func (s *Session) settle(ctx context.Context, p *portal) error {
 	// or what the query itself needs.
 	if e, ok := pgerr.As(err); ok && e.Code == pgerr.OutOfMemory && p.decl != nil {
 		return pgerr.New(pgerr.OutOfMemory, "the rows of cursor \"%s\" that have not been fetched do not fit into memory", p.name).WithDetail("%s", e.Detail).
-			WithHint("They are kept when its transaction runs other statements after a write, or at READ COMMITTED, and at COMMIT for WITH HOLD. Fetch all before, make the cursor's query smaller, or raise pamir.statement_memory.")
+			WithHint("They are kept when its transaction writes, when it runs other statements at READ COMMITTED, and at COMMIT for WITH HOLD. Fetch all before, make the cursor's query smaller, or raise pamir.statement_memory.")
 	}
 	return err
 }

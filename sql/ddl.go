@@ -38,9 +38,11 @@ func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (str
 	if _, err := s.snapshot(ctx); err != nil {
 		return "", err
 	}
+	if err := s.willWrite(ctx); err != nil {
+		return "", err
+	}
 	p := &portal{}
 	p.rt = s.runtime(p)
-	s.txWrote = true
 	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, Uses: &s.uses, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser, Allow: s.allow, Database: s.database, Notice: s.notice,
 		SequenceValue: s.sequenceValue}
 	if cl := s.srv.cfg.Cluster; cl != nil {

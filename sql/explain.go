@@ -142,7 +142,9 @@ func (s *Session) runAnalyzed(ctx context.Context, p *portal, stats *exec.Stats)
 		if s.readOnly() {
 			return pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", readOnlyName(p.stmt))
 		}
-		s.txWrote = true
+		if err := s.willWrite(ctx); err != nil {
+			return err
+		}
 	}
 	p.rt = s.runtime(p)
 	p.rt.Stats = stats

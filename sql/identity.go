@@ -237,7 +237,9 @@ func (s *Session) runAccess(ctx context.Context, st ast.Statement) (string, erro
 	if err != nil {
 		return "", err
 	}
-	s.txWrote = true
+	if err := s.willWrite(ctx); err != nil {
+		return "", err
+	}
 	env := &access.Env{Store: s.srv.cfg.Catalog, Txn: s.tx, Uses: &s.uses, System: snap, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser,
 		Database: s.database, Notice: s.notice, Setting: s.storedSetting}
 	err = access.Execute(ctx, env, st)

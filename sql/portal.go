@@ -523,7 +523,9 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 		if s.readOnly() {
 			return pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot execute %s in a read-only transaction", readOnlyName(p.stmt))
 		}
-		s.txWrote = true
+		if err := s.willWrite(ctx); err != nil {
+			return err
+		}
 	}
 	p.rt = s.runtime(p)
 	p.rt.Implicit = whole

@@ -213,6 +213,16 @@ func (s *Session) step(ctx context.Context) error {
 	return nil
 }
 
+// willWrite notes that the statement which begins may write. What foreign keys and changes of the schema do within it takes steps of its own, after which cursors
+// would see what it has written: they are read to their ends before.
+func (s *Session) willWrite(ctx context.Context) error {
+	if s.txWrote {
+		return nil // step has done so
+	}
+	s.txWrote = true
+	return s.settlePortals(ctx)
+}
+
 // alone reports whether the statement is an implicit transaction of its own, so that what holds to the end of a transaction would have no effect.
 func (s *Session) alone() bool { return s.block == blockIdle && !s.several }
 
