@@ -79,8 +79,11 @@ func rowsFunction(v *verb.Verb) *Function {
 	for i := range v.Columns {
 		if c := &v.Columns[i]; c.Type != "" {
 			t := types.TextOID
-			if c.Type == "int8" {
+			switch c.Type {
+			case "int8":
 				t = types.Int8OID
+			case "bool":
+				t = types.BoolOID
 			}
 			f.OutNames, f.OutTypes = append(f.OutNames, c.Name), append(f.OutTypes, t)
 			of = append(of, types.Of(t))

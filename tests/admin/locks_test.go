@@ -66,6 +66,10 @@ func TestLocksAndReplicasOfAllNodes(t *testing.T) {
 		require.Empty(t, get[node.ReplicaList](a, "/replicas?stopped=true").Replicas)
 		require.Equal(t, 404, a.send("GET", "/replicas?range_id=999", "").status)
 	}
+	var same, all int
+	require.NoError(t, connect(t, l.Nodes[0]).QueryRow(ctx, "SELECT count(*) FILTER (WHERE agree AND start_key LIKE '/%'), count(*) FROM pamir.checksums()").Scan(&same, &all))
+	require.Equal(t, all, same)
+	require.Positive(t, all)
 	require.NoError(t, tx.Rollback(ctx))
 	require.NoError(t, <-ended)
 	for _, c := range []*pgx.Conn{holder, waiter} {
