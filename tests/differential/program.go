@@ -486,7 +486,11 @@ func (p *program) guarded(ask func() (pg, pamir *answer), cmp *comparison, t *tr
 // quiet runs a statement that is no part of the program.
 func (p *program) quiet(text string) {
 	for _, s := range []*server{p.pg, p.pamir} {
-		if a := s.do(p.ctx, text); a.state != "" {
+		a := s.do(p.ctx, text)
+		if a.state == "lost" && p.faults && s == p.pamir { // a node that is cut off ends its sessions (57P03)
+			p.sum.lost++
+			p.diverged = true
+		} else if a.state != "" {
 			p.report("seed %d: %s: %s: %s", p.seed, s.name, text, a.outcome())
 		}
 	}
