@@ -129,12 +129,13 @@ var (
 	descDiskCount = gaugeDesc("pamir_disk_events_total", "Events of the storage engine.", "what")
 	descSnapRate  = gaugeDesc("pamir_store_snapshot_rate_bytes", "Bytes of snapshots a second that the store sends, and receives, at most just now: for balance and merges, for ranges with one voter, or for all else.", "for")
 	descResolve   = gaugeDesc("pamir_store_resolution_rate", "Resolutions of large transactions' locks that may run side by side just now: less than 1 if they are held up because clients would notice them.")
+	descLoads     = gaugeDesc("pamir_store_load_rate", "Writes of large transactions that may run side by side just now: fewer than come at once if other clients would notice them.")
 	descL0        = gaugeDesc("pamir_disk_l0_sublevels", "Sublevels of L0: a read may have to look into all of them.")
 )
 
 func (c storeCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{descReplicas, descLeaders, descServing, descQuiet, descStopped, descLogBytes, descLiveBytes,
-		descRows, descPrepared, descDisk, descDiskCount, descL0, descSnapRate, descResolve} {
+		descRows, descPrepared, descDisk, descDiskCount, descL0, descSnapRate, descResolve, descLoads} {
 		ch <- d
 	}
 }
@@ -176,6 +177,7 @@ func (c storeCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(descSnapRate, float64(rate), what)
 	}
 	gauge(descResolve, c.s.ResolutionRate())
+	gauge(descLoads, c.s.LoadRate())
 	for what, v := range map[string]int64{
 		"write_stalls": m.WriteStalls, "slow_writes": m.SlowWrites, "cache_hits": m.CacheHits, "cache_misses": m.CacheMisses,
 		"compactions": m.Compactions, "flushes": m.Flushes, "wal_bytes": m.WALBytes,

@@ -15,6 +15,10 @@ type pace struct {
 	snapshots   [urgencies]snapshots
 	resolutions paced // of the locks of large transactions, in nanoseconds of work: a rate of 1e9 is one that is never held up
 	resolution  *pacing.Pacer
+	loads       paced // the writes of large transactions while they run (kv.Prepare.Seqs), in nanoseconds of work, too
+	load        *pacing.Pacer
+	// pieces of the two that were begun: each is one request.
+	pieces atomic.Int64
 	// waiting is how many urgent snapshots wait for a slot. Those that have one are urgent meanwhile.
 	waiting atomic.Int64
 	// mostGentle is how many bytes of one snapshot are gentle.
@@ -62,8 +66,15 @@ const (
 	// leastResolution is a quarter of what one sender could have done, mostResolution what several could.
 	leastResolution = int64(250 * time.Millisecond)
 	mostResolution  = int64(4 * time.Second)
-	// longestResolution is what one request counts for at most, so that it is never held up for much longer than a second.
+	// leastLoad is what one sender could have done: one large transaction has four at a time, and somebody waits for it, too. mostLoad holds up nobody.
+	leastLoad = int64(time.Second)
+	mostLoad  = int64(16 * time.Second)
+	// longestResolution and longestLoad are what one request counts for at most, so that it is never held up for much longer than a second: it may have had to
+	// wait for others.
 	longestResolution = 50 * time.Millisecond
+	longestLoad       = 500 * time.Millisecond
+	// aloneBelow is how many requests and entries of others show in a tenth of a second that there are others: a cluster that nobody uses has one or two.
+	aloneBelow = 4
 
 	slotLook     = time.Second // at whether what waits has become urgent
 	paceProbe    = 5 * time.Millisecond
@@ -86,17 +97,19 @@ func newPace(mostSnapshots, splitBytes int64) *pace {
 	}
 	p.resolutions.settings = pacing.Settings{Least: leastResolution, Most: mostResolution}
 	p.resolution = p.resolutions.pacer()
+	p.loads.settings = pacing.Settings{Least: leastLoad, Most: mostLoad}
+	p.load = p.loads.pacer()
 	for _, k := range p.kinds() {
 		k.controller = pacing.NewController(k.settings)
 	}
 	return p
 }
 
-func (p *pace) kinds() (out [urgencies + 1]*paced) {
+func (p *pace) kinds() (out [urgencies + 2]*paced) {
 	for u := range p.snapshots {
 		out[u] = &p.snapshots[u].paced
 	}
-	out[urgencies] = &p.resolutions
+	out[urgencies], out[urgencies+1] = &p.resolutions, &p.loads
 	return out
 }
 
@@ -177,7 +190,7 @@ func (s *Store) paceLoop() {
 		case <-s.ctx.Done():
 			return
 		}
-		began, syncs, nanos := time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
+		began, syncs, nanos, asked := time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load(), s.asked()
 		var lates []time.Duration
 		tick := time.NewTimer(paceProbe)
 		for p.busy() {
@@ -198,10 +211,13 @@ func (s *Store) paceLoop() {
 			if n := s.metrics.Fsyncs.Load() - syncs; n > 0 {
 				r.Sync = time.Duration((s.metrics.FsyncNanos.Load() - nanos) / n)
 			}
+			alone := s.asked()-asked < aloneBelow
 			for _, k := range p.kinds() {
+				// Who sends a snapshot sees only its own clients, and those of the receiver are the ones to be late.
+				r.Alone = alone && (k == &p.resolutions || k == &p.loads)
 				k.step(r)
 			}
-			began, syncs, nanos = time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load()
+			began, syncs, nanos, asked = time.Now(), s.metrics.Fsyncs.Load(), s.metrics.FsyncNanos.Load(), s.asked()
 			lates = lates[:0]
 		}
 		tick.Stop()
@@ -211,18 +227,34 @@ func (s *Store) paceLoop() {
 // resolve carries out a piece of the resolution of a large transaction's locks, and holds up who asks for it before the next. Locks that are still there
 // meanwhile hold up nobody: what became of the transaction is known.
 func (s *Store) resolve(ctx context.Context, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
+	return s.piece(ctx, &s.pacing.resolutions, s.pacing.resolution, longestResolution, do)
+}
+
+// writeAhead carries out a piece of what a large transaction writes before its commit, and holds it up before the next: small transactions go first.
+func (s *Store) writeAhead(ctx context.Context, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
+	return s.piece(ctx, &s.pacing.loads, s.pacing.load, longestLoad, do)
+}
+
+// piece carries out one of many requests, and answers it when the next one may come. No latches are held meanwhile.
+func (s *Store) piece(ctx context.Context, k *paced, by *pacing.Pacer, longest time.Duration, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
 	p := s.pacing
-	p.begin(&p.resolutions)
-	defer p.end(&p.resolutions)
+	p.begin(k)
+	defer p.end(k)
+	p.pieces.Add(1)
 	began := time.Now()
 	resp, err := do()
 	if err == nil {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		defer context.AfterFunc(s.ctx, cancel)()
-		p.resolution.Hold(min(time.Since(began), longestResolution), ctx.Done())
+		by.Hold(min(time.Since(began), longest), ctx.Done())
 	}
 	return resp, err
+}
+
+// asked counts what others than large transactions have wanted of the store: requests here, and entries that it has appended, also those of other leaders.
+func (s *Store) asked() int64 {
+	return s.metrics.Requests.Load() + s.metrics.AppendedSmall.Load() - s.pacing.pieces.Load()
 }
 
 // SnapshotRates are how many bytes a second of snapshots the store sends, and receives, at most just now: by what they are for.
@@ -231,7 +263,10 @@ func (s *Store) SnapshotRates() map[string]int64 {
 	return map[string]int64{"balance": rate(gentle), "repair": rate(urgent), "lone": rate(lone)}
 }
 
-// ResolutionRate is how many resolutions of large transactions' locks, counted in parts, may run just now.
+// ResolutionRate is how many resolutions of large transactions' locks, counted in parts, may run just now; LoadRate the same of their writes.
 func (s *Store) ResolutionRate() float64 {
 	return float64(s.pacing.resolution.Rate()) / float64(time.Second)
 }
+
+// LoadRate: see ResolutionRate.
+func (s *Store) LoadRate() float64 { return float64(s.pacing.load.Rate()) / float64(time.Second) }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,5 +49,57 @@ func TestResolutionsAreHeldUp(t *testing.T) {
 		}
 		wg.Wait()
 		require.Equal(t, 10*time.Second, time.Since(began))
+	})
+}
+
+// What a large transaction writes gives way to others, down to what one sender could do, and to nobody if there is nobody.
+func TestLoadsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Store{pacing: newPace(128<<20, 64<<20)}
+		ctx, cancel := context.WithCancel(t.Context())
+		s.ctx, s.cancel = ctx, cancel
+		var done, others atomic.Int64
+		var wg sync.WaitGroup
+		wg.Go(s.paceLoop)
+		for range 4 {
+			wg.Go(func() {
+				for ctx.Err() == nil {
+					_, err := s.writeAhead(ctx, func() (*kv.BatchResponse, error) {
+						s.metrics.Requests.Add(1)
+						time.Sleep(10 * time.Millisecond)
+						return &kv.BatchResponse{}, nil
+					})
+					require.NoError(t, err)
+					done.Add(1)
+				}
+			})
+		}
+		wg.Go(func() { // syncs take long if there is as much to write as there can be
+			for ctx.Err() == nil {
+				time.Sleep(10 * time.Millisecond)
+				took := time.Millisecond
+				if s.pacing.load.Rate() > int64(2*time.Second) {
+					took = 30 * time.Millisecond
+				}
+				s.metrics.Fsyncs.Add(1)
+				s.metrics.FsyncNanos.Add(int64(took))
+				s.metrics.Requests.Add(others.Load())
+			}
+		})
+		perSecond := func(settle time.Duration) float64 {
+			time.Sleep(settle)
+			was := done.Load()
+			time.Sleep(10 * time.Second)
+			return float64(done.Load()-was) / 10
+		}
+		require.InDelta(t, 400, perSecond(5*time.Second), 20, "nobody else is there")
+		others.Store(1)
+		with := perSecond(5 * time.Second)
+		require.Less(t, with, 300.0)
+		require.Greater(t, with, 90.0, "what one sender could do")
+		others.Store(0)
+		require.InDelta(t, 400, perSecond(5*time.Second), 20, "they have gone")
+		cancel()
+		wg.Wait()
 	})
 }

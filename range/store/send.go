@@ -46,8 +46,13 @@ func (s *Store) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespon
 		return nil, kv.Errorf(kv.CodeRangeNotFound, "no replica of range %d on store %d", req.RangeID, s.id.StoreID)
 	}
 	if len(req.Requests) == 1 {
-		if _, ok := req.Requests[0].(*kv.ResolveSpan); ok {
+		switch q := req.Requests[0].(type) {
+		case *kv.ResolveSpan:
 			return s.resolve(ctx, func() (*kv.BatchResponse, error) { return r.Send(ctx, req) })
+		case *kv.Prepare:
+			if len(q.Seqs) > 0 {
+				return s.writeAhead(ctx, func() (*kv.BatchResponse, error) { return r.Send(ctx, req) })
+			}
 		}
 		if resp, err, ok := s.admin(ctx, r, req.Requests[0]); ok {
 			if err != nil {

@@ -19,6 +19,8 @@ type Reading struct {
 	Late time.Duration // how late goroutines woke up that slept: see Late
 	Sync time.Duration // what a sync of the log took, on average; 0 if there was none
 	Used int64         // units that were done
+	// Alone: nobody but this work wanted anything of the store. Whatever the delays were, there was nobody to notice them.
+	Alone bool
 }
 
 const (
@@ -75,6 +77,9 @@ func (c *Controller) Step(r Reading) int64 {
 	p := c.late.over(r.Took, r.Late, lateTolerance)
 	if r.Sync > 0 {
 		p = max(p, c.sync.over(r.Took, r.Sync, syncTolerance))
+	}
+	if r.Alone {
+		p = 0
 	}
 	if c.s.Gentle {
 		p /= gentleShare

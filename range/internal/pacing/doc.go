@@ -1,5 +1,5 @@
-// Package pacing decides how fast a store does what nobody waits for, as fast as its clients do not notice: snapshots, and the resolution of large
-// transactions' locks.
+// Package pacing decides how fast a store does what few wait for, as fast as its other clients do not notice: snapshots, what large transactions write, and
+// the resolution of their locks.
 //
 // # What it is for
 //
@@ -25,5 +25,6 @@
 //  2. The rate is raised only if it was made use of.
 //  3. What was the least delay half a minute ago counts no more: a machine that has become slower for good does not hold work up for ever.
 //  4. No clock, no goroutine in Controller: the same readings give the same rates.
-//  5. With the same readings, of work that makes use of its rate, gentle work goes no faster than urgent work.
+//  5. What nobody can notice (Reading.Alone) does not lower the rate.
+//  6. With the same readings, of work that makes use of its rate, gentle work goes no faster than urgent work.
 package pacing

@@ -106,6 +106,24 @@ func TestGentleIsNoFaster(t *testing.T) {
 	}
 }
 
+// Delays that nobody can notice lower no rate.
+func TestAlone(t *testing.T) {
+	c := NewController(Settings{Least: 1 << 20, Most: 64 << 20})
+	rng := rand.New(rand.NewPCG(1, 4))
+	late := func() time.Duration { return time.Duration(rng.Int64N(int64(20 * time.Millisecond))) }
+	last := c.Rate()
+	for range 100 {
+		rate := c.Step(Reading{Took: 100 * time.Millisecond, Used: 64 << 20, Late: late(), Alone: true})
+		require.GreaterOrEqual(t, rate, last)
+		last = rate
+	}
+	require.EqualValues(t, 64<<20, last)
+	for range 100 { // the delays were read all the same: somebody comes, and it is known what they are like without
+		last = c.Step(Reading{Took: 100 * time.Millisecond, Used: 64 << 20, Late: 10 * time.Millisecond})
+	}
+	require.Less(t, last, int64(8<<20))
+}
+
 // What few wakings were late by is not lost among many that were not.
 func TestLate(t *testing.T) {
 	require.Zero(t, Late(nil))

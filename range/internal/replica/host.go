@@ -125,6 +125,9 @@ type MergeRefusals struct {
 	Replicas, Leader, Retention, Behind, Failed, Changed, Never atomic.Int64
 }
 
+// smallEntry: see Metrics.AppendedSmall.
+const smallEntry = 8 << 10
+
 // Metrics counts, for all replicas of a store.
 type Metrics struct {
 	Fsyncs        atomic.Int64 // synced commits of the Raft log
@@ -133,6 +136,7 @@ type Metrics struct {
 	SharedRounds  atomic.Int64 // fsyncs that served more than one range
 	Appended      atomic.Int64 // entries
 	AppendedBytes atomic.Int64
+	AppendedSmall atomic.Int64 // entries of less than smallEntry: what large transactions write is larger
 	Proposals     atomic.Int64
 	Applied       atomic.Int64 // entries
 	RaftSent      atomic.Int64

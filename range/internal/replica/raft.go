@@ -390,6 +390,13 @@ func (r *Replica) prepare(b *pebble.Batch) (sync bool) {
 			return false
 		}
 		r.deps.Metrics.Appended.Add(int64(len(rd.Entries)))
+		small := int64(0)
+		for _, e := range rd.Entries {
+			if len(e.Data) < smallEntry {
+				small++
+			}
+		}
+		r.deps.Metrics.AppendedSmall.Add(small)
 		r.needForLog()
 	}
 	// A commit index alone is not worth a write (SetHardState): restart takes the applied index for it.
