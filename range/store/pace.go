@@ -10,7 +10,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// pace is how fast this store does what nobody waits for: package pacing decides, by readings of the store while there is such work.
+// pace is how fast this store does what nobody waits for, and what large transactions write while others want something, too: package pacing decides, by readings of the store while there is such work.
 type pace struct {
 	snapshots   [urgencies]snapshots
 	resolutions paced // of the locks of large transactions, in nanoseconds of work: a rate of 1e9 is one that is never held up
@@ -69,8 +69,8 @@ const (
 	// leastLoad is what one sender could have done: one large transaction has four at a time, and somebody waits for it, too. mostLoad holds up nobody.
 	leastLoad = int64(time.Second)
 	mostLoad  = int64(16 * time.Second)
-	// longestResolution and longestLoad are what one request counts for at most, so that it is never held up for much longer than a second: it may have had to
-	// wait for others.
+	// longestResolution and longestLoad are what one request counts for at most, since it may have had to wait for others: so none is held up for much longer than
+	// a second or two, the four of one transaction at the least rate.
 	longestResolution = 50 * time.Millisecond
 	longestLoad       = 500 * time.Millisecond
 	// aloneBelow is how many requests and entries of others show in a tenth of a second that there are others: a cluster that nobody uses has one or two.

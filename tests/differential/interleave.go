@@ -80,15 +80,21 @@ func newInterleaved(seed uint64) *interleaved {
 		p.levels = append(p.levels, level)
 		queues[i] = session(r, level, p.onDelete)
 	}
+	p.weave(r, queues)
+	return p
+}
+
+// weave lets the sessions take turns with what is in their queues, one to three statements at a time.
+func (p *interleaved) weave(r *rand.Rand, queues [][]*stmt) {
 	for {
 		var left []int
-		for i := range n {
+		for i := range queues {
 			if len(queues[i]) > 0 {
 				left = append(left, i)
 			}
 		}
 		if len(left) == 0 {
-			return p
+			return
 		}
 		i := pick(r, left...)
 		for range 1 + few(r, 2) {

@@ -54,24 +54,8 @@ func newWide(seed uint64) *interleaved {
 	}
 	p.levels = append(p.levels, "read committed")
 	queues[n] = w.finisher()
-	for {
-		var left []int
-		for i := range queues {
-			if len(queues[i]) > 0 {
-				left = append(left, i)
-			}
-		}
-		if len(left) == 0 {
-			return p
-		}
-		i := pick(r, left...)
-		for range 1 + few(r, 2) {
-			if len(queues[i]) > 0 {
-				p.turns = append(p.turns, turn{i, queues[i][0]})
-				queues[i] = queues[i][1:]
-			}
-		}
-	}
+	p.weave(r, queues)
+	return p
 }
 
 // wideProgram makes the sessions of one.
