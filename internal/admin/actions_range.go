@@ -222,7 +222,34 @@ func checkMove(ctx context.Context, c *call) error {
 	if from != 0 && to == 0 && len(r.voters()) == 1 && slices.Contains(r.voters(), from) {
 		return NewProblem(CodeConflict, "the replica on node %d is the only one of range %d", from, r.ID)
 	}
-	return nil
+	return keepsMajority(c, r, from, to)
+}
+
+// keepsMajority refuses a move after which most of the voters would be on nodes that do not answer: the range would serve nobody, and nothing could be done about it
+// before one of them is back.
+func keepsMajority(c Cluster, r *RangeView, from, to kv.NodeID) error {
+	after := slices.DeleteFunc(r.voters(), func(n kv.NodeID) bool { return n == from })
+	if len(after) == len(r.voters()) {
+		return nil
+	}
+	if to != 0 {
+		after = append(after, to)
+	}
+	var silent []kv.NodeID
+	for _, n := range after {
+		if v, err := theNode(c, n); err != nil || !v.Alive {
+			silent = append(silent, n)
+		}
+	}
+	if 2*len(silent) < len(after) {
+		return nil
+	}
+	many := "node %s does not answer"
+	if len(silent) > 1 {
+		many = "nodes %s do not answer"
+	}
+	return NewProblem(CodeConflict, "without the replica on node %d, range %d would have no majority: its voters would be on nodes %s, and "+many,
+		from, r.ID, listed(after), listed(silent)).WithHint("Replace those that do not answer first, such as with: pamir range move %d --from %d --to NODE.", r.ID, silent[0])
 }
 
 func nodesOf(r *RangeView) []kv.NodeID {

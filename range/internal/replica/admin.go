@@ -292,10 +292,40 @@ func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas,
 			return nil, undo(kv.Errorf(kv.CodeBadRequest, "remove learners one at a time"))
 		}
 	}
+	if next.InJoint() {
+		if err := r.waitMajority(ctx, s.term, next); err != nil {
+			return nil, undo(err)
+		}
+	}
 	if desc, err = r.changeDesc(ctx, s.term, next, cc); err != nil {
 		return nil, undo(err)
 	}
 	return r.leaveJoint(ctx, s.term, desc)
+}
+
+// waitMajority waits until a majority of the voters that a range is to have supports this leader, as one of those that it has does. Without it the change could
+// not come to its end, nor be taken back: whoever removes a replica that lives while another one is dead would take the range from its clients.
+func (r *Replica) waitMajority(ctx context.Context, term uint64, next *kv.RangeDescriptor) error {
+	ctx, cancel := context.WithTimeout(ctx, majorityTimeout)
+	defer cancel()
+	tick := time.NewTicker(catchUpLook)
+	defer tick.Stop()
+	for {
+		if r.deps.Clock.Now().Add(r.deps.Clock.MaxOffset()).Less(r.computeLease(next, term)) {
+			return nil
+		}
+		if s := r.snapshotState(); !s.serving || s.term != term {
+			return r.notLeaderIn(&s)
+		}
+		if r.quiet.Load() {
+			r.Wake() // to be acknowledged again
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return kv.NotNow(kv.NotNowReplicas, "range %d would be without a majority: of the voters that it was to have, too few answer", r.id)
+		}
+	}
 }
 
 // Gentle reports whether the replica is brought up for a change that nobody waits for. All others that lack something do so because something went wrong, or are waited for.
@@ -400,6 +430,8 @@ const (
 	// way hundreds of small ones are under way at any moment.
 	catchUpLook = 20 * time.Millisecond
 	mostBehind  = 25
+	// majorityTimeout bounds how long a store that has just been given a replica may take until it supports the leader's.
+	majorityTimeout = 5 * time.Second
 )
 
 // waitCaughtUp waits until a learner has nearly everything. adminMu is held, and is lent to splits meanwhile.

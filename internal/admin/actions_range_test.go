@@ -1,0 +1,48 @@
+package admin
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/sql/verb"
+)
+
+// silentCluster has one range, with voters on nodes 1 to 3, of which node 3 does not answer; node 4 has nothing.
+type silentCluster struct{ Cluster }
+
+func (silentCluster) Ranges(context.Context) ([]RangeView, error) {
+	return []RangeView{{ID: 5, LeaderNode: 1, Replicas: []ReplicaView{{NodeID: 1}, {NodeID: 2}, {NodeID: 3}}}}, nil
+}
+
+func (silentCluster) Nodes() []NodeView {
+	return []NodeView{{NodeID: 1, Alive: true}, {NodeID: 2, Alive: true}, {NodeID: 3}, {NodeID: 4, Alive: true}}
+}
+
+// A move by command does not take away a replica that the majority needs.
+func TestMoveKeepsMajority(t *testing.T) {
+	for _, c := range []struct {
+		from, to int64
+		why      string
+	}{
+		{2, 0, "without the replica on node 2, range 5 would have no majority: its voters would be on nodes 1, 3, and node 3 does not answer"},
+		{1, 0, "without the replica on node 1, range 5 would have no majority: its voters would be on nodes 2, 3, and node 3 does not answer"},
+		{2, 4, ""},
+		{3, 0, ""},
+		{3, 4, ""},
+		{0, 4, ""},
+	} {
+		args := verb.Args{"range_id": int64(5), "from": c.from, "to": c.to}
+		err := checkMove(t.Context(), &call{Cluster: silentCluster{}, args: args})
+		if c.why == "" {
+			require.NoError(t, err, "from %d to %d", c.from, c.to)
+			continue
+		}
+		var p *Problem
+		require.ErrorAs(t, err, &p, "from %d to %d", c.from, c.to)
+		require.Equal(t, CodeConflict, p.Code)
+		require.Equal(t, c.why, p.Detail)
+		require.Equal(t, "Replace those that do not answer first, such as with: pamir range move 5 --from 3 --to NODE.", p.Hint)
+	}
+}
