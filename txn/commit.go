@@ -14,6 +14,7 @@ import (
 //
 // The ways: commitReads, commitSingle, commitMany, and commitAhead for what did not fit into memory.
 func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
+	ctx = bounded(ctx)
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
 		t.mu.Unlock()
@@ -349,7 +350,11 @@ func (t *txn) settleSingle(ctx context.Context, meta kv.TxnMeta, commit *kv.Comm
 	t.mu.Unlock()
 	q := &kv.QueryCommit{Key: commit.Writes[0].Key, ID: meta.ID, Sent: commit.Sent}
 	settle := func(ctx context.Context) (outcome, error) { return t.c.fenceSingle(ctx, meta, q) }
-	o, err := settle(ctx)
+	var o outcome
+	err := a.err
+	if !a.lost {
+		o, err = settle(ctx)
+	}
 	if err != nil {
 		ts, err := t.leave(ctx, meta, settle)
 		return ts, false, err
@@ -399,7 +404,7 @@ func (c *Coordinator) fenceSingle(ctx context.Context, meta kv.TxnMeta, q *kv.Qu
 // statement writes to the same range. A range that does not answer for longer leaves the client in doubt.
 const lastWait = 5 * time.Second
 
-// leave finds out what became of a commit that was not answered while the client waited. If that takes no longer than lastWait, it returns what it
+// leave finds out what became of a commit that was not answered while the client waited, or for unansweredFor. If that takes no longer than lastWait, it returns what it
 // was: the commit's timestamp, or that nothing was written. Otherwise the background goes on. It does not begin there: what waits
 // for the background may take longer than that, after a load of commits.
 func (t *txn) leave(ctx context.Context, meta kv.TxnMeta, settle func(context.Context) (outcome, error)) (hlc.Timestamp, error) {
@@ -450,5 +455,8 @@ func (t *txn) leave(ctx context.Context, meta kv.TxnMeta, settle func(context.Co
 		return hlc.Timestamp{}, kv.Errorf(kv.CodeTxnAborted, "the commit was not answered, and has been fenced: nothing was written")
 	}
 	c.metrics.UnknownToClient.Add(1)
+	if ctx.Err() == nil {
+		return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "some range has not answered for %s, and the outcome of transaction %s is not known", unansweredFor, meta.ID)
+	}
 	return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "the client left before the outcome of transaction %s was known", meta.ID)
 }

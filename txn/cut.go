@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"sync"
+	"time"
 
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
@@ -189,19 +190,32 @@ type answer struct {
 	definite bool
 	// again: some copy of the batch was not answered, and may have had an effect before the one that was.
 	again bool
+	// lost: nobody has answered for unansweredFor, and a client waits (bounded). It is not definite.
+	lost bool
 }
+
+// unansweredFor is how long a client's commit goes on asking a range that does not answer at all: one that has lost its majority, or that this node is cut off from.
+// The client is in doubt then, and is told so; the background goes on. Waiting for locks is no silence.
+const unansweredFor = 30 * time.Second
+
+type boundedKey struct{}
+
+// bounded returns a context for work that a client waits for: insist ends after unansweredFor.
+func bounded(ctx context.Context) context.Context { return context.WithValue(ctx, boundedKey{}, true) }
 
 // maxBugs is how often insist asks again after an internal error.
 const maxBugs = 5
 
 // insist sends the batch again and again until it is answered for good. With patient also as long as the range cannot be reached;
-// otherwise that is an answer where nothing can have happened yet. It ends with ctx, then not definite.
+// otherwise that is an answer where nothing can have happened yet. It ends with ctx, or when a bounded one has had no answer for long, then not definite.
 func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, patient bool) answer {
 	var a answer
 	var b backoff
 	bugs := 0
+	var since time.Time // when it began that nobody answers
 	for {
 		req := mk()
+		sent := time.Now()
 		a.resp, a.err = c.cfg.Sender.Send(ctx, req)
 		a.again = a.again || req.Repeated()
 		if a.err == nil {
@@ -233,6 +247,14 @@ func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, pa
 		}
 		if ctx.Err() != nil {
 			a.err = asError(ctx, a.err)
+			return a
+		}
+		now := time.Now()
+		if since.IsZero() { // the sender has given up; before that it may have waited for locks
+			since = now.Add(-min(now.Sub(sent), unansweredFor))
+		}
+		if now.Sub(since) >= unansweredFor && ctx.Value(boundedKey{}) != nil {
+			a.lost = true
 			return a
 		}
 		b.wait(ctx)

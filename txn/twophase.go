@@ -53,6 +53,7 @@ const maxHeldKeys = 4 << 20
 
 // PrepareCommit implements TwoPhase.
 func (t *txn) PrepareCommit(ctx context.Context, announce func(kv.TxnMeta) error) (Prepared, error) {
+	ctx = bounded(ctx)
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
 		t.mu.Unlock()
