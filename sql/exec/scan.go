@@ -178,7 +178,7 @@ func (s *scan) begin() error {
 	s.acct.b = s.in.budget
 	s.done, s.at, s.left, s.skip, s.chunk = false, 0, -1, 0, 16
 	s.late, s.passed = s.filtersFirst(), s.passed[:0]
-	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
+	s.opts = txn.ScanOptions{Reverse: s.n.Reverse, Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, Loose: s.n.Peek, TargetBytes: min(pageBytes, max(s.in.budget.limit/8, minPageBytes))}
 	if s.limit != nil {
 		n, ok, err := rowCount(&s.in.er, s.limit, "LIMIT", "2201W")
 		if err != nil {
@@ -217,7 +217,7 @@ func (s *scan) run(ctx context.Context, spans []keys.Span, points []keys.Key) er
 	opts := s.opts
 	opts.Parallel = !s.n.Ordered && s.left < 0 && opts.Lock == kv.LockNone
 	if s.fetch {
-		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, s.loose // the rows are locked, not the entries
+		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, s.loose || s.n.Peek // the rows are locked, not the entries
 	} else if s.late && !s.beside {
 		opts.Lock, opts.Wait, opts.Loose = kv.LockNone, kv.WaitBlock, true
 	}
@@ -491,7 +491,7 @@ func (s *scan) lockedRows(ctx context.Context, ks []keys.Key) (*types.Batch, err
 
 // getRows reads rows of the primary index (or entries of a covering one).
 func (s *scan) getRows(ctx context.Context, ks []keys.Key, mustExist bool) (*types.Batch, error) {
-	opts := txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm}
+	opts := txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, Loose: s.n.Peek}
 	vals, err := s.in.rt.Txn.GetMany(ctx, ks, opts)
 	if err != nil {
 		return nil, err
@@ -499,7 +499,7 @@ func (s *scan) getRows(ctx context.Context, ks []keys.Key, mustExist bool) (*typ
 	s.entries = s.entries[:0]
 	for i, v := range vals {
 		if v == nil {
-			if mustExist && s.n.Wait != kv.WaitSkip && s.n.Lock == kv.LockNone {
+			if mustExist && s.n.Wait != kv.WaitSkip && s.n.Lock == kv.LockNone && !s.n.Peek {
 				return nil, pgerr.New(pgerr.DataCorrupted, "index \"%s\" of table \"%s\" has an entry without a row",
 					s.n.Index.Name, s.n.Table.Name).WithDetail("Key: %s.", keys.Pretty(ks[i]))
 			}
@@ -529,7 +529,7 @@ func (s *scan) get(ctx context.Context) (*types.Batch, error) {
 		}
 		return s.getRows(ctx, ks, false)
 	}
-	vals, err := s.in.rt.Txn.GetMany(ctx, ks, txn.ScanOptions{Firm: s.in.rt.Firm})
+	vals, err := s.in.rt.Txn.GetMany(ctx, ks, txn.ScanOptions{Firm: s.in.rt.Firm, Loose: s.n.Peek})
 	if err != nil {
 		return nil, err
 	}
@@ -546,7 +546,7 @@ func (s *scan) get(ctx context.Context) (*types.Batch, error) {
 func (s *scan) getOne(ctx context.Context) (*types.Batch, error) {
 	s.done = true
 	key := s.points[0]
-	val, ok, err := s.in.rt.Txn.Get(ctx, key, txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm})
+	val, ok, err := s.in.rt.Txn.Get(ctx, key, txn.ScanOptions{Lock: s.n.Lock, Wait: s.n.Wait, Firm: s.in.rt.Firm, Loose: s.n.Peek})
 	if err != nil || !ok {
 		return nil, err
 	}

@@ -304,6 +304,9 @@ func (x *explainer) node(n Node) *explained {
 		kid(n.Input)
 	case *LockRows:
 		set("LockRows")
+		if n.Limit != nil {
+			e.add("Rows Wanted", expr.String(n.Limit))
+		}
 		kid(n.Input)
 	case *Insert:
 		x.modify(e, "Insert", n.Table.Name)
@@ -461,6 +464,12 @@ func (x *explainer) scan(e *explained, n *Scan, keys []expr.Expr) {
 		var alts []string
 		for _, s := range n.Spans {
 			alts = append(alts, x.spanText(n, s))
+			x.subplans(e, s.Eq...)
+			for _, b := range []*Bound{s.Low, s.High} {
+				if b != nil {
+					x.subplans(e, b.Value)
+				}
+			}
 		}
 		if len(alts) > 1 {
 			for i := range alts {

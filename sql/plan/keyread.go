@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -191,7 +192,7 @@ func keyRead(root Node) *KeyRead {
 			keys := 0
 			for i := range n.Spans {
 				s := &n.Spans[i]
-				if len(s.Eq) < len(n.Index.Columns) || s.IsNull != nil {
+				if len(s.Eq) < len(n.Index.Columns) || s.IsNull != nil || slices.ContainsFunc(s.Eq, hasSubplan) {
 					return nil
 				}
 				keys += s.keys()

@@ -142,6 +142,8 @@ type (
 		Offset expr.Expr
 		Lock   kv.LockStrength
 		Wait   kv.WaitPolicy
+		// Peek: nothing rests on what is read; LockRows looks at the rows again.
+		Peek bool
 		// Agg, if set, computes partial aggregates beside the data; the output is then the group
 		// columns followed by one partial state per call, for an Aggregate with Final set.
 		Agg *PartialAgg
@@ -297,13 +299,20 @@ type (
 		Props
 		Input   Node
 		Targets []LockTarget
+		// Limit is how many rows are wanted, so that no others are locked; nil if all are.
+		Limit expr.Expr
 	}
 	LockTarget struct {
 		Table    *catalog.Table
 		KeyCols  []int
 		Strength kv.LockStrength
 		Wait     kv.WaitPolicy
+		// Seen, with SKIP LOCKED, are the columns by which a row was chosen, and those that are shown. The scan only peeked at them: once the row is locked they are
+		// read again, and if one is different, the row counts as locked.
+		Seen []SeenCol
 	}
+	// SeenCol is where LockRows' Input has a column (a position in Table.Columns) of a table.
+	SeenCol struct{ Col, Ord int }
 
 	// Insert writes Input's rows, whose columns are Columns (positions in Table.Columns) completed with defaults by the planner,
 	// so Columns lists every writable column.

@@ -147,7 +147,7 @@ func (p *physical) implies(r *scanRel, c, q expr.Expr) bool {
 
 // onColumn reads a condition that compares one column with constants.
 func (p *physical) onColumn(r *scanRel, e expr.Expr) (ord int, c constraint, ok bool) {
-	a := &analysis{cols: map[int][]constraint{}}
+	a := newAnalysis(p.constant)
 	p.analyzeOne(a, r, scanOrds(r), e, 0, true)
 	if len(a.cols) != 1 {
 		return 0, c, false

@@ -226,9 +226,11 @@ func (p *physical) subplan(x *expr.Subplan) expr.Expr {
 
 // constant reports whether e can be computed before the scan it constrains starts.
 func (p *physical) constant(e expr.Expr) bool {
-	if expr.Volatility(e) == 'v' || hasSubplan(e) {
-		return false
-	}
+	return expr.Volatility(e) != 'v' && !hasSubplan(e) && p.outerOnly(e)
+}
+
+// outerOnly reports whether all columns in e are those of enclosing queries.
+func (p *physical) outerOnly(e expr.Expr) bool {
 	for _, id := range expr.ColumnsUsed(nil, e) {
 		if _, ok := p.outer[id]; !ok {
 			return false

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"math"
+	"slices"
 
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/expr"
@@ -285,16 +286,38 @@ func (p *physical) lock(r *lockRel, w want) *phys {
 	}
 	need := w.need.clone()
 	n := &LockRows{}
-	for _, s := range r.scans {
+	in := r.in
+	seen := make([][]colID, len(r.scans))
+	for i, s := range r.scans {
 		need.add(keyColumns(s)...)
+		if r.wait[i] == kv.WaitSkip {
+			if in, seen[i], s.peek = p.chosenBy(in, s); s.peek {
+				need.add(seen[i]...)
+			}
+		}
 	}
-	ph := p.build(r.in, want{need: need, order: w.order, limit: w.limit})
+	ph := p.build(in, want{need: need, order: w.order, limit: w.limit})
+	if w.limitExpr != nil && (len(w.order) == 0 || satisfies(ph, w.order)) {
+		n.Limit = p.final(w.limitExpr, nil)
+	}
 	for i, s := range r.scans {
 		t := LockTarget{Table: s.table, Strength: r.strength[i], Wait: r.wait[i]}
 		for _, id := range keyColumns(s) {
 			for k, c := range ph.cols {
 				if c == id {
 					t.KeyCols = append(t.KeyCols, k)
+				}
+			}
+		}
+		if s.peek {
+			for _, c := range seen[i] {
+				if !slices.Contains(ph.cols, c) {
+					p.b.throw(internal("column %s of rows to be locked is out of sight", p.columnName(c)))
+				}
+			}
+			for k, c := range ph.cols {
+				if ord := slices.Index(s.cols, c); ord >= 0 {
+					t.Seen = append(t.Seen, SeenCol{Col: k, Ord: ord})
 				}
 			}
 		}
@@ -306,6 +329,51 @@ func (p *physical) lock(r *lockRel, w want) *phys {
 	keepFields(n, ph.node)
 	out.node = n
 	return &out
+}
+
+// chosenBy are the columns of s that decide whether a row of r comes out: those of its filter, or all where other relations may look at it. The relation
+// that is returned is r with these columns let through. ok is false if they are out of sight.
+func (p *physical) chosenBy(r rel, s *scanRel) (_ rel, cols []colID, ok bool) {
+	switch x := r.(type) {
+	case *sortRel:
+		c := *x
+		c.in, cols, ok = p.chosenBy(x.in, s)
+		return &c, cols, ok
+	case *projectRel:
+		if x.set {
+			return r, nil, false
+		}
+		c := *x
+		c.in, cols, ok = p.chosenBy(x.in, s)
+		c.items = slices.Clone(x.items)
+		have := setOf(x.outs()...)
+		for _, id := range cols {
+			if !have.has(id) {
+				c.items = append(c.items, projItem{id, p.b.col(id)})
+			}
+		}
+		return &c, cols, ok
+	case *scanRel:
+		for _, c := range s.filter {
+			cols = append(cols, expr.ColumnsUsed(nil, c)...)
+		}
+		slices.Sort(cols)
+		return r, slices.Compact(cols), x == s
+	case *joinRel, *filterRel:
+		return r, s.cols, plainlyIn(r, s)
+	}
+	return r, nil, false
+}
+
+// plainlyIn reports whether s is in r below nothing but joins and filters.
+func plainlyIn(r rel, s *scanRel) bool {
+	switch x := r.(type) {
+	case *scanRel:
+		return x == s
+	case *joinRel, *filterRel:
+		return slices.ContainsFunc(inputs(r), func(in rel) bool { return plainlyIn(in, s) })
+	}
+	return false
 }
 
 // scanOnly reports whether a plan is a scan that filters by itself; below a limit it must not sort.

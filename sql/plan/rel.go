@@ -51,7 +51,9 @@ type (
 		filter []expr.Expr
 		lock   kv.LockStrength
 		wait   kv.WaitPolicy
-		need   *Need
+		// peek: rows are locked further up with SKIP LOCKED, see Scan.Peek.
+		peek bool
+		need *Need
 	}
 	// emptyRel yields one row without columns.
 	oneRowRel struct{}

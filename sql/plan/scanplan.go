@@ -34,6 +34,9 @@ func (p *physical) scan(r *scanRel, w want) *phys {
 	}
 	rows := p.tableRows(r.table)
 	a := p.analyze(r)
+	if !r.peek {
+		p.analyzeSubqueries(a, r)
+	}
 	var best *phys
 	var bestCost float64
 	for i := range r.table.Indexes {
@@ -130,7 +133,7 @@ func (p *physical) indexScan(r *scanRel, a *analysis, ix *catalog.Index, rows fl
 	need := w.need.clone()
 	var pushed, above []expr.Expr
 	for i, c := range r.filter {
-		if m.used[i] {
+		if m.used[i] && !r.peek { // the entries of an index may be older than the rows, if nothing rests on them
 			continue
 		}
 		needs(need, c)
@@ -140,7 +143,7 @@ func (p *physical) indexScan(r *scanRel, a *analysis, ix *catalog.Index, rows fl
 			above = append(above, c)
 		}
 	}
-	n := &Scan{Table: r.table, Alias: r.alias, Index: ix, Spans: m.spans, Lock: r.lock, Wait: r.wait, Few: w.few}
+	n := &Scan{Table: r.table, Alias: r.alias, Index: ix, Spans: m.spans, Lock: r.lock, Wait: r.wait, Peek: r.peek, Few: w.few}
 	out := &phys{fixed: colSet{}}
 	for ord, id := range r.cols {
 		if need.has(id) {
@@ -352,7 +355,7 @@ func (p *physical) virtualScan(r *scanRel, w want) *phys {
 // lookupScan plans the inner side of a lookup join: ok is false if the index's first column is not among the keys.
 func (p *physical) lookupScan(r *scanRel, ix *catalog.Index, w want) (n *Scan, cols []colID, above []expr.Expr) {
 	need := w.need.clone()
-	n = &Scan{Table: r.table, Alias: r.alias, Index: ix, Lock: r.lock, Wait: r.wait}
+	n = &Scan{Table: r.table, Alias: r.alias, Index: ix, Lock: r.lock, Wait: r.wait, Peek: r.peek}
 	if r.lock != kv.LockNone {
 		n.Lock = r.lock
 	}

@@ -22,11 +22,19 @@ type constraint struct {
 // analysis is a scan's conditions by column.
 type analysis struct {
 	cols map[int][]constraint
+	// known reports whether a value can be computed before the scan starts.
+	known func(expr.Expr) bool
+	// planned are the values with subqueries in them that were made final: each is planned once, whichever index it turns out to serve.
+	planned map[expr.Expr]expr.Expr
+}
+
+func newAnalysis(known func(expr.Expr) bool) *analysis {
+	return &analysis{cols: map[int][]constraint{}, known: known}
 }
 
 // analyze reads what a scan's filter says of single columns.
 func (p *physical) analyze(r *scanRel) *analysis {
-	a := &analysis{cols: map[int][]constraint{}}
+	a := newAnalysis(p.constant)
 	ords := scanOrds(r)
 	for i, c := range r.filter {
 		for _, x := range conjuncts(nil, c) {
@@ -34,6 +42,50 @@ func (p *physical) analyze(r *scanRel) *analysis {
 		}
 	}
 	return a
+}
+
+// analyzeSubqueries reads comparisons of a column with a subquery's value, or with an array of its rows, as in
+// id = (SELECT ...), where the subquery does not look at the scan's rows: it runs once, before the scan starts. The comparison must be the whole
+// condition, which the span then stands for: a subquery that locks or calls random() must not run a second time for the filter.
+func (p *physical) analyzeSubqueries(a *analysis, r *scanRel) {
+	a.known = p.early
+	for i, c := range r.filter {
+		switch c.(type) {
+		case *expr.Any, *expr.Call:
+			if hasSubplan(c) && expr.Volatility(c) != 'v' {
+				p.analyzeOne(a, r, scanOrds(r), c, i, true)
+			}
+		}
+	}
+}
+
+// early reports whether e, with the subqueries in it, can be computed before the scan starts: none of it looks at rows but those of enclosing queries, and what
+// subqueries yield is one value.
+func (p *physical) early(e expr.Expr) bool {
+	ok := true
+	expr.Walk(e, func(x expr.Expr) bool {
+		if s, is := x.(*expr.Subplan); is && s.Kind != expr.SubScalar && s.Kind != expr.SubArray {
+			ok = false
+		}
+		return ok
+	})
+	return ok && p.outerOnly(e)
+}
+
+// value makes what a column is compared with final.
+func (a *analysis) value(p *physical, e expr.Expr) expr.Expr {
+	if !hasSubplan(e) {
+		return p.final(e, nil)
+	}
+	f, ok := a.planned[e]
+	if !ok {
+		if a.planned == nil {
+			a.planned = map[expr.Expr]expr.Expr{}
+		}
+		f = p.final(e, nil)
+		a.planned[e] = f
+	}
+	return f
 }
 
 // columnOf sees through relabelling, and casts that keep number and order, to a column of the scan; -1 if e is none.
@@ -108,7 +160,7 @@ func (p *physical) analyzeOne(a *analysis, r *scanRel, ords map[colID]int, e exp
 		}
 	case *expr.Any:
 		ord := columnOf(x.Left, ords)
-		if ord < 0 || x.All || x.Op != "=" || !p.constant(x.Array) || !compatible(ord, types.ElemOf(x.Array.Type().OID)) {
+		if ord < 0 || x.All || x.Op != "=" || !a.known(x.Array) || !compatible(ord, types.ElemOf(x.Array.Type().OID)) {
 			return
 		}
 		add(ord, constraint{kind: 'i', value: x.Array, exact: exact})
@@ -128,7 +180,7 @@ func (p *physical) analyzeOne(a *analysis, r *scanRel, ords map[colID]int, e exp
 			op, l, v = commuted(op), x.Args[1], x.Args[0]
 			ord = columnOf(l, ords)
 		}
-		if ord < 0 || !p.constant(v) || !compatible(ord, v.Type().OID) {
+		if ord < 0 || !a.known(v) || !compatible(ord, v.Type().OID) {
 			return
 		}
 		switch op {
@@ -148,11 +200,11 @@ func boolConst(v bool) expr.Expr {
 
 // analyzeOr reads a = 1 OR a = 2 as an IN list, and the first column of a row comparison (a < 1 OR a = 1 AND ...) as a bound.
 func (p *physical) analyzeOr(a *analysis, r *scanRel, ords map[colID]int, x *expr.Or, cond int, exact bool) {
-	sub := &analysis{cols: map[int][]constraint{}}
+	sub := newAnalysis(a.known)
 	ord, equal := -1, true
 	var elems []expr.Expr
 	for _, arg := range x.Args {
-		one := &analysis{cols: map[int][]constraint{}}
+		one := newAnalysis(a.known)
 		p.analyzeOne(one, r, ords, arg, cond, true)
 		if len(one.cols) != 1 {
 			equal = false
@@ -276,11 +328,11 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 		ord := r.table.ColumnByID(kc.Column)
 		cs := a.cols[ord]
 		if span.InArray {
-			m.bounds(p, r, &span, cs, ord, use) // one list, then a range at most
+			m.bounds(p, a, r, &span, cs, ord, use) // one list, then a range at most
 			break
 		}
 		if c := pick(cs, '='); c != nil {
-			span.Eq, isNull = append(span.Eq, p.final(c.value, nil)), append(isNull, false)
+			span.Eq, isNull = append(span.Eq, a.value(p, c.value)), append(isNull, false)
 			use(*c)
 		} else if c := pick(cs, 'n'); c != nil {
 			span.Eq, isNull = append(span.Eq, &expr.Const{T: r.table.Columns[ord].Type, Value: types.NullDatum}), append(isNull, true)
@@ -291,14 +343,14 @@ func (a *analysis) match(p *physical, r *scanRel, ix *catalog.Index) *match {
 			m.sel *= 0.01
 			continue
 		} else if c := pick(cs, 'i'); c != nil {
-			span.Eq, isNull, span.InArray = append(span.Eq, p.final(c.value, nil)), append(isNull, false), true
+			span.Eq, isNull, span.InArray = append(span.Eq, a.value(p, c.value)), append(isNull, false), true
 			use(*c)
 			m.points *= arrayLen(c.value)
 			m.sel *= p.listSelectivity(r.table, ord, expr.Fold(c.value))
 			m.exact = (ix.Unique || ix.Primary) && len(span.Eq) == len(ix.Columns) && !nulls
 			continue
 		} else {
-			m.bounds(p, r, &span, cs, ord, use)
+			m.bounds(p, a, r, &span, cs, ord, use)
 			break
 		}
 		m.eq++
@@ -334,7 +386,7 @@ func (m *match) onlyCond(a *analysis, c constraint) bool {
 }
 
 // bounds reads a range on one column.
-func (m *match) bounds(p *physical, r *scanRel, span *ScanSpan, cs []constraint, ord int, use func(constraint)) {
+func (m *match) bounds(p *physical, a *analysis, r *scanRel, span *ScanSpan, cs []constraint, ord int, use func(constraint)) {
 	for _, c := range cs {
 		switch {
 		case c.kind == 'v': // a bound says as much
@@ -344,9 +396,9 @@ func (m *match) bounds(p *physical, r *scanRel, span *ScanSpan, cs []constraint,
 			m.sel *= 0.99
 			continue
 		case c.kind == '>' && span.Low == nil:
-			span.Low = &Bound{Value: p.final(c.value, nil), Inclusive: c.incl}
+			span.Low = &Bound{Value: a.value(p, c.value), Inclusive: c.incl}
 		case c.kind == '<' && span.High == nil:
-			span.High = &Bound{Value: p.final(c.value, nil), Inclusive: c.incl}
+			span.High = &Bound{Value: a.value(p, c.value), Inclusive: c.incl}
 		default:
 			continue
 		}

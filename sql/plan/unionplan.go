@@ -105,7 +105,7 @@ func (p *physical) arms(r *scanRel, or *expr.Or) []expr.Expr {
 	of := map[int]int{} // which arm a column's equalities are
 	ords := scanOrds(r)
 	for _, a := range or.Args {
-		one := &analysis{cols: map[int][]constraint{}}
+		one := newAnalysis(p.constant)
 		p.analyzeOne(one, r, ords, a, 0, true)
 		at, ord := -1, -1
 		if _, call := a.(*expr.Call); call && len(one.cols) == 1 {
