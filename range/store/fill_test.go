@@ -1,7 +1,11 @@
 package store
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,39 +15,39 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// A range is split while its learners are brought up, which takes a while if it is large: it would only go on to grow. The change is that of the left
-// side then; the right side gives up the learners that it has from it, and gets its own.
+// A range is split while its learners are brought up, which takes a while if it is large: it would only go on to grow. The change is then one of both sides, and
+// what the learners have got already they keep: no other replicas are made, and nothing of the right side is sent twice.
 func TestRangesSplitWhileLearnersAreFilled(t *testing.T) {
-	synctest.Test(t, testRangesSplitWhileLearnersAreFilled)
+	for _, splits := range [][]int{{64}, {64, 32, 96}} {
+		t.Run(fmt.Sprint(splits), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { testRangesSplitWhileLearnersAreFilled(t, splits) })
+		})
+	}
 }
 
-func testRangesSplitWhileLearnersAreFilled(t *testing.T) {
+func testRangesSplitWhileLearnersAreFilled(t *testing.T, splits []int) {
 	k := testKnobs
 	k.SnapshotBytesPerSecond = 1 << 20
-	c := newCluster(t, 3, k)
+	var warned counting
+	c := newClusterWith(t, 3, k, func(cfg *Config) { cfg.Logger = slog.New(&warned) })
 	ctx := c.ctx(2 * time.Minute)
 	for i := range 128 {
 		require.NoError(t, c.put(ctx, i, strings.Repeat("x", 64<<10)))
 	}
 	s, st := c.waitLeader(kv.FirstUserRange)
-	add := func(id kv.RangeID, generation int64, stores ...kv.StoreID) <-chan error {
-		change := &kv.AdminChangeReplicas{Generation: generation}
-		for _, st := range stores {
-			change.Add = append(change.Add, kv.Replica{NodeID: kv.NodeID(st), StoreID: st})
-		}
-		done := make(chan error, 1)
-		go func() {
-			_, err := c.Send(ctx, &kv.BatchRequest{RangeID: id, Requests: []kv.Request{change}})
-			done <- err
-		}()
-		return done
-	}
-	added := add(kv.FirstUserRange, st.Descriptor.Generation, 2, 3)
+	change := &kv.AdminChangeReplicas{Generation: st.Descriptor.Generation, Add: []kv.Replica{{NodeID: 2, StoreID: 2}, {NodeID: 3, StoreID: 3, Type: kv.NonVoter}}}
+	added := make(chan error, 1)
+	go func() {
+		_, err := c.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{change}})
+		added <- err
+	}()
 	time.Sleep(2 * time.Second)
-	began := time.Now()
-	_, err := c.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key(64)}}})
-	require.NoError(t, err)
-	require.Less(t, time.Since(began), time.Second, "of eight or more that the learners take")
+	for _, at := range splits {
+		began := time.Now()
+		_, err := c.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key(at)}}})
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), time.Second, "of eight or more that the learners take")
+	}
 	select {
 	case err := <-added:
 		t.Fatalf("the change was over before the split: %v", err)
@@ -52,22 +56,25 @@ func testRangesSplitWhileLearnersAreFilled(t *testing.T) {
 	require.NoError(t, c.put(ctx, 1, "left"))
 	require.NoError(t, c.put(ctx, 100, "right"))
 	require.NoError(t, <-added)
-	_, left := c.waitLeader(kv.FirstUserRange)
-	require.True(t, left.Descriptor.EndKey.Equal(key(64)))
-	require.Len(t, left.Descriptor.Replicas, 3)
-	for _, p := range left.Descriptor.Replicas {
-		require.Equal(t, kv.Voter, p.Type)
-	}
-	var right *kv.RangeDescriptor
-	require.Eventually(t, func() bool {
+	whole := func() (n int) {
 		for _, st := range s.Ranges() {
-			if st.Descriptor.StartKey.Equal(key(64)) {
-				right = st.Descriptor
+			if d := st.Descriptor; st.RangeID >= kv.FirstUserRange && len(d.Replicas) == 3 && d.Replicas[1].Type == kv.Voter && d.Replicas[2].Type == kv.NonVoter {
+				require.EqualValues(t, 4, d.NextReplicaID, "%s: other learners were made", d)
+				n++
 			}
 		}
-		return right != nil && len(right.Replicas) == 1
-	}, 10*time.Second, 10*time.Millisecond, "the right side has learners that nobody brings up")
-	require.NoError(t, <-add(right.RangeID, right.Generation, 2, 3))
+		return n
+	}
+	for until := time.Now().Add(5 * time.Second); whole() != len(splits)+1; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(until) {
+			for _, st := range s.Ranges() {
+				t.Log(st.Descriptor)
+			}
+			t.Fatal("some of the ranges lack replicas")
+		}
+	}
+	require.EqualValues(t, 2, s.metrics.SnapshotsOut.Load(), "more was sent than the two snapshots that were on their way")
+	require.Zero(t, warned.Load(), "warnings")
 	for i, want := range map[int]string{1: "left", 100: "right", 127: strings.Repeat("x", 64<<10)} {
 		v, err := c.get(ctx, i)
 		require.NoError(t, err)
@@ -75,6 +82,19 @@ func testRangesSplitWhileLearnersAreFilled(t *testing.T) {
 	}
 	c.checkReplicas(ctx)
 }
+
+// counting counts what is logged as a warning, or worse.
+type counting struct{ atomic.Int64 }
+
+func (*counting) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
+
+func (c *counting) Handle(context.Context, slog.Record) error {
+	c.Add(1)
+	return nil
+}
+
+func (c *counting) WithAttrs([]slog.Attr) slog.Handler { return c }
+func (c *counting) WithGroup(string) slog.Handler      { return c }
 
 // A range that is written to while a learner is sent a snapshot is sent one snapshot: what is written meanwhile is kept for the learner, also if it is more than
 // is kept for somebody who is gone.

@@ -71,6 +71,7 @@ type Store struct {
 	snapSlots  chan struct{}                 // outgoing snapshots
 	recvSlots  chan struct{}                 // incoming ones
 	sending    map[snapshotKey]*atomic.Int64 // outgoing snapshots, and the bytes of them that have been sent
+	refused    map[snapshotKey]refusals      // of those that were sent last
 	sums       checksums
 	sumSlot    chan struct{}
 }
@@ -138,7 +139,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),
 		budget: raftlog.NewBudget(64 << 20), snapSlots: make(chan struct{}, 2), recvSlots: make(chan struct{}, 2),
-		sending: make(map[snapshotKey]*atomic.Int64), sumSlot: make(chan struct{}, 1), pacing: newPace(cfg.Knobs.SnapshotBytesPerSecond, cfg.Knobs.SplitBytes),
+		sending: make(map[snapshotKey]*atomic.Int64), refused: make(map[snapshotKey]refusals), sumSlot: make(chan struct{}, 1), pacing: newPace(cfg.Knobs.SnapshotBytesPerSecond, cfg.Knobs.SplitBytes),
 	}
 	s.work.init()
 	s.rangeIDs.turn = make(chan struct{}, 1)

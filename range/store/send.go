@@ -99,15 +99,7 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	case *kv.AdminTransferLeader:
 		return &kv.AdminTransferLeaderResponse{}, s.transferLeader(ctx, r, q), true
 	case *kv.AdminChangeReplicas:
-		began := time.Now()
-		d, err := r.ChangeReplicas(ctx, q, func(st kv.StoreID) bool {
-			if silence, heard := s.support.silenceOf(st); heard {
-				// Stores without a range in common say nothing to each other: what was not heard before there was one is no silence.
-				return min(silence, time.Since(began)) > 4*s.cfg.Knobs.SupportDuration
-			}
-			// This one should have begun to speak.
-			return time.Since(began) > 10*s.cfg.Knobs.SupportDuration
-		})
+		d, err := r.ChangeReplicas(ctx, q, s.goneSince(time.Now()))
 		if err != nil {
 			return nil, err, true
 		}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -37,16 +38,26 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
 		defer cancel()
 		err := s.trySnapshot(ctx, r, to, how, sent)
+		pause, report := time.Duration(0), false
 		s.mu.Lock()
 		delete(s.sending, k)
+		if err == nil {
+			delete(s.refused, k)
+		} else {
+			pause, report = s.snapshotFailed(k, err, time.Now())
+		}
 		s.mu.Unlock()
 		status := raft.SnapshotFinish
 		if err != nil {
 			status = raft.SnapshotFailure
 			if s.ctx.Err() == nil {
-				s.log.Warn("snapshot failed", "range", int64(r.ID()), "to", int(to.StoreID), "err", err)
+				level := slog.LevelDebug
+				if report {
+					level = slog.LevelWarn
+				}
+				s.log.Log(ctx, level, "snapshot failed", "range", int64(r.ID()), "to", int(to.StoreID), "err", err)
 				select { // Raft would try again at once
-				case <-time.After(jobRetry):
+				case <-time.After(pause):
 				case <-s.ctx.Done():
 				}
 			}
@@ -55,6 +66,40 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 		}
 		r.ReportSnapshot(to.ReplicaID, status)
 	})
+}
+
+// refusals are those of one snapshot, one after another, that its receiver was not ready for: it has not applied the split that made the range, or makes way for it otherwise. That
+// comes to pass by itself, often while other snapshots are sent for minutes: it is worth a word only if it does not.
+type refusals struct {
+	times int
+	say   time.Time // when
+}
+
+const (
+	maxRefusedPause = 2 * time.Second
+	refusedSilently = 2 * time.Minute
+	maxRefused      = 1024 // are remembered
+)
+
+// snapshotFailed says after which pause a snapshot that has failed may be tried again, and whether the failure is worth a warning. mu is held.
+func (s *Store) snapshotFailed(k snapshotKey, err error, now time.Time) (pause time.Duration, report bool) {
+	if !kv.HasCode(err, kv.CodeNotNow) {
+		delete(s.refused, k)
+		return jobRetry, true
+	}
+	x := s.refused[k]
+	if x.times == 0 {
+		if len(s.refused) >= maxRefused { // of replicas that have gone since
+			clear(s.refused)
+		}
+		x.say = now.Add(refusedSilently)
+	}
+	x.times++
+	if report = now.After(x.say); report {
+		x.say = now.Add(refusedSilently)
+	}
+	s.refused[k] = x
+	return min(jobRetry<<min(x.times-1, 4), maxRefusedPause), report
 }
 
 // urgency of a snapshot that is under way since then, whose change was asked for as gentle, or not. Sender and receiver each see for themselves.
@@ -89,6 +134,11 @@ func (s *Store) misses(d *kv.RangeDescriptor, since time.Time) bool {
 
 // trySnapshot sends a snapshot when there is a slot, and counts the bytes in sent. how is asked again as it goes: what nobody waited for may have become urgent.
 func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Replica, how func() urgency, sent *atomic.Int64) error {
+	err := s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error { return r.AskSnapshot(to, send) })
+	if kv.HasCode(err, kv.CodeNotNow) {
+		return err
+	}
+	// Whatever else was the answer: a node of an earlier version waits for what does not follow.
 	p := s.pacing
 	release, err := p.slot(ctx, s.snapSlots, how)
 	if err != nil {
@@ -145,6 +195,15 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 			return fmt.Errorf("store: no replica %d of range %d here", m.To.ReplicaID, m.RangeID)
 		}
 	}
+	if h.Asks { // before there is a slot: who has to wait for what the slots are taken by would only keep one
+		s.creating.Lock()
+		err := s.free(h.Desc)
+		s.creating.Unlock()
+		if err == nil {
+			err = s.wants(r, h)
+		}
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.ctx, cancel)()
@@ -165,6 +224,9 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 		return err
 	}
 	defer s.unreserve(h.Desc.RangeID)
+	if err := s.wants(r, h); err != nil {
+		return err
+	}
 	prefix := s.eng.FS().PathJoin(s.cfg.Dir, fmt.Sprintf("%sr%d-%d", snapshotPrefix, m.RangeID, s.clock.Now().WallTime))
 	k := &p.kind(how(), 0).paced
 	p.begin(k)
@@ -188,14 +250,21 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	return <-staged.Done
 }
 
+// wants refuses a snapshot that the replica can do without. It comes after the look at the bounds: a split that takes them out of the way makes the replica, too.
+func (s *Store) wants(r *replica.Replica, h *replica.SnapshotHeader) error {
+	if r.GoesByLog(h) {
+		return kv.NotNow(kv.NotNowBehind, "the replica of range %d on store %d needs no snapshot by now", h.Desc.RangeID, s.id.StoreID)
+	}
+	return nil
+}
+
 // reserve keeps the bounds of a snapshot free while it is received.
 func (s *Store) reserve(d *kv.RangeDescriptor) error {
 	// Under creating no split makes a replica between the look and the reservation.
 	s.creating.Lock()
 	defer s.creating.Unlock()
-	if other, ok := s.overlapping(d); ok {
-		s.work.push(job{kind: jobLookUp, rng: other}) // it may be one that its range has given up
-		return fmt.Errorf("store: snapshot of %s overlaps range %d, which has not caught up", d, other)
+	if err := s.free(d); err != nil {
+		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -204,6 +273,16 @@ func (s *Store) reserve(d *kv.RangeDescriptor) error {
 	}
 	s.receiving[d.RangeID] = d.Span()
 	return nil
+}
+
+// free refuses a snapshot whose bounds another range has here, or gets. creating is held.
+func (s *Store) free(d *kv.RangeDescriptor) error {
+	other, taken := s.overlapping(d)
+	if !taken {
+		return nil
+	}
+	s.work.push(job{kind: jobLookUp, rng: other}) // it may be one that its range has given up
+	return kv.NotNow(kv.NotNowBehind, "snapshot of %s overlaps range %d, which has not caught up", d, other)
 }
 
 func (s *Store) unreserve(id kv.RangeID) {

@@ -128,6 +128,10 @@ func (s *Store) do(j job) {
 		}
 		switch j.kind {
 		case jobTidy:
+			if r.Inherited() {
+				s.goLoop(func() { s.carryOn(r) }) // for as long as its learners take
+				return
+			}
 			err = r.Tidy(ctx)
 		case jobThaw:
 			err = s.thaw(ctx, r)
@@ -142,6 +146,28 @@ func (s *Store) do(j job) {
 			s.work.push(j)
 		case <-s.ctx.Done():
 		}
+	}
+}
+
+// carryOn carries on the change of replicas that came with a split.
+func (s *Store) carryOn(r *replica.Replica) {
+	err := r.CarryOn(s.ctx, s.goneSince(time.Now()))
+	if err == nil || s.ctx.Err() != nil {
+		return
+	}
+	s.log.Info("a change of replicas that was under way when its range was split has come to nothing", "range", int64(r.ID()), "err", err)
+	s.work.push(job{kind: jobTidy, rng: r.ID()})
+}
+
+// goneSince returns what says of a store, from then on, whether it is gone as far as a replica goes that is brought up there.
+func (s *Store) goneSince(began time.Time) func(kv.StoreID) bool {
+	return func(st kv.StoreID) bool {
+		if silence, heard := s.support.silenceOf(st); heard {
+			// Stores without a range in common say nothing to each other: what was not heard before there was one is no silence.
+			return min(silence, time.Since(began)) > 4*s.cfg.Knobs.SupportDuration
+		}
+		// This one should have begun to speak.
+		return time.Since(began) > 10*s.cfg.Knobs.SupportDuration
 	}
 }
 

@@ -111,7 +111,7 @@ func (t *Transport) serveControl(st grpc.ServerStream) error {
 }
 
 // SendSnapshot opens a snapshot stream to a node, lets write send chunks (each is copied
-// before send returns), and waits for the receiver's verdict.
+// before send returns), and waits for the receiver's verdict. A receiver that is not ready for it says so by kv.CodeNotNow.
 func (t *Transport) SendSnapshot(ctx context.Context, to kv.NodeID, write func(send func(chunk []byte) error) error) error {
 	p := t.peer(to)
 	if p == nil {
@@ -127,10 +127,15 @@ func (t *Transport) SendSnapshot(ctx context.Context, to kv.NodeID, write func(s
 	}
 	verdict := func() error {
 		var f frame
-		if err := st.RecvMsg(&f); err != nil && !errors.Is(err, io.EOF) {
-			return fmt.Errorf("snapshot to node %d: %s", to, status.Convert(err).Message())
+		err := st.RecvMsg(&f)
+		if err == nil || errors.Is(err, io.EOF) {
+			return nil
 		}
-		return nil
+		e := status.Convert(err)
+		if e.Code() == codes.FailedPrecondition {
+			return kv.NotNow(kv.NotNowBehind, "node %d: %s", to, e.Message())
+		}
+		return fmt.Errorf("snapshot to node %d: %s", to, e.Message())
 	}
 	err = write(func(chunk []byte) error {
 		if len(chunk) > maxSnapChunk {
@@ -189,7 +194,10 @@ func (t *Transport) serveSnapshot(st grpc.ServerStream) error {
 		}
 		return b, nil
 	})
-	if err != nil {
+	switch {
+	case kv.HasCode(err, kv.CodeNotNow):
+		return status.Error(codes.FailedPrecondition, kv.AsError(err).Message)
+	case err != nil:
 		return status.Error(codes.Aborted, err.Error())
 	}
 	return nil

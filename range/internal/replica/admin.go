@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/raft/v3"
@@ -167,22 +168,22 @@ func (r *Replica) changed(desc *kv.RangeDescriptor, generation int64) *kv.Error 
 
 // ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation. It gives up if a store that
 // is to get a replica is gone meanwhile. The range may be split while its learners are brought up: the change is that of the left side then,
-// and the right side's leader drops the learners that it has from it (Tidy).
+// and the right side has one of its own like it (Inherited).
 func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
-	generation, add, remove := q.Generation, q.Add, q.Remove
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	desc := s.desc
-	if desc.Generation != generation {
-		return nil, r.changed(desc, generation)
+	if desc.Generation != q.Generation {
+		return nil, r.changed(desc, q.Generation)
 	}
 	if desc, err = r.leaveJoint(ctx, s.term, desc); err != nil {
 		return nil, err
 	}
-	for _, p := range remove {
+	f := &filling{gentle: q.Gentle}
+	for _, p := range q.Remove {
 		have, ok := desc.ReplicaOn(p.StoreID)
 		if !ok {
 			return nil, kv.Errorf(kv.CodeBadRequest, "store %d has no replica of range %d", p.StoreID, r.id)
@@ -190,117 +191,41 @@ func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas,
 		if have.ReplicaID == r.rid {
 			return nil, kv.Errorf(kv.CodeBadRequest, "the leader cannot remove itself: transfer leadership first")
 		}
+		f.leave = append(f.leave, have.ReplicaID)
 	}
 	voters := 0
 	for _, p := range desc.Replicas {
-		if p.Type == kv.Voter {
+		if p.Type == kv.Voter && !slices.Contains(f.leave, p.ReplicaID) {
 			voters++
 		}
 	}
-	for _, p := range remove {
-		if have, _ := desc.ReplicaOn(p.StoreID); have.Type == kv.Voter {
-			voters--
+	for i, p := range q.Add {
+		if _, ok := desc.ReplicaOn(p.StoreID); ok {
+			return nil, kv.Errorf(kv.CodeBadRequest, "store %d has a replica of range %d already", p.StoreID, r.id)
 		}
-	}
-	stays := make(map[kv.StoreID]bool) // those to add that are to stay without a vote
-	for _, p := range add {
+		l := kv.Replica{NodeID: p.NodeID, StoreID: p.StoreID, ReplicaID: desc.NextReplicaID + kv.ReplicaID(i), Type: kv.Voter}
 		if p.Type == kv.NonVoter {
-			stays[p.StoreID] = true
+			l.Type = kv.NonVoter
 		} else {
 			voters++
 		}
+		f.learners = append(f.learners, l)
 	}
 	if voters < 1 {
 		return nil, kv.Errorf(kv.CodeBadRequest, "a range needs a voter")
 	}
-	for _, p := range add {
-		if _, ok := desc.ReplicaOn(p.StoreID); ok {
-			return nil, kv.Errorf(kv.CodeBadRequest, "store %d has a replica of range %d already", p.StoreID, r.id)
-		}
-	}
-	undo := func(cause error) error {
-		// Learners that did not come up must not stay.
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if _, err := r.dropLearners(ctx, s.term, r.Desc()); err != nil {
-			r.logger().Warn("cannot remove learners", "err", err)
-		}
-		return cause
-	}
-	if q.Gentle {
-		from := &r.adminMu.state().gentleFrom
-		from.Store(int32(desc.NextReplicaID))
-		defer from.Store(0)
-	}
-	var learners []kv.ReplicaID
-	for _, p := range add {
+	defer r.adminMu.fill(f)()
+	for _, p := range f.learners {
 		next := desc.Clone()
-		id := next.NextReplicaID
-		next.NextReplicaID++
-		next.Replicas = append(next.Replicas, kv.Replica{NodeID: p.NodeID, StoreID: p.StoreID, ReplicaID: id, Type: kv.Learner})
-		cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: pb.ConfChangeAddLearnerNode.Enum(), NodeId: new(uint64(id))}}}
+		next.NextReplicaID = p.ReplicaID + 1
+		p.Type = kv.Learner
+		next.Replicas = append(next.Replicas, p)
+		cc := &pb.ConfChangeV2{Changes: []*pb.ConfChangeSingle{{Type: pb.ConfChangeAddLearnerNode.Enum(), NodeId: new(uint64(p.ReplicaID))}}}
 		if desc, err = r.changeDesc(ctx, s.term, next, cc); err != nil {
-			return nil, undo(err)
-		}
-		learners = append(learners, id)
-	}
-	for i, id := range learners {
-		if err := r.waitCaughtUp(ctx, id, func() bool { return gone(add[i].StoreID) }); err != nil {
-			return nil, undo(err)
+			return nil, r.emptied(ctx, s.term, err)
 		}
 	}
-	desc = r.Desc() // the range may have been split
-	next := desc.Clone()
-	cc := &pb.ConfChangeV2{Transition: pb.ConfChangeTransitionJointExplicit.Enum()}
-	for i := range next.Replicas {
-		p := &next.Replicas[i]
-		for _, id := range learners {
-			switch {
-			case p.ReplicaID != id:
-			case stays[p.StoreID]: // Raft goes on to call it a learner
-				p.Type = kv.NonVoter
-			default:
-				p.Type = kv.VoterIncoming
-				cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: pb.ConfChangeAddNode.Enum(), NodeId: new(uint64(id))})
-			}
-		}
-	}
-	var leaving []kv.ReplicaID // learners: they simply go
-	for _, q := range remove {
-		for i := range next.Replicas {
-			p := &next.Replicas[i]
-			if p.StoreID != q.StoreID {
-				continue
-			}
-			if p.Type == kv.Voter {
-				p.Type = kv.VoterOutgoing
-			} else {
-				leaving = append(leaving, p.ReplicaID)
-			}
-			cc.Changes = append(cc.Changes, &pb.ConfChangeSingle{Type: pb.ConfChangeRemoveNode.Enum(), NodeId: new(uint64(p.ReplicaID))})
-		}
-	}
-	next.Replicas = without(next.Replicas, leaving)
-	if len(cc.Changes) == 0 && len(stays) == 0 {
-		return desc, nil
-	}
-	if len(cc.Changes) == 0 {
-		cc = nil
-	} else if !next.InJoint() { // only learners go
-		cc.Transition = pb.ConfChangeTransitionAuto.Enum()
-		if len(cc.Changes) > 1 {
-			return nil, undo(kv.Errorf(kv.CodeBadRequest, "remove learners one at a time"))
-		}
-	}
-	if next.InJoint() {
-		if err := r.waitMajority(ctx, s.term, next); err != nil {
-			return nil, undo(err)
-		}
-	}
-	if desc, err = r.changeDesc(ctx, s.term, next, cc); err != nil {
-		return nil, undo(err)
-	}
-	return r.leaveJoint(ctx, s.term, desc)
+	return r.filled(ctx, s.term, f, gone)
 }
 
 // waitMajority waits until a majority of the voters that a range is to have supports this leader, as one of those that it has does. Without it the change could
@@ -326,16 +251,6 @@ func (r *Replica) waitMajority(ctx context.Context, term uint64, next *kv.RangeD
 			return kv.NotNow(kv.NotNowReplicas, "range %d would be without a majority: of the voters that it was to have, too few answer", r.id)
 		}
 	}
-}
-
-// Gentle reports whether the replica is brought up for a change that nobody waits for. All others that lack something do so because something went wrong, or are waited for.
-func (r *Replica) Gentle(id kv.ReplicaID) bool {
-	t := r.adminMu.made.Load()
-	if t == nil {
-		return false
-	}
-	from := t.gentleFrom.Load()
-	return from > 0 && int32(id) >= from
 }
 
 func without(rs []kv.Replica, ids []kv.ReplicaID) []kv.Replica {
@@ -443,7 +358,7 @@ func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func()
 	defer tick.Stop()
 	var was [mostBehind]uint64 // what was applied at the latest looks, in turns
 	for n := 0; ; n++ {
-		ready := false
+		ready, there := false, false
 		err := r.Call(func() error {
 			if r.role != raft.StateLeader {
 				return r.notLeader()
@@ -456,13 +371,16 @@ func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func()
 			was[n%mostBehind] = applied
 			r.raft.WithProgress(func(p uint64, _ raft.ProgressType, pr tracker.Progress) {
 				if p == uint64(id) {
-					ready = pr.State == tracker.StateReplicate && pr.Match >= least
+					there, ready = true, pr.State == tracker.StateReplicate && pr.Match >= least
 				}
 			})
 			return nil
 		})
 		if err != nil || ready {
 			return err
+		}
+		if !there {
+			return kv.Errorf(kv.CodeUnavailable, "replica %d of range %d is none any more", id, r.id)
 		}
 		if gone() {
 			return kv.Errorf(kv.CodeUnavailable, "replica %d of range %d is not brought up: its store is gone", id, r.id)

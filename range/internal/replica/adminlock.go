@@ -18,8 +18,8 @@ type adminState struct {
 	token chan struct{}
 	// A send on lent passes the mutex to who borrows it, a send on back returns it.
 	lent, back chan struct{}
-	// gentleFrom is the least id of the learners of a gentle change that is under way; 0 if there is none.
-	gentleFrom atomic.Int32
+	// filling is the change of replicas that is under way, from its first learner on.
+	filling atomic.Pointer[filling]
 }
 
 func (m *adminMutex) state() *adminState {
@@ -66,7 +66,7 @@ func (m *adminMutex) held() bool {
 }
 
 // Changing reports whether the replica is at an administrative command: a split, a merge, a change of replicas or of the leader.
-func (r *Replica) Changing() bool { return r.adminMu.held() }
+func (r *Replica) Changing() bool { return r.adminMu.held() || r.Inherited() }
 
 // admin takes adminMu and checks that the replica leads. The caller calls release.
 func (r *Replica) admin(ctx context.Context) (s state, release func(), err error) {

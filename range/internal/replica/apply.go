@@ -374,7 +374,9 @@ func (r *Replica) applySplit(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	}
 	if rr != nil {
 		rr.tscache, rr.inherited = rightReads, serving
-		if !serving {
+		if serving {
+			rr.adminMu.inherit(r.adminMu.filling())
+		} else {
 			rr.locks.Clear(rr.notLeader())
 		}
 	}

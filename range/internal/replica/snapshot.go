@@ -23,7 +23,7 @@ import (
 
 // A snapshot stream is a run of frames; the first byte says of which kind.
 //
-//	'H' header: length, RaftMessage (MsgSnap) | length, descriptor | 01 if nobody waits for it, else nothing
+//	'H' header: length, RaftMessage (MsgSnap) | length, descriptor | flags: 01 if nobody waits for it, 02 if only its receiver is asked | index before the sender's log
 //	'D' data:   (length, key | length, value)...   encoded keys, ascending over the whole stream
 //	'E' end:    number of pairs
 const (
@@ -32,6 +32,7 @@ const (
 	frameEnd    = 'E'
 
 	headerGentle = 1 << 0
+	headerAsks   = 1 << 1
 
 	snapshotFrameBytes = 256 << 10
 )
@@ -42,6 +43,10 @@ type SnapshotHeader struct {
 	Desc    *kv.RangeDescriptor
 	// Gentle: nobody waits for it. Who does not know of it ignores what follows the descriptor.
 	Gentle bool
+	// Asks: nothing follows. Who sends it wants to know whether the snapshot would be taken now.
+	Asks bool
+	// Truncated: who has applied as much needs no snapshot, since the sender has all that follows in its log. 0 if the sender does not say.
+	Truncated uint64
 }
 
 // ParseSnapshotHeader reads the first frame.
@@ -57,7 +62,11 @@ func ParseSnapshotHeader(f []byte) (*SnapshotHeader, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &SnapshotHeader{Gentle: len(rest) > 0 && rest[0]&headerGentle != 0}
+	h := &SnapshotHeader{}
+	if len(rest) > 0 {
+		h.Gentle, h.Asks = rest[0]&headerGentle != 0, rest[0]&headerAsks != 0
+		h.Truncated, _ = binary.Uvarint(rest[1:])
+	}
 	if h.Message, err = raftlog.DecodeMessage(append([]byte(nil), m...)); err != nil {
 		return nil, err
 	}
@@ -79,36 +88,47 @@ func takeBytes(b []byte) (v, rest []byte, err error) {
 	return b[w : w+int(n)], b[w+int(n):], nil
 }
 
-// WriteSnapshot sends the replica's applied state to another replica of the range. pace is called
-// with the size of every frame before it is sent. gentle is for the receiver to know.
-func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, gentle bool, pace func(context.Context, int) error, send func([]byte) error) (err error) {
+// snapshotting is the leader's state as of a moment.
+type snapshotting struct {
+	*pebble.Snapshot
+	term, truncated uint64
+}
+
+func (r *Replica) beginSnapshot() (*snapshotting, error) {
 	r.raftMu.Lock() // so that the term and the state fit together
-	snap := r.deps.Engine.DB().NewSnapshot()
-	term, leads := r.term, r.role == raft.StateLeader
+	s := &snapshotting{r.deps.Engine.DB().NewSnapshot(), r.term, r.raftLog.Truncated().Index}
+	leads := r.role == raft.StateLeader
 	r.raftMu.Unlock()
-	defer func() { err = errors.Join(err, snap.Close()) }()
-	if !leads {
-		return r.notLeader()
+	var err error
+	switch {
+	case !leads:
+		err = r.notLeader()
+	case r.Frozen() != nil:
+		err = r.frozenErr() // every replica has what it needs, and the left side may have written here already
+	default:
+		return s, nil
 	}
-	if r.Frozen() != nil {
-		return r.frozenErr() // every replica has what it needs, and the left side may have written here already
-	}
+	return nil, errors.Join(err, s.Close())
+}
+
+// writeHeader sends the first frame, and returns the range as the snapshot has it.
+func (r *Replica) writeHeader(snap *snapshotting, to kv.Replica, flags byte, send func([]byte) error) (*kv.RangeDescriptor, error) {
 	as, ok, err := mvcc.LoadAppliedState(snap, r.id)
 	if err != nil || !ok {
-		return errors.Join(err, errors.New("replica: no applied state"))
+		return nil, errors.Join(err, errors.New("replica: no applied state"))
 	}
 	desc, err := mvcc.LoadDescriptor(snap, r.id)
 	if err != nil || desc == nil {
-		return errors.Join(err, errors.New("replica: no descriptor"))
+		return nil, errors.Join(err, errors.New("replica: no descriptor"))
 	}
 	if _, ok := desc.ReplicaByID(to.ReplicaID); !ok {
-		return fmt.Errorf("replica: %d is not a replica of %s", to.ReplicaID, desc)
+		return nil, fmt.Errorf("replica: %d is not a replica of %s", to.ReplicaID, desc)
 	}
 	msg := &raftlog.Message{
 		RangeID: r.id, To: to, Now: r.deps.Clock.Now(),
 		From: kv.Replica{NodeID: r.deps.Node, StoreID: r.deps.Store, ReplicaID: r.rid},
 		Raft: &pb.Message{
-			Type: pb.MsgSnap.Enum(), From: new(uint64(r.rid)), To: new(uint64(to.ReplicaID)), Term: new(term),
+			Type: pb.MsgSnap.Enum(), From: new(uint64(r.rid)), To: new(uint64(to.ReplicaID)), Term: new(snap.term),
 			Snapshot: &pb.Snapshot{Metadata: &pb.SnapshotMetadata{
 				ConfState: confState(desc), Index: new(as.AppliedIndex), Term: new(as.AppliedTerm),
 			}},
@@ -116,15 +136,40 @@ func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, gentle bool,
 	}
 	wire, err := msg.Append(nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	d := desc.AppendWire(nil)
 	f := binary.AppendUvarint([]byte{frameHeader}, uint64(len(wire)))
 	f = append(binary.AppendUvarint(append(f, wire...), uint64(len(d))), d...)
-	if gentle {
-		f = append(f, headerGentle)
+	return desc, send(binary.AppendUvarint(append(f, flags), snap.truncated))
+}
+
+// AskSnapshot asks the receiver of a snapshot whether it would take it now: it is WriteSnapshot that ends with the header. One that has the bounds elsewhere, or
+// what it needs by now, says so before anything waits for a slot, or is paced.
+func (r *Replica) AskSnapshot(to kv.Replica, send func([]byte) error) (err error) {
+	snap, err := r.beginSnapshot()
+	if err != nil {
+		return err
 	}
-	if err := send(f); err != nil {
+	defer func() { err = errors.Join(err, snap.Close()) }()
+	_, err = r.writeHeader(snap, to, headerAsks, send)
+	return err
+}
+
+// WriteSnapshot sends the replica's applied state to another replica of the range. pace is called
+// with the size of every frame before it is sent. gentle is for the receiver to know.
+func (r *Replica) WriteSnapshot(ctx context.Context, to kv.Replica, gentle bool, pace func(context.Context, int) error, send func([]byte) error) (err error) {
+	snap, err := r.beginSnapshot()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, snap.Close()) }()
+	flags := byte(0)
+	if gentle {
+		flags = headerGentle
+	}
+	desc, err := r.writeHeader(snap, to, flags, send)
+	if err != nil {
 		return err
 	}
 	var count uint64
@@ -305,6 +350,22 @@ func (s *StagedSnapshot) Discard() {
 		_ = s.eng.FS().Remove(p)
 	}
 	s.paths = nil
+}
+
+// GoesByLog reports whether the replica needs no snapshot, since the sender's log has all that it has not applied, and tells the sender how far it has. The sender
+// does not know when the replica was made by a split after it was asked for a snapshot: an answer of its own accord is the only way to tell, since a leader that sends
+// a snapshot asks nothing else.
+func (r *Replica) GoesByLog(h *SnapshotHeader) bool {
+	s := r.snapshotState()
+	if s.desc == nil || h.Truncated == 0 || s.applied.AppliedIndex < h.Truncated {
+		return false
+	}
+	// Raft answers a snapshot of what it has committed already with how far it is.
+	meta := h.Message.Raft.Snapshot.GetMetadata()
+	meta.Index, meta.Term = new(s.applied.AppliedIndex), new(s.applied.AppliedTerm)
+	done := make(chan error, 1)
+	r.DeliverSnapshot(&StagedSnapshot{SnapshotHeader: *h, Index: s.applied.AppliedIndex, eng: r.deps.Engine, Done: done})
+	return <-done == nil
 }
 
 // DeliverSnapshot offers a received snapshot to Raft; s.Done tells what became of it.
