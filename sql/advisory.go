@@ -77,7 +77,7 @@ func (s *Session) takeAdvisory(tag advisory.Tag, shared, forTxn, try bool) (bool
 	case err == nil:
 		return ok, nil
 	case errors.As(err, &deadlock):
-		s.whyNot = "advisory locks of the session stay, so running it again would meet the same deadlock"
+		s.whyNot = "that is done for deadlocks of row locks only"
 		return false, &pgerr.Error{Code: pgerr.DeadlockDetected, Message: "deadlock detected", Detail: deadlock.Detail}
 	case errors.Is(err, advisory.ErrLockTimeout):
 		return false, pgerr.New(pgerr.LockNotAvailable, "canceling statement due to lock timeout")

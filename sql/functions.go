@@ -91,7 +91,11 @@ func init() {
 			return s.signal(int32(a[0].I), SignalCancel)
 		},
 		"pg_terminate_backend": func(s *Session, a []types.Datum) (types.Datum, error) {
-			return s.signal(int32(a[0].I), SignalTerminate)
+			var wait int64
+			if len(a) > 1 {
+				wait = a[1].I
+			}
+			return s.terminate(int32(a[0].I), wait)
 		},
 		"pg_sleep_for(interval)": func(s *Session, a []types.Datum) (types.Datum, error) {
 			iv := a[0].Interval()

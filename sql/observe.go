@@ -372,16 +372,50 @@ func (s *Session) observedRows(relation string) ([][]*string, error) {
 
 var txnStatusNames = [...]string{"running", "staging", "committed", "aborted", "prepared", "running"}
 
-// signal interrupts or ends a session anywhere in the cluster.
-func (s *Session) signal(pid int32, signal string) (types.Datum, error) {
-	answer := SignalUnknown
+// sendSignal interrupts or ends a session anywhere in the cluster, and returns its answer.
+func (s *Session) sendSignal(pid int32, signal string) (string, error) {
 	if c := s.srv.cfg.Cluster; c != nil && pid > 0 && !PIDOn(pid, kv.NodeID(s.srv.cfg.Node)) {
-		var err error
-		if answer, err = c.Signal(s.ctx, pid, signal, s.user, s.superuserNow()); err != nil {
-			return types.Datum{}, s.translate(err)
+		answer, err := c.Signal(s.ctx, pid, signal, s.user, s.superuserNow())
+		return answer, s.translate(err)
+	}
+	return s.srv.Signal(pid, signal, s.user, s.superuserNow()), nil
+}
+
+// terminate is pg_terminate_backend. It waits for the end of the session for so many milliseconds.
+func (s *Session) terminate(pid int32, wait int64) (types.Datum, error) {
+	if wait < 0 {
+		return types.Datum{}, pgerr.New(pgerr.NumericValueOutOfRange, "\"timeout\" must not be negative")
+	}
+	ok, err := s.signal(pid, SignalTerminate)
+	if err != nil || ok.I == 0 || wait == 0 {
+		return ok, err
+	}
+	for end := time.Now().Add(time.Duration(wait) * time.Millisecond); ; {
+		answer, err := s.sendSignal(pid, SignalTerminate) // there is nobody to get it once the session is gone
+		if err != nil || answer != SignalSent {
+			return ok, err
 		}
-	} else {
-		answer = s.srv.Signal(pid, signal, s.user, s.superuserNow())
+		left := time.Until(end)
+		if left <= 0 {
+			break
+		}
+		if err := s.sleep(min(left.Seconds(), 0.02)); err != nil {
+			return types.Datum{}, err
+		}
+	}
+	unit := "milliseconds"
+	if wait == 1 {
+		unit = "millisecond"
+	}
+	s.warn("01000", "backend with PID %d did not terminate within %d %s", pid, wait, unit)
+	return types.NewBool(false), nil
+}
+
+// signal is sendSignal for pg_cancel_backend and pg_terminate_backend.
+func (s *Session) signal(pid int32, signal string) (types.Datum, error) {
+	answer, err := s.sendSignal(pid, signal)
+	if err != nil {
+		return types.Datum{}, err
 	}
 	switch answer {
 	case SignalSent:

@@ -339,6 +339,8 @@ func (s *Session) visible(err error) error {
 	var k *kv.Error
 	if errors.As(err, &k) {
 		i = int(k.Code)
+	} else if e.Code == pgerr.DeadlockDetected { // one with advisory locks in it
+		i = int(kv.CodeDeadlock)
 	}
 	if errors.Is(err, errReplay) || i >= len(s.srv.metrics.Aborts) {
 		i = len(s.srv.metrics.Aborts) - 1

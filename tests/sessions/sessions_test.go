@@ -265,6 +265,7 @@ func advisory(t *testing.T, s *suite) {
 	ch = b.later("select * from adv for update")
 	c.eventually("select pg_blocking_pids($1) = array[$2::int]", b.pid(), a.pid())
 	e := a.fails("40P01", "select pg_advisory_lock(7)")
+	require.Positive(t, one[int64](c, "select coalesce(sum(visible), 0)::int8 from pamir.transaction_retries where scope = 'client' and cause = 'deadlock'"), "it counts as one")
 	require.Contains(t, e.Detail, fmt.Sprintf("Process %d waits for ExclusiveLock on advisory lock [16383,0,7,1]; blocked by process %d.", a.pid(), b.pid()))
 	a.do("rollback")
 	require.NoError(t, <-ch)

@@ -24,3 +24,11 @@ select 1;
 select count(*) from pg_stat_activity where application_name = 'victim';
 -- conn main
 select pg_terminate_backend(2147480000);
+-- conn three
+set application_name = 'victim';
+-- conn main
+select pg_terminate_backend(pid, -1) from pg_stat_activity where application_name = 'victim';
+-- conn main
+select pg_terminate_backend(pid, 10000) from pg_stat_activity where application_name = 'victim';
+-- conn main
+select count(*) from pg_stat_activity where application_name = 'victim';
