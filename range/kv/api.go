@@ -50,6 +50,21 @@ func (b *BatchRequest) Repeated() bool { return b.repeated }
 // SetRepeated: see Repeated.
 func (b *BatchRequest) SetRepeated() { b.repeated = true }
 
+// IsLarge reports whether the batch is one of many of a large transaction: writes that are sent ahead of its commit, or the resolution, or the taking back, of its locks in a
+// span. Each is up to a thousand keys.
+func (b *BatchRequest) IsLarge() bool {
+	if len(b.Requests) != 1 {
+		return false
+	}
+	switch q := b.Requests[0].(type) {
+	case *ResolveSpan, *UndoSpan:
+		return true
+	case *Prepare:
+		return len(q.Seqs) > 0
+	}
+	return false
+}
+
 // SetObserved tells the batch which nodes' clocks its transaction has seen. The slice must not be changed afterwards.
 func (b *BatchRequest) SetObserved(clocks []NodeClock) { b.observed = clocks }
 

@@ -269,6 +269,7 @@ func (s *Store) Start(ctx context.Context) error {
 			MaxProposalBytes: k.MaxProposalBytes, InflightBytes: k.InflightBytes, ClosedLag: k.ClosedLag, DeferResolve: k.DeferResolve,
 			LogTruncateBytes: k.LogTruncateBytes,
 		},
+		Large: s.large,
 		Hooks: replica.Hooks{ServeEarly: k.serveEarly}, Planted: k.Planted,
 	}
 	proc := replica.NewProcessor(&s.deps)

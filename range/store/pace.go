@@ -19,6 +19,9 @@ type pace struct {
 	load        *pacing.Pacer
 	// pieces of the two that were begun: each is one request.
 	pieces atomic.Int64
+	// alone: nobody but large transactions has wanted anything lately, as far as there were readings.
+	alone atomic.Bool
+	lanes lanes
 	// waiting is how many urgent snapshots wait for a slot. Those that have one are urgent meanwhile.
 	waiting atomic.Int64
 	// mostGentle is how many bytes of one snapshot are gentle.
@@ -83,7 +86,7 @@ const (
 
 // newPace makes the pace of a store: the most that snapshots go at, in bytes a second, and the size from which on ranges are split, not above 0 for never.
 func newPace(mostSnapshots, splitBytes int64) *pace {
-	p := &pace{woken: make(chan struct{}, 1), mostGentle: math.MaxInt64}
+	p := &pace{woken: make(chan struct{}, 1), mostGentle: math.MaxInt64, lanes: lanes{of: map[kv.RangeID]*lane{}}}
 	if splitBytes > 0 {
 		p.mostGentle = splitBytes + splitBytes/4
 	}
@@ -212,6 +215,7 @@ func (s *Store) paceLoop() {
 				r.Sync = time.Duration((s.metrics.FsyncNanos.Load() - nanos) / n)
 			}
 			alone := s.asked()-asked < aloneBelow
+			p.alone.Store(alone)
 			for _, k := range p.kinds() {
 				// Who sends a snapshot sees only its own clients, and those of the receiver are the ones to be late.
 				r.Alone = alone && (k == &p.resolutions || k == &p.loads)
@@ -226,23 +230,37 @@ func (s *Store) paceLoop() {
 
 // resolve carries out a piece of the resolution of a large transaction's locks, and holds up who asks for it before the next. Locks that are still there
 // meanwhile hold up nobody: what became of the transaction is known.
-func (s *Store) resolve(ctx context.Context, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
-	return s.piece(ctx, &s.pacing.resolutions, s.pacing.resolution, longestResolution, do)
+func (s *Store) resolve(ctx context.Context, id kv.RangeID, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
+	return s.piece(ctx, id, &s.pacing.resolutions, s.pacing.resolution, longestResolution, do)
 }
 
 // writeAhead carries out a piece of what a large transaction writes before its commit, and holds it up before the next: small transactions go first.
-func (s *Store) writeAhead(ctx context.Context, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
-	return s.piece(ctx, &s.pacing.loads, s.pacing.load, longestLoad, do)
+func (s *Store) writeAhead(ctx context.Context, id kv.RangeID, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
+	return s.piece(ctx, id, &s.pacing.loads, s.pacing.load, longestLoad, do)
 }
 
-// piece carries out one of many requests, and answers it when the next one may come. No latches are held meanwhile.
-func (s *Store) piece(ctx context.Context, k *paced, by *pacing.Pacer, longest time.Duration, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
+// large is writeAhead for what a large transaction has to do in its way: see replica.Deps.
+func (s *Store) large(ctx context.Context, id kv.RangeID, do func() error) error {
+	_, err := s.writeAhead(ctx, id, func() (*kv.BatchResponse, error) { return nil, do() })
+	return err
+}
+
+// piece carries out one of many requests of a range, and answers it when the next one may come. No latches are held meanwhile.
+func (s *Store) piece(ctx context.Context, id kv.RangeID, k *paced, by *pacing.Pacer, longest time.Duration, do func() (*kv.BatchResponse, error)) (*kv.BatchResponse, error) {
 	p := s.pacing
 	p.begin(k)
 	defer p.end(k)
 	p.pieces.Add(1)
+	over := func() {}
+	if !p.alone.Load() {
+		var err error
+		if over, err = p.lanes.take(ctx, id); err != nil {
+			return nil, err
+		}
+	}
 	began := time.Now()
 	resp, err := do()
+	over()
 	if err == nil {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()

@@ -25,9 +25,9 @@ func TestResolutionsAreHeldUp(t *testing.T) {
 		}
 		began := time.Now()
 		var wg sync.WaitGroup
-		for range 4 {
+		for id := range 4 {
 			wg.Go(func() {
-				_, err := s.resolve(t.Context(), piece)
+				_, err := s.resolve(t.Context(), kv.RangeID(id), piece)
 				require.NoError(t, err)
 			})
 		}
@@ -41,9 +41,9 @@ func TestResolutionsAreHeldUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		began = time.Now()
 		time.AfterFunc(10*time.Second, cancel)
-		for range 4 {
+		for id := range 4 {
 			wg.Go(func() {
-				_, err := s.resolve(ctx, piece)
+				_, err := s.resolve(ctx, kv.RangeID(id), piece)
 				require.NoError(t, err)
 			})
 		}
@@ -64,7 +64,7 @@ func TestLoadsGiveWay(t *testing.T) {
 		for range 4 {
 			wg.Go(func() {
 				for ctx.Err() == nil {
-					_, err := s.writeAhead(ctx, func() (*kv.BatchResponse, error) {
+					_, err := s.writeAhead(ctx, 1, func() (*kv.BatchResponse, error) {
 						s.metrics.Requests.Add(1)
 						time.Sleep(10 * time.Millisecond)
 						return &kv.BatchResponse{}, nil

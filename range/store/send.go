@@ -46,13 +46,12 @@ func (s *Store) send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespon
 		return nil, kv.Errorf(kv.CodeRangeNotFound, "no replica of range %d on store %d", req.RangeID, s.id.StoreID)
 	}
 	if len(req.Requests) == 1 {
-		switch q := req.Requests[0].(type) {
-		case *kv.ResolveSpan:
-			return s.resolve(ctx, func() (*kv.BatchResponse, error) { return r.Send(ctx, req) })
-		case *kv.Prepare:
-			if len(q.Seqs) > 0 {
-				return s.writeAhead(ctx, func() (*kv.BatchResponse, error) { return r.Send(ctx, req) })
+		if req.IsLarge() {
+			do := func() (*kv.BatchResponse, error) { return r.Send(ctx, req) }
+			if _, ok := req.Requests[0].(*kv.ResolveSpan); ok {
+				return s.resolve(ctx, r.ID(), do)
 			}
+			return s.writeAhead(ctx, r.ID(), do)
 		}
 		if resp, err, ok := s.admin(ctx, r, req.Requests[0]); ok {
 			if err != nil {

@@ -84,7 +84,7 @@ func (w *sweeper) sweep(ctx context.Context, r *replica.Replica) error {
 		}
 		for span := desc.Span(); span.Valid(); {
 			m := h.meta
-			resp, err := w.s.resolve(ctx, func() (*kv.BatchResponse, error) {
+			resp, err := w.s.resolve(ctx, r.ID(), func() (*kv.BatchResponse, error) {
 				return r.Send(ctx, &kv.BatchRequest{RangeID: r.ID(), Now: w.s.clock.Now(), Txn: &m, Requests: []kv.Request{
 					&kv.ResolveSpan{Span: span, Commit: got.Commit, CommitTS: got.CommitTS}}})
 			})

@@ -179,14 +179,18 @@ func (t *Table) Settle(ctx context.Context, holder *kv.TxnMeta, key keys.Key, go
 	if t.cfg.Holders == nil {
 		return nil, nil
 	}
-	if o.status == kv.TxnUnknown && !gone {
-		st, err := t.query(ctx, holder)
-		if err != nil {
+	if !gone {
+		switch st, err := t.query(ctx, holder); {
+		case err == nil:
+			t.note(holder.ID, st)
+			if st.Alive && st.Status != kv.TxnAborted {
+				return nil, nil // also if it has committed: its gateway resolves its locks
+			}
+			if o.status == kv.TxnUnknown {
+				o = outcome{st.Status, st.CommitTS}
+			}
+		case o.status == kv.TxnUnknown:
 			return nil, err
-		}
-		t.note(holder.ID, st)
-		if o = (outcome{st.Status, st.CommitTS}); st.Alive && st.Status != kv.TxnAborted {
-			return nil, nil // also if it has committed: its gateway resolves its locks
 		}
 	}
 	if o.status != kv.TxnCommitted && o.status != kv.TxnAborted {

@@ -204,6 +204,33 @@ func testClientPreparedLockStays(t *testing.T) {
 	require.Equal(t, &Settled{Commit: true, CommitTS: ts(7)}, got)
 }
 
+// A gateway that lives resolves the locks of its transactions, also when it is known here already how they have ended. When it does not know of one any more, or
+// cannot be asked, what is known is enough.
+func TestSettleLeavesItToTheGateway(t *testing.T) { synctest.Test(t, testSettleLeavesItToTheGateway) }
+
+func testSettleLeavesItToTheGateway(t *testing.T) {
+	gw := newGateways()
+	r := &recovery{}
+	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r})
+	r.tb = tb
+	m := meta(1)
+	tb.Learn(m.ID, kv.TxnCommitted, ts(12))
+	settle := func(gone bool) *Settled {
+		got, err := tb.Settle(context.Background(), m, keys.Key("k"), gone)
+		require.NoError(t, err)
+		return got
+	}
+	known := &Settled{Commit: true, CommitTS: ts(12)}
+	gw.txns[m.ID] = HolderState{Alive: true, Status: kv.TxnCommitted, CommitTS: ts(12)}
+	require.Nil(t, settle(false))
+	require.Equal(t, known, settle(true))
+	gw.end(m.ID)
+	require.Equal(t, known, settle(false))
+	gw.cut[m.Gateway] = true
+	require.Equal(t, known, settle(false))
+	require.Empty(t, r.calls)
+}
+
 // A plain read that waits for what a client has prepared waits for as long as lock_timeout says; behind a commit that is only not resolved yet,
 // which is no lock that its user has heard of, it waits on.
 func TestLockTimeoutOfReads(t *testing.T) { synctest.Test(t, testLockTimeoutOfReads) }

@@ -90,6 +90,10 @@ type Deps struct {
 	Locks  *concurrency.Config
 	Log    *slog.Logger
 
+	// Large carries out one of many requests of a large transaction in the range, when it is its turn, and returns when the next one may come; nil if nothing is to be held up.
+	// Requests that are large themselves (kv.BatchRequest.IsLarge) have had their turn.
+	Large func(ctx context.Context, id kv.RangeID, do func() error) error
+
 	// Fatal is closed when the store cannot go on: whoever waits for it need not any more.
 	Fatal <-chan struct{}
 

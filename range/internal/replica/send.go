@@ -63,6 +63,7 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	if timed {
 		r.meter.sampleRequest(req, nth)
 	}
+	var resolve concurrency.ResolveFrom
 	for {
 		var began time.Time
 		if timed {
@@ -98,7 +99,10 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 			g.Finish()
 			return nil, err
 		}
-		cleared, err := g.ClearEnded(ctx, conflict, r.resolveFrom)
+		if resolve == nil {
+			resolve = r.clearing(req)
+		}
+		cleared, err := g.ClearEnded(ctx, conflict, resolve)
 		if err == nil && !cleared {
 			err = g.HandleConflict(ctx, conflict)
 		}
@@ -109,7 +113,22 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 	}
 }
 
-// resolveFrom is a concurrency.ResolveFrom. It is not paced: somebody waits for it.
+// clearing returns a concurrency.ResolveFrom for the request, which counts its pieces. The first is not held up: somebody waits for it, and may have come for one row. Who meets
+// more is a large transaction himself, and gives way as in what he writes: see Deps.Large.
+func (r *Replica) clearing(req *kv.BatchRequest) concurrency.ResolveFrom {
+	pieces := 0
+	return func(ctx context.Context, holder kv.TxnMeta, from keys.Key, commit bool, ts hlc.Timestamp) (next keys.Key, err error) {
+		if pieces++; pieces == 1 || r.deps.Large == nil || req.IsLarge() {
+			return r.resolveFrom(ctx, holder, from, commit, ts)
+		}
+		err = r.deps.Large(ctx, r.id, func() error {
+			next, err = r.resolveFrom(ctx, holder, from, commit, ts)
+			return err
+		})
+		return next, err
+	}
+}
+
 func (r *Replica) resolveFrom(ctx context.Context, holder kv.TxnMeta, from keys.Key, commit bool, ts hlc.Timestamp) (next keys.Key, err error) {
 	desc := r.Desc()
 	if desc == nil {
