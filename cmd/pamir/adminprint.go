@@ -12,6 +12,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 
@@ -151,7 +152,7 @@ func forPeople(x any, as string) string {
 				return t.Local().Format("2006-01-02 15:04:05")
 			}
 		}
-		return y
+		return printable(y)
 	case bool:
 		if y {
 			return "yes"
@@ -191,6 +192,26 @@ func forPeople(x any, as string) string {
 	}
 	return fmt.Sprint(x)
 }
+
+// printable is a text as a line can have it. Keys and names are whatever somebody has written: a tab or the end of a line would break a table, and an escape sequence is an order to
+// the terminal of whoever looks.
+func printable(text string) string {
+	if !strings.ContainsFunc(text, unprintable) {
+		return text
+	}
+	var b strings.Builder
+	for _, r := range text {
+		if unprintable(r) {
+			quoted := strconv.QuoteRune(r)
+			b.WriteString(quoted[1 : len(quoted)-1])
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+func unprintable(r rune) bool { return !unicode.IsPrint(r) }
 
 // field is one of an object's, in the order in which they were written.
 type field struct {
@@ -373,7 +394,7 @@ func printOutcome(w io.Writer, op *admin.Operation) error {
 		text += ": " + forPeople(x, "")
 	}
 	for _, x := range warnings {
-		text += fmt.Sprintf("\nwarning: %v", x)
+		text += "\nwarning: " + forPeople(x, "")
 	}
 	_, err := fmt.Fprintln(w, text)
 	return err
@@ -406,7 +427,7 @@ func (p *progress) operation(op *admin.Operation) {
 		text += fmt.Sprintf(", about %s left", time.Duration(*op.LeftSeconds*float64(time.Second)))
 	}
 	if op.Why != "" {
-		text += ": " + op.Why
+		text += ": " + printable(op.Why)
 	}
 	switch {
 	case text == p.last:

@@ -74,6 +74,20 @@ func TestShortKeys(t *testing.T) {
 	require.True(t, strings.HasPrefix(key, "/acc/acc_b/é") && strings.HasSuffix(key, "é/12210"), key)
 }
 
+// What clients have written into keys and names is not carried out by the terminal of whoever lists them, nor does it break the table.
+func TestUnprintable(t *testing.T) {
+	var b strings.Builder
+	items := []any{map[string]any{"start_key": "/t/t_pkey/\t\x1b[2J\nü日 \u202e\u009b31m", "tables": []any{"a\tb"}}}
+	require.NoError(t, printTable(&b, []verb.Column{{Name: "start_key"}, {Name: "tables"}}, items, 0))
+	require.Equal(t, "START KEY                                TABLES\n/t/t_pkey/\\t\\x1b[2J\\nü日 \\u202e\\u009b31m  a\\tb\n", b.String())
+	b.Reset()
+	require.NoError(t, printObject(&b, []byte(`{"start_key": "\u001b]0;x\u0007", "problems": ["a \u001bc"], "operators": [{"range_id": 4, "why": "\u001bc"}]}`)))
+	require.Equal(t, "start key  \\x1b]0;x\\a\nproblems   a \\x1bc\noperators (1)\n  range 4: \\x1bc\n", b.String())
+	b.Reset()
+	require.NoError(t, printOutcome(&b, &admin.Operation{ID: 7, Verb: "split_at", State: admin.Failed, Result: map[string]any{"x": "\x1bc", admin.WarningsField: []any{"\x1bc"}}}))
+	require.Equal(t, "operation 7: split_at failed: x \\x1bc\nwarning: \\x1bc\n", b.String())
+}
+
 // Sentences come last, and end where a terminal does; nothing else is cut.
 func TestPrintTable(t *testing.T) {
 	cols := []verb.Column{{Name: "state"}, {Name: "why"}, {Name: "started"}, {Name: "size_bytes", Field: "bytes", As: "bytes"}, {Name: "nobody_id"}}

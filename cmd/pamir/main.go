@@ -47,6 +47,14 @@ func refuseUnknown(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		refuseUnknown(sub)
 	}
+	if fits := cmd.Args; fits != nil && cmd.Runnable() && !cmd.HasSubCommands() {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			if fits(cmd, args) != nil { // which counts words, or calls a directory an unknown command
+				return fmt.Errorf("usage: %s", cmd.UseLine())
+			}
+			return nil
+		}
+	}
 	if !cmd.HasSubCommands() || cmd.Runnable() || !cmd.HasParent() {
 		return
 	}
@@ -121,10 +129,14 @@ func explain(err error) string {
 	case errors.Is(err, fs.ErrPermission):
 		hint = "The user that runs pamir must be able to write there."
 	}
-	if hint == "" {
-		return err.Error()
+	lines := strings.Split(err.Error(), "\n")
+	if hint != "" {
+		lines = append(lines, hint)
 	}
-	return err.Error() + "\n" + hint
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // logger writes to stderr; debug level with PAMIR_LOG=debug.

@@ -45,6 +45,16 @@ func TestArgumentsThatAreNotUnderstood(t *testing.T) {
 	require.EqualError(t, err, `invalid argument "x" for "--node" flag: not a number`)
 	_, err = run("node", "drain", "--bogus", "3")
 	require.EqualError(t, err, "unknown flag: --bogus")
+	for want, words := range map[string][]string{
+		"usage: pamir cert create-node HOST... [flags]":            {"cert", "create-node"},
+		"usage: pamir cert create-client USER [flags]":             {"cert", "create-client", "a", "b"},
+		"usage: pamir start --store DIR [flags]":                   {"start", "/data"},
+		"usage: pamir debug recover apply --plan PLAN --store DIR": {"debug", "recover", "apply", "plan", "--plan", "x", "--store", "y"},
+		"usage: pamir node drain NODE_ID [flags]":                  {"node", "drain"},
+	} {
+		_, err = run(words...)
+		require.ErrorContains(t, err, want, "%v", words)
+	}
 }
 
 // What one step of a recovery has written is not taken for what another has: it would read as a plan that does nothing, and ask to be confirmed.

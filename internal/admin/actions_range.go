@@ -365,11 +365,17 @@ func checkTransfer(ctx context.Context, c *call) error {
 		return err
 	}
 	to := kv.NodeID(c.args.Int("node"))
-	if _, err := theNode(c, to); err != nil {
+	n, err := theNode(c, to)
+	if err != nil {
 		return err
 	}
-	if !slices.Contains(r.voters(), to) {
+	switch {
+	case !slices.Contains(r.voters(), to):
 		return NewProblem(CodeConflict, "node %d has no replica of range %d that could lead it", to, r.ID).WithHint("Its replicas are on nodes %s.", listed(r.voters()))
+	case !n.Alive:
+		return NewProblem(CodeConflict, "node %d does not answer", to)
+	case n.Draining:
+		return NewProblem(CodeConflict, "node %d drains, and leads nothing", to).WithHint("pamir node undrain %d makes it serve again.", to)
 	}
 	return nil
 }

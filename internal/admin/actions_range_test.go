@@ -9,7 +9,7 @@ import (
 	"github.com/pamirdb/pamir/sql/verb"
 )
 
-// silentCluster has one range, with voters on nodes 1 to 3, of which node 3 does not answer; node 4 has nothing.
+// silentCluster has one range, with voters on nodes 1 to 3, of which node 3 does not answer and node 2 drains; node 4 has nothing.
 type silentCluster struct{ Cluster }
 
 func (silentCluster) Ranges(context.Context) ([]RangeView, error) {
@@ -17,7 +17,23 @@ func (silentCluster) Ranges(context.Context) ([]RangeView, error) {
 }
 
 func (silentCluster) Nodes() []NodeView {
-	return []NodeView{{NodeID: 1, Alive: true}, {NodeID: 2, Alive: true}, {NodeID: 3}, {NodeID: 4, Alive: true}}
+	return []NodeView{{NodeID: 1, Alive: true}, {NodeID: 2, Alive: true, Draining: true}, {NodeID: 3}, {NodeID: 4, Alive: true}}
+}
+
+// Leadership is not handed to a node that cannot have it, and nobody waits for that.
+func TestTransferToWhoCanLead(t *testing.T) {
+	for to, why := range map[int64]string{
+		1: "", 2: "node 2 drains, and leads nothing", 3: "node 3 does not answer", 4: "node 4 has no replica of range 5 that could lead it", 9: "there is no node 9",
+	} {
+		err := checkTransfer(t.Context(), &call{Cluster: silentCluster{}, args: verb.Args{"range_id": int64(5), "node": to}})
+		if why == "" {
+			require.NoError(t, err)
+			continue
+		}
+		var p *Problem
+		require.ErrorAs(t, err, &p)
+		require.Equal(t, why, p.Detail)
+	}
 }
 
 // A move by command does not take away a replica that the majority needs.

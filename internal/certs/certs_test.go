@@ -9,6 +9,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -232,6 +234,51 @@ func TestEnding(t *testing.T) {
 	s.Watch(ctx, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	require.Contains(t, log.String(), "level=ERROR")
 	require.Contains(t, log.String(), "(node.crt) has ended at 20")
+}
+
+// Who was told that the files are bad is told that they are good again, also if they are what was loaded before.
+func TestWatchSaysThatAllIsWell(t *testing.T) {
+	dir := nodeDir(t)
+	s, err := Open(dir)
+	require.NoError(t, err)
+	var out lines
+	again := make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Watch(ctx, again, slog.New(slog.NewTextHandler(&out, nil)))
+	}()
+	defer func() { cancel(); <-ended }()
+	said := func(what string) {
+		again <- struct{}{}
+		require.Eventually(t, func() bool { return strings.Contains(out.take(), what) }, 10*time.Second, time.Millisecond, what)
+	}
+	good, err := os.ReadFile(filepath.Join(dir, NodeFile))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, NodeFile), []byte("garbage"), 0o600))
+	said("those loaded before stay in use")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, NodeFile), good, 0o600))
+	said("certificates can be read again")
+	said("certificates have not changed")
+}
+
+// lines is a log that can be read while it is written.
+type lines struct {
+	mu  sync.Mutex
+	all strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(b)
+}
+
+func (l *lines) take() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.String()
 }
 
 func TestReload(t *testing.T) {

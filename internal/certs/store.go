@@ -91,6 +91,8 @@ func (s *Store) Watch(ctx context.Context, again <-chan struct{}, log *slog.Logg
 			continue
 		case changed:
 			log.Info("certificates reloaded", "dir", s.dir, "node_expires", s.Expiry().UTC().Format(time.RFC3339))
+		case last != "":
+			log.Info("certificates can be read again, and are those in use", "dir", s.dir)
 		case asked:
 			log.Info("certificates have not changed", "dir", s.dir)
 		}

@@ -80,7 +80,7 @@ var Table = []Verb{
 	},
 	{
 		Name: "ranges", Summary: "List ranges, in key order", Method: "GET", Path: "/ranges", Command: "range list", List: "ranges", Columns: rangeColumns,
-		Detail: "A page ends after limit ranges; next, if it is there, is what to give as after for the next page.",
+		Detail: "Over HTTP a page ends after limit ranges; next, if it is there, is what to give as after for the next page.",
 		Params: []Param{
 			{Name: "table", Kind: Text, In: Query, Min: 1, Max: 200, Help: "only ranges with keys of this table (name, or schema.name)"},
 			{Name: "key", Kind: Texts, In: Query, Min: 1, Help: "with table: only the range of the row whose primary key begins with these values"},
