@@ -3,6 +3,7 @@ package exec
 import (
 	"context"
 
+	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/expr"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
@@ -307,6 +308,7 @@ type projectSet struct {
 
 type setCall struct {
 	col   int
+	row   []types.Type // the columns, if there are several
 	scan  *functionScan
 	args  []expr.Expr
 	queue *types.Batch
@@ -329,11 +331,23 @@ func newProjectSet(in *instance, n *plan.Project, src operator) (operator, error
 		}
 		fs := &plan.FunctionScan{Fn: c.Fn, Args: c.Args}
 		fs.Out = []plan.Field{{Type: c.T}}
+		set := setCall{col: i, args: c.Args}
+		args := make([]types.Type, len(c.Args))
+		for k, a := range c.Args {
+			args[k] = a.Type()
+		}
+		if _, _, columns := builtin.SetReturning(c.Fn, args, c.T); len(columns) > 1 { // what FROM makes columns of is a row here
+			set.row, fs.Out = columns, make([]plan.Field, len(columns))
+			for k, t := range columns {
+				fs.Out[k].Type = t
+			}
+		}
 		op, err := newFunctionScan(in, fs)
 		if err != nil {
 			return nil, err
 		}
-		p.sets = append(p.sets, setCall{col: i, scan: op.(*functionScan), args: c.Args})
+		set.scan = op.(*functionScan)
+		p.sets = append(p.sets, set)
 	}
 	p.out = types.NewBatch(ts, 0)
 	return p, nil
@@ -412,7 +426,15 @@ func (p *projectSet) next(ctx context.Context) (*types.Batch, error) {
 				p.out.Cols[s.col].AppendNull()
 				continue
 			}
-			p.out.Cols[s.col].AppendFrom(s.queue.Cols[0], s.at)
+			if s.row == nil {
+				p.out.Cols[s.col].AppendFrom(s.queue.Cols[0], s.at)
+			} else {
+				r := &types.Record{Types: s.row, Fields: make([]types.Datum, len(s.row))}
+				for k, v := range s.queue.Cols {
+					r.Fields[k] = v.Get(s.at).Clone()
+				}
+				p.out.Cols[s.col].AppendDatum(types.Datum{A: r})
+			}
 			s.at++
 		}
 		p.out.N++

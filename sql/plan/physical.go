@@ -359,7 +359,7 @@ func (p *physical) project(r *projectRel, w want) *phys {
 			pure = pure && i < len(ph.cols) && ph.cols[i] == c.Index
 		} else {
 			pure = false
-			if p.constant(it.e) {
+			if p.constant(it.e) && !isSetCall(it.e) {
 				out.fixed.add(it.id)
 			}
 		}

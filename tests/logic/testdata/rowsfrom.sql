@@ -15,3 +15,20 @@ select * from unnest(array[1], array[2]) as t(x, y, z);
 select * from rows from (generate_series(1, 2), sum(1)) t;
 select (select max(b) from unnest(xs, ys) u(a, b)) from held order by id;
 drop table held;
+
+-- What has several columns in FROM is a row in a select list.
+select jsonb_each('{"a": 1, "b": null}');
+select jsonb_each_text('{"a": null, "b": [1, "x,y"]}'), generate_series(1, 3);
+select x, json_each(x) from (values ('{"a": 1}'::json), ('{}'), (null), ('{"b": 2, "c": 3}')) v(x);
+select count(*), jsonb_each('{"a": 1}') from generate_series(1, 3);
+select * from (select jsonb_each('{"a": 1, "b": 2}') r) s where r::text like '(b%';
+select jsonb_each('{"b": 1, "a": 2}') r order by r desc limit 1;
+select pg_options_to_table(array['a=b', 'c']);
+
+-- The values of a set are not one, also where its arguments are constants.
+select generate_series(1, 3) n order by n desc;
+select generate_series(1, 3) n order by 1 desc limit 1;
+select distinct unnest(array[2, 1, 2]) n order by n desc;
+select x, unnest(array['a', 'b']) u from (values (1), (2)) v(x) order by u desc, x;
+select u, count(*) from (select unnest(array[3, 1, 3]) u) s group by u order by u desc;
+select generate_series(3, 1, -1) + 1 as n, 'k' as k order by k, n;
