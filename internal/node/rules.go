@@ -11,6 +11,7 @@ import (
 	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/sql/builtin"
 	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/txn"
 )
@@ -227,12 +228,12 @@ func (n *Node) catalogRules(ctx context.Context) (out []tableRule, ok bool) {
 		}
 		schema := ""
 		if s, ok := snap.SchemaByID(tb.Schema); ok {
-			schema = s.Name + "."
+			schema = builtin.QuoteIdent(s.Name) + "."
 		}
 		of := ruleOf(tb.Options)
 		if len(of) > 0 {
 			k := keys.Table(tb.DataID)
-			out = append(out, tableRule{"table " + schema + tb.Name, k, k.PrefixEnd(), of})
+			out = append(out, tableRule{"table " + schema + builtin.QuoteIdent(tb.Name), k, k.PrefixEnd(), of})
 		}
 		for i := range tb.Indexes {
 			ix := &tb.Indexes[i]
@@ -243,7 +244,7 @@ func (n *Node) catalogRules(ctx context.Context) (out []tableRule, ok bool) {
 					}
 				}
 				k := keys.Index(tb.DataID, uint64(ix.ID))
-				out = append(out, tableRule{"index " + schema + ix.Name, k, k.PrefixEnd(), own})
+				out = append(out, tableRule{"index " + schema + builtin.QuoteIdent(ix.Name), k, k.PrefixEnd(), own})
 			}
 		}
 	}

@@ -25,7 +25,7 @@ import (
 func TestEveryVerb(t *testing.T) {
 	l := cluster.StartLocal(t, 3, cluster.LongSupportLocal)
 	conn := connect(t, l.Nodes[0])
-	_, err := conn.Exec(t.Context(), "CREATE TABLE t (a int8 PRIMARY KEY, b text); INSERT INTO t SELECT g, 'x' FROM generate_series(1, 300) g")
+	_, err := conn.Exec(t.Context(), `CREATE SCHEMA "S 2"; CREATE TABLE "S 2"."T.1" (a int8 PRIMARY KEY); `+"CREATE TABLE t (a int8 PRIMARY KEY, b text); INSERT INTO t SELECT g, 'x' FROM generate_series(1, 300) g")
 	require.NoError(t, err)
 	h := apiOf(t, l.Nodes[0])
 	_, _, web := l.Nodes[0].Addresses()
@@ -118,7 +118,7 @@ func TestEveryVerb(t *testing.T) {
 
 	// Rules can be set in SQL by another function.
 	for _, w := range ways[:2] {
-		for _, of := range []string{"cluster", "table t", "index public.t_pkey"} {
+		for _, of := range []string{"cluster", "table t", "index public.t_pkey", `table "S 2"."T.1"`, `index "S 2"."T.1_pkey"`} { // as they are listed, too
 			require.NoError(t, ask(w, "set_rule", verb.Args{"option": "gc_ttl", "value": "2h", "of": of}))
 			rules := get[admin.RuleList](h, "/rules").Rules
 			i := slices.IndexFunc(rules, func(r admin.RuleView) bool {
