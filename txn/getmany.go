@@ -13,12 +13,29 @@ const maxGetsPerBatch = 512
 // GetMany implements Txn.
 func (t *txn) GetMany(ctx context.Context, ks []keys.Key, opts ScanOptions) ([][]byte, error) {
 	out := make([][]byte, len(ks))
-	var ask []int // indexes into ks
+	var ask, more []int // indexes into ks
 	for i, k := range ks {
-		if w, ok := t.own(k, &opts); !ok {
+		w, ok := t.own(k, &opts)
+		if !ok {
 			ask = append(ask, i)
-		} else if !w.deleted {
+			continue
+		}
+		if opts.IfAbsent == nil && t.weaker(k, opts.Lock) {
+			if opts.Wait != kv.WaitSkip {
+				more = append(more, i)
+			} else if locked, err := t.strengthen(ctx, k, opts); err != nil {
+				return nil, err
+			} else if !locked {
+				continue
+			}
+		}
+		if !w.deleted {
 			out[i] = notNil(w.value)
+		}
+	}
+	if len(more) > 0 {
+		if err := t.getMany(ctx, ks, more, make([][]byte, len(ks)), opts, 0); err != nil {
+			return nil, err
 		}
 	}
 	if len(ask) == 0 {

@@ -70,7 +70,8 @@ type lockedRead struct {
 	strength kv.LockStrength
 	read     bool
 	exists   bool // what was read is that the key is there, and not its value
-	held     bool // the lock was granted, in this attempt or an earlier one: if it is not there any more, it was lost
+	// held is the strongest lock that was granted, in this attempt or an earlier one: if it is not there any more, it was lost. strength is the strongest that was asked for.
+	held kv.LockStrength
 }
 
 const (
@@ -179,7 +180,9 @@ func (r *readSet) addLockedAs(key keys.Key, at hlc.Timestamp, s kv.LockStrength,
 	}
 	l := r.locked[string(key)]
 	l.strength = max(l.strength, s)
-	l.held = l.held || read
+	if read {
+		l.held = max(l.held, s)
+	}
 	// The earlier reading is the one that must still hold; but that of a value says more than that the key is there.
 	if read && (!l.read || l.exists && !exists) {
 		l.at, l.read, l.exists = at, true, exists

@@ -183,11 +183,19 @@ func (s *scanner) page(ctx context.Context, spans []keys.Span, max int64) (p Pag
 		return Page{Result: resp.Result}, rest, false, nil
 	}
 
-	// A point that the transaction has written itself: nothing to ask for.
+	// A point that the transaction has written itself: nothing to ask for, but for a stronger lock.
 	var raw kv.Rows
 	span := spans[0]
 	rest = spans[1:]
-	if !span.IsPoint() {
+	if span.IsPoint() {
+		locked, err := t.strengthen(ctx, span.Start, s.opts)
+		if err != nil {
+			return Page{}, nil, false, err
+		}
+		if !locked {
+			own = nil
+		}
+	} else {
 		if s.opts.Pushdown != nil {
 			max = 0 // rows that the program drops must not count
 		}

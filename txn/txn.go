@@ -256,7 +256,35 @@ func (t *txn) holds(key keys.Key, s kv.LockStrength) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l, ok := t.reads.locked[string(key)]
-	return ok && l.held && l.strength >= s
+	return ok && l.held >= s
+}
+
+// weaker reports whether the transaction has a lock on the key, and none as strong as s. Where it has written the key, somebody who wants a lock that goes with the
+// weaker one (a reference to a row that is updated first, and then deleted) must now wait.
+func (t *txn) weaker(key keys.Key, s kv.LockStrength) bool {
+	if s == kv.LockNone {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, ok := t.reads.locked[string(key)]
+	return ok && l.held != kv.LockNone && l.held < s
+}
+
+// strengthen locks a key that the transaction has written as strongly as is asked for. ok is false if it cannot be, and is to be skipped.
+func (t *txn) strengthen(ctx context.Context, key keys.Key, opts ScanOptions) (ok bool, err error) {
+	if opts.IfAbsent != nil || !t.weaker(key, opts.Lock) {
+		return true, nil
+	}
+	skip := opts.Wait == kv.WaitSkip
+	if skip { // which would not tell whether the row is not there or not free
+		opts.Wait = kv.WaitError
+	}
+	_, _, err = t.get(ctx, key, opts)
+	if skip && kv.HasCode(err, kv.CodeLockNotAvailable) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // lostLock reports whether the error says that a lock of the transaction is gone: what it had locked has changed. t.mu is held.
@@ -266,12 +294,12 @@ func (t *txn) lostLock(ke *kv.Error) bool {
 		return true
 	case kv.CodeWriteTooOld, kv.CodeRefreshFailed:
 		l, ok := t.reads.locked[string(ke.Key)]
-		return ok && l.held && l.read
+		return ok && l.held != kv.LockNone && l.read
 	}
 	return false
 }
 
-// own returns the transaction's own visible write of the key. Such a key need not be locked: the commit
+// own returns the transaction's own visible write of the key. Such a key need not be locked, unless it is already, by a weaker lock: the commit
 // itself settles who writes it.
 func (t *txn) own(key keys.Key, opts *ScanOptions) (w *bufferedWrite, ok bool) {
 	t.mu.Lock()
@@ -290,8 +318,16 @@ func (t *txn) own(key keys.Key, opts *ScanOptions) (w *bufferedWrite, ok bool) {
 // Get implements Txn.
 func (t *txn) Get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, bool, error) {
 	if w, ok := t.own(key, &opts); ok {
+		if locked, err := t.strengthen(ctx, key, opts); err != nil || !locked {
+			return nil, false, err
+		}
 		return w.value, !w.deleted, nil
 	}
+	return t.get(ctx, key, opts)
+}
+
+// get is Get of what the transaction has not written.
+func (t *txn) get(ctx context.Context, key keys.Key, opts ScanOptions) ([]byte, bool, error) {
 	if err := t.c.failRead(); err != nil {
 		return nil, false, err
 	}
