@@ -231,7 +231,7 @@ func TestSentAheadPromise(t *testing.T) {
 	put(t, c, "a00", "old")
 	x := c.Begin(bg, Options{})
 	fillRows(t, x, "a", 3, "new")
-	st, err := c.QueryHolder(bg, 1, 7, x.ID())
+	st, err := c.QueryHolder(bg, 1, 7, x.ID(), false)
 	require.NoError(t, err)
 	require.True(t, c.Clock().Now().Less(st.After))
 	ts := commit(t, x)
@@ -243,7 +243,7 @@ func TestSentAheadPromise(t *testing.T) {
 	c.setOpen(kv.TxnID{9})
 	at := c.closeOpen(kv.TxnID{9}, c.Clock().Now())
 	time.Sleep(time.Millisecond)
-	st, err = c.QueryHolder(bg, 1, 7, kv.TxnID{9})
+	st, err = c.QueryHolder(bg, 1, 7, kv.TxnID{9}, false)
 	require.NoError(t, err)
 	require.Equal(t, at.Prev(), st.After)
 	c.unregister(kv.TxnID{9})
@@ -400,7 +400,7 @@ func aheadRun(seed uint64, mutant string) (err error) {
 	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Incarnation: 7, Workers: 4, MaxBufferBytes: 1})
 	s.recover = c.Recover
 	s.query = func(m kv.TxnMeta) bool {
-		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID)
+		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID, false)
 		return st.Alive
 	}
 	defer func() {

@@ -28,6 +28,8 @@ type manyCommit struct {
 	firstEr error
 	// doubt: a request was sent more than once. A copy that was not answered may have had an effect long ago, which others have finished since.
 	doubt bool
+	// wanted: somebody waits for one of the keys.
+	wanted bool
 	// untold: not everybody who prepared below the commit timestamp has heard of it (tellClock).
 	untold bool
 }
@@ -38,6 +40,7 @@ type preparedPiece struct {
 	anchor bool
 	ts     hlc.Timestamp
 	ok     bool
+	wanted bool
 }
 
 // commitMany is the protocol of the package documentation: prepare everywhere and stage the record in one
@@ -210,7 +213,8 @@ func (mc *manyCommit) prepare(ctx context.Context, writes []kv.Write, reads []kv
 	r := prepareResult{outcome: prepareOpen}
 	switch {
 	case a.err == nil:
-		piece.ts = a.resp.Responses[0].(*kv.PrepareResponse).TS
+		resp := a.resp.Responses[0].(*kv.PrepareResponse)
+		piece.ts, piece.wanted = resp.TS, resp.Wanted
 		piece.ok = true
 		r = prepareResult{prepareOK, piece.ts}
 	case a.definite:
@@ -231,6 +235,7 @@ func (mc *manyCommit) note(p preparedPiece, r prepareResult, a answer) {
 	mc.mu.Lock()
 	defer mc.mu.Unlock()
 	mc.pieces = append(mc.pieces, p)
+	mc.wanted = mc.wanted || p.wanted
 	mc.results = append(mc.results, r)
 	if a.err != nil && (mc.firstEr == nil || kv.AsError(mc.firstEr).Code.Class() == kv.RetryRouting) {
 		mc.firstEr = kv.AsError(a.err)
@@ -371,12 +376,13 @@ func (mc *manyCommit) settle(ctx context.Context) (outcome, error) {
 	return outcome{s, ts}, err
 }
 
-// finish hands the rest of a committed transaction to the background.
+// finish hands the rest of a committed transaction to the background. If it has committed as it was staged, and nobody is known to want its keys, that has time.
 func (mc *manyCommit) finish(ts hlc.Timestamp, explicit bool) {
-	if !explicit {
-		mc.c.setStatus(mc.meta.ID, kv.TxnStaging, ts)
+	job := func(ctx context.Context) { mc.finishNow(ctx, ts, explicit) }
+	if !explicit && mc.c.finishLater(mc.meta.ID, ts, job, mc.wanted) {
+		return
 	}
-	mc.c.background(func(ctx context.Context) { mc.finishNow(ctx, ts, explicit) })
+	mc.c.background(job)
 }
 
 // finishNow: record to COMMITTED, then every lock to a version; the record goes some time later, with others. In this order: a lock may

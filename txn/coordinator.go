@@ -38,6 +38,8 @@ type Config struct {
 	ScanBytes int64
 	// FailRead, for tests, is asked before a scan reads a page, and before keys of a range are read: an error is what the read gets. nil: none fails.
 	FailRead func() error
+	// FinishAtOnce, for tests, has every transaction finished as soon as its client has been told.
+	FinishAtOnce bool
 	// Linger, for tests, is called in the background before anything is done about a commit over several ranges that has been answered, and again before its locks become
 	// versions: until it returns they are as a slow node leaves them. nil: nobody is slow.
 	Linger func(context.Context)
@@ -67,9 +69,12 @@ type Coordinator struct {
 	jobs   chan func(context.Context)
 	mu     sync.RWMutex // held for reading while a job is handed in
 	closed bool
-	wg     sync.WaitGroup
+	// closing: Close has been called.
+	closing bool
+	wg      sync.WaitGroup
 
 	forgetter forgetter
+	finisher  finisher
 }
 
 var _ Gateway = (*Coordinator)(nil)
@@ -109,7 +114,9 @@ func New(cfg Config) *Coordinator {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.reg.init()
 	c.forgetter.init()
-	go c.forgetAll() // Close waits for it
+	c.finisher.init()
+	go c.forgetAll() // Close waits for both
+	go c.finishAll()
 	for range cfg.Workers {
 		c.wg.Add(1)
 		go func() {
@@ -127,15 +134,20 @@ func New(cfg Config) *Coordinator {
 // recovery finishes. Records that cannot be removed soon are left. Transactions must have ended before.
 func (c *Coordinator) Close(ctx context.Context) {
 	c.mu.Lock()
-	if c.closed {
+	if c.closing {
 		c.mu.Unlock()
 		return
 	}
-	c.closed = true
-	close(c.jobs)
+	c.closing = true
 	c.mu.Unlock()
 	done := make(chan struct{})
 	go func() {
+		close(c.finisher.stop)
+		<-c.finisher.done
+		c.mu.Lock()
+		c.closed = true
+		close(c.jobs)
+		c.mu.Unlock()
 		c.wg.Wait()
 		close(c.forgetter.stop) // whoever tells it of records has ended
 		late := time.AfterFunc(forgetAtEnd, c.cancel)
@@ -154,18 +166,25 @@ func (c *Coordinator) Close(ctx context.Context) {
 
 // background runs the job in the pool, or here if that is full or closed.
 func (c *Coordinator) background(job func(context.Context)) {
-	c.mu.RLock()
-	if !c.closed {
-		select {
-		case c.jobs <- job:
-			c.mu.RUnlock()
-			return
-		default:
-		}
+	if !c.tryBackground(job) {
+		c.metrics.BackgroundInline.Add(1)
+		job(c.ctx)
 	}
-	c.mu.RUnlock()
-	c.metrics.BackgroundInline.Add(1)
-	job(c.ctx)
+}
+
+// tryBackground reports whether the pool has taken the job.
+func (c *Coordinator) tryBackground(job func(context.Context)) bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return false
+	}
+	select {
+	case c.jobs <- job:
+		return true
+	default:
+		return false
+	}
 }
 
 // fenced reports whether this node must not say what time it is.

@@ -34,8 +34,8 @@
 //	... more keys than a record    Prepare, then EndTxn: two rounds, nothing is staged
 //	more than fits into memory     a record that says OPEN, Prepare while it runs (ahead.go), then EndTxn with the spans (commit_ahead.go)
 //
-// Afterwards, in the background: record COMMITTED, then locks to versions, then, with those of other transactions, the record away. The order matters: a
-// lock that goes while the record says STAGING is a missing prepare to recovery.
+// Afterwards, in the background: record COMMITTED, then locks to versions, then the record away, each together with those of other transactions, the first
+// two at once if somebody waits (finisher.go). The order matters: a lock that goes while the record says STAGING is a missing prepare to recovery.
 //
 // # Who decides what
 //

@@ -526,7 +526,7 @@ func (s *fakeStore) prepare(req *kv.BatchRequest, q *kv.Prepare) (kv.Response, *
 			s.prepared[string(w.Key)] = &fakeLock{meta: *req.Txn, ts: ts, deleted: w.Deleted, value: w.Value}
 		}
 	}
-	return &kv.PrepareResponse{TS: top}, nil, nil
+	return &kv.PrepareResponse{TS: top, Wanted: s.wanted}, nil, nil
 }
 
 func (s *fakeStore) resolve(id kv.TxnID, ks []keys.Key, commit bool, ts hlc.Timestamp) error {

@@ -17,6 +17,8 @@ import (
 // fakeStore is the dumb twin of a whole cluster's ranges: one map, one mutex, every rule of package kv
 // spelled out, with splits, stale descriptors, lost requests, lost replies and late duplicates.
 type fakeStore struct {
+	wanted bool // what Prepare answers
+
 	clock *hlc.Clock
 
 	mu       sync.Mutex

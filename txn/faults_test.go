@@ -260,25 +260,25 @@ func testRegistryAnswers(t *testing.T) {
 	c, s := newTest(t)
 	put(t, c, "a", "1")
 	x := c.Begin(bg, Options{})
-	st, err := c.QueryHolder(bg, 1, 7, x.ID())
+	st, err := c.QueryHolder(bg, 1, 7, x.ID(), false)
 	require.NoError(t, err)
 	require.False(t, st.Alive, "who holds nothing is not known")
 	_, _, err = x.Get(bg, k("a"), ScanOptions{Lock: kv.LockUpdate})
 	require.NoError(t, err)
-	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID(), false)
 	require.True(t, st.Alive)
-	st, _ = c.QueryHolder(bg, 1, 6, x.ID())
+	st, _ = c.QueryHolder(bg, 1, 6, x.ID(), false)
 	require.False(t, st.Alive, "another incarnation")
 
 	me := kv.TxnMeta{ID: x.ID(), Gateway: 1, Incarnation: 7}
 	other := kv.TxnMeta{ID: kv.TxnID{1}, Gateway: 2}
 	_, err = c.ReportWait(bg, &me, k("b"), []kv.TxnMeta{other})
 	require.NoError(t, err)
-	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID(), false)
 	require.Equal(t, []kv.TxnMeta{other}, st.WaitingFor)
 	require.NotZero(t, st.Since)
 	get(t, x, "a") // an answer has come: it does not wait any more
-	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID(), false)
 	require.Empty(t, st.WaitingFor)
 	over := c.Contention()
 	require.Len(t, over, 1)
@@ -291,7 +291,7 @@ func testRegistryAnswers(t *testing.T) {
 	}
 	require.LessOrEqual(t, len(c.Active()[0].Waits), maxWaits)
 	time.Sleep(waitReportTTL + 10*time.Millisecond)
-	st, _ = c.QueryHolder(bg, 1, 7, x.ID())
+	st, _ = c.QueryHolder(bg, 1, 7, x.ID(), false)
 	require.Empty(t, st.WaitingFor, "reports run out")
 	for range 2 * maxContention / maxWaits {
 		get(t, x, "a")

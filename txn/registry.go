@@ -27,6 +27,9 @@ type entry struct {
 	at     hlc.Timestamp
 	waits  []wait
 
+	asked  bool                  // somebody waits for it
+	finish func(context.Context) // what is left to do after its commit, if that is put off: see finisher
+
 	open   bool          // has open locks
 	after  hlc.Timestamp // promised: it commits later than that, if at all
 	closed bool          // its commit timestamp is chosen, just above after
@@ -112,9 +115,10 @@ func (e *entry) state(now time.Time) kv.HolderState {
 	return st
 }
 
-// QueryHolder answers what ranges ask about a transaction of this gateway. The node assembly carries the
+// QueryHolder answers what ranges ask about a transaction of this gateway. hurry: somebody waits for its locks to go, so what is left to do after its
+// commit is done without delay. The node assembly carries the
 // question here from other nodes; asked about another node's or another incarnation's transaction it says that it is gone.
-func (c *Coordinator) QueryHolder(_ context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
+func (c *Coordinator) QueryHolder(_ context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID, hurry bool) (kv.HolderState, error) {
 	var st kv.HolderState
 	if gateway != c.cfg.Node || incarnation != c.cfg.Incarnation {
 		return st, nil
@@ -122,6 +126,10 @@ func (c *Coordinator) QueryHolder(_ context.Context, gateway kv.NodeID, incarnat
 	c.reg.with(id, func(_ map[kv.TxnID]*entry, e *entry) {
 		if e == nil {
 			return
+		}
+		e.asked = e.asked || hurry || e.status == kv.TxnUnknown // who only reads need not wait for what has committed
+		if hurry && e.finish != nil && c.tryBackground(e.finish) {
+			e.finish = nil
 		}
 		st = e.state(time.Now())
 		if e.open {

@@ -26,11 +26,11 @@ func newTest(t testing.TB, bounds ...string) (*Coordinator, *fakeStore) {
 	c := New(Config{Sender: s, Clock: s.clock, Node: 1, Incarnation: 7})
 	s.recover = c.Recover
 	s.query = func(m kv.TxnMeta) bool {
-		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID)
+		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID, true)
 		return st.Alive
 	}
 	s.after = func(m kv.TxnMeta) hlc.Timestamp {
-		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID)
+		st, _ := c.QueryHolder(bg, m.Gateway, m.Incarnation, m.ID, false)
 		return st.After
 	}
 	t.Cleanup(func() {

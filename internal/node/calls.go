@@ -125,6 +125,7 @@ type holderQuery struct {
 	Gateway     kv.NodeID
 	Incarnation int64
 	Txn         kv.TxnID
+	Hurry       bool
 }
 
 type waitReport struct {
@@ -134,7 +135,7 @@ type waitReport struct {
 }
 
 func (n *Node) serveQueryHolder(ctx context.Context, _ kv.NodeID, q *holderQuery) (*kv.HolderState, error) {
-	st, err := n.txns.QueryHolder(ctx, q.Gateway, q.Incarnation, q.Txn)
+	st, err := n.txns.QueryHolder(ctx, q.Gateway, q.Incarnation, q.Txn, q.Hurry)
 	return &st, err
 }
 
@@ -156,8 +157,8 @@ const (
 	gatewayDeadAfter = time.Second
 )
 
-func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
-	st, err := h.ask(ctx, gateway, incarnation, id)
+func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID, hurry bool) (kv.HolderState, error) {
+	st, err := h.ask(ctx, gateway, incarnation, id, hurry)
 	if err != nil {
 		// Whoever comes late to a dead gateway's lock need not wait as long as those who came first.
 		if d, ok := h.n.transport.Silence(gateway); ok && d > gatewayDeadAfter {
@@ -168,9 +169,9 @@ func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation
 }
 
 // ask asks the gateway; an error says that it has not answered.
-func (h holders) ask(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
+func (h holders) ask(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID, hurry bool) (kv.HolderState, error) {
 	if gateway == h.n.id.NodeID {
-		return h.n.txns.QueryHolder(ctx, gateway, incarnation, id)
+		return h.n.txns.QueryHolder(ctx, gateway, incarnation, id, hurry)
 	}
 	if e, ok := h.n.book.Get(gateway); ok && e.Incarnation > incarnation {
 		return kv.HolderState{}, nil // that process is gone
@@ -183,7 +184,7 @@ func (h holders) ask(ctx context.Context, gateway kv.NodeID, incarnation int64, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
-	st, err := ask[holderQuery, kv.HolderState](ctx, h.n, gateway, "query-holder", &holderQuery{gateway, incarnation, id})
+	st, err := ask[holderQuery, kv.HolderState](ctx, h.n, gateway, "query-holder", &holderQuery{gateway, incarnation, id, hurry})
 	if err != nil {
 		return kv.HolderState{}, err
 	}

@@ -26,7 +26,7 @@ func (r recoverer) wait(ctx context.Context, holder *kv.TxnMeta) error {
 	if limit <= gatewayDeadAfter || holder.Gateway == r.n.id.NodeID {
 		return nil
 	}
-	st, err := holders(r).ask(ctx, holder.Gateway, holder.Incarnation, holder.ID)
+	st, err := holders(r).ask(ctx, holder.Gateway, holder.Incarnation, holder.ID, false)
 	if err == nil {
 		if st.Alive {
 			return kv.Errorf(kv.CodeUnavailable, "the gateway of transaction %s answers again", holder.ID)

@@ -232,7 +232,11 @@ type (
 		Seqs []int32
 		Keep int32
 	}
-	PrepareResponse struct{ TS hlc.Timestamp }
+	PrepareResponse struct {
+		TS hlc.Timestamp
+		// Wanted: somebody waits for a lock on one of the keys, or is likely to soon. The transaction is to be finished at once.
+		Wanted bool
+	}
 
 	// UndoSpan takes back the writes with numbers in [From, To] of Txn's open locks in Span (a return to a
 	// savepoint), and keeps late copies of them out. It works off a bounded number of locks and says where to go on.

@@ -34,7 +34,7 @@ func appendResponse(b []byte, q Response) ([]byte, error) {
 	case *CommitSingleRangeResponse:
 		return appendTS(append(b, tagCommitSingleRange), q.CommitTS), nil
 	case *PrepareResponse:
-		return appendTS(append(b, tagPrepare), q.TS), nil
+		return appendBool(appendTS(append(b, tagPrepare), q.TS), q.Wanted), nil
 	case *StageTxnResponse:
 		return append(b, tagStageTxn), nil
 	case *EndTxnResponse:
@@ -101,7 +101,7 @@ func (d *decoder) response() Response {
 	case tagCommitSingleRange:
 		return &CommitSingleRangeResponse{CommitTS: d.ts()}
 	case tagPrepare:
-		return &PrepareResponse{TS: d.ts()}
+		return &PrepareResponse{TS: d.ts(), Wanted: d.bool()}
 	case tagStageTxn:
 		return &StageTxnResponse{}
 	case tagEndTxn:

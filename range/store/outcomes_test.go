@@ -219,7 +219,7 @@ type gateways struct {
 	c    *cluster
 }
 
-func (g *gateways) QueryHolder(_ context.Context, _ kv.NodeID, _ int64, id kv.TxnID) (kv.HolderState, error) {
+func (g *gateways) QueryHolder(_ context.Context, _ kv.NodeID, _ int64, id kv.TxnID, _ bool) (kv.HolderState, error) {
 	l := g.live.Load()
 	return kv.HolderState{Alive: l != nil && *l == id}, nil
 }

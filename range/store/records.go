@@ -72,7 +72,7 @@ func (s *Store) finishRecord(ctx context.Context, rec *kv.TxnRecord) (done bool,
 		return false, nil
 	}
 	m := &rec.Meta
-	st, err := s.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID)
+	st, err := s.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID, false)
 	if err != nil || st.Alive {
 		return false, err
 	}

@@ -13,7 +13,7 @@ import (
 )
 
 // WireVersion of the frames between nodes. Nodes of different wire versions do not talk.
-const WireVersion = 4
+const WireVersion = 5
 
 // Handler is what a node does with what it receives. Its methods are called concurrently.
 type Handler interface {

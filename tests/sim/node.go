@@ -421,9 +421,9 @@ func (h *holders) ask(ctx context.Context, to kv.NodeID, body string, f func(ctx
 	return got, gotErr
 }
 
-func (h *holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (kv.HolderState, error) {
+func (h *holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID, hurry bool) (kv.HolderState, error) {
 	return h.ask(ctx, gateway, "holder", func(ctx context.Context, t *txn.Coordinator) (kv.HolderState, error) {
-		return t.QueryHolder(ctx, gateway, incarnation, id)
+		return t.QueryHolder(ctx, gateway, incarnation, id, hurry)
 	})
 }
 

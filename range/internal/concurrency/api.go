@@ -17,8 +17,9 @@ type HolderState = kv.HolderState
 type Holders interface {
 	// QueryHolder asks the gateway for a transaction. A gateway that runs but does not know
 	// it, or that is another incarnation, is an answer (Alive false), as is a node known to be dead;
-	// one that cannot be reached is an error.
-	QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID) (HolderState, error)
+	// one that cannot be reached is an error. hurry: whoever asks waits for the transaction's locks to go, and not only
+	// to learn what becomes of it.
+	QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID, hurry bool) (HolderState, error)
 	// ReportWait tells the waiter's gateway whom it waits for at key (nobody: no longer), so that
 	// others can follow, and returns the waiter's own state. The report is
 	// repeated while the wait lasts; the gateway forgets it when it is not.
@@ -53,6 +54,8 @@ type Config struct {
 	DeadAfter time.Duration
 	// Metrics may be shared by all Tables of a store; nil for none.
 	Metrics *Metrics
+
+	questions *questions // set by Shared
 }
 
 // Metrics counts, for all Tables that share it.
@@ -87,6 +90,7 @@ func (c Config) Shared() *Config {
 	if c.Metrics == nil {
 		c.Metrics = &Metrics{}
 	}
+	c.questions = &questions{}
 	return &c
 }
 

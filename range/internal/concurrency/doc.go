@@ -56,7 +56,8 @@
 //  7. The table holds at most Config.MaxLocks unreplicated locks; beyond that locks are
 //     not recorded (and counted): a contention aid is lost, correctness is not.
 //  8. What the table says of a transaction (Outcome) is true for ever: it ended so, or it commits later than that if it
-//     does. No reader waits for more than one lock of a transaction of which it can say something.
+//     does. What has committed by its gateway's word alone is read, and not resolved before its record says so. No reader waits for
+//     more than one lock of a transaction of which it can say something.
 //  9. A request that was put off (Deferred) is executed once: by a write that takes it along, or by its own goroutine.
 //     Nobody waits for one of its keys who has not urged it on.
 //  10. A lock that an evaluation met is recorded under the latches that it was met under. Whoever gives them up to ask or to resolve evaluates again.

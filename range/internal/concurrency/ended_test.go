@@ -151,7 +151,7 @@ type splitting struct {
 	then func()
 }
 
-func (s *splitting) QueryHolder(context.Context, kv.NodeID, int64, kv.TxnID) (HolderState, error) {
+func (s *splitting) QueryHolder(context.Context, kv.NodeID, int64, kv.TxnID, bool) (HolderState, error) {
 	s.then()
 	return HolderState{}, errUnreachable
 }

@@ -417,6 +417,9 @@ func (g *Guard) wait(ctx context.Context, w *waiter) (err error) {
 	}
 	p := newPusher(t, w)
 	defer p.stop()
+	if len(p.first.holders) > 0 {
+		p.begin(ctx)
+	}
 	for {
 		select {
 		case <-w.wake:

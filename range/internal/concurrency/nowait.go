@@ -37,6 +37,9 @@ func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
 		t.prepared(c.Key, &c.Holder, c.TS)
 		kl := t.locks[string(c.Key)]
 		t.urge(kl)
+		if h := kl.find(c.Holder.ID); h != nil {
+			h.asked = askedToHurry // just below
+		}
 		places = append(places, place{c, g.joinReaders(kl, c.Holder.ID)})
 	}
 	t.mu.Unlock()
@@ -111,7 +114,7 @@ func (t *Table) over(ctx context.Context, m *kv.TxnMeta) bool {
 	}
 	short, cancel := context.WithTimeout(ctx, askFor)
 	defer cancel()
-	st, err := t.query(short, m)
+	st, err := t.query(short, m, false)
 	if err != nil {
 		if ctx.Err() == nil {
 			t.silent.late(m.Gateway)
@@ -154,7 +157,7 @@ func (g *Guard) committed(ctx context.Context, c *eval.Conflict) bool {
 	for {
 		asked := time.Now()
 		var err error
-		if st, err = t.query(ctx, &c.Holder); err == nil {
+		if st, err = t.query(ctx, &c.Holder, true); err == nil {
 			t.silent.answered(c.Holder.Gateway)
 			break
 		}

@@ -15,7 +15,7 @@ import (
 
 // outcome is what is known of one transaction.
 type outcome struct {
-	status kv.TxnStatus  // TxnUnknown: it runs
+	status kv.TxnStatus  // TxnUnknown: it runs; TxnStaging: it has committed, and its record does not say so yet
 	ts     hlc.Timestamp // of the commit; of one that runs, the timestamp after which it commits if it does
 }
 
@@ -30,11 +30,15 @@ type outcomes struct {
 
 // learn notes what is known of a transaction and reports whether that is news.
 func (o *outcomes) learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) bool {
-	if status == kv.TxnStaging || (status == kv.TxnUnknown && ts.IsEmpty()) {
+	if ts.IsEmpty() && (status == kv.TxnUnknown || status == kv.TxnStaging) {
 		return false
 	}
 	was, ok := o.known[id]
-	if ok && (was.status != kv.TxnUnknown || (status == kv.TxnUnknown && ts.LessEq(was.ts))) {
+	switch {
+	case !ok:
+	case was.status == kv.TxnStaging && (status == kv.TxnUnknown || status == kv.TxnStaging),
+		was.status == kv.TxnUnknown && status == kv.TxnUnknown && ts.LessEq(was.ts),
+		was.status != kv.TxnUnknown && was.status != kv.TxnStaging:
 		return false
 	}
 	if !ok {
@@ -51,11 +55,14 @@ func (o *outcomes) learn(id kv.TxnID, status kv.TxnStatus, ts hlc.Timestamp) boo
 	return true
 }
 
-// Outcome implements eval.Locks.
+// Outcome implements eval.Locks. What has committed is as good as recorded to who only reads.
 func (t *Table) Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.known(id)
+	if o.status == kv.TxnStaging {
+		o.status = kv.TxnCommitted
+	}
 	return o.status, o.ts
 }
 
@@ -147,7 +154,7 @@ func (t *Table) askOpen(ctx context.Context, holder *kv.TxnMeta, ts hlc.Timestam
 		return enough
 	}
 	t.cfg.Metrics.Pushes.Add(1)
-	st, err := t.query(ctx, holder)
+	st, err := t.query(ctx, holder, false)
 	if err != nil {
 		return false // who waits counts the silence
 	}
@@ -165,6 +172,8 @@ func (t *Table) note(id kv.TxnID, st HolderState) {
 		t.Learn(id, st.Status, st.CommitTS)
 	case st.Status == kv.TxnAborted:
 		t.Learn(id, st.Status, hlc.Timestamp{})
+	case st.Status == kv.TxnStaging:
+		t.Learn(id, st.Status, st.CommitTS)
 	default:
 		t.Learn(id, kv.TxnUnknown, st.After)
 	}
@@ -179,17 +188,18 @@ func (t *Table) Settle(ctx context.Context, holder *kv.TxnMeta, key keys.Key, go
 	if t.cfg.Holders == nil {
 		return nil, nil
 	}
+	unsettled := o.status == kv.TxnUnknown || o.status == kv.TxnStaging
 	if !gone {
-		switch st, err := t.query(ctx, holder); {
+		switch st, err := t.query(ctx, holder, false); {
 		case err == nil:
 			t.note(holder.ID, st)
 			if st.Alive && st.Status != kv.TxnAborted {
 				return nil, nil // also if it has committed: its gateway resolves its locks
 			}
-			if o.status == kv.TxnUnknown {
+			if unsettled {
 				o = outcome{st.Status, st.CommitTS}
 			}
-		case o.status == kv.TxnUnknown:
+		case unsettled:
 			return nil, err
 		}
 	}

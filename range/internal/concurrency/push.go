@@ -28,6 +28,8 @@ type pusher struct {
 	// byClient: what blocks is a transaction that its client has prepared, so that only its client ends the wait. found is the same
 	// while a look is running.
 	byClient, found bool
+	// first are whom the first look asks, at once, and no more than that: see Table.unasked.
+	first unasked
 }
 
 func newPusher(t *Table, w *waiter) *pusher {
@@ -42,6 +44,7 @@ func newPusher(t *Table, w *waiter) *pusher {
 		p.interval = t.cfg.PushDelayPrepared
 	}
 	p.timer = time.NewTimer(delay)
+	p.first = t.unasked(w)
 	return p
 }
 
@@ -132,6 +135,11 @@ const maxBlockers = 32
 func (p *pusher) look(ctx context.Context) error {
 	t, w := p.t, p.w
 	p.found = false
+	if len(p.first.holders) > 0 {
+		t.askAll(ctx, p.first)
+		p.first = unasked{}
+		return nil
+	}
 	bs, key := t.blockersOf(w)
 	if len(bs) == 0 {
 		return nil
@@ -154,7 +162,7 @@ func (p *pusher) look(ctx context.Context) error {
 	states := make([]HolderState, len(bs))
 	for i, b := range bs {
 		asked := time.Now()
-		st, err := t.query(ctx, b.txn)
+		st, err := t.query(ctx, b.txn, true)
 		if err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -185,10 +193,10 @@ func (p *pusher) look(ctx context.Context) error {
 // queryTimeout bounds one question to a gateway: a process that is stopped answers nothing, and others are to be asked too.
 const queryTimeout = 400 * time.Millisecond
 
-func (t *Table) query(ctx context.Context, m *kv.TxnMeta) (HolderState, error) {
+func (t *Table) query(ctx context.Context, m *kv.TxnMeta, hurry bool) (HolderState, error) {
 	ctx, cancel := context.WithTimeout(ctx, queryTimeout)
 	defer cancel()
-	return t.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID)
+	return t.cfg.Holders.QueryHolder(ctx, m.Gateway, m.Incarnation, m.ID, hurry)
 }
 
 // silences remembers which gateways do not answer. The waiters of a range share it: what a dead gateway's requests had queued
@@ -342,7 +350,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 			continue
 		}
 		seen[e.to.ID] = true
-		st, err := p.t.query(ctx, &e.to)
+		st, err := p.t.query(ctx, &e.to, true)
 		if err != nil || !st.Alive {
 			continue // unknown now; the next round asks again
 		}
@@ -359,7 +367,7 @@ func (p *pusher) detect(ctx context.Context, self HolderState, bs []blocker, sta
 func (p *pusher) confirm(ctx context.Context, cycle []node) bool {
 	for i := 1; i < len(cycle); i++ {
 		m := &cycle[i].meta
-		st, err := p.t.query(ctx, m)
+		st, err := p.t.query(ctx, m, true)
 		if err != nil || !st.Alive || st.Status != kv.TxnUnknown {
 			return false // out of reach: the next round asks again
 		}
@@ -454,7 +462,7 @@ func (t *Table) CheckHolders(ctx context.Context) int {
 		st, ok := states[it.b.txn.ID]
 		if !ok {
 			var err error
-			if st, err = t.query(ctx, it.b.txn); err != nil {
+			if st, err = t.query(ctx, it.b.txn, false); err != nil {
 				return // out of reach is not dead; waiters count the time
 			}
 			states[it.b.txn.ID] = st

@@ -42,7 +42,7 @@ func (g *gateways) end(id kv.TxnID) {
 	g.mu.Unlock()
 }
 
-func (g *gateways) QueryHolder(_ context.Context, n kv.NodeID, _ int64, id kv.TxnID) (HolderState, error) {
+func (g *gateways) QueryHolder(_ context.Context, n kv.NodeID, _ int64, id kv.TxnID, _ bool) (HolderState, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.cut[n] {
@@ -177,6 +177,9 @@ func testPreparedLockIsRecovered(t *testing.T) {
 	r.calls = nil
 	gw.txns[meta(3).ID] = HolderState{Alive: true, Status: kv.TxnCommitted, CommitTS: ts(9)}
 	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(3), TS: ts(5)})
+	require.NoError(t, evaluate(context.Background(), tb, req, ls))
+	require.Empty(t, r.calls, "who reads needs to know, and no more")
+	req, ls = lockReq(meta(2), kv.LockUpdate, "k")
 	require.NoError(t, evaluate(context.Background(), tb, req, ls))
 	require.Equal(t, []string{"resolve k"}, r.calls)
 }
@@ -335,7 +338,7 @@ type promising struct {
 	st    HolderState
 }
 
-func (p *promising) QueryHolder(context.Context, kv.NodeID, int64, kv.TxnID) (HolderState, error) {
+func (p *promising) QueryHolder(context.Context, kv.NodeID, int64, kv.TxnID, bool) (HolderState, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.asked++

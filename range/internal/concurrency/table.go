@@ -43,6 +43,7 @@ type holder struct {
 	txn        *kv.TxnMeta
 	strength   kv.LockStrength // unreplicated; LockNone if only prepared
 	replicated bool
+	asked      asked         // of a prepared lock's gateway
 	ts         hlc.Timestamp // of the prepared lock
 }
 

@@ -273,6 +273,9 @@ func (r *Replica) replicate(ctx context.Context, req *kv.BatchRequest, g *concur
 			if err := r.tellLocks(eff); err != nil {
 				r.logger().Debug("locks of a write that was applied late", "err", err)
 			}
+			if p, ok := resp.Responses[0].(*kv.PrepareResponse); ok && len(eff.Prepared) > 0 {
+				p.Wanted = r.locks.Wanted(eff.Prepared)
+			}
 		}
 		g.Finish()
 		r.arrive(p.riders, err)
