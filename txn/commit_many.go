@@ -102,6 +102,9 @@ func (t *txn) prepareMany(ctx context.Context, p *plan, stage bool) (*manyCommit
 		t.untraced()
 		return nil, err
 	}
+	if c.cfg.PlantedSaidTooEarly {
+		c.setStatus(mc.meta.ID, kv.TxnStaging, mc.stageTS)
+	}
 	mc.prepareAll(ctx)
 	c.answered(mc.meta.ID)
 	return mc, nil

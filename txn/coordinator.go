@@ -50,6 +50,8 @@ type Config struct {
 	Clocks Clocks
 	// PlantedNoFirmReads is a bug for the test of a test: firm reads (ScanOptions.Firm) are forgotten.
 	PlantedNoFirmReads bool
+	// PlantedSaidTooEarly is one: who asks is told that a transaction has committed while it is being prepared.
+	PlantedSaidTooEarly bool
 }
 
 // Coordinator implements Gateway. One per node.

@@ -118,6 +118,7 @@ func (l *life) begin() (err error) {
 		MaxBufferBytes: memory,
 		Sender:         l.sender, Clock: l.clock, Node: n.id, Incarnation: time.Now().UnixNano(),
 		Workers: 4, Fenced: l.sender.Fenced, AwaitClock: l.sender.AwaitClock, Clocks: (*clocks)(l),
+		PlantedSaidTooEarly: mutants[n.w.o.Planted].plant.SaidTooEarly,
 	})
 	l.store.SetSender(l.sender)
 	return l.store.Start(l.ctx)

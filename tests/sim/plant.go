@@ -62,6 +62,10 @@ var mutants = map[string]mutant{
 		plant: store.Planted{GapStays: true}, o: Options{Profile: "hot"},
 		what: "a row is put where all had been deleted, and scans go past it",
 	},
+	"said-too-early": {
+		plant: store.Planted{SaidTooEarly: true}, o: Options{Profile: "splits", Nodes: 3, Splits: 4},
+		what: "who meets a prepared lock is told that its transaction has committed, while it is being prepared",
+	},
 	"rider-left-behind": {
 		plant: store.Planted{RiderLeftBehind: true}, o: Options{Profile: "calm", Splits: 4},
 		what: "a resolution that went along with another write is answered, and has not happened",

@@ -27,6 +27,8 @@ type Planted struct {
 	FloorStays bool
 	// GapStays: a write into a gap does not cut it.
 	GapStays bool
+	// SaidTooEarly: gateways say of transactions that are being prepared that they have committed (txn.Config.PlantedSaidTooEarly).
+	SaidTooEarly bool
 	// StaleLocks: a row that was changed while its lock was waited for is locked, and overwritten, as it was before.
 	StaleLocks bool
 }
