@@ -27,6 +27,9 @@ func (s *Session) translate(err error) error {
 	}
 	if cause := s.endCause(); cause != nil && isCanceled(err) {
 		return cause
+	} else if cause == nil && kv.HasCode(err, kv.CodeCanceled) && s.ctx.Err() == nil {
+		// Nobody has cancelled anything: what the statement has waited for, such as the catalog, was given up for taking too long.
+		return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database cannot be reached", Detail: kv.AsError(err).Message + ".", Cause: err}
 	}
 	var cat catalog.Snapshot
 	if s.snap != nil {
