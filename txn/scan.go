@@ -487,3 +487,28 @@ func (p *parallelScan) close() {
 		p.wg.Wait()
 	})
 }
+
+// EachRow calls f with the rows of a span that a transaction sees, in key order, page by page. Keys and values belong to f only while it runs.
+// If another transaction changes the rows meanwhile, this one does not commit.
+func EachRow(ctx context.Context, t Txn, span keys.Span, f func(k keys.Key, v []byte) error) error {
+	sc := t.Scan(ctx, []keys.Span{span}, ScanOptions{})
+	defer sc.Close()
+	for {
+		page, ok, err := sc.Next(ctx)
+		if err != nil || !ok {
+			return err
+		}
+		for {
+			k, v, ok, err := page.Rows.Next()
+			if err != nil {
+				return kv.AsError(err)
+			}
+			if !ok {
+				break
+			}
+			if err := f(keys.Key(k), v); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -206,28 +206,13 @@ func (rs *records) update(ctx context.Context, id int64, f func(r *record) (bool
 func (rs *records) list(ctx context.Context) (out []*record, err error) {
 	err = rs.inTxn(ctx, func(t txn.Txn) error {
 		out = nil
-		sc := t.Scan(ctx, []keys.Span{keys.OperationSpan}, txn.ScanOptions{})
-		defer sc.Close()
-		for {
-			page, ok, err := sc.Next(ctx)
-			if err != nil || !ok {
-				return err
-			}
-			for {
-				k, v, ok, err := page.Rows.Next()
-				if err != nil {
-					return kv.AsError(err)
-				}
-				if !ok {
-					break
-				}
-				r, err := decodeRecord(k, v)
-				if err != nil {
-					return err
-				}
+		return txn.EachRow(ctx, t, keys.OperationSpan, func(k keys.Key, v []byte) error {
+			r, err := decodeRecord(k, v)
+			if err == nil {
 				out = append(out, r)
 			}
-		}
+			return err
+		})
 	})
 	return out, err
 }

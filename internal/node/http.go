@@ -97,6 +97,7 @@ func (n *Node) status() StatusView {
 }
 
 func (n *Node) nodeViews() []NodeView {
+	n.settle(n.ctx)
 	var out []NodeView
 	peers := map[kv.NodeID]NodeView{}
 	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

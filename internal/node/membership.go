@@ -54,7 +54,7 @@ func (ms membership) add(k keys.Key, v []byte) error {
 // scanMembership reads who leaves, as a transaction sees it: if another one has changed it meanwhile, it does not commit.
 func scanMembership(ctx context.Context, t txn.Txn) (membership, error) {
 	out := membership{}
-	if err := eachRowSeen(ctx, t, keys.MembershipSpan, out.add); err != nil {
+	if err := txn.EachRow(ctx, t, keys.MembershipSpan, out.add); err != nil {
 		return nil, err
 	}
 	return out, nil

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/placement"
@@ -191,6 +192,11 @@ func (n *Node) mayMergeAt(ctx context.Context, left, right *kv.RangeDescriptor, 
 func (n *Node) mergeStep(ctx context.Context, left, right *kv.RangeDescriptor, led map[kv.RangeID]*ledRange) (done bool, err error) {
 	op := placement.Operator{Kind: placement.ChangeReplicas, Range: placement.RangeID(right.RangeID), Generation: right.Generation}
 	var heir kv.Replica
+	for _, d := range [2]*kv.RangeDescriptor{left, right} {
+		if d.InJoint() || slices.ContainsFunc(d.Replicas, func(p kv.Replica) bool { return p.Type == kv.Learner }) {
+			return false, kv.NotNow(kv.NotNowReplicas, "the replicas of range %d are changing", d.RangeID) // to what is not known here
+		}
+	}
 	leader := kv.StoreID(0)
 	if l := led[right.RangeID]; l != nil {
 		leader = l.leaderStore

@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/placement"
@@ -37,6 +39,21 @@ func problems(l nodeLoad, x *transport.PeerStatus, maxOffset time.Duration, limi
 // unknown reports whether nothing can be said yet of a node that does not answer: this process, or that node, is too young.
 func unknown(x *transport.PeerStatus, aliveWithin time.Duration) bool {
 	return !x.Heard && x.Silence < aliveWithin
+}
+
+// settleTime is how long a node that is there takes at most to answer for the first time.
+const settleTime = 1500 * time.Millisecond
+
+// settle waits until all nodes have answered of which nothing can be said yet, or have had the time to: who asks right after a start is not to be told that the others are dead.
+func (n *Node) settle(ctx context.Context) {
+	young := func(x transport.PeerStatus) bool { return unknown(&x, settleTime) }
+	for slices.ContainsFunc(n.transport.Peers(), young) {
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // unheard says of a node that does not answer for how long, and what becomes of its replicas.

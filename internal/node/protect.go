@@ -209,7 +209,7 @@ func putProtection(t txn.Txn, p *Protection) error {
 
 // scanProtections reads the records, expired ones too, as a transaction sees them.
 func scanProtections(ctx context.Context, t txn.Txn) (out []Protection, _ error) {
-	err := eachRowSeen(ctx, t, keys.ProtectionSpan, func(k keys.Key, v []byte) error {
+	err := txn.EachRow(ctx, t, keys.ProtectionSpan, func(k keys.Key, v []byte) error {
 		p, err := decodeProtection(k, v)
 		out = append(out, p)
 		return err

@@ -66,6 +66,7 @@ func (l *ledRange) sent(to kv.ReplicaID) int64 { return min(l.Sent[to], l.Stats.
 
 // reports asks every node that answers for its report. Of two leaders of a range, the one with the newer descriptor counts.
 func (n *Node) reports(ctx context.Context) (led map[kv.RangeID]*ledRange, loads map[kv.NodeID]nodeLoad) {
+	n.settle(ctx)
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	var mu sync.Mutex

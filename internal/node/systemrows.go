@@ -6,7 +6,6 @@ import (
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
-	"github.com/pamirdb/pamir/txn"
 )
 
 // eachSystemRow calls f with the rows of a span as of a timestamp (empty: now), in key order, page by page. Keys and values belong to f only
@@ -33,28 +32,4 @@ func (n *Node) eachSystemRow(ctx context.Context, span keys.Span, at hlc.Timesta
 		spans = scan.Resume
 	}
 	return nil
-}
-
-// eachRowSeen is eachSystemRow with the rows that a transaction sees. If another one changes them meanwhile, it does not commit.
-func eachRowSeen(ctx context.Context, t txn.Txn, span keys.Span, f func(k keys.Key, v []byte) error) error {
-	sc := t.Scan(ctx, []keys.Span{span}, txn.ScanOptions{})
-	defer sc.Close()
-	for {
-		page, ok, err := sc.Next(ctx)
-		if err != nil || !ok {
-			return err
-		}
-		for {
-			k, v, ok, err := page.Rows.Next()
-			if err != nil {
-				return kv.AsError(err)
-			}
-			if !ok {
-				break
-			}
-			if err := f(keys.Key(k), v); err != nil {
-				return err
-			}
-		}
-	}
 }

@@ -190,7 +190,11 @@ func (s *Store) split(ctx context.Context, r *replica.Replica, key keys.Key, pin
 		s.log.Info("range split", "range", int64(left.RangeID), "right", int64(right.RangeID), "at", keys.Pretty(key), "reason", why.String())
 	}
 	// The caller may look for the right side at once; the job that LeadershipBegan queued may take a moment.
-	if err := s.writeMeta(ctx, left, right); err != nil {
+	made := []*kv.RangeDescriptor{left, right}
+	if left.RangeID == right.RangeID { // it began there already, and at most its pin has changed
+		made = made[:1]
+	}
+	if err := s.writeMeta(ctx, made...); err != nil {
 		s.log.Info("the meta range will be brought up to date later", "range", int64(r.ID()), "err", err)
 		s.work.push(job{kind: jobMeta, rng: r.ID()})
 	}
