@@ -58,6 +58,15 @@ func (s *Session) cluster() (Cluster, error) {
 	return s.srv.cfg.Cluster, nil
 }
 
+// clusterToChange is cluster for what a read-only transaction must not do. (It may protect what it reads.)
+func (s *Session) clusterToChange() (Cluster, error) {
+	c, err := s.cluster()
+	if err == nil && s.readOnly() {
+		err = pgerr.New(pgerr.ReadOnlySQLTransaction, "cannot change the cluster in a read-only transaction")
+	}
+	return c, err
+}
+
 // SplitAt implements builtin.Operator.
 func (s *Session) SplitAt(relation string, values []types.Datum, of []types.Type) (int64, error) {
 	return s.atRow(Cluster.SplitAt, relation, values, of)
@@ -70,7 +79,7 @@ func (s *Session) MergeAt(relation string, values []types.Datum, of []types.Type
 
 // atRow does something at the key of a row.
 func (s *Session) atRow(do func(Cluster, context.Context, keys.Key) (kv.RangeID, error), relation string, values []types.Datum, of []types.Type) (int64, error) {
-	c, err := s.cluster()
+	c, err := s.clusterToChange()
 	if err != nil {
 		return 0, err
 	}
@@ -99,7 +108,11 @@ func (s *Session) atRow(do func(Cluster, context.Context, keys.Key) (kv.RangeID,
 
 // Operate implements builtin.Operator.
 func (s *Session) Operate(v *verb.Verb, a verb.Args) (verb.Outcome, error) {
-	c, err := s.cluster()
+	get := s.cluster
+	if v.Changes() {
+		get = s.clusterToChange
+	}
+	c, err := get()
 	if err != nil {
 		return verb.Outcome{}, err
 	}
@@ -121,7 +134,7 @@ func (s *Session) Look(v *verb.Verb, a verb.Args) ([][]*string, error) {
 
 // SetRule implements builtin.Operator.
 func (s *Session) SetRule(option, value string) error {
-	c, err := s.cluster()
+	c, err := s.clusterToChange()
 	if err != nil {
 		return err
 	}

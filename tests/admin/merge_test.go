@@ -54,6 +54,14 @@ func TestMergeNotNow(t *testing.T) {
 	e := merge(50)
 	require.NotNil(t, e)
 	require.Equal(t, "22023", e.Code, "%s", e.Message)
+	for _, q := range []string{"pamir.merge_at('t', 100)", "pamir.split_at('t', 200)", "pamir.pause_rebalancing()", "pamir.set_rule('num_replicas', '3')"} {
+		_, err = conn.Exec(t.Context(), "BEGIN READ ONLY; SELECT "+q)
+		var ro *pgconn.PgError
+		require.True(t, errors.As(err, &ro), "%s: %v", q, err)
+		require.Equal(t, "25006", ro.Code, "%s: %s", q, ro.Message)
+		_, err = conn.Exec(t.Context(), "ROLLBACK")
+		require.NoError(t, err)
+	}
 	require.Zero(t, refused("behind"))
 
 	l.Stop(2, true)
