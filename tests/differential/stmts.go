@@ -250,10 +250,7 @@ func drawDelete(r *rand.Rand, table, onDelete string) *stmt {
 	p := drawPredicate(r)
 	return &stmt{kind: "DELETE", text: fmt.Sprintf("delete from %s where %s", table, p.text), check: func(v *view, a *answer, level string) string {
 		ks := v.rows(table, p.of)
-		var refs []int
-		if table == "a" {
-			refs = v.rows("c", func(_ int, x rowValue) bool { return x.w != none && slices.Contains(ks, x.w) })
-		}
+		refs := referring(v, table, ks)
 		state := ""
 		if len(refs) > 0 && onDelete == "" {
 			state = "23503"
@@ -261,20 +258,34 @@ func drawDelete(r *rand.Rand, table, onDelete string) *stmt {
 		if why, over := refused(a, level, state, "it breaks a reference"); over {
 			return why
 		}
-		for _, k := range ks {
-			v.remove(rowKey{table, k})
-		}
-		for _, k := range refs {
-			x, _ := v.get(rowKey{"c", k})
-			switch onDelete {
-			case " on delete cascade":
-				v.remove(rowKey{"c", k})
-			case " on delete set null":
-				v.put(rowKey{"c", k}, rowValue{x.v, none})
-			}
-		}
+		removeRows(v, table, ks, onDelete)
 		return expect(a, nil, fmt.Sprintf("DELETE %d", len(ks)))
 	}}
+}
+
+// referring are the rows of c that refer to those.
+func referring(v *view, table string, ks []int) []int {
+	if table != "a" {
+		return nil
+	}
+	return v.rows("c", func(_ int, x rowValue) bool { return x.w != none && slices.Contains(ks, x.w) })
+}
+
+// removeRows removes rows, and does with those that refer to them what c says.
+func removeRows(v *view, table string, ks []int, onDelete string) {
+	refs := referring(v, table, ks)
+	for _, k := range ks {
+		v.remove(rowKey{table, k})
+	}
+	for _, k := range refs {
+		x, _ := v.get(rowKey{"c", k})
+		switch onDelete {
+		case " on delete cascade":
+			v.remove(rowKey{"c", k})
+		case " on delete set null":
+			v.put(rowKey{"c", k}, rowValue{x.v, none})
+		}
+	}
 }
 
 func drawInsert(r *rand.Rand, table string) *stmt {

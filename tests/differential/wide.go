@@ -307,7 +307,7 @@ func (w *wideProgram) currentOf(name string) *stmt {
 		if x, ok := v.get(at); ok {
 			n = 1
 			if remove {
-				v.remove(at)
+				removeRows(v, c.table, []int{at.k}, w.p.onDelete)
 			} else {
 				v.put(at, rowValue{x.v + 1, x.w})
 			}
