@@ -23,6 +23,13 @@ func unfinished(s *fakeStore) (staging, locks int) {
 	return staging, len(s.prepared)
 }
 
+func allFinished(t *testing.T, s *fakeStore) {
+	t.Helper()
+	staging, locks := unfinished(s)
+	require.Zero(t, staging)
+	require.Zero(t, locks)
+}
+
 // What is left to do after commits that nobody waits for is done at the same moment.
 func TestFinishedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -38,9 +45,7 @@ func TestFinishedTogether(t *testing.T) {
 		require.Equal(t, 10, locks)
 		time.Sleep(finishEvery / 2)
 		synctest.Wait()
-		staging, locks = unfinished(s)
-		require.Zero(t, staging)
-		require.Zero(t, locks)
+		allFinished(t, s)
 	})
 }
 
@@ -63,9 +68,7 @@ func TestWhoWaitsHasItFinished(t *testing.T) {
 		_, err = c.QueryHolder(bg, 1, 7, x.ID(), true)
 		require.NoError(t, err)
 		synctest.Wait()
-		staging, locks := unfinished(s)
-		require.Zero(t, staging)
-		require.Zero(t, locks)
+		allFinished(t, s)
 	})
 }
 
@@ -76,9 +79,7 @@ func TestWantedIsFinishedAtOnce(t *testing.T) {
 		s.wanted = true
 		put(t, c, "a", "1", "h", "1")
 		synctest.Wait()
-		staging, locks := unfinished(s)
-		require.Zero(t, staging)
-		require.Zero(t, locks)
+		allFinished(t, s)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		c, s := newTest(t, "g")
@@ -92,9 +93,7 @@ func TestWantedIsFinishedAtOnce(t *testing.T) {
 		require.NoError(t, err)
 		commit(t, x)
 		synctest.Wait()
-		staging, locks := unfinished(s)
-		require.Zero(t, staging)
-		require.Zero(t, locks)
+		allFinished(t, s)
 	})
 }
 
@@ -109,8 +108,6 @@ func TestUnfinishedAreBounded(t *testing.T) {
 		staging, _ := unfinished(s)
 		require.Equal(t, maxUnfinished, staging)
 		c.Close(bg)
-		staging, locks := unfinished(s)
-		require.Zero(t, staging)
-		require.Zero(t, locks)
+		allFinished(t, s)
 	})
 }

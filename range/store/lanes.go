@@ -8,7 +8,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// lanes let one piece of large transactions at a time into each range: of what they write ahead, and of the resolution of their locks, whosever it is.
+// lanes let one piece of large transactions at a time into each range: of what they write ahead or take back (kv.BatchRequest.IsLarge), and of the resolution of their locks, whosever it is.
 //
 // Each piece is up to a thousand keys in the log of its range, and all that is proposed meanwhile waits until they have been synced, sent and applied. Of the four that one transaction has under way, and
 // those of others, several go into one round, and a small write stands behind two rounds. Who comes first is served first.

@@ -15,7 +15,7 @@ type pace struct {
 	snapshots   [urgencies]snapshots
 	resolutions paced // of the locks of large transactions, in nanoseconds of work: a rate of 1e9 is one that is never held up
 	resolution  *pacing.Pacer
-	loads       paced // the writes of large transactions while they run (kv.Prepare.Seqs), in nanoseconds of work, too
+	loads       paced // the writes of large transactions while they run (kv.Prepare.Seqs), and what they take back or clear out of their way, in nanoseconds of work, too
 	load        *pacing.Pacer
 	// pieces of the two that were begun: each is one request.
 	pieces atomic.Int64
