@@ -157,7 +157,7 @@ func (c *conn) end(err error) {
 	default:
 		if e, ok := pgerr.As(err); ok {
 			c.fatal(e)
-			c.lingers = errors.Is(err, errTerminated)
+			c.lingers = errors.Is(err, errTerminated) || e.Code == pgerr.StatementCompletionUnknown
 			return
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) && c.sess == nil {
@@ -220,6 +220,12 @@ func (c *conn) fail(err error) error {
 		e = pgerr.New(pgerr.InternalError, "%s", err.Error())
 	}
 	if c.forced.Load() {
+		if e.Code == pgerr.StatementCompletionUnknown {
+			// A commit that may have happened: 57P01 would say that it has not. The connection ends with that, which is all that it needs to be told.
+			doubt := *e
+			doubt.Severity = "FATAL"
+			return &doubt
+		}
 		return errTerminated
 	}
 	if e.Severity == "FATAL" {

@@ -28,6 +28,7 @@ import (
 //	fail         an error
 //	panic        a panic
 //	sleep        waits for Cancel or Terminate
+//	doubt        waits for Cancel or Terminate, and does not know then whether it has committed
 //	copyin       counts the bytes of a COPY
 //	notice       a notice and no rows
 //	<empty>
@@ -116,10 +117,13 @@ func (f *fakeSession) run(p *fakePortal, limit int) error {
 		return pgerr.New(pgerr.CannotConnectNow, "part of the database cannot be reached")
 	case "panic":
 		panic("planted")
-	case "sleep":
+	case "sleep", "doubt":
 		f.sleeping.Add(1)
 		select {
 		case err := <-f.stop:
+			if word == "doubt" {
+				err = pgerr.New(pgerr.StatementCompletionUnknown, "it is not known whether the transaction committed")
+			}
 			return err
 		case <-time.After(30 * time.Second):
 			return errors.New("nobody canceled")

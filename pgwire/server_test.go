@@ -454,6 +454,20 @@ func TestDrainBetweenExecuteAndSync(t *testing.T) {
 	<-done
 }
 
+// A client whose connection is ended while it commits is told that the outcome is in doubt, if it is: 57P01 would say that nothing was done.
+func TestTerminatedInDoubt(t *testing.T) {
+	h := start(t, nil)
+	r := h.raw()
+	r.login()
+	r.send(&pgproto3.Query{String: "doubt"})
+	require.Eventually(t, func() bool { return h.sleeping.Load() == 1 }, 10*time.Second, time.Millisecond)
+	ctx, cancel := context.WithCancel(h.ctx())
+	cancel() // waits for nobody
+	go h.srv.Drain(ctx)
+	require.Equal(t, []string{"ErrorResponse FATAL 40003"}, r.until("Error"))
+	r.eof()
+}
+
 func TestPipelineIsOneWrite(t *testing.T) {
 	h := start(t, nil)
 	r := h.raw()

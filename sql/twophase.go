@@ -310,8 +310,17 @@ func (s *Session) decidePrepared(ctx context.Context, gid string, commit bool) e
 		return pgerr.New(pgerr.InsufficientPrivilege, "permission denied to finish prepared transaction").
 			WithHint("Must be superuser or the user that prepared the transaction.")
 	}
-	status, err := s.finishPrepared(ctx, row, commit)
-	if err != nil {
+	// From here on it may happen, and who gives up waiting is told whether it has.
+	dctx, cancel := outlast(ctx, lastDecision)
+	defer cancel()
+	status, err := s.finishPrepared(dctx, row, commit)
+	switch _, told := pgerr.As(err); {
+	case err == nil:
+	case told:
+		return err
+	case status == kv.TxnCommitted || status == kv.TxnAborted || isCanceled(err) || kv.HasCode(err, kv.CodeUnknownOutcome):
+		return unfinished(gid, status, err)
+	default:
 		return s.translate(exec.Translate(err, nil))
 	}
 	if (status == kv.TxnCommitted) == commit {
@@ -325,6 +334,39 @@ func (s *Session) decidePrepared(ctx context.Context, gid string, commit bool) e
 		what = "committed"
 	}
 	return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "prepared transaction with identifier \"%s\" has been %s by somebody else", gid, what)
+}
+
+// unfinished is told to who has asked for a decision that did not come to its end: the name is still there, and can be asked for again.
+func unfinished(gid string, status kv.TxnStatus, cause error) error {
+	what := "it is not known whether prepared transaction \"%s\" has been finished"
+	switch status {
+	case kv.TxnCommitted:
+		what = "prepared transaction \"%s\" has been committed, but its name could not be removed"
+	case kv.TxnAborted:
+		what = "prepared transaction \"%s\" has been rolled back, but its name could not be removed"
+	}
+	e := pgerr.New(pgerr.StatementCompletionUnknown, what, gid).WithDetail("Reason: %v.", cause).
+		WithHint("The command can be repeated; if the name does not exist then, it had been finished.")
+	e.Cause = cause
+	return e
+}
+
+// lastDecision is for how long a prepared transaction that is being finished is waited for when its client waits no longer.
+const lastDecision = 5 * time.Second
+
+// outlast returns a context that ends a while after ctx.
+func outlast(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		t := time.NewTimer(by)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-longer.Done():
+		}
+		cancel()
+	})
+	return longer, func() { stop(); cancel() }
 }
 
 // preparedXactRows is pg_prepared_xacts.

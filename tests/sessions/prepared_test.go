@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
@@ -59,6 +60,35 @@ func preparedRaces(t *testing.T, s *suite) {
 		require.True(t, errB == nil || errC == nil, what)
 		require.Equal(t, 0, one[int](a, "select count(*) from pg_prepared_xacts"))
 	}
+}
+
+// preparedCancelled: COMMIT PREPARED that is cancelled, or times out, while it commits says what became of it.
+func preparedCancelled(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0), s.connect(t, 1)
+	a.do("create table pc (id int primary key, v int)")
+	a.do("insert into pc values (1, 0), (2, 0)")
+	a.do("select pamir.split_at('pc', 2)")
+	done := 0
+	for round := range 40 {
+		a.do("begin")
+		a.do("update pc set v = v + 1")
+		a.do("prepare transaction 'pc'")
+		a.do(fmt.Sprintf("set statement_timeout = %d", 1+round/4))
+		_, err := a.Exec(bg, "commit prepared 'pc'", pgx.QueryExecModeSimpleProtocol)
+		for err := errors.New("not yet"); err != nil; { // a millisecond may be too little for that, too
+			_, err = a.Exec(bg, "set statement_timeout = 0", pgx.QueryExecModeSimpleProtocol)
+		}
+		if err != nil {
+			require.Equal(t, "57014", sqlstate(err), "round %d", round)
+			require.Equal(t, 1, one[int](b, "select count(*) from pg_prepared_xacts"))
+			b.do("rollback prepared 'pc'")
+		} else {
+			done++
+		}
+		require.Equal(t, done, one[int](b, "select min(v) from pc"))
+		require.Equal(t, done, one[int](b, "select max(v) from pc"))
+	}
+	require.Zero(t, one[int](b, "select count(*) from pg_prepared_xacts"))
 }
 
 // preparedHolders: a prepared transaction belongs to no session, whatever the one that prepared it does now; who waits for it is seen to wait, readers, too.

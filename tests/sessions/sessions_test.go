@@ -123,6 +123,7 @@ func TestSessions(t *testing.T) {
 		{"signals", signals},
 		{"cancel requests", cancelRequests},
 		{"prepared races", preparedRaces},
+		{"prepared cancelled", preparedCancelled},
 		{"prepared holders", preparedHolders},
 		{"prepared foreign keys", preparedForeignKeys},
 		{"advisory", advisory},
