@@ -72,12 +72,22 @@ func (w wire) SendSnapshot(ctx context.Context, to kv.NodeID, _ kv.StoreID, writ
 }
 
 // clocks reads those of the other nodes (txn.Clocks).
-type clocks struct{ t *transport.Transport }
+type clocks struct {
+	t    *transport.Transport
+	near time.Duration
+}
 
-// nearby is how far a node may be for transactions to wait for a reading of its clock.
+// nearby is how far a node may be, there and back, for transactions to wait for a reading of its clock, and for what it says of its own.
 const nearby = 10 * time.Millisecond
 
-func (c clocks) Near() []kv.NodeID { return c.t.Near(nearby) }
+func (c *Config) nearby() time.Duration {
+	if c.Nearby > 0 {
+		return c.Nearby
+	}
+	return nearby
+}
+
+func (c clocks) Near() []kv.NodeID { return c.t.Near(c.near) }
 
 func (c clocks) ReadClock(ctx context.Context, node kv.NodeID) (hlc.Timestamp, error) {
 	return c.t.ReadClock(ctx, node)

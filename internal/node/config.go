@@ -50,6 +50,9 @@ type Config struct {
 	FailRead func() error
 	// Linger makes a node slow to clean up after its commits: see txn.Config.Linger. For tests.
 	Linger func(context.Context)
+	// Nearby is how far a node may be, there and back, for transactions to wait for its clock, and SKIP LOCKED for what it says of its transactions; 0 for the default,
+	// 10 ms. For tests, which have all nodes on one machine: a busy one can look like distance.
+	Nearby time.Duration
 	// PlantedNoFirmReads: see txn.Config.
 	PlantedNoFirmReads bool
 	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.

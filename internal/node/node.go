@@ -177,6 +177,7 @@ func (n *Node) open() error {
 	st, err := store.Open(n.ctx, store.Config{
 		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Clock: n.clock,
 		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, Retention: n.retentionOf, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
+		Near:         func(id kv.NodeID) bool { return n.transport.RTT(id) <= n.cfg.nearby() },
 		FinishRecord: func(ctx context.Context, rec kv.TxnRecord) error { return n.txns.FinishRecord(ctx, rec) },
 	})
 	if err != nil {
@@ -303,7 +304,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{
 		Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation, MaxBufferBytes: n.cfg.TxnBufferBytes, ScanBytes: n.cfg.ScanBytes, FailRead: n.cfg.FailRead, Linger: n.cfg.Linger,
-		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, Clocks: clocks{n.transport}, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
+		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, Clocks: clocks{n.transport, n.cfg.nearby()}, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
 	})
 	n.registerMetrics()
 	n.store.SetSender(n.sender)

@@ -261,7 +261,7 @@ func (s *Store) Start(ctx context.Context) error {
 		Budget: s.budget, Log: s.log, Metrics: &s.metrics, Fatal: s.failed,
 		Locks: concurrency.Config{
 			Clock: s.clock, Holders: s.cfg.Holders, Recoverer: s.cfg.Recoverer, Resolver: resolver{s}, Metrics: &s.lockMetrics,
-			DeadAfter: k.GatewayDeadAfter,
+			DeadAfter: k.GatewayDeadAfter, Near: s.cfg.Near,
 		}.Shared(),
 		Knobs: replica.Knobs{
 			// Elections go by support, not by these: they matter where no support is known.

@@ -71,6 +71,8 @@ type Config struct {
 	// Retention says how long old versions of a span are kept; nil for Knobs.GCAfter everywhere.
 	Retention func(keys.Span) Retention
 	Recoverer Recoverer
+	// Near says whether a node is so near that SKIP LOCKED waits for what it says of its transactions; nil: all are.
+	Near func(kv.NodeID) bool
 	// FinishRecord resolves all locks of a committed transaction, whose record has been left over, and then removes that; nil for never.
 	FinishRecord func(context.Context, kv.TxnRecord) error
 	// OnFatal is told, once, that the store cannot go on (engine.Config.OnFatal): by default the process exits.

@@ -19,7 +19,8 @@ func WithLongSupport() Option {
 	}
 }
 
-// LongSupportLocal is WithLongSupport for StartLocal.
+// LongSupportLocal is WithLongSupport for StartLocal. Nodes that are slow to answer do not count as far away, either.
 func LongSupportLocal(_ int, c *node.Config) {
 	c.StoreKnob.SupportDuration, c.Transport.CutOffAfter = LongSupport, LongSupport
+	c.Nearby = LongSupport
 }

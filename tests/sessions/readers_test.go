@@ -103,7 +103,7 @@ func readersAreNotFailed(t *testing.T, s *suite) {
 	worker("outside of a block, COPY", 0, same("copy rd to stdout"))
 	wg.Wait()
 	t.Log(runs)
-	// What is left is for a range whose leader has just changed, which a busy machine makes happen. Without fixed snapshots it is every fifth.
-	require.LessOrEqual(t, failed*15, reads, "%d of %d have failed", failed, reads)
+	// Leaders stay where they are, and nobody is far away. Without fixed snapshots it is every fifth.
+	require.Zero(t, failed, "of %d", reads)
 	require.Greater(t, runs["writer"], 10)
 }

@@ -99,7 +99,7 @@ func (c *client) eventually(sql string, args ...any) {
 }
 
 func TestSessions(t *testing.T) {
-	s := &suite{cluster.StartLocal(t, 3, nil), t}
+	s := &suite{cluster.StartLocal(t, 3, cluster.LongSupportLocal), t}
 	for _, c := range []struct {
 		name string
 		f    func(t *testing.T, s *suite)

@@ -42,6 +42,8 @@ type Config struct {
 	Holders   Holders
 	Recoverer Recoverer
 	Resolver  Resolver
+	// Near says whether a gateway is so near that SKIP LOCKED waits for its answer; nil: all are.
+	Near func(gateway kv.NodeID) bool
 	// MaxLocks bounds the unreplicated locks of the range; 0 means 500,000.
 	MaxLocks int
 	// PushDelay is how long a waiter waits before it looks for deadlocks and dead holders (default 50 ms),

@@ -64,11 +64,11 @@ func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
 
 // A lock in memory is released in the background when its transaction has ended without writing there, and whoever comes between the answer to that
 // client and the release would leave the row out: a worker would find no job although the one who had it is done. So SKIP LOCKED asks there, too,
-// all holders that it met at once, and not for long: a gateway that is further away than askFor cannot have told anybody of the end of a transaction much before
-// it told this range.
+// all holders that it met at once. A gateway that is near answers, however busy the machines are, or is found to be out of reach. One that is far away is
+// asked for askFor only: it cannot have told anybody of the end of a transaction much before it told this range.
 const (
 	askFor = 20 * time.Millisecond
-	// askAgain is for how long a gateway that has not answered in time is not asked any more.
+	// askAgain is for how long a gateway that is far away, and has not answered in time, is not asked any more.
 	askAgain = time.Second
 	// maxAsks is how often one request asks, so that many workers do not ask each other for longer than they work.
 	maxAsks = 2
@@ -107,21 +107,50 @@ func (g *Guard) Ask(ctx context.Context, ae *eval.AskError) error {
 	return g.enter(ctx)
 }
 
-// over reports whether the transaction's gateway says, within askFor, that it has ended, or is only being finished after its client was told.
+// over reports whether the transaction's gateway says that it has ended, or is only being finished after its client was told, or whether that gateway is out of
+// reach.
 func (t *Table) over(ctx context.Context, m *kv.TxnMeta) bool {
-	if t.silent.slow(m.Gateway) {
-		return false
-	}
-	short, cancel := context.WithTimeout(ctx, askFor)
-	defer cancel()
-	st, err := t.query(short, m, false)
-	if err != nil {
-		if ctx.Err() == nil {
-			t.silent.late(m.Gateway)
+	var st HolderState
+	if t.cfg.Near == nil || t.cfg.Near(m.Gateway) {
+		var ok bool
+		if st, ok = t.insist(ctx, m, false); !ok {
+			return false
 		}
-		return false
+	} else {
+		if t.silent.slow(m.Gateway) {
+			return false
+		}
+		short, cancel := context.WithTimeout(ctx, askFor)
+		defer cancel()
+		var err error
+		if st, err = t.query(short, m, false); err != nil {
+			if ctx.Err() == nil {
+				t.silent.late(m.Gateway)
+			}
+			return false
+		}
 	}
 	return !st.Alive || st.Status == kv.TxnStaging || st.Status == kv.TxnCommitted || st.Status == kv.TxnAborted
+}
+
+// insist asks the transaction's gateway until it answers, or has been out of reach for so long that the transaction counts as gone (Alive false). ok is false if ctx has ended.
+func (t *Table) insist(ctx context.Context, m *kv.TxnMeta, hurry bool) (st HolderState, ok bool) {
+	for {
+		asked := time.Now()
+		st, err := t.query(ctx, m, hurry)
+		if err == nil {
+			t.silent.answered(m.Gateway)
+			return st, true
+		}
+		if t.silent.tooLong(m.Gateway, asked, t.cfg.DeadAfter) {
+			return HolderState{}, true
+		}
+		select { // a second, at most
+		case <-time.After(t.cfg.PushDelay):
+		case <-ctx.Done():
+			return HolderState{}, false
+		}
+	}
 }
 
 // noWait is the answer to NOWAIT, or to a SKIP that was not skipped, at a lock in memory: nil if all who block have ended, so that it gets its turn. Their
@@ -153,23 +182,9 @@ func (g *Guard) committed(ctx context.Context, c *eval.Conflict) bool {
 	if known || t.cfg.Holders == nil {
 		return known
 	}
-	var st HolderState
-	for {
-		asked := time.Now()
-		var err error
-		if st, err = t.query(ctx, &c.Holder, true); err == nil {
-			t.silent.answered(c.Holder.Gateway)
-			break
-		}
-		if t.silent.tooLong(c.Holder.Gateway, asked, t.cfg.DeadAfter) {
-			st = HolderState{}
-			break
-		}
-		select { // a second, at most
-		case <-time.After(t.cfg.PushDelay):
-		case <-ctx.Done():
-			return false
-		}
+	st, ok := t.insist(ctx, &c.Holder, true)
+	if !ok {
+		return false
 	}
 	if st.Alive {
 		// STAGING: the client has been told, or is being told, that it is committed.

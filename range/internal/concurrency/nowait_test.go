@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -69,5 +70,68 @@ func TestNoWaitGoesOnToThePreparedLock(t *testing.T) {
 		g, err := tb.Sequence(context.Background(), req, ls)
 		require.NoError(t, err)
 		g.Finish()
+	}
+}
+
+// lateGateway answers after a while, or never.
+type lateGateway struct {
+	*gateways
+	after time.Duration
+	asked int
+}
+
+func (l *lateGateway) QueryHolder(ctx context.Context, n kv.NodeID, inc int64, id kv.TxnID, hurry bool) (HolderState, error) {
+	l.asked++
+	select {
+	case <-time.After(l.after):
+		return l.gateways.QueryHolder(ctx, n, inc, id, hurry)
+	case <-ctx.Done():
+		return HolderState{}, ctx.Err()
+	}
+}
+
+// SKIP LOCKED waits for what a gateway that is near says of a lock in memory, however long a busy machine takes over it; one that is out of reach does not
+// keep the row. A gateway that is far away is not waited for, and not asked again at once.
+func TestSkipLockedWaitsForNearGateways(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		after time.Duration
+		ended bool
+		far   bool
+		over  bool
+		asked int // in two requests
+	}{
+		{name: "slow, ended", after: 300 * time.Millisecond, ended: true, over: true, asked: 2},
+		{name: "slow, runs", after: 300 * time.Millisecond, asked: 2},
+		{name: "stopped", after: time.Hour, over: true},
+		{name: "far away, ended", after: 100 * time.Millisecond, ended: true, far: true, asked: 1},
+		{name: "not so far away, ended", after: 15 * time.Millisecond, ended: true, far: true, over: true, asked: 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				gw := &lateGateway{gateways: newGateways(), after: c.after}
+				holder := meta(1)
+				if !c.ended {
+					gw.begin(holder, 1)
+				}
+				tb := New(Config{Holders: gw, Near: func(kv.NodeID) bool { return !c.far }})
+				for range 2 {
+					lock(t, tb, holder, kv.LockUpdate, "k")
+					req, ls := lockReq(meta(2), kv.LockUpdate, "k")
+					req.Wait = kv.WaitSkip
+					g, err := tb.Sequence(t.Context(), req, ls)
+					require.NoError(t, err)
+					require.NoError(t, g.Ask(t.Context(), &eval.AskError{Holders: []kv.TxnMeta{*holder}}))
+					_, free := tb.Blocker(meta(2), keys.Key("k"), kv.LockUpdate)
+					require.Equal(t, c.over, free)
+					_, undecided := g.Undecided()[holder.ID]
+					require.Equal(t, !c.over, undecided)
+					g.Finish()
+				}
+				if c.asked > 0 {
+					require.Equal(t, c.asked, gw.asked)
+				}
+			})
+		})
 	}
 }

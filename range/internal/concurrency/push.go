@@ -204,7 +204,7 @@ func (t *Table) query(ctx context.Context, m *kv.TxnMeta, hurry bool) (HolderSta
 type silences struct {
 	mu    sync.Mutex
 	since map[kv.NodeID]silence
-	lates map[kv.NodeID]time.Time // when a gateway did not answer within askFor
+	lates map[kv.NodeID]time.Time // when one that is far away did not answer within askFor
 }
 
 // late notes that a gateway did not answer within askFor.
