@@ -16,11 +16,12 @@ const gcPause = 20 * time.Millisecond
 
 // gcState is what the loop remembers of a range.
 type gcState struct {
-	writes  int64     // of the replica, when it was last looked at
-	changed time.Time // when they were seen to have grown
+	term    uint64    // that the replica led in when it was last looked at
+	writes  int64     // of the replica, then
+	changed time.Time // when either was seen to be another: who led in between may have written
 	ran     time.Time
 	seen    time.Time // what was garbage by then, was collected
-	held    bool      // the last collection left something that is protected, or could not be removed
+	held    bool      // the last collection left something that may go later: see collect
 	records keys.Key  // where the next look for records that were left begins
 }
 
@@ -29,26 +30,28 @@ type gcState struct {
 // that could be garbage, and once it was collected so long after its last write that nothing in it can become garbage any more; it is
 // not even looked at again before it is written to.
 func (s *Store) gcLoop() {
-	c := collector{s: s, known: make(map[kv.RangeID]gcState)}
-	s.visitEvery(max(s.cfg.Knobs.GCInterval/10, 10*time.Millisecond), replica.CareGarbage, c.visit)
+	c := collector{s: s, interval: s.cfg.Knobs.GCInterval, known: make(map[kv.RangeID]gcState)}
+	s.visitEvery(max(c.interval/10, 10*time.Millisecond), replica.CareGarbage, c.visit)
 }
 
 // collector is what gcLoop knows.
 type collector struct {
-	s     *Store
-	known map[kv.RangeID]gcState
+	s        *Store
+	interval time.Duration // Knobs.GCInterval
+	known    map[kv.RangeID]gcState
 }
 
 // visit looks after one range. It is visited again unless nothing in it is, or can become, garbage.
 func (c *collector) visit(r *replica.Replica) (again bool) {
 	s := c.s
-	if _, ok := r.Serving(); !ok {
+	term, ok := r.Serving()
+	if !ok {
 		delete(c.known, r.ID())
 		return false
 	}
-	st, ok := c.known[r.ID()]
-	if w := r.Status().Writes; !ok || w != st.writes {
-		st.writes, st.changed = w, time.Now()
+	st := c.known[r.ID()]
+	if n := r.Writes(); n != st.writes || term != st.term {
+		st.term, st.writes, st.changed = term, n, time.Now()
 	}
 	again = true
 	if keep := s.retention(r); !keep.Unknown {
@@ -56,7 +59,7 @@ func (c *collector) visit(r *replica.Replica) (again bool) {
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Info("outcomes of commits in a range could not be forgotten and will be", "range", int64(r.ID()), "err", err)
 		}
-		if time.Since(st.ran) >= gcInterval(s.cfg.Knobs.GCInterval, keep.After, r.Applied().Stats) {
+		if time.Since(st.ran) >= gcInterval(c.interval, keep.After, r.Applied().Stats) {
 			again = c.turn(r, &st, keep, remembers)
 		}
 	}
@@ -87,7 +90,7 @@ func (c *collector) turn(r *replica.Replica, st *gcState, keep Retention, rememb
 	if err != nil && s.ctx.Err() == nil {
 		s.log.Info("garbage collection of a range stopped and will be tried again", "range", int64(r.ID()), "err", err)
 	}
-	st.ran, st.writes = time.Now(), r.Status().Writes // collections are no writes that make garbage
+	st.ran = time.Now()
 	return true
 }
 
@@ -144,7 +147,7 @@ func (s *Store) forget(r *replica.Replica) (remembers bool, err error) {
 }
 
 // collect raises the threshold of the range and removes what is below it, piece by piece. held reports whether something was
-// left that may go later: it is protected, or a record could not be removed. asOf is when t was known, records where to look for these.
+// left that may go later: it is protected, a record could not be removed, or the end was not reached. asOf is when t was known, records where to look for these.
 func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp, records *keys.Key) (held bool, err error) {
 	threshold := asOf.Add(-t.After)
 	if !t.Protected.IsEmpty() && t.Protected.Less(threshold) {
@@ -159,10 +162,10 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp, rec
 		resp, err := r.Send(s.ctx, &kv.BatchRequest{RangeID: r.ID(), Now: s.clock.Now(), Requests: []kv.Request{&req}})
 		var e *kv.Error
 		if errors.As(err, &e) && e.Code.Class() == kv.RetryRouting {
-			return held, nil // whoever leads now does it
+			return true, nil // whoever leads now does it; or this store, once a merge that the range stands still for has come to nothing
 		}
 		if err != nil {
-			return held, err
+			return true, err
 		}
 		got := resp.Responses[0].(*kv.GCResponse)
 		s.metrics.Collected.Add(got.Removed)
@@ -174,7 +177,7 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp, rec
 		select {
 		case <-time.After(gcPause):
 		case <-s.ctx.Done():
-			return held, s.ctx.Err()
+			return true, s.ctx.Err()
 		}
 	}
 }

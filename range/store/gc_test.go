@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/internal/replica"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -161,6 +162,119 @@ func testRetention(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	protected.Store(s.clock.Now().WallTime)
 	require.Eventually(t, versions(1), 10*time.Second, 5*time.Millisecond, "the backup is over")
+}
+
+// A range is visited until all that became garbage in it is gone, whatever happens while it is being collected.
+func TestNoGarbageIsForgotten(t *testing.T) {
+	for name, between := range map[string]func(ctx context.Context, c *cluster, collect func()){
+		"written while the range is collected": func(ctx context.Context, c *cluster, collect func()) {
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				collect()
+			}()
+			time.Sleep(gcPause / 2)
+			require.NoError(c.t, c.put(ctx, 1, "meanwhile"))
+			<-done
+		},
+		"written under another leader": func(ctx context.Context, c *cluster, collect func()) {
+			collect()
+			c.transfer(ctx)
+			require.NoError(c.t, c.put(ctx, 1, "elsewhere"))
+			c.transfer(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { testNoGarbageIsForgotten(t, between) }) })
+	}
+	t.Run("looked at before it is applied", func(t *testing.T) { synctest.Test(t, testGarbageThatIsYetToCome) })
+	t.Run("frozen for a merge that comes to nothing", func(t *testing.T) { synctest.Test(t, testNoGarbageIsForgottenByMerges) })
+}
+
+// garbageKnobs are for a collector that the test has instead of the store's, whose time never comes.
+func garbageKnobs() Knobs {
+	k := testKnobs
+	k.GCAfter, k.GCInterval = 200*time.Millisecond, 1000*time.Hour
+	return k
+}
+
+func testNoGarbageIsForgotten(t *testing.T, between func(ctx context.Context, c *cluster, collect func())) {
+	c := newCluster(t, 2, garbageKnobs())
+	c.upReplicate(2)
+	ctx := c.ctx(time.Minute)
+	for i := range 5 {
+		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i)))
+	}
+	s := c.waitLeaderStore()
+	visit := visitor(s, s.replica(kv.FirstUserRange))
+	require.True(t, visit())
+	time.Sleep(time.Second)
+	between(ctx, c, func() { require.True(t, visit()) })
+	for n := 0; visit() && n < 10; n++ {
+		time.Sleep(time.Second)
+	}
+	require.False(t, visit(), "nothing is left to do")
+	require.EqualValues(t, 1, s.replica(kv.FirstUserRange).Applied().Stats.Versions)
+}
+
+func testNoGarbageIsForgottenByMerges(t *testing.T) {
+	c := newCluster(t, 2, garbageKnobs())
+	c.upReplicate(2)
+	ctx := c.ctx(time.Minute)
+	for i := range 5 {
+		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i)))
+	}
+	id := c.split(ctx, 1)
+	s, _ := c.waitLeader(id)
+	right := s.replica(id)
+	visit := visitor(s, right)
+	require.True(t, visit())
+	time.Sleep(time.Second)
+	// No replica's answer is heard once the freeze is applied, so that the merge stands still there.
+	c.setFilter(func(m *RaftMessage) bool { return m.ChecksumID != 0 && right.Frozen() != nil })
+	done := make(chan error, 1)
+	go func() { done <- c.merge(ctx, 1) }()
+	for right.Frozen() == nil {
+		require.NoError(t, ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
+	require.True(t, visit())
+	require.Error(t, <-done)
+	for right.Frozen() != nil {
+		require.NoError(t, ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
+	for n := 0; visit() && n < 10; n++ {
+		time.Sleep(time.Second)
+	}
+	require.EqualValues(t, 1, right.Applied().Stats.Versions)
+}
+
+// The loop comes by between the proposal of a write and its application, and must come again.
+func testGarbageThatIsYetToCome(t *testing.T) {
+	k := testKnobs
+	k.GCAfter, k.GCInterval = 50*time.Millisecond, 50*time.Millisecond
+	c := newCluster(t, 2, k)
+	c.upReplicate(2)
+	ctx := c.ctx(time.Minute)
+	r := c.waitLeaderStore().replica(kv.FirstUserRange)
+	for i := range 5 {
+		if i == 4 {
+			c.setFilter(func(m *RaftMessage) bool { return m.RangeID == kv.FirstUserRange })
+			go func() {
+				time.Sleep(150 * time.Millisecond)
+				c.setFilter(nil)
+			}()
+		}
+		require.NoError(t, c.put(ctx, 1, fmt.Sprint(i)))
+		require.Eventually(t, func() bool { return r.Applied().Stats.Versions == 1 }, 10*time.Second, 10*time.Millisecond)
+		time.Sleep(time.Second) // nothing is left to do
+	}
+}
+
+// visitor returns what visits a replica as the loop would, and reports whether it wants to again.
+func visitor(s *Store, r *replica.Replica) func() bool {
+	c := collector{s: s, known: map[kv.RangeID]gcState{}}
+	return func() bool { return c.visit(r) }
 }
 
 // A range that is mostly garbage is collected sooner, but no sooner than its garbage may go.

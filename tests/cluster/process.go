@@ -463,11 +463,13 @@ type RangeInfo struct {
 		NodeID int32  `json:"node_id"`
 		Type   string `json:"type"`
 	} `json:"replicas"`
-	LeaderNode int32 `json:"leader_node"`
-	Locks      int64 `json:"prepared_locks"`
+	LeaderNode int32  `json:"leader_node"` // 0: nobody leads it just now, and what follows is not known
+	Table      string `json:"table"`
+	Bytes      int64  `json:"bytes"`
+	Locks      int64  `json:"prepared_locks"`
 }
 
-// Ranges lists all ranges of the cluster, as node i knows them.
+// Ranges lists all ranges of the cluster, as node i knows them, in key order.
 func (c *Cluster) Ranges(i int) ([]RangeInfo, error) {
 	var all []RangeInfo
 	for after := ""; ; {

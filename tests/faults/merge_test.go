@@ -3,6 +3,7 @@ package faults
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -43,19 +44,15 @@ func TestRangesMerge(t *testing.T) {
 	require.EqualValues(t, rows, n)
 	// ranges counts the table's, and neighbours that are small enough to be one: placement merges what holds no more than two fifths of what is split.
 	ranges := func() (all, pairs int) {
-		rs, err := conn.Query(ctx, "select size_bytes from pamir.ranges where table_name = 't' order by start_key")
+		rs, err := c.Ranges(0)
 		require.NoError(t, err)
-		sizes, err := pgx.CollectRows(rs, pgx.RowTo[*int64])
-		require.NoError(t, err)
-		for i, s := range sizes {
-			switch {
-			case s == nil: // nobody leads it just now
-				pairs++
-			case i > 0 && sizes[i-1] != nil && (*sizes[i-1]+*s)*5 <= split*2:
+		rs = slices.DeleteFunc(rs, func(r cluster.RangeInfo) bool { return r.Table != "t" })
+		for i, r := range rs {
+			if r.LeaderNode == 0 || i > 0 && rs[i-1].LeaderNode != 0 && (rs[i-1].Bytes+r.Bytes)*5 <= split*2 {
 				pairs++
 			}
 		}
-		return len(sizes), pairs
+		return len(rs), pairs
 	}
 	await := func(what string, ok func(all, pairs int) bool) int {
 		for {
@@ -66,6 +63,12 @@ func TestRangesMerge(t *testing.T) {
 			select {
 			case <-time.After(200 * time.Millisecond):
 			case <-ctx.Done():
+				for _, path := range []string{"/api/v1/placement", "/api/v1/ranges", "/api/v1/locks"} {
+					for i := range 3 {
+						b, err := c.Get(i, path)
+						t.Logf("node %d, %s: %s %v", i, path, b, err)
+					}
+				}
 				t.Fatalf("%s: there are %d ranges, %d of them could be one with their neighbour", what, all, pairs)
 			}
 		}

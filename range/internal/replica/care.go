@@ -4,7 +4,7 @@ package replica
 // visits it: there may be fifty thousand of them. A replica asks for care when it begins to need it; the store puts it on the list
 // of whoever gives it, and who visits it decides whether it stays there.
 //
-// Nothing may depend on being visited without having been asked for: what begins to need care says so.
+// Nothing may depend on being visited without having been asked for: what begins to need care says so, and not before a visitor can see why.
 type Care uint32
 
 // The kinds of care.
@@ -19,7 +19,7 @@ const (
 	CarePrepared
 	// CareLog: the log has grown so much that something may be cut off, or the range is frozen for a merge.
 	CareLog
-	// CareGarbage: something was written, so that something older may become garbage.
+	// CareGarbage: something was written and applied, so that something older may become garbage.
 	CareGarbage
 
 	// Cares is the number of kinds.

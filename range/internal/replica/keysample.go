@@ -148,6 +148,9 @@ func (r *Replica) DropKeySamples() {
 	}
 }
 
+// Writes counts the writes that were applied while this replica led, collections of garbage not among them.
+func (r *Replica) Writes() int64 { return r.writes.Load() }
+
 // LoadTotals returns the requests and the processor time since the replica was opened. Any number of callers may ask.
 func (r *Replica) LoadTotals() Load {
 	return Load{Requests: r.requests.Load(), Writes: r.writes.Load(), WriteBytes: r.meter.writeBytes.Load(), CPU: time.Duration(r.meter.cpuNanos.Load())}

@@ -343,12 +343,12 @@ func (r *Replica) applyMerge(b *pebble.Batch, cmd *command, as *mvcc.AppliedStat
 	if r.snapshotState().serving {
 		r.tscache.Add(cmd.right.Span(), r.deps.Clock.Now(), kv.TxnID{}) // M5
 		r.locks.Absorb(right.locks)
-		r.Need(careOfLeaders) // for what the right side's leader cared for
-		r.writes.Add(1)       // what was written there may become garbage here
 	}
 	if err := commit(); err != nil {
 		return err
 	}
+	r.writes.Add(1)       // what was written there may become garbage here
+	r.Need(careOfLeaders) // for what the right side's leader cared for
 	right.markRemoved()
 	right.shut(&kv.Error{Code: kv.CodeRangeMismatch, Message: "the range was merged into its left neighbour", Descriptors: []kv.RangeDescriptor{*left}})
 	right.hasReady = false

@@ -509,10 +509,10 @@ func (r *Replica) startServing(term, index uint64) {
 		r.tscache.SetFloor(now)
 	}
 	r.locks.Open()
-	r.Need(careOfLeaders)
 	r.mu.Lock()
 	r.state.serving, r.state.term, r.state.since, r.state.transferring = true, term, now, false
 	r.mu.Unlock()
+	r.Need(careOfLeaders) // not before: who visits a replica that does not serve has nothing to do there, and does not come again
 	r.deps.Metrics.Leaderships.Add(1)
 	r.logger().Info("leadership began", "term", term, "applied", r.snapshotState().applied.AppliedIndex)
 	r.deps.Owner.LeadershipBegan(r)

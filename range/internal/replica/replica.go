@@ -103,7 +103,7 @@ type Replica struct {
 	closed closedTracker
 	heard  atomic.Pointer[heardClosed]
 
-	requests, writes atomic.Int64
+	requests, writes atomic.Int64 // see Writes
 	meter            loadMeter
 }
 

@@ -263,11 +263,14 @@ func (r *Replica) newProposal(cmd *command, b *pebble.Batch, term uint64) (*prop
 // learns the outcome, so that a client that went away leaves no latch behind.
 func (r *Replica) replicate(ctx context.Context, req *kv.BatchRequest, g *concurrency.Guard, p *proposal, eff *eval.Effects, resp *kv.BatchResponse) (*kv.BatchResponse, error) {
 	r.deps.Metrics.Writes.Add(1)
-	r.writes.Add(1)
-	r.Need(CareGarbage)
 	r.meter.writeBytes.Add(p.size)
 	done := make(outcome, 1)
 	p.finish = func(err *kv.Error) {
+		// Not sooner: whoever looks before the write is applied sees nothing that it leaves, and does not come again.
+		if _, collects := req.Requests[0].(*kv.GC); !collects {
+			r.writes.Add(1)
+			r.Need(CareGarbage)
+		}
 		if err == nil {
 			// A table that is closed knows of no locks any more, and what is written releases its own wherever they are.
 			if err := r.tellLocks(eff); err != nil {
