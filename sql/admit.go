@@ -172,13 +172,18 @@ type parsedRules struct {
 	errs  []*hba.LineError
 }
 
-// checkHBA refuses a list with errors, all of which it names.
-func checkHBA(v string) (string, error) {
+// checkHBA refuses a list with errors, all of which it names, and warns of rules without effect: one that rejects would let in whom it names.
+func checkHBA(s *Session, v string) (string, error) {
 	if strings.TrimSpace(v) == "" {
 		return "", nil
 	}
-	_, errs := hba.Parse(v)
+	rules, errs := hba.Parse(v)
 	if len(errs) == 0 {
+		for _, r := range rules {
+			if d := hba.NeverFits(&r, s.srv.cfg.Database); d != "" {
+				s.warn("01000", "line %d of \"%s\" never fits: there is no database \"%s\", only \"%s\"", r.Line, hbaSetting, d, s.srv.cfg.Database)
+			}
+		}
 		return v, nil
 	}
 	all := make([]string, 0, 20)

@@ -145,9 +145,15 @@ func rowKey(t *catalog.Table, columns int, value func(i int, of types.Type) (typ
 	return key, nil
 }
 
-// relationNamed looks a relation up by a name as a person writes it: name, schema.name, with quotes where needed.
+// relationNamed looks a relation up by a name as a person writes it: name, schema.name, database.schema.name, with quotes where needed.
 func relationNamed(snap catalog.Snapshot, path []string, name string) (*catalog.Table, error) {
 	parts := splitName(name)
+	if len(parts) == 3 {
+		if parts[0] != DefaultDatabase {
+			return nil, pgerr.New(pgerr.FeatureNotSupported, "cross-database references are not implemented: \"%s\"", name)
+		}
+		parts = parts[1:]
+	}
 	schemas := path
 	if len(parts) == 2 {
 		schemas = parts[:1]

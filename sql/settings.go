@@ -55,7 +55,7 @@ func (o settingOwner) CheckSetting(d *setting.Def, v string) (string, error) {
 	case "pamir.read_as_of":
 		return checkReadAsOf(o.s, d, v)
 	case "pamir.hba":
-		return checkHBA(v)
+		return checkHBA(o.s, v)
 	}
 	panic("sql: nobody checks the setting " + d.Name)
 }

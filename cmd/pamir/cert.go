@@ -113,12 +113,16 @@ func describe(e certs.Entry) string {
 
 func listCertsCommand() *cobra.Command {
 	var dir string
+	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "list", Short: "List the certificates in a directory, and what is wrong with them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			entries, err := certs.List(dir)
 			if err != nil {
 				return err
+			}
+			if asJSON {
+				return encodeJSON(cmd.OutOrStdout(), map[string]any{"certificates": listed(entries)})
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "FILE\tFOR\tNAME\tHOSTS\tUNTIL\tKEY\tPROBLEM")
@@ -137,5 +141,29 @@ func listCertsCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&dir, "certs-dir", defaultCertsDir, "directory of the certificates")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
+}
+
+// listedCert is a certificate as --json has it.
+type listedCert struct {
+	File    string     `json:"file"`
+	For     string     `json:"for"` // ca, node, client
+	Name    string     `json:"name"`
+	Hosts   []string   `json:"hosts,omitempty"`
+	Until   *time.Time `json:"until,omitempty"`
+	Key     bool       `json:"key"`
+	Problem string     `json:"problem,omitempty"`
+}
+
+func listed(entries []certs.Entry) []listedCert {
+	out := make([]listedCert, 0, len(entries))
+	for _, e := range entries {
+		l := listedCert{File: e.File, For: e.For, Name: e.Name, Hosts: e.Hosts, Key: e.HasKey, Problem: e.Problem}
+		if until := e.NotAfter.UTC(); !e.NotAfter.IsZero() {
+			l.Until = &until
+		}
+		out = append(out, l)
+	}
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -75,4 +76,32 @@ func TestFilesOfARecoveryAreNotMixedUp(t *testing.T) {
 	require.ErrorContains(t, err, "is not what pamir debug recover collect writes")
 	require.NoError(t, readJSON(facts, "collect", &recovery.Facts{}))
 	require.NoError(t, readJSON(plan, "plan", &recovery.Plan{}))
+}
+
+// What asks no node prints JSON, too.
+func TestJSONWithoutACluster(t *testing.T) {
+	out, err := run("version", "--json")
+	require.NoError(t, err)
+	var version map[string]string
+	require.NoError(t, json.Unmarshal([]byte(out), &version))
+	require.Equal(t, build(), version["build"])
+
+	dir := t.TempDir()
+	for _, words := range [][]string{{"create-ca"}, {"create-node", "localhost", "10.0.0.1"}, {"create-client", "root"}} {
+		_, err := run(append([]string{"cert"}, append(words, "--certs-dir", dir, "--ca-key", filepath.Join(dir, "ca.key"))...)...)
+		require.NoError(t, err)
+	}
+	out, err = run("cert", "list", "--certs-dir", dir, "--json")
+	require.NoError(t, err)
+	var list struct{ Certificates []listedCert }
+	require.NoError(t, json.Unmarshal([]byte(out), &list))
+	require.Len(t, list.Certificates, 3)
+	for _, c := range list.Certificates {
+		require.True(t, c.Key, c.File)
+		require.Empty(t, c.Problem, c.File)
+		require.True(t, c.Until.After(time.Now()), c.File)
+		if c.For == "node" {
+			require.Equal(t, []string{"localhost", "10.0.0.1"}, c.Hosts)
+		}
+	}
 }

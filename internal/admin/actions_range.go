@@ -222,7 +222,24 @@ func checkMove(ctx context.Context, c *call) error {
 	if from != 0 && to == 0 && len(r.voters()) == 1 && slices.Contains(r.voters(), from) {
 		return NewProblem(CodeConflict, "the replica on node %d is the only one of range %d", from, r.ID)
 	}
+	if err := keepsTwo(r, from, to); err != nil && !c.args.Bool("force") {
+		return err
+	}
 	return keepsMajority(c, r, from, to)
+}
+
+// keepsTwo refuses to make the last but one voter go: what is on one disk alone is lost with it, and while rebalancing is paused nobody makes another one.
+func keepsTwo(r *RangeView, from, to kv.NodeID) error {
+	voters := r.voters()
+	if to != 0 || len(voters) != 2 || !slices.Contains(voters, from) {
+		return nil
+	}
+	last := voters[0]
+	if last == from {
+		last = voters[1]
+	}
+	return NewProblem(CodeConflict, "without the replica on node %d, all of range %d would be on node %d alone, and lost with its disk", from, r.ID, last).
+		WithHint("Give the range another one instead (--from %d --to NODE), or spell out --force.", from)
 }
 
 // keepsMajority refuses a move after which most of the voters would be on nodes that do not answer: the range would serve nobody, and nothing could be done about it

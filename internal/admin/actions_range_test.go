@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/verb"
 )
 
@@ -60,5 +61,41 @@ func TestMoveKeepsMajority(t *testing.T) {
 		require.Equal(t, CodeConflict, p.Code)
 		require.Equal(t, c.why, p.Detail)
 		require.Equal(t, "Replace those that do not answer first, such as with: pamir range move 5 --from 3 --to NODE.", p.Hint)
+	}
+}
+
+// thinCluster has one range, with voters on nodes 1 and 2, of three nodes that all answer.
+type thinCluster struct{ Cluster }
+
+func (thinCluster) Ranges(context.Context) ([]RangeView, error) {
+	return []RangeView{{ID: 5, LeaderNode: 1, Replicas: []ReplicaView{{NodeID: 1}, {NodeID: 2}, {NodeID: 3, Type: kv.NonVoter.String()}}}}, nil
+}
+
+func (thinCluster) Nodes() []NodeView {
+	return []NodeView{{NodeID: 1, Alive: true}, {NodeID: 2, Alive: true}, {NodeID: 3, Alive: true}, {NodeID: 4, Alive: true}}
+}
+
+// A range is not left with one voter by mistake.
+func TestMoveKeepsTwo(t *testing.T) {
+	for _, c := range []struct {
+		from, to int64
+		force    bool
+		why      string
+	}{
+		{from: 1, why: "without the replica on node 1, all of range 5 would be on node 2 alone, and lost with its disk"},
+		{from: 2, why: "without the replica on node 2, all of range 5 would be on node 1 alone, and lost with its disk"},
+		{from: 2, force: true},
+		{from: 2, to: 4},
+		{from: 3},
+	} {
+		err := checkMove(t.Context(), &call{Cluster: thinCluster{}, args: verb.Args{"range_id": int64(5), "from": c.from, "to": c.to, "force": c.force}})
+		if c.why == "" {
+			require.NoError(t, err, "%+v", c)
+			continue
+		}
+		var p *Problem
+		require.ErrorAs(t, err, &p, "%+v", c)
+		require.Equal(t, CodeConflict, p.Code)
+		require.Equal(t, c.why, p.Detail)
 	}
 }

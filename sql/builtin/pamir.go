@@ -38,6 +38,10 @@ var operatorFunctions = []*Function{
 		Args: []types.OID{types.TextOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
 	{OID: 0xffffff06, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at_nothing", Strict: true, Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID}, Result: types.Int8OID, Language: 12, ArgNames: []string{"relation"}},
+	{OID: 0xffffff07, Name: "split_at", Schema: "pamir", Source: "pamir_split_at", Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.RegclassOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
+	{OID: 0xffffff08, Name: "merge_at", Schema: "pamir", Source: "pamir_merge_at", Volatility: 'v', Kind: 'f',
+		Args: []types.OID{types.RegclassOID, types.AnyOID}, Variadic: types.AnyOID, Result: types.Int8OID, Language: 12},
 	{OID: 0xffffff10, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
 		Args: []types.OID{types.TextOID, types.TextOID}, Result: types.BoolOID, Language: 12, ArgNames: []string{"option", "value"}},
 	{OID: 0xffffff15, Name: "set_rule", Schema: "pamir", Source: "pamir_set_rule", Volatility: 'v', Kind: 'f',
@@ -93,7 +97,13 @@ func atRow(do func(o Operator, relation string, values []types.Datum, of []types
 		for _, a := range args[1:] {
 			values, of = append(values, a.Get(i)), append(of, a.Type)
 		}
-		id, err := do(o, string(args[0].Bytes[i]), values, of)
+		relation := ""
+		if args[0].Type.OID == types.RegclassOID {
+			relation = string(types.AppendDatumText(nil, args[0].Type, args[0].Get(i), ctx.TextEnv()))
+		} else {
+			relation = string(args[0].Bytes[i])
+		}
+		id, err := do(o, relation, values, of)
 		return types.NewInt(id), err
 	})
 }

@@ -68,6 +68,17 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
+func TestNeverFits(t *testing.T) {
+	for list, want := range map[string]string{
+		"host all all all reject": "", "host defaultdb all all reject": "", "host other,defaultdb all all reject": "", "host sameuser all all reject": "",
+		"host other all all reject": "other", "host postgres,other all all reject": "postgres", `host "all" all all reject`: "all", "host replication all all reject": "replication",
+	} {
+		rules, errs := Parse(list)
+		require.Empty(t, errs)
+		require.Equal(t, want, NeverFits(&rules[0], "defaultdb"), list)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("host all all 127.0.0.1/32 trust\n")
 	f.Add("hostssl \"a b\",c +d 10.0.0.0 255.0.0.0 scram-sha-256 clientcert=verify-full # x\\\n")

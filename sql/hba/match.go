@@ -56,6 +56,17 @@ func (q *Request) database(w Word) bool {
 	return w.Text == q.Database
 }
 
+// NeverFits returns a database that a rule names if it names no other, and none of them is the only one that there is; "" if the rule may fit.
+func NeverFits(r *Rule, only string) string {
+	for _, w := range r.Databases {
+		switch {
+		case w.Text == only, !w.Quoted && slices.Contains([]string{"all", "sameuser", "samerole", "samegroup"}, w.Text):
+			return ""
+		}
+	}
+	return r.Databases[0].Text
+}
+
 func (q *Request) user(w Word) bool {
 	if w.is("all") {
 		return true

@@ -370,13 +370,63 @@ func decodeForPeople(b []byte, k kind, t types.Type) (types.Datum, error) {
 		micros, _, err := keys.DecodeInt64(b)
 		return types.NewInterval(types.Interval{Days: int32(days), Micros: micros}), err
 	case kindAny:
-		return types.Datum{}, ErrCorrupt // the caller does without
+		return decodeArrayKey(b)
 	}
 	v := types.NewVec(t, 1)
 	if _, err := decodeOrderedInto(b, k, v, &arena{}); err != nil {
 		return types.Datum{}, err
 	}
 	return v.Get(0), nil
+}
+
+// decodeArrayKey is the reverse of appendArrayKey.
+func decodeArrayKey(b []byte) (types.Datum, error) {
+	if rest, err := skipArrayKey(b); err != nil || len(rest) > 0 {
+		return types.Datum{}, ErrCorrupt
+	}
+	oid, b, err := keys.DecodeUvarint(b)
+	if err != nil {
+		return types.Datum{}, err
+	}
+	a := &types.Array{Elem: types.OID(oid)}
+	k := kindOf(a.Elem)
+	for b[0] != 0 { // skipArrayKey has seen the end
+		if b[0] == 2 {
+			a.Elems, b = append(a.Elems, types.NullDatum), b[1:]
+			continue
+		}
+		rest, err := skipOrdered(b[1:], k)
+		if err != nil {
+			return types.Datum{}, err
+		}
+		d, err := decodeForPeople(b[1:len(b)-len(rest)], k, types.Of(a.Elem))
+		if err != nil {
+			return types.Datum{}, err
+		}
+		a.Elems, b = append(a.Elems, d), rest
+	}
+	n, b, err := keys.DecodeUvarint(b[1:])
+	if err != nil {
+		return types.Datum{}, err
+	}
+	a.Dims = make([]types.ArrayDim, n)
+	size := int64(1)
+	for i := range 2 * len(a.Dims) {
+		var v int64
+		if v, b, err = keys.DecodeVarint(b); err != nil {
+			return types.Datum{}, err
+		}
+		if i < len(a.Dims) {
+			a.Dims[i].Len = int32(v)
+			size *= max(v, 0)
+		} else {
+			a.Dims[i-len(a.Dims)].Lower = int32(v)
+		}
+	}
+	if n > 0 && size != int64(len(a.Elems)) || n == 0 && len(a.Elems) > 0 {
+		return types.Datum{}, ErrCorrupt
+	}
+	return types.NewArray(a), nil
 }
 
 // ValuesStart and ValuesEnd bound the keys under a prefix of i columns whose column i is not NULL.

@@ -206,10 +206,11 @@ var Table = []Verb{
 	},
 	{
 		Name: "move_replica", Summary: "Move, add or remove a replica of a range", Method: "POST", Path: "/ranges/{range_id}/move", Command: "range move", Positional: []string{"range_id"},
-		Detail: "With from and to it is moved; with only to, added; with only from, removed. A leader hands over first. A rule may move it again: pause rebalancing, or change the rule.",
-		Params: []Param{rangeID, {Name: "from", Kind: Int, In: Body, Min: 0, Help: "the node that has it"}, {Name: "to", Kind: Int, In: Body, Min: 0, Help: "the node that is to have it"}},
+		Detail: "With from and to it is moved; with only to, added; with only from, removed. A leader hands over first. Refused if it would leave one replica of several. A rule may move it again: pause rebalancing, or change the rule.",
+		Params: []Param{rangeID, {Name: "from", Kind: Int, In: Body, Min: 0, Help: "the node that has it"}, {Name: "to", Kind: Int, In: Body, Min: 0, Help: "the node that is to have it"},
+			{Name: "force", Kind: Bool, In: Body, Help: "also if only one replica would be left"}},
 		// A change that is half done is undone, or finished: ranges see to that.
-		Cancelable: true, Function: &Function{OID: 0xffffff24, Returns: Done},
+		Cancelable: true, Function: &Function{OID: 0xffffff24, Returns: Done}, // and 0xffffff25
 	},
 	{
 		Name: "transfer_leader", Summary: "Hand the leadership of a range to its replica on a node", Method: "POST", Path: "/ranges/{range_id}/transfer", Command: "range transfer",
