@@ -131,7 +131,7 @@ func (p *planner) mayGive(i int32, from *store) bool {
 func (p *planner) balanceReplicas() {
 	var usable []int32 // those that give; a full one does, and takes nothing
 	for i := range p.stores {
-		if s := &p.stores[i]; (s.refuses == fine || s.refuses == whyFull && s.alive) && !s.Unsteady {
+		if s := &p.stores[i]; (s.refuses == fine || s.refuses == whyFull && s.alive) && s.calm() {
 			usable = append(usable, int32(i))
 		}
 	}
@@ -253,6 +253,8 @@ func (p *planner) refused() *rejections {
 			rej.add(s.refuses, s.ID)
 		} else if s.Unsteady {
 			rej.add(whyUnsteady, s.ID)
+		} else if s.Shaken {
+			rej.add(whyShaken, s.ID)
 		}
 	}
 	return &rej

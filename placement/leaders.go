@@ -119,7 +119,7 @@ func (p *planner) placeLeader(i int32, at int32, c *compiledRule) {
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("n%d %s", from.Node, from.mayLead), &rejected)
 	case rank < c.rank[at]:
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("%s prefers leaders in %s", c.Owner(), c.Get(OptLeaderPreference)), &rejected)
-	case rank == c.rank[at] && follow && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain) && !p.crowds(r, from, &p.stores[best]):
+	case rank == c.rank[at] && follow && p.stores[best].calm() && p.now-r.LedSince >= p.limits.FollowAfter && cost <= mine*(1-p.limits.FollowGain) && !p.crowds(r, from, &p.stores[best]):
 		p.transfer(i, p.stores[best].ID, fmt.Sprintf("its clients are nearer to n%d than to n%d: %s", p.stores[best].Node, from.Node, p.sources(r)), &rejected)
 	default:
 		p.notThere(r, c, at, &rejected)
@@ -240,7 +240,7 @@ func (p *planner) balanceLeaders() {
 		var order []int32
 		least := math.Inf(1)
 		for i := range p.stores {
-			if s := &p.stores[i]; s.mayLead == fine && !s.Unsteady {
+			if s := &p.stores[i]; s.mayLead == fine && s.calm() {
 				order = append(order, int32(i))
 				least = min(least, l.amount(s))
 			}
@@ -274,7 +274,7 @@ func (p *planner) offers(l *load, low float64) [][]int32 {
 	is := make([]bool, len(p.stores))
 	for j := range p.stores {
 		s := &p.stores[j]
-		is[j] = s.mayLead == fine && !s.Unsteady && l.amount(s) <= low
+		is[j] = s.mayLead == fine && s.calm() && l.amount(s) <= low
 	}
 	for j := range p.stores {
 		if !is[j] {
@@ -327,7 +327,7 @@ func (p *planner) moveLeaders(loads []load, k int, fromAt int32, offers []int32,
 			to := &p.stores[j]
 			d := l.amount(from) - l.amount(to)
 			// What is nearly the whole difference makes the other one the busier by as much, and would come back with the next reading.
-			if to.mayLead != fine || to.Unsteady || c.rank[j] > c.rank[fromAt] || d < l.bound || x > 0.8*d {
+			if to.mayLead != fine || !to.calm() || c.rank[j] > c.rank[fromAt] || d < l.bound || x > 0.8*d {
 				continue
 			}
 			g := gain(loads, k, from, to, r)
@@ -375,6 +375,8 @@ func (p *planner) passedOver(r *Range, from, to int32, taste func(s *store) why)
 			out.add(s.mayLead, v)
 		case s.Unsteady:
 			out.add(whyUnsteady, v)
+		case s.Shaken:
+			out.add(whyShaken, v)
 		case c.rank[j] > c.rank[from]:
 			out.add(whyNotPreferred, v)
 		default:

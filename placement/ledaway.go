@@ -49,7 +49,7 @@ func (p *planner) heir(i, fromAt int32, far bool) int32 {
 			continue
 		}
 		s := &p.stores[j]
-		if s.mayLead != fine || s.Unsteady || s.out >= p.limits.Outgoing || p.cameFrom(r, s) || p.crowds(r, from, s) || p.minds(r, from, s) && (!far || p.across(r, from, s)) {
+		if s.mayLead != fine || !s.calm() || s.out >= p.limits.Outgoing || p.cameFrom(r, s) || p.crowds(r, from, s) || p.minds(r, from, s) && (!far || p.across(r, from, s)) {
 			continue
 		}
 		if best < 0 || cmp.Or(cmp.Compare(p.distance(r, s), p.distance(r, &p.stores[best])), cmp.Compare(s.leaders, p.stores[best].leaders)) < 0 {

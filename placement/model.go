@@ -24,6 +24,9 @@ type Store struct {
 	Silence time.Duration
 	// Unsteady: it was silent a short while ago, or its disk is slow just now. It keeps what it has and is given nothing that can wait.
 	Unsteady bool
+	// Shaken: others ceased to support it a short while ago, though it was there, and have leaders of their own for what it led. Balance leaves it as it is, and clients are
+	// not followed there, so that leaders do not go to and fro with the support. Rules, repairs and drains do not mind.
+	Shaken bool
 	// Draining: the node is about to stop; Decommissioning: it is to leave for good.
 	Draining, Decommissioning bool
 	// Capacity and Free are the bytes of its disk; Capacity is 0 where it is not known.
@@ -253,6 +256,7 @@ const (
 	whyBusier
 	whyCameFrom
 	whySlowDisk
+	whyShaken
 	whyCount
 )
 
@@ -275,6 +279,7 @@ var whyText = [whyCount]string{
 	whyBusier:          "would be busier",
 	whyCameFrom:        "led it a short while ago",
 	whySlowDisk:        "has a slow disk",
+	whyShaken:          "had lost the support of others a short while ago",
 }
 
 func (w why) String() string { return whyText[w] }

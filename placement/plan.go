@@ -145,6 +145,9 @@ func newPlanner(m *Ranges, now Moment, rules *Rules) *planner {
 func (p *planner) touched(i int32) bool { return p.m.touched[i] == p.m.plans }
 func (p *planner) touch(i int32)        { p.m.touched[i] = p.m.plans }
 
+// calm reports whether the store has a part in balance.
+func (s *store) calm() bool { return !s.Unsteady && !s.Shaken }
+
 // judge says what may be done with the store.
 func (s *store) judge(l *Limits) {
 	s.alive = s.Silence <= l.AliveWithin

@@ -172,7 +172,7 @@ func (p *planner) relieveOnce(at int32) bool {
 				continue
 			}
 			s := &p.stores[j]
-			if s.mayLead != fine || s.Unsteady || !s.measured() || p.cameFrom(r, s) || !p.lightens(r, from, s) {
+			if s.mayLead != fine || !s.calm() || !s.measured() || p.cameFrom(r, s) || !p.lightens(r, from, s) {
 				continue
 			}
 			relief, growth := p.shift(r, from, s)

@@ -13,7 +13,7 @@ import (
 
 // story is a cluster as the golden files write it, one line each:
 //
-//	n1 [region=eu,zone=a] [silent=10s] [unsteady] [draining] [decommissioning] [disk=96%] [slow] [busy=1.9/2] [idle=0.1]
+//	n1 [region=eu,zone=a] [silent=10s] [unsteady] [shaken] [draining] [decommissioning] [disk=96%] [slow] [busy=1.9/2] [idle=0.1]
 //	r1 g4 on 1,2,3 [nonvoters=4] [learners=5] [led=1] [ledfor=1m] [changing] [rule=t] [left=7] [fixed=why] [cut=1m] [size=64] [writes=1.5] [cpu=0.2] [from=n1:100,n2:20]
 //	rule t num_replicas=5 leader_preference=region=eu
 //	default num_replicas=5
@@ -97,6 +97,8 @@ func parse(t testing.TB, in string) *story {
 					s.Silence = d
 				case "unsteady":
 					s.Unsteady = true
+				case "shaken":
+					s.Shaken = true
 				case "draining":
 					s.Draining = true
 				case "decommissioning":

@@ -43,6 +43,8 @@ type nodeLoad struct {
 	Used, Idle float64
 	// Sync is what a sync of the log takes; 0 if there was none lately.
 	Sync time.Duration
+	// Unsupported is how long ago, in milliseconds, most other stores did not support the node's, though it was running; 0 if they always did.
+	Unsupported int64 `json:",omitempty"`
 	// Full: the disk has so little left that writes are refused.
 	Full bool `json:",omitempty"`
 	// Certificates says that the node's end soon, or have ended; empty if neither.
@@ -54,6 +56,9 @@ func (n *Node) load(now time.Time) (l nodeLoad) {
 	l.Used, l.Idle, l.Cores = n.loads.busy.update(now)
 	l.Sync = n.loads.readSync(n.store, now)
 	l.Full = n.store.Full()
+	if ago, ok := n.store.Unsupported(); ok {
+		l.Unsupported = max(1, ago.Milliseconds())
+	}
 	if n.certs != nil {
 		l.Certificates = n.certs.Ending(now)
 	}

@@ -126,6 +126,14 @@ func newDriver(n *Node) *driver {
 // each time. It is no longer than after which a node counts as dead.
 func (c *Config) unsteadyFor() time.Duration { return min(time.Minute, c.Rules.Limits.DeadAfter) }
 
+// shakenFor is how long balance leaves a node alone whose store was without the support of others: who is short of processors, or has a bad line, often is again.
+const shakenFor = 30 * time.Second
+
+// shaken reports whether that was so a short while ago.
+func (c *Config) shaken(l *nodeLoad) bool {
+	return l.Unsupported > 0 && time.Duration(l.Unsupported)*time.Millisecond < min(shakenFor, c.unsteadyFor())
+}
+
 // tick makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
 // range is left alone meanwhile.
 func (d *driver) tick(ctx context.Context) {

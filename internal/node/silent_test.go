@@ -36,3 +36,15 @@ func TestSilent(t *testing.T) {
 	require.Less(t, silent(transport.PeerStatus{Silence: time.Millisecond}, aliveWithin), aliveWithin+time.Second)
 	require.Equal(t, time.Minute, silent(transport.PeerStatus{Silence: time.Minute}, aliveWithin))
 }
+
+// A node whose store was without the support of others has no part in balance for half a minute, or for as long as a node may be silent until it counts as dead.
+func TestShaken(t *testing.T) {
+	rules := placement.DefaultRules()
+	c := &Config{Rules: &rules}
+	require.False(t, c.shaken(&nodeLoad{}))
+	require.True(t, c.shaken(&nodeLoad{Unsupported: 1}))
+	require.True(t, c.shaken(&nodeLoad{Unsupported: 29_000}))
+	require.False(t, c.shaken(&nodeLoad{Unsupported: 30_000}))
+	rules.Limits.DeadAfter = 3 * time.Second
+	require.False(t, c.shaken(&nodeLoad{Unsupported: 3_000}))
+}

@@ -43,6 +43,7 @@ func (d *driver) moment(now time.Time) placement.Moment {
 		if r := d.known.nodes[e.NodeID]; r != nil {
 			s.Capacity, s.Free = r.load.Capacity, r.load.Free
 			s.Cores, s.Used, s.Idle = float64(r.load.Cores), r.load.Used, r.load.Idle
+			s.Shaken = n.cfg.shaken(&r.load)
 		}
 		out.Stores = append(out.Stores, s)
 	}

@@ -16,8 +16,11 @@ import (
 // Step is the time between two plans, as the driver has it.
 const Step = 2 * time.Second
 
-// unsteadyFor is how long a store that was silent counts as unsteady, as the driver has it.
-const unsteadyFor = time.Minute
+// unsteadyFor is how long a store that was silent counts as unsteady, and shakenFor how long one that was without support counts as shaken, as the driver has it.
+const (
+	unsteadyFor = time.Minute
+	shakenFor   = 30 * time.Second
+)
 
 const (
 	electionTime = 1500 * time.Millisecond
@@ -31,6 +34,7 @@ type Store struct {
 	Down      bool
 	downSince time.Duration
 	silentAt  time.Duration // last seen to be silent
+	shakenAt  time.Duration // last seen without support
 	Bandwidth float64       // bytes per second, each way
 	otherUse  int64         // bytes on its disk that are no replicas
 	others    float64       // processors that other processes of its machine use
@@ -160,6 +164,27 @@ func (c *Cluster) Kill(s *Store) {
 
 // Revive: see Kill.
 func (c *Cluster) Revive(s *Store) { s.Down = false }
+
+// Shake takes the support of others from a store, for a moment: what it leads gets other leaders.
+func (c *Cluster) Shake(s *Store) {
+	s.shakenAt = c.Now
+	for i := range c.Ranges {
+		r := &c.Ranges[i]
+		if r.Leader != s.ID {
+			continue
+		}
+		var up []placement.StoreID
+		for _, v := range r.Voters {
+			if v != s.ID && !c.store(v).Down {
+				up = append(up, v)
+			}
+		}
+		if len(up) > 0 {
+			r.LedBefore, r.Leader, r.LedSince = s.ID, up[int(r.ID)%len(up)], c.Now
+			c.Changed(i)
+		}
+	}
+}
 
 // Tick advances the model by one step and makes a plan.
 func (c *Cluster) Tick() error {
@@ -333,6 +358,7 @@ func (c *Cluster) moment() placement.Moment {
 			s.silentAt = c.Now
 		}
 		s.Unsteady = s.silentAt > 0 && c.Now-s.silentAt < unsteadyFor
+		s.Shaken = s.shakenAt > 0 && c.Now-s.shakenAt < shakenFor
 		if s.Capacity > 0 {
 			s.Free = s.Capacity - c.used[s.ID-1] - s.otherUse
 		}

@@ -18,6 +18,7 @@ import (
 //	cluster  nodes, ranges, regions, zones (in a region), size (MiB), skew, disk (GiB), seed, processors
 //	add      nodes, region, zone               kill, revive, drain, decommission  node or zone or region
 //	flap     node, down, up, for               disk    node, use (GiB that are no replicas)
+//	shake    node, for, each: how long until it is without support again
 //	unseen   factor: what ranges take, beside what their leaders say
 //	others   node, cores: what other processes use there
 //	slow     region, factor                    hot     ranges=a-b, from=(nodes), rate, cpu, writes (MiB)
@@ -117,6 +118,13 @@ func TestStories(t *testing.T) {
 						c.Revive(s)
 					} else {
 						c.Kill(s)
+					}
+				})
+			case "shake":
+				s, each, began := which()[0], dur("each"), c.Now
+				return run(dur("for"), dur("every"), func() {
+					if (c.Now-began)%each == 0 {
+						c.Shake(s)
 					}
 				})
 			case "disk":

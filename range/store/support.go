@@ -223,6 +223,17 @@ func (s *Store) persistFinalClock() {
 	}
 }
 
+// Unsupported is how long ago most of the other stores last did not support this one, though they had; ok is false if that never was since it was started.
+func (s *Store) Unsupported() (ago time.Duration, ok bool) {
+	if !s.started.Load() {
+		return 0, false
+	}
+	s.support.mu.Lock()
+	defer s.support.mu.Unlock()
+	at := s.support.machine.Unsupported()
+	return max(0, time.Duration(s.clock.Peek().WallTime-at.WallTime)), !at.IsEmpty()
+}
+
 func (s *Store) beatLoop() {
 	t := time.NewTicker(s.cfg.Knobs.HeartbeatInterval)
 	defer t.Stop()

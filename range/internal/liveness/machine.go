@@ -68,6 +68,12 @@ type got struct {
 	offset      time.Duration // its physical clock minus ours
 	slack       time.Duration // half the round trip
 	measured    int64         // our physical clock then; 0 is never
+	anew        bool          // it has become a peer, again perhaps, and has not promised anything since
+}
+
+// lapsed reports whether what was promised is worth nothing any more.
+func (g *got) lapsed(now hlc.Timestamp) bool {
+	return !g.anew && max(g.epoch, g.released) != 0 && (g.epoch == 0 || g.until.Less(now))
 }
 
 // Machine is one store's side of all its promises. It is pure and not safe for concurrent use.
@@ -86,6 +92,8 @@ type Machine struct {
 	doubt     int   // ticks for which a step of the clock may go without being confirmed; 0: nothing to confirm
 	alone     int   // ticks in time since anybody was heard
 	deaf      bool
+	// unsupported is when, at a tick, most peers' promises had last run out.
+	unsupported hlc.Timestamp
 }
 
 // deafTicks is how many heartbeats, each sent when it was due, must have gone to everybody without a word from anybody before a store takes
@@ -102,10 +110,16 @@ func New(cfg Config) *Machine {
 
 // SetPeers says with whom heartbeats are exchanged.
 func (m *Machine) SetPeers(peers []Peer) {
+	before := slices.Clone(m.peers)
 	m.peers = m.peers[:0]
 	for _, p := range peers {
-		if p.Store != m.cfg.Store {
-			m.peers = append(m.peers, p)
+		if p.Store == m.cfg.Store {
+			continue
+		}
+		m.peers = append(m.peers, p)
+		// Nobody asked it for anything meanwhile.
+		if g := m.got[p.Store]; g != nil && !slices.ContainsFunc(before, func(b Peer) bool { return b.Store == p.Store }) {
+			g.anew = true
 		}
 	}
 	slices.SortFunc(m.peers, func(a, b Peer) int { return cmp.Compare(a.Store, b.Store) })
@@ -122,6 +136,7 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 		incarnation = 0 // of no process that can be supported
 	}
 	eff.Released = m.release(now)
+	lapsed := 0
 	for _, p := range m.peers {
 		h := &Heartbeat{
 			FromNode: m.cfg.Node, FromStore: m.cfg.Store, ToNode: p.Node, ToStore: p.Store,
@@ -132,8 +147,14 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 			if g.epoch == 0 {
 				h.Epoch = g.released // again and again: a heartbeat may be lost
 			}
+			if g.lapsed(now) {
+				lapsed++
+			}
 		}
 		eff.Send = append(eff.Send, h)
+	}
+	if 2*lapsed > len(m.peers) {
+		m.unsupported = now
 	}
 	m.expire(now)
 	// The horizon covers promises made until a tick that comes late by a whole interval.
@@ -196,6 +217,9 @@ func (m *Machine) release(now hlc.Timestamp) (some bool) {
 // hear it well.
 func (m *Machine) Deaf() bool { return m.deaf }
 
+// Unsupported is when most of the others last did not stand by this store, though they had: what it leads is given other leaders then. Empty if that never was.
+func (m *Machine) Unsupported() hlc.Timestamp { return m.unsupported }
+
 // SetProbe says whether requests are only to measure clocks, and ask for no support.
 func (m *Machine) SetProbe(on bool) { m.probe = on }
 
@@ -231,9 +255,9 @@ func (m *Machine) Step(now hlc.Timestamp, physical int64, h *Heartbeat) Effects 
 		case h.Epoch <= s.released:
 			// Given up; or none.
 		case h.Epoch > s.epoch:
-			s.epoch, s.until, changed = h.Epoch, h.Until, true
+			s.epoch, s.until, changed, s.anew = h.Epoch, h.Until, true, false
 		case h.Epoch == s.epoch:
-			s.until = s.until.Forward(h.Until)
+			s.until, s.anew = s.until.Forward(h.Until), false
 		}
 		if trip := physical - h.SentAt; trip >= 0 && trip < int64(m.cfg.Support) {
 			s.slack = time.Duration(trip / 2)
