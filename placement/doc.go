@@ -41,7 +41,8 @@
 //  5. An operator names the generation it was made for; whoever carries it out
 //     refuses it if the range has changed, so a late or repeated operator does nothing.
 //  6. A plan, with what is in flight, gives no store more than Limits.Incoming replicas to receive, and none more than
-//     Limits.Outgoing to send but those that one range needs at once. What is gentle and in flight does not count against what is not.
+//     Limits.Outgoing to send but those that one range needs at once. What is gentle and in flight, or was begun by others (learners of a range
+//     that is changing), does not count against what is not.
 //  7. Merges come to an end, and no split follows from one: what is merged is at most two fifths of what is split for its size, a quarter for its load.
 //  8. A leader is moved against its clients only off a store that is short of processors, to one that is less busy afterwards than it was, or so that its replica can leave a
 //     store that has a quarter more than the mean, and not to another of the widest domains; with a load that holds still and is measured right these moves end.

@@ -97,7 +97,7 @@ type planner struct {
 	classes []class
 	comp    []compiledRule
 
-	gentle    []Operator // those in flight, less what they have done already: repairs do not wait for them
+	gentle    []Operator // those in flight, or others' changes, less what they have done already: repairs do not wait for them
 	inflated  float64    // what ranges are said to take is to be multiplied by it
 	repairs   int        // operators for repair that were made or wait for a slot
 	transfers int
@@ -328,6 +328,14 @@ func (p *planner) count(inFlight []Operator) {
 			p.gentle = append(p.gentle, ahead)
 		} else {
 			p.occupy(&ahead)
+		}
+	}
+	// Changes that no operator of ours has begun: of the right side of a range that was split meanwhile, or by command. What is to go with them is not known, nor how urgent they are.
+	for _, i := range p.wrong {
+		if r := &p.ranges[i]; r.Changing && len(r.Learners) > 0 && !p.touched(i) {
+			op := Operator{Leader: r.Leader, Add: r.Learners}
+			p.load(r, &op)
+			p.gentle = append(p.gentle, op)
 		}
 	}
 	n := 0
