@@ -74,7 +74,7 @@ func testRangesSplitWhileLearnersAreFilled(t *testing.T, splits []int) {
 		}
 	}
 	require.EqualValues(t, 2, s.metrics.SnapshotsOut.Load(), "more was sent than the two snapshots that were on their way")
-	require.Zero(t, warned.Load(), "warnings")
+	warned.none(t)
 	for i, want := range map[int]string{1: "left", 100: "right", 127: strings.Repeat("x", 64<<10)} {
 		v, err := c.get(ctx, i)
 		require.NoError(t, err)
@@ -83,13 +83,29 @@ func testRangesSplitWhileLearnersAreFilled(t *testing.T, splits []int) {
 	c.checkReplicas(ctx)
 }
 
-// counting counts what is logged as a warning, or worse.
-type counting struct{ atomic.Int64 }
+// counting counts what is logged as a warning, or worse, and keeps the last.
+type counting struct {
+	atomic.Int64
+	last atomic.Pointer[string]
+}
+
+func (c *counting) none(t *testing.T) {
+	t.Helper()
+	if last := c.last.Load(); last != nil {
+		t.Fatalf("%d warnings, the last: %s", c.Load(), *last)
+	}
+}
 
 func (*counting) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelWarn }
 
-func (c *counting) Handle(context.Context, slog.Record) error {
+func (c *counting) Handle(_ context.Context, r slog.Record) error {
+	text := r.Message
+	r.Attrs(func(a slog.Attr) bool {
+		text += " " + a.String()
+		return true
+	})
 	c.Add(1)
+	c.last.Store(&text)
 	return nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/raft/v3/raftpb"
 
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -43,5 +44,46 @@ func testChangeKeepsMajority(t *testing.T) {
 
 	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{4}, []kv.NodeID{lives})
 	c.changeReplicas(ctx, kv.FirstUserRange, nil, []kv.NodeID{dead})
+	require.NoError(t, c.put(ctx, 3, "z"))
+}
+
+// Nor is it removed while another one is far behind: the range would stand still until that has caught up, by a snapshot perhaps.
+func TestChangeKeepsMajorityThatIsThere(t *testing.T) {
+	synctest.Test(t, testChangeKeepsMajorityThatIsThere)
+}
+
+func testChangeKeepsMajorityThatIsThere(t *testing.T) {
+	c := newCluster(t, 3, testKnobs)
+	c.upReplicate(2, 3)
+	ctx := c.ctx(time.Minute)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	near, far := kv.NodeID(2), kv.NodeID(3)
+	require.EqualValues(t, 1, s.id.StoreID)
+	c.setFilter(func(m *RaftMessage) bool { // it answers, and supports the leader
+		return m.To.NodeID == far && m.Raft != nil && (m.Raft.GetType() == pb.MsgApp || m.Raft.GetType() == pb.MsgSnap)
+	})
+	require.NoError(t, c.put(ctx, 1, "x"))
+	time.Sleep(time.Second)
+	remove := func() error {
+		_, st := c.waitLeader(kv.FirstUserRange)
+		_, err := s.Send(ctx, &kv.BatchRequest{RangeID: kv.FirstUserRange, Requests: []kv.Request{
+			&kv.AdminChangeReplicas{Generation: st.Descriptor.Generation, Remove: []kv.Replica{{NodeID: near, StoreID: kv.StoreID(near)}}},
+		}})
+		return err
+	}
+	began := time.Now()
+	err := remove()
+	require.True(t, kv.HasCode(err, kv.CodeNotNow), "%v", err)
+	require.ErrorContains(t, err, "too few have caught up")
+	require.Less(t, time.Since(began), 10*time.Second)
+	began = time.Now()
+	require.NoError(t, c.put(ctx, 2, "y"))
+	require.Less(t, time.Since(began), time.Second, "the range goes on")
+	_, st := c.waitLeader(kv.FirstUserRange)
+	require.False(t, st.Descriptor.InJoint())
+	require.Len(t, st.Descriptor.Replicas, 3)
+
+	c.setFilter(nil)
+	require.NoError(t, remove())
 	require.NoError(t, c.put(ctx, 3, "z"))
 }

@@ -100,6 +100,7 @@ func (s *Store) admin(ctx context.Context, r *replica.Replica, q kv.Request) (re
 	case *kv.AdminChangeReplicas:
 		d, err := r.ChangeReplicas(ctx, q, s.goneSince(time.Now()))
 		if err != nil {
+			s.work.push(job{kind: jobTidy, rng: r.ID()}) // if it could not even take back what it had begun
 			return nil, err, true
 		}
 		return &kv.AdminChangeReplicasResponse{Descriptor: *d}, nil, true

@@ -38,6 +38,9 @@ func (s *Store) sendSnapshot(r *replica.Replica, to kv.Replica) {
 		ctx, cancel := context.WithTimeout(s.ctx, s.cfg.Knobs.SnapshotTimeout)
 		defer cancel()
 		err := s.trySnapshot(ctx, r, to, how, sent)
+		if gone := stillThere(r, to); err != nil && gone != nil {
+			err = gone // whatever its receiver made of it
+		}
 		pause, report := time.Duration(0), false
 		s.mu.Lock()
 		delete(s.sending, k)
@@ -148,7 +151,12 @@ func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Repli
 	k := &p.kind(how(), 0).paced
 	p.begin(k)
 	defer p.end(k)
-	pace := func(ctx context.Context, n int) error { return p.kind(how(), sent.Load()).out.Wait(ctx, n) }
+	pace := func(ctx context.Context, n int) error {
+		if err := stillThere(r, to); err != nil {
+			return err // or it would keep its slots here and there for as long as it takes
+		}
+		return p.kind(how(), sent.Load()).out.Wait(ctx, n)
+	}
 	return s.cfg.Transport.SendSnapshot(ctx, to.NodeID, to.StoreID, func(send func([]byte) error) error {
 		return r.WriteSnapshot(ctx, to, how() == gentle, pace, func(f []byte) error {
 			err := send(f)
@@ -158,6 +166,14 @@ func (s *Store) trySnapshot(ctx context.Context, r *replica.Replica, to kv.Repli
 			return err
 		})
 	})
+}
+
+// stillThere returns an error if the replica that a snapshot is for has been removed, as one knows who has applied it.
+func stillThere(r *replica.Replica, to kv.Replica) error {
+	if _, ok := r.Desc().ReplicaByID(to.ReplicaID); ok {
+		return nil
+	}
+	return kv.NotNow(kv.NotNowReplicas, "replica %d of range %d has been removed", to.ReplicaID, r.ID())
 }
 
 // Sending returns the snapshots that are on their way from here, and those that wait for a slot.
@@ -267,16 +283,19 @@ func (s *Store) reserve(d *kv.RangeDescriptor) error {
 		return err
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, busy := s.receiving[d.RangeID]; busy {
-		return fmt.Errorf("store: another snapshot of range %d is being received", d.RangeID)
-	}
 	s.receiving[d.RangeID] = d.Span()
+	s.mu.Unlock()
 	return nil
 }
 
-// free refuses a snapshot whose bounds another range has here, or gets. creating is held.
+// free refuses a snapshot whose bounds another range has here, or gets, and one of a range of which another snapshot, an earlier leader's, is still on its way. creating is held.
 func (s *Store) free(d *kv.RangeDescriptor) error {
+	s.mu.RLock()
+	_, busy := s.receiving[d.RangeID]
+	s.mu.RUnlock()
+	if busy {
+		return kv.NotNow(kv.NotNowBehind, "another snapshot of range %d is being received by store %d", d.RangeID, s.id.StoreID)
+	}
 	other, taken := s.overlapping(d)
 	if !taken {
 		return nil

@@ -155,8 +155,16 @@ func (s *Store) carryOn(r *replica.Replica) {
 	if err == nil || s.ctx.Err() != nil {
 		return
 	}
-	s.log.Info("a change of replicas that was under way when its range was split has come to nothing", "range", int64(r.ID()), "err", err)
-	s.work.push(job{kind: jobTidy, rng: r.ID()})
+	text := "a change of replicas that was under way when its range was split has come to nothing"
+	if r.Inherited() {
+		text = "a change of replicas that was under way when its range was split cannot go on yet"
+	}
+	s.log.Info(text, "range", int64(r.ID()), "err", err)
+	select {
+	case <-time.After(jobRetry):
+		s.work.push(job{kind: jobTidy, rng: r.ID()})
+	case <-s.ctx.Done():
+	}
 }
 
 // goneSince returns what says of a store, from then on, whether it is gone as far as a replica goes that is brought up there.

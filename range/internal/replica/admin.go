@@ -16,7 +16,7 @@ import (
 
 // Split cuts the range at key; newID allocates the id of the right side. For pinned see kv.AdminSplit.
 func (r *Replica) Split(ctx context.Context, key keys.Key, pinned int64, newID func(context.Context) (kv.RangeID, error)) (left, right *kv.RangeDescriptor, err error) {
-	s, release, err := r.adminForSplit(ctx)
+	s, release, err := r.adminBesideFilling(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -105,9 +105,10 @@ func (r *Replica) Split(ctx context.Context, key keys.Key, pinned int64, newID f
 	}
 }
 
-// TransferLeader hands leadership to the replica on the store, and waits until it is known to lead, or not.
+// TransferLeader hands leadership to the replica on the store, and waits until it is known to lead, or not. A change of replicas that is waiting for its
+// learners comes to nothing.
 func (r *Replica) TransferLeader(ctx context.Context, q *kv.AdminTransferLeader) error {
-	s, release, err := r.admin(ctx)
+	s, release, err := r.adminBesideFilling(ctx)
 	if err != nil {
 		return err
 	}
@@ -168,8 +169,15 @@ func (r *Replica) changed(desc *kv.RangeDescriptor, generation int64) *kv.Error 
 
 // ChangeReplicas brings the replicas of the range to the wanted ones, guarded by generation. It gives up if a store that
 // is to get a replica is gone meanwhile. The range may be split while its learners are brought up: the change is that of the left side then,
-// and the right side has one of its own like it (Inherited).
+// and the right side has one of its own like it (Inherited). It ends with the leadership: the next leader removes the learners (Tidy).
 func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
+	if d := r.Desc(); d != nil && r.adminMu.filling() != nil {
+		// After minutes of waiting the range would be another than was meant.
+		if d.Generation != q.Generation {
+			return nil, r.changed(d, q.Generation)
+		}
+		return nil, kv.NotNow(kv.NotNowReplicas, "the replicas of range %d are being changed already", r.id)
+	}
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return nil, err
@@ -228,15 +236,32 @@ func (r *Replica) ChangeReplicas(ctx context.Context, q *kv.AdminChangeReplicas,
 	return r.filled(ctx, s.term, f, gone)
 }
 
-// waitMajority waits until a majority of the voters that a range is to have supports this leader, as one of those that it has does. Without it the change could
-// not come to its end, nor be taken back: whoever removes a replica that lives while another one is dead would take the range from its clients.
+// waitMajority waits until a majority of the voters that a range is to have supports this leader, as one of those that it has does, and has nearly everything. Without
+// it the change could not come to its end, nor be taken back: whoever removes a replica that lives while another one is dead, or is waiting for a snapshot, would
+// take the range from its clients, for as long as that takes.
 func (r *Replica) waitMajority(ctx context.Context, term uint64, next *kv.RangeDescriptor) error {
 	ctx, cancel := context.WithTimeout(ctx, majorityTimeout)
 	defer cancel()
 	tick := time.NewTicker(catchUpLook)
 	defer tick.Stop()
+	var w lookout
 	for {
-		if r.deps.Clock.Now().Add(r.deps.Clock.MaxOffset()).Less(r.computeLease(next, term)) {
+		voters, near := 0, 0
+		for _, p := range next.Replicas {
+			if p.VotesNew() {
+				voters++
+			}
+		}
+		err := r.look(&w, term, func(id kv.ReplicaID, _, close bool) {
+			if p, ok := next.ReplicaByID(id); ok && p.VotesNew() && close {
+				near++
+			}
+		})
+		if err != nil {
+			return err
+		}
+		supported := r.deps.Clock.Now().Add(r.deps.Clock.MaxOffset()).Less(r.computeLease(next, term))
+		if supported && 2*near > voters {
 			return nil
 		}
 		if s := r.snapshotState(); !s.serving || s.term != term {
@@ -248,7 +273,11 @@ func (r *Replica) waitMajority(ctx context.Context, term uint64, next *kv.RangeD
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return kv.NotNow(kv.NotNowReplicas, "range %d would be without a majority: of the voters that it was to have, too few answer", r.id)
+			what := "answer"
+			if supported {
+				what = "have caught up"
+			}
+			return kv.NotNow(kv.NotNowReplicas, "range %d would be without a majority: of the voters that it was to have, too few %s", r.id, what)
 		}
 	}
 }
@@ -275,8 +304,8 @@ func (r *Replica) Tidy(ctx context.Context) error {
 	for _, p := range d.Replicas {
 		busy = busy || p.Type == kv.Learner
 	}
-	if !busy && !d.InJoint() {
-		return nil
+	if f := r.adminMu.filling(); !busy && !d.InJoint() || f != nil && !f.inherited {
+		return nil // or somebody is at it; who fails at it asks for this again
 	}
 	s, release, err := r.admin(ctx)
 	if err != nil {
@@ -349,32 +378,20 @@ const (
 	majorityTimeout = 5 * time.Second
 )
 
-// waitCaughtUp waits until a learner has nearly everything. adminMu is held, and is lent to splits meanwhile.
-func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func() bool) error {
+// waitCaughtUp waits until a learner of a leader of term has nearly everything. adminMu is held, and is lent meanwhile.
+func (r *Replica) waitCaughtUp(ctx context.Context, term uint64, id kv.ReplicaID, gone func() bool) error {
 	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
 	defer cancel()
 	mu := r.adminMu.state()
 	tick := time.NewTicker(catchUpLook)
 	defer tick.Stop()
-	var was [mostBehind]uint64 // what was applied at the latest looks, in turns
-	for n := 0; ; n++ {
+	var w lookout
+	for {
 		ready, there := false, false
-		err := r.Call(func() error {
-			if r.role != raft.StateLeader {
-				return r.notLeader()
+		err := r.look(&w, term, func(p kv.ReplicaID, goesByLog, close bool) {
+			if p == id {
+				there, ready = true, goesByLog && close
 			}
-			applied := r.snapshotState().applied.AppliedIndex
-			least := applied
-			if n >= mostBehind {
-				least = was[n%mostBehind]
-			}
-			was[n%mostBehind] = applied
-			r.raft.WithProgress(func(p uint64, _ raft.ProgressType, pr tracker.Progress) {
-				if p == uint64(id) {
-					there, ready = true, pr.State == tracker.StateReplicate && pr.Match >= least
-				}
-			})
-			return nil
 		})
 		if err != nil || ready {
 			return err
@@ -393,6 +410,33 @@ func (r *Replica) waitCaughtUp(ctx context.Context, id kv.ReplicaID, gone func()
 			return kv.Errorf(kv.CodeUnavailable, "replica %d of range %d did not catch up: %v", id, r.id, ctx.Err())
 		}
 	}
+}
+
+// lookout is how far the leader was at its latest looks at its followers, in turns.
+type lookout struct {
+	n   int
+	was [mostBehind]uint64
+}
+
+// look calls f for each replica, this one included, with whether it is sent the log as it grows, and whether it has what the leader had mostBehind looks ago. It fails
+// if the replica does not lead in term.
+func (r *Replica) look(w *lookout, term uint64, f func(id kv.ReplicaID, goesByLog, close bool)) error {
+	return r.Call(func() error {
+		if r.role != raft.StateLeader || r.term != term {
+			return r.notLeader()
+		}
+		applied := r.snapshotState().applied.AppliedIndex
+		least := applied
+		if w.n >= mostBehind {
+			least = w.was[w.n%mostBehind]
+		}
+		w.was[w.n%mostBehind] = applied
+		w.n++
+		r.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
+			f(kv.ReplicaID(id), pr.State == tracker.StateReplicate, pr.Match >= least)
+		})
+		return nil
+	})
 }
 
 // Checksum makes every replica compute a checksum at one log position (Owner.Checksum); announce is told

@@ -10,8 +10,13 @@ import (
 // adminMutex serialises splits, transfers and replica changes of a range. There is something behind it from the first of them on: few replicas ever see one.
 //
 // Whoever holds it has it for as long as the command takes, but for a change of replicas that waits for its learners: that may
-// take minutes, and longer the larger the range is. It lends the mutex to splits meanwhile (waitCaughtUp, borrow), so that a range that is
-// written to faster than its learners are filled becomes several smaller ones, and does not go on to grow.
+// take minutes, and longer the larger the range is. Meanwhile it lends the mutex (waitCaughtUp, borrow) to those that cannot wait so long:
+//
+//	splits       a range that is written to faster than its learners are filled becomes several smaller ones, and does not go on to grow
+//	transfers    a node that drains does not keep its leaders until it is stopped. The change ends with the leadership, and the next leader removes the learners
+//	ends of merges (EndMerge)  the right neighbour may stand still until it is known what became of its merge
+//
+// Another change of replicas is refused, and a merge, too.
 type adminMutex struct{ made atomic.Pointer[adminState] }
 
 type adminState struct {
@@ -74,8 +79,8 @@ func (r *Replica) admin(ctx context.Context) (s state, release func(), err error
 	return r.adminWith(release, err)
 }
 
-// adminForSplit is admin for a command that neither changes which replicas there are nor which of them leads: a change of replicas lends it the mutex.
-func (r *Replica) adminForSplit(ctx context.Context) (s state, release func(), err error) {
+// adminBesideFilling is admin for a command that does not wait for the learners of a change of replicas: that lends it the mutex.
+func (r *Replica) adminBesideFilling(ctx context.Context) (s state, release func(), err error) {
 	release, err = r.adminMu.borrow(ctx)
 	return r.adminWith(release, err)
 }

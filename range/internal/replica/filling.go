@@ -15,13 +15,20 @@ import (
 // A range may be split meanwhile (adminMutex). Then the right side has the same learners, and the same to lose when they are there; what they have
 // got of the left side is theirs as soon as they apply the split. So the change goes on for both: the replica that the split makes on the leader's
 // store has it from the left side's, and that store, which nearly always leads the right side, too, carries it on when it does (CarryOn). If
-// another leads it, nobody knows there what the learners were for, and they go (Tidy).
+// another leads it, nobody knows there what the learners were for, and they go (Tidy). So they do when leadership moves or the leader dies: at once, on either side.
 type filling struct {
 	learners []kv.Replica   // by what they are to become: kv.Voter or kv.NonVoter
 	leave    []kv.ReplicaID // who goes when they are there
 	gentle   bool
 	// inherited: it came with a split, and nobody carries it on yet.
 	inherited bool
+}
+
+// disinherit is for a replica that follows another one, which has removed the learners, or will: they are not what this one is to wait for when it leads.
+func (m *adminMutex) disinherit() {
+	if f := m.filling(); f != nil && f.inherited {
+		m.state().filling.CompareAndSwap(f, nil)
+	}
 }
 
 // fill makes the change known; done is called at its end. adminMu is held.
@@ -62,23 +69,22 @@ func (r *Replica) Inherited() bool {
 }
 
 // CarryOn carries on the change that the range has inherited, to its end; it is ChangeReplicas but for its beginning. If it comes to nothing, the learners go.
+// While the replica may not serve it cannot begin: then it fails, and the change is still to be carried on.
 func (r *Replica) CarryOn(ctx context.Context, gone func(kv.StoreID) bool) error {
-	f := r.adminMu.filling()
-	if f == nil || !f.inherited {
-		return nil
-	}
-	own := *f
-	own.inherited = false
-	if t := r.adminMu.state(); t.filling.CompareAndSwap(f, &own) {
-		defer t.filling.CompareAndSwap(&own, nil)
-	} else {
-		return nil // somebody else does
-	}
 	s, release, err := r.admin(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
+	f := r.adminMu.filling()
+	if f == nil || !f.inherited {
+		return nil // somebody else did
+	}
+	own := *f
+	own.inherited = false
+	defer r.adminMu.fill(&own)()
+	ctx, cancel := context.WithTimeout(ctx, catchUpTimeout)
+	defer cancel()
 	_, err = r.filled(ctx, s.term, &own, gone)
 	return err
 }
@@ -86,7 +92,7 @@ func (r *Replica) CarryOn(ctx context.Context, gone func(kv.StoreID) bool) error
 // filled waits until the learners are there, and makes of them what they are to be. adminMu is held.
 func (r *Replica) filled(ctx context.Context, term uint64, f *filling, gone func(kv.StoreID) bool) (*kv.RangeDescriptor, error) {
 	for _, p := range f.learners {
-		if err := r.waitCaughtUp(ctx, p.ReplicaID, func() bool { return gone(p.StoreID) }); err != nil {
+		if err := r.waitCaughtUp(ctx, term, p.ReplicaID, func() bool { return gone(p.StoreID) }); err != nil {
 			return nil, r.emptied(ctx, term, err)
 		}
 	}
@@ -142,8 +148,11 @@ func (r *Replica) filled(ctx context.Context, term uint64, f *filling, gone func
 	return r.leaveJoint(ctx, term, desc)
 }
 
-// emptied removes learners that did not come up, and returns why. adminMu is held.
+// emptied removes learners that did not come up, and returns why. adminMu is held. A leader of a later term does so when it begins.
 func (r *Replica) emptied(ctx context.Context, term uint64, cause error) error {
+	if now, ok := r.Serving(); !ok || now != term {
+		return cause
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	if _, err := r.dropLearners(ctx, term, r.Desc()); err != nil {

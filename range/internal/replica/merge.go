@@ -235,7 +235,7 @@ func newOutcome() outcome { return make(outcome, 1) }
 
 // EndMerge tells whether a merge has happened, and if not, sees to it that it never will.
 func (r *Replica) EndMerge(ctx context.Context, q *kv.AdminEndMerge) (merged bool, err error) {
-	s, release, err := r.admin(ctx)
+	s, release, err := r.adminBesideFilling(ctx)
 	if err != nil {
 		return false, err
 	}

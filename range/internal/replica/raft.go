@@ -490,6 +490,9 @@ func (r *Replica) roleChanged(s *raft.SoftState) {
 	} else if r.lead != 0 && s.RaftState != raft.StateLeader {
 		r.locks.Clear(r.notLeader()) // of a right side that came with its split
 	}
+	if r.lead != 0 && r.lead != r.rid {
+		r.adminMu.disinherit()
+	}
 	if s.RaftState == raft.StateLeader && old != raft.StateLeader {
 		r.wake()
 		r.candidacy = candidacy{}
