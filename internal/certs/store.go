@@ -20,7 +20,12 @@ const watchEvery = 2 * time.Second
 type Store struct {
 	dir string
 	now atomic.Pointer[loaded]
+	// version counts what has been loaded.
+	version atomic.Int64
 }
+
+// Version changes when other certificates are in use.
+func (s *Store) Version() int64 { return s.version.Load() }
 
 // Open loads a node's certificates from a directory.
 func Open(dir string) (*Store, error) {
@@ -49,6 +54,7 @@ func (s *Store) Reload() (changed bool, err error) {
 		return false, fmt.Errorf("certificates: %w", err)
 	}
 	s.now.Store(l)
+	s.version.Add(1)
 	return true, nil
 }
 

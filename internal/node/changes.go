@@ -47,7 +47,7 @@ type nodeLoad struct {
 	Unsupported int64 `json:",omitempty"`
 	// Full: the disk has so little left that writes are refused.
 	Full bool `json:",omitempty"`
-	// Certificates says that the node's end soon, or have ended; empty if neither.
+	// Certificates says that the node's end soon, or have ended, or that others refuse them; empty if nothing is wrong.
 	Certificates string `json:",omitempty"`
 }
 
@@ -61,6 +61,9 @@ func (n *Node) load(now time.Time) (l nodeLoad) {
 	}
 	if n.certs != nil {
 		l.Certificates = n.certs.Ending(now)
+		if r := n.refused.Load(); r != nil && *r != "" && l.Certificates == "" {
+			l.Certificates = *r
+		}
 	}
 	return l
 }

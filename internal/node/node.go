@@ -51,8 +51,9 @@ type Node struct {
 	catalog   atomic.Pointer[catalog.Store] // nil without SQL
 	admin     atomic.Pointer[admin.Server]  // nil until the node is part of a cluster
 
-	certs  *certs.Store  // nil without certificates
-	reload chan struct{} // asks for another look at their files
+	certs   *certs.Store           // nil without certificates
+	reload  chan struct{}          // asks for another look at their files
+	refused atomic.Pointer[string] // what tryCertificates has found
 
 	// stops undo the start, last first.
 	stops []stop
@@ -312,6 +313,9 @@ func (n *Node) connect(ctx context.Context) error {
 		return err
 	}
 	n.transport.Start(n.id, n.book, inbound{n})
+	if n.certs != nil {
+		n.background(n.tryCertificates)
+	}
 	n.background(n.keepBook)
 	return nil
 }

@@ -358,3 +358,49 @@ func TestReload(t *testing.T) {
 	require.NoError(t, err)
 	run(t, before, "SELECT 1")
 }
+
+// Certificates of an authority that the other nodes do not know are complained about while the connections that are open still hide it.
+func TestReloadedInTheWrongOrder(t *testing.T) {
+	dirs := make([]string, 2)
+	authority := makeCerts(t, "root")
+	for i := range dirs {
+		dirs[i] = t.TempDir()
+		copyFile(t, filepath.Join(authority, certs.CAFile), filepath.Join(dirs[i], certs.CAFile))
+		require.NoError(t, certs.CreateNode(dirs[i], filepath.Join(authority, certs.CAKeyFile), []string{"localhost", "127.0.0.1"}, certs.NodeLifetime))
+	}
+	l := cluster.StartLocal(t, 2, func(i int, c *node.Config) { c.CertsDir = dirs[i] })
+	root, err := connect(t, l.Nodes[0], as(authority, "root"))
+	require.NoError(t, err)
+	problem := func() (s string) {
+		require.NoError(t, root.QueryRow(t.Context(), "SELECT coalesce(max(problems), '') FROM pamir.nodes WHERE node_id = $1", int64(l.Nodes[1].Identity().NodeID)).Scan(&s))
+		return s
+	}
+	other := filepath.Join(t.TempDir(), "other")
+	require.NoError(t, certs.CreateCA(other, "", certs.CALifetime))
+	renew := func(roots []byte) {
+		for _, f := range []string{certs.NodeFile, certs.NodeKeyFile} {
+			require.NoError(t, os.Remove(filepath.Join(dirs[1], f)))
+		}
+		require.NoError(t, os.WriteFile(filepath.Join(dirs[1], certs.CAFile), roots, 0o644))
+		require.NoError(t, certs.CreateNode(dirs[1], filepath.Join(other, certs.CAKeyFile), []string{"localhost", "127.0.0.1"}, certs.NodeLifetime))
+		l.Nodes[1].ReloadCertificates()
+	}
+	old, err := os.ReadFile(filepath.Join(authority, certs.CAFile))
+	require.NoError(t, err)
+	fresh, err := os.ReadFile(filepath.Join(other, certs.CAFile))
+	require.NoError(t, err)
+
+	renew(fresh)
+	require.Eventually(t, func() bool { return strings.Contains(problem(), "this node refuses the certificate of node") }, 30*time.Second, 50*time.Millisecond)
+	renew(append(append([]byte(nil), old...), fresh...))
+	require.Eventually(t, func() bool { return strings.Contains(problem(), "refuses this node's certificate") }, 30*time.Second, 50*time.Millisecond)
+	require.NoError(t, os.WriteFile(filepath.Join(dirs[0], certs.CAFile), append(append([]byte(nil), old...), fresh...), 0o644))
+	l.Nodes[0].ReloadCertificates()
+	require.Eventually(t, func() bool { return problem() == "" }, 30*time.Second, 50*time.Millisecond)
+}
+
+func copyFile(t *testing.T, from, to string) {
+	b, err := os.ReadFile(from)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(to, b, 0o644))
+}
