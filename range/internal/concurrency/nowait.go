@@ -64,7 +64,7 @@ func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
 
 // A lock in memory is released in the background when its transaction has ended without writing there, and whoever comes between the answer to that
 // client and the release would leave the row out: a worker would find no job although the one who had it is done. So SKIP LOCKED asks there, too,
-// all holders that it met at once. A gateway that is near answers, however busy the machines are, or is found to be out of reach. One that is far away is
+// all holders that it met at once. A gateway that is near answers, however busy the machines are; the row of one that does not within Config.DeadAfter is left out, since it may only be slow. One that is far away is
 // asked for askFor only: it cannot have told anybody of the end of a transaction much before it told this range.
 const (
 	askFor = 20 * time.Millisecond
@@ -107,13 +107,13 @@ func (g *Guard) Ask(ctx context.Context, ae *eval.AskError) error {
 	return g.enter(ctx)
 }
 
-// over reports whether the transaction's gateway says that it has ended, or is only being finished after its client was told, or whether that gateway is out of
-// reach.
+// over reports whether the transaction's gateway says that it has ended, or is only being finished after its client was told, or whether that gateway is known to be
+// dead. One that has not answered for long may be slow only, and to let go of its locks for SKIP LOCKED would have two do the same work.
 func (t *Table) over(ctx context.Context, m *kv.TxnMeta) bool {
 	var st HolderState
 	if t.cfg.Near == nil || t.cfg.Near(m.Gateway) {
-		var ok bool
-		if st, ok = t.insist(ctx, m, false); !ok {
+		var ok, answered bool
+		if st, answered, ok = t.insist(ctx, m, false); !ok || !answered {
 			return false
 		}
 	} else {
@@ -134,21 +134,21 @@ func (t *Table) over(ctx context.Context, m *kv.TxnMeta) bool {
 }
 
 // insist asks the transaction's gateway until it answers, or has been out of reach for so long that the transaction counts as gone (Alive false). ok is false if ctx has ended.
-func (t *Table) insist(ctx context.Context, m *kv.TxnMeta, hurry bool) (st HolderState, ok bool) {
+func (t *Table) insist(ctx context.Context, m *kv.TxnMeta, hurry bool) (st HolderState, answered, ok bool) {
 	for {
 		asked := time.Now()
 		st, err := t.query(ctx, m, hurry)
 		if err == nil {
 			t.silent.answered(m.Gateway)
-			return st, true
+			return st, true, true
 		}
 		if t.silent.tooLong(m.Gateway, asked, t.cfg.DeadAfter) {
-			return HolderState{}, true
+			return HolderState{}, false, true
 		}
 		select { // a second, at most
 		case <-time.After(t.cfg.PushDelay):
 		case <-ctx.Done():
-			return HolderState{}, false
+			return HolderState{}, false, false
 		}
 	}
 }
@@ -182,7 +182,7 @@ func (g *Guard) committed(ctx context.Context, c *eval.Conflict) bool {
 	if known || t.cfg.Holders == nil {
 		return known
 	}
-	st, ok := t.insist(ctx, &c.Holder, true)
+	st, _, ok := t.insist(ctx, &c.Holder, true)
 	if !ok {
 		return false
 	}
