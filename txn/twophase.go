@@ -37,7 +37,8 @@ type Decider interface {
 	// PreparedStatus asks for the record. If there is none, the transaction is aborted, if it should still be about to prepare.
 	PreparedStatus(ctx context.Context, meta kv.TxnMeta) (kv.TxnStatus, hlc.Timestamp, error)
 	// Decide commits or aborts, and returns what the record says then: if it was decided before, that holds. The locks are gone
-	// when it returns without an error; after one it may be repeated. The record stays until Forget.
+	// when it returns without an error; after one it may be repeated, and with CodeUnknownOutcome it may have been decided. The record stays until Forget.
+	// A range that does not answer for half a minute ends it.
 	Decide(ctx context.Context, meta kv.TxnMeta, commit bool) (kv.TxnStatus, error)
 	// Forget removes the record of a transaction that Decide has committed, when nobody will ask for it again.
 	Forget(ctx context.Context, meta kv.TxnMeta) error
@@ -165,6 +166,7 @@ func (c *Coordinator) PreparedStatus(ctx context.Context, meta kv.TxnMeta) (kv.T
 
 // Decide implements Decider.
 func (c *Coordinator) Decide(ctx context.Context, meta kv.TxnMeta, commit bool) (kv.TxnStatus, error) {
+	ctx = bounded(ctx)
 	rec, err := c.askRecord(ctx, meta, &kv.RecoverTxn{})
 	if err != nil {
 		return kv.TxnUnknown, err
@@ -176,7 +178,10 @@ func (c *Coordinator) Decide(ctx context.Context, meta kv.TxnMeta, commit bool) 
 		if kv.HasCode(a.err, kv.CodeTxnAborted) {
 			status, ts, a.err = kv.TxnAborted, hlc.Timestamp{}, nil // somebody else has rolled it back since the record was read
 		}
-		if a.err != nil {
+		switch {
+		case a.err != nil && !a.definite:
+			return kv.TxnUnknown, kv.Errorf(kv.CodeUnknownOutcome, "nobody says whether transaction %s has been decided: %v", meta.ID, a.err)
+		case a.err != nil:
 			return kv.TxnUnknown, a.err
 		}
 	}

@@ -15,7 +15,8 @@ import (
 // goneSender loses its range in the middle of a commit: the answer is lost, and from then on there is nobody.
 type goneSender struct {
 	*fakeStore
-	gone atomic.Bool
+	stays atomic.Bool // until told otherwise
+	gone  atomic.Bool
 }
 
 func (g *goneSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
@@ -25,7 +26,10 @@ func (g *goneSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchR
 	}
 	resp, err := g.fakeStore.Send(ctx, req)
 	switch req.Requests[0].(type) {
-	case *kv.CommitSingleRange, *kv.Prepare:
+	case *kv.CommitSingleRange, *kv.Prepare, *kv.EndTxn:
+		if g.stays.Load() {
+			break
+		}
 		g.gone.Store(true)
 		return nil, kv.Errorf(kv.CodeUnknownOutcome, "the answer is lost")
 	}
@@ -61,4 +65,36 @@ func TestCommitUnanswered(t *testing.T) {
 			})
 		})
 	}
+}
+
+// So does the decision about a prepared transaction, which can be asked for again.
+func TestDecisionUnanswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFakeStore("g", "n")
+		g := &goneSender{fakeStore: s}
+		g.stays.Store(true)
+		c := New(Config{Sender: g, Clock: s.clock, Node: 1, Incarnation: 1, Workers: 2})
+		defer c.Close(bg)
+		x := c.Begin(bg, Options{})
+		for _, n := range []string{"a", "h", "p"} {
+			require.NoError(t, x.Put(k(n), []byte("new")))
+		}
+		p, err := x.(TwoPhase).PrepareCommit(bg, func(kv.TxnMeta) error { return nil })
+		require.NoError(t, err)
+		g.stays.Store(false)
+		ctx, cancel := context.WithTimeout(bg, time.Hour)
+		defer cancel()
+		began := time.Now()
+		_, err = c.Decide(ctx, p.Meta, true)
+		require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), "%v", err)
+		require.NoError(t, ctx.Err())
+		require.LessOrEqual(t, time.Since(began), time.Minute)
+
+		g.stays.Store(true)
+		g.gone.Store(false)
+		status, err := c.Decide(ctx, p.Meta, true)
+		require.NoError(t, err)
+		require.Equal(t, kv.TxnCommitted, status)
+		require.Empty(t, s.prepared)
+	})
 }
