@@ -22,7 +22,7 @@
 // cluster's imbalance: the sum over all stores and kinds of load of the squared distance from the
 // mean. The sum cannot fall for ever, so with a load that holds still the moves end. A leader follows its clients only
 // if they are nearer to the other replica by a clear margin, and not right after it has moved. One that has left them, since their node was short of processors,
-// follows them again only when there is much room. A store that others ceased to support for a moment has no part in balance for a while (Store.Shaken).
+// follows them again only when there is much room. A store that others ceased to support for a moment has no part in balance or merges for a while (Store.Shaken).
 //
 // # What it is not
 //

@@ -77,8 +77,11 @@ func (p *planner) unmergeable(left, right int32) string {
 		}
 		for _, set := range [2][]StoreID{r.Voters, r.NonVoters} {
 			for _, id := range set {
-				if s := p.find(id); s == nil || !s.alive || s.Unsteady {
+				switch s := p.find(id); {
+				case s == nil || !s.alive || s.Unsteady:
 					return fmt.Sprintf("all replicas must answer, and n%d is silent, or was a short while ago", p.node(id))
+				case s.Shaken:
+					return fmt.Sprintf("n%d %s", p.node(id), whyShaken)
 				}
 			}
 		}

@@ -24,7 +24,7 @@ type Store struct {
 	Silence time.Duration
 	// Unsteady: it was silent a short while ago, or its disk is slow just now. It keeps what it has and is given nothing that can wait.
 	Unsteady bool
-	// Shaken: others ceased to support it a short while ago, though it was there, and have leaders of their own for what it led. Balance leaves it as it is, and clients are
+	// Shaken: others ceased to support it a short while ago, though it was there, and have leaders of their own for what it led. Balance and merges leave it as it is, and clients are
 	// not followed there, so that leaders do not go to and fro with the support. Rules, repairs and drains do not mind.
 	Shaken bool
 	// Draining: the node is about to stop; Decommissioning: it is to leave for good.
