@@ -105,6 +105,8 @@ func (p *planner) repair() {
 		r := &p.ranges[w.at]
 		switch {
 		case r.Changing:
+		case p.vanished(r):
+			p.note(r, "lost: all its replicas were on nodes that have left for good")
 		case w.margin < 0:
 			p.note(r, fmt.Sprintf("quorum lost: %d of %d voters are alive", p.alive(r.Voters), len(r.Voters)))
 		case r.Leader == 0:
@@ -122,6 +124,12 @@ func (p *planner) repair() {
 		}
 	}
 	p.await()
+}
+
+// vanished reports whether none of the stores that a range is on is known.
+func (p *planner) vanished(r *Range) bool {
+	known := func(id StoreID) bool { return p.find(id) != nil }
+	return r.Leader == 0 && !slices.ContainsFunc(r.Voters, known) && !slices.ContainsFunc(r.NonVoters, known)
 }
 
 // await says of ranges with a voter that is silent, and not for so long that it counts as dead, that it is waited for.

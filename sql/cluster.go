@@ -21,7 +21,7 @@ type ClusterRange struct {
 	Stats                      kv.Stats
 	Requests, Writes, LogBytes int64
 	Quiet                      bool
-	// State is ok, changing, degraded or leaderless.
+	// State is ok, changing, degraded, leaderless or lost.
 	State string
 	// QPS and CPU are per second, of the last ten seconds or so: requests, and cores.
 	QPS, CPU float64

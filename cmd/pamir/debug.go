@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"slices"
@@ -40,7 +41,7 @@ only is lost, and a transaction over several ranges may be there in one of them 
 
   1. Stop all nodes that are left.
   2. pamir debug recover collect --store DIR --out FILE     for each store, on its machine (or skip this where all can be reached from one)
-  3. pamir debug recover plan --out PLAN FILE... --store DIR...
+  3. pamir debug recover plan --out PLAN FILE... --store DIR...    and read what it says; with --make-empty, ranges that are lost whole are made anew
   4. pamir debug recover apply --plan PLAN --store DIR      for each store, on its machine
   5. Start the nodes. Join new ones: ranges get their replicas back.
 
@@ -76,6 +77,7 @@ func recoverCollect() *cobra.Command {
 func recoverPlan() *cobra.Command {
 	var stores []string
 	var out string
+	var empty bool
 	cmd := &cobra.Command{
 		Use: "plan --out PLAN [FILE...] [--store DIR]...", Short: "Plan from what all stores that are left have, and say what may be lost",
 		RunE: func(cmd *cobra.Command, files []string) error {
@@ -102,12 +104,18 @@ func recoverPlan() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			var kept []recovery.Kept
+			if empty {
+				kept = p.MakeAnew(facts)
+			}
 			printPlan(cmd.OutOrStdout(), p, ts)
+			printGone(cmd.OutOrStdout(), p, ts, lostRanges(facts), empty, kept)
 			return writeJSON(out, p)
 		},
 	}
 	cmd.Flags().StringArrayVar(&stores, "store", nil, "directory of a store that is left; may be repeated")
 	cmd.Flags().StringVar(&out, "out", "", "file to write the plan to")
+	cmd.Flags().BoolVar(&empty, "make-empty", false, "make ranges of which no replica is left anew, without any rows")
 	return required(cmd, "out")
 }
 
@@ -124,8 +132,11 @@ func recoverApply() *cobra.Command {
 			}
 			out := cmd.OutOrStdout()
 			if !yes {
-				fmt.Fprintf(out, "%d ranges go on with what one replica has; what only the stores %s had is lost, for good. This cannot be undone.\nType yes to go on: ",
-					len(p.Ranges), storeList(p.Lost))
+				fmt.Fprintf(out, "%d ranges go on with what one replica has; what only the stores %s had is lost, for good.", len(p.Ranges), storeList(p.Lost))
+				if len(p.Anew) > 0 {
+					fmt.Fprintf(out, " %s made anew, empty.", counted(len(p.Anew), "range is", "ranges are"))
+				}
+				fmt.Fprint(out, " This cannot be undone.\nType yes to go on: ")
 				answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 				if err != nil && !errors.Is(err, io.EOF) {
 					return err
@@ -143,6 +154,9 @@ func recoverApply() *cobra.Command {
 			case done.Before:
 				fmt.Fprintln(out, "The plan was carried out on this store before. Nothing was changed.")
 			default:
+				if len(done.Anew) > 0 {
+					fmt.Fprintf(out, "%s made anew here, empty.\n", counted(len(done.Anew), "range was", "ranges were"))
+				}
 				fmt.Fprintf(out, "%d ranges go on here. The store belongs to cluster %s now: carry the plan out on every store that is left (%s), then start the nodes.\n",
 					len(done.Ranges)+len(done.Found), p.NewCluster, storeList(p.Survivors))
 			}
@@ -248,7 +262,12 @@ func (ts tables) in(span keys.Span) string {
 
 func printPlan(out io.Writer, p *recovery.Plan, ts tables) {
 	fmt.Fprintf(out, "Cluster %s\n  left: %s\n  lost: %s\n\n", p.Cluster, storeList(p.Survivors), storeList(p.Lost))
-	fmt.Fprintf(out, "%d ranges have a majority of their replicas and stay as they are. %d go on with what one replica has:\n\n", p.Healthy, len(p.Ranges))
+	fmt.Fprintf(out, "%d ranges have a majority of their replicas and stay as they are. ", p.Healthy)
+	if len(p.Ranges) == 0 {
+		fmt.Fprintln(out, "None goes on with what one replica has.")
+	} else {
+		fmt.Fprintf(out, "%d go on with what one replica has:\n\n", len(p.Ranges))
+	}
 	for _, r := range p.Ranges {
 		d := r.Descriptor
 		fmt.Fprintf(out, "  range %d  %s to %s\n", d.RangeID, ts.pretty(d.StartKey), ts.pretty(d.EndKey))
@@ -271,12 +290,65 @@ func printPlan(out io.Writer, p *recovery.Plan, ts tables) {
 		}
 		fmt.Fprintf(out, "    writes     %s\n", since)
 	}
+}
+
+// lostRanges are those that the meta range knows, as far as it is left, and that have no replica on any of the stores.
+func lostRanges(facts []*recovery.Facts) []*kv.RangeDescriptor {
+	newest := map[kv.RangeID]*kv.RangeDescriptor{}
+	for _, f := range facts {
+		for _, d := range f.Addresses {
+			if have := newest[d.RangeID]; have == nil || have.Generation < d.Generation {
+				newest[d.RangeID] = d
+			}
+		}
+	}
+	for _, f := range facts {
+		for _, r := range f.Replicas {
+			delete(newest, r.Descriptor.RangeID)
+		}
+	}
+	return slices.SortedFunc(maps.Values(newest), func(a, b *kv.RangeDescriptor) int { return a.StartKey.Compare(b.StartKey) })
+}
+
+// printGone ends the plan with what no store has.
+func printGone(out io.Writer, p *recovery.Plan, ts tables, lost []*kv.RangeDescriptor, empty bool, kept []recovery.Kept) {
 	for _, s := range p.Gone {
-		fmt.Fprintf(out, "\n  NO REPLICA IS LEFT of %s to %s: %s. Everything there is lost, and stays unavailable; restore it from a backup into new tables.\n",
-			ts.pretty(s.Start), ts.pretty(s.End), ts.in(s))
+		fmt.Fprintf(out, "\n  NO REPLICA IS LEFT of %s to %s. Everything there is lost.\n", ts.pretty(s.Start), ts.pretty(s.End))
+		if t := ts.in(s); t != "" {
+			fmt.Fprintf(out, "    tables     %s\n", t)
+		}
+		for _, d := range lost {
+			if d.Span().Overlaps(s) {
+				var on []kv.StoreID
+				for _, r := range d.Replicas {
+					on = append(on, r.StoreID)
+				}
+				fmt.Fprintf(out, "    range %-4d %s to %s, was on %s\n", d.RangeID, ts.pretty(d.StartKey), ts.pretty(d.EndKey), ids(on))
+			}
+		}
+		anew := slices.IndexFunc(p.Anew, func(a recovery.Anew) bool { return a.Descriptor.StartKey.Equal(s.Start) })
+		why := slices.IndexFunc(kept, func(k recovery.Kept) bool { return k.Span.Start.Equal(s.Start) })
+		switch {
+		case anew >= 0:
+			fmt.Fprintf(out, "    made anew  as range %d, empty, on s%d: the tables are there, without these rows\n", p.Anew[anew].Descriptor.RangeID, p.Anew[anew].Store)
+		case why >= 0:
+			fmt.Fprintf(out, "    stays      unavailable: %s\n", kept[why].Why)
+		case !empty:
+			fmt.Fprint(out, "    stays      unavailable, unless it is made anew, empty: plan again with --make-empty\n")
+		}
+		if s.End.Compare(keys.Max) == 0 && anew < 0 {
+			fmt.Fprint(out, "               The rows of new tables would be there: none can be written before\n")
+		}
 	}
 	fmt.Fprint(out, "\nA transaction over several ranges may be there in one and missing in another: check what must add up.\n"+
 		"If a lost store can be brought back, do that instead.\n")
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
 }
 
 func ids(stores []kv.StoreID) string {

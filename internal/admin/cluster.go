@@ -186,7 +186,8 @@ type RangeView struct {
 	Replicas   []ReplicaView `json:"replicas"`
 	// LeaderNode is 0 if no node says that it leads.
 	LeaderNode kv.NodeID `json:"leader_node"`
-	// State is ok, changing (its replicas), degraded (one of them is on a node that does not answer) or leaderless; the worst that is true.
+	// State is ok, changing (its replicas), degraded (one of them is on a node that does not answer), leaderless, or lost (all of them were on nodes that have left for
+	// good); the worst that is true.
 	State     string `json:"state,omitempty"`
 	LiveRows  int64  `json:"live_rows"`
 	LiveBytes int64  `json:"live_bytes"`

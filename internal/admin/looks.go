@@ -165,11 +165,11 @@ func (s *Server) cluster(ctx context.Context, _ verb.Args) (*ClusterView, error)
 			v.Leaving++
 		}
 	}
-	v.Problems = append(silentPlaces(stores), v.Problems...)
 	ranges, err := c.Ranges(ctx)
 	if err != nil {
 		return nil, err
 	}
+	v.Problems = slices.Concat(stuck(ranges, stores), silentPlaces(stores), v.Problems)
 	v.Ranges = len(ranges)
 	for i := range ranges {
 		v.Bytes += ranges[i].Bytes
@@ -178,7 +178,7 @@ func (s *Server) cluster(ctx context.Context, _ verb.Args) (*ClusterView, error)
 			v.Changing++
 		case "degraded":
 			v.Degraded++
-		case "leaderless":
+		case "leaderless", "lost":
 			v.Leaderless++
 		}
 	}

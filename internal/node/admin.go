@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,10 @@ func (o operations) Ranges(ctx context.Context) ([]RangeView, error) {
 	}
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
+	left, err := o.n.readMembership(ask)
+	if err != nil {
+		left = nil // what is lost is leaderless, as far as can be known
+	}
 	names, err := o.names(ask)
 	var tables func(start, end keys.Key) []string
 	if err == nil {
@@ -73,13 +78,13 @@ func (o operations) Ranges(ctx context.Context) ([]RangeView, error) {
 		} else {
 			r.StartKey, r.EndKey = r.Start, r.End
 		}
-		r.State = o.n.rangeState(r)
+		r.State = o.n.rangeState(r, left)
 	}
 	return rs, nil
 }
 
 // rangeState is the worst that can be said of a range.
-func (n *Node) rangeState(r *RangeView) string {
+func (n *Node) rangeState(r *RangeView, left membership) string {
 	state := "ok"
 	for _, p := range r.Replicas {
 		if p.Type != kv.Voter.String() && p.Type != kv.NonVoter.String() && state == "ok" {
@@ -91,6 +96,9 @@ func (n *Node) rangeState(r *RangeView) string {
 	}
 	if r.LeaderNode == 0 {
 		state = "leaderless"
+		if !slices.ContainsFunc(r.Replicas, func(p ReplicaView) bool { return !left[p.NodeID].Gone() }) {
+			state = "lost"
+		}
 	}
 	return state
 }

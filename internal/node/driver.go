@@ -134,6 +134,8 @@ type driver struct {
 	ranges *placement.Ranges
 	held   map[kv.RangeID]bool
 	told   []ruleSpan
+	// lost are the ranges of which no replica is left, as was last said; lostBefore those of the plan before.
+	lost, lostBefore []kv.RangeID
 	// leftOf has the left neighbours that the planner knows of.
 	leftOf map[kv.RangeID]kv.RangeID
 	// dry: it is not the driver of the cluster, and leaves what that remembers alone.
@@ -189,6 +191,7 @@ func (d *driver) tick(ctx context.Context) {
 	rules.Limits.Paused = paused
 	res := d.ranges.Plan(now, rules)
 	d.finishDecommissions(readCtx)
+	d.sayLost()
 
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -317,6 +317,7 @@ func (n *Node) connect(ctx context.Context) error {
 		n.background(n.tryCertificates)
 	}
 	n.background(n.keepBook)
+	n.heedRecovery()
 	return nil
 }
 

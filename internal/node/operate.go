@@ -30,11 +30,15 @@ func (o operate) Ranges(ctx context.Context) ([]sql.ClusterRange, error) {
 	if err != nil {
 		return nil, err
 	}
+	left, err := o.n.readMembership(ctx)
+	if err != nil {
+		return nil, err
+	}
 	out := make([]sql.ClusterRange, len(descs))
 	for i := range descs {
 		out[i].Descriptor = descs[i]
 		v := rangeView(&descs[i], led[descs[i].RangeID])
-		out[i].State = o.n.rangeState(&v)
+		out[i].State = o.n.rangeState(&v, left)
 		if l := led[descs[i].RangeID]; l != nil {
 			out[i].Leader, out[i].Stats = l.leader, l.Stats
 			out[i].Requests, out[i].Writes, out[i].LogBytes, out[i].Quiet = l.Requests, l.Writes, l.LogBytes, l.Quiet

@@ -40,6 +40,8 @@ type Applied struct {
 	Ranges []kv.RangeID
 	// Found are ranges that were not in the plan: they came from a split at the end of a log.
 	Found []kv.RangeID
+	// Anew are ranges that were made, and are empty.
+	Anew []kv.RangeID
 	// Before: the plan had been carried out on this store before, and nothing was done.
 	Before bool
 }
@@ -273,6 +275,24 @@ func rewrite(fs vfs.FS, dir string, p *Plan, log *slog.Logger) (out *Applied, er
 			}
 		}
 	}
+	for i := range p.Anew {
+		a := &p.Anew[i]
+		if a.Store != id.StoreID {
+			continue
+		}
+		if err := makeAnew(b, e.DB(), a, ids); err != nil {
+			return nil, err
+		}
+		out.Anew = append(out.Anew, a.Descriptor.RangeID)
+	}
+	if len(p.Lost) > 0 {
+		if fs == nil {
+			fs = vfs.Default
+		}
+		if err := writeNote(fs, dir, p); err != nil {
+			return nil, err
+		}
+	}
 	id.ClusterID = p.NewCluster
 	if err := engine.ReplaceIdentity(b, id); err != nil {
 		return nil, err
@@ -281,7 +301,7 @@ func rewrite(fs vfs.FS, dir string, p *Plan, log *slog.Logger) (out *Applied, er
 }
 
 // rewriteSystem jumps over ids that may have been given to what is lost, and notes that the lost nodes have left, so that nobody waits for them to come back or
-// gives them replicas.
+// gives them replicas. If the meta range has a majority, it has the ids, and the nodes note who has left (Note).
 func rewriteSystem(b *pebble.Batch, p *Plan) (err error) {
 	as, _, err := mvcc.LoadAppliedState(b, kv.MetaRangeID)
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 )
 
 // formatVersion of what Collect and Make return, as JSON.
-const formatVersion = 1
+const formatVersion = 2
 
 // Facts are what one store knows.
 type Facts struct {
@@ -33,6 +33,8 @@ type Facts struct {
 	Replicas []Replica `json:"replicas"`
 	// Objects are rows of the catalog, for names; none if the store has no replica of its range.
 	Objects [][]byte `json:"objects,omitempty"`
+	// Addresses are the ranges as the meta range knows them, also those without a replica here; none if the store has no replica of that.
+	Addresses []*kv.RangeDescriptor `json:"addresses,omitempty"`
 }
 
 // Position in a log.
@@ -96,6 +98,10 @@ func Collect(fs vfs.FS, dir string, log *slog.Logger) (f *Facts, err error) {
 			if f.Objects, err = readObjects(e.DB()); err != nil {
 				return nil, err
 			}
+		} else if d.RangeID == kv.MetaRangeID {
+			if f.Addresses, err = readAddresses(e.DB()); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return f, nil
@@ -152,12 +158,29 @@ func readReplica(db *pebble.DB, id kv.RangeID) (*Replica, error) {
 }
 
 // readObjects reads the catalog's descriptors as they were last written, for names; what is not committed is left out.
-func readObjects(db *pebble.DB) (rows [][]byte, err error) {
+func readObjects(db *pebble.DB) ([][]byte, error) {
 	const descriptors = 1 // the catalog's first table
 	k := keys.Table(descriptors)
+	return readRows(db, keys.Span{Start: k, End: k.PrefixEnd()})
+}
+
+// readAddresses reads the meta range in the same way.
+func readAddresses(db *pebble.DB) (descs []*kv.RangeDescriptor, err error) {
+	rows, err := readRows(db, keys.Span{Start: keys.MetaMin, End: keys.MetaMax})
+	for _, row := range rows {
+		d, err := kv.DecodeDescriptor(row)
+		if err != nil {
+			return nil, err
+		}
+		descs = append(descs, d)
+	}
+	return descs, err
+}
+
+func readRows(db *pebble.DB, span keys.Span) (rows [][]byte, err error) {
 	r := mvcc.NewReader(db)
 	defer func() { err = errors.Join(err, r.Close()) }()
-	s := r.Scan(keys.Span{Start: k, End: k.PrefixEnd()}, false, hlc.Max, mvcc.Window{})
+	s := r.Scan(span, false, hlc.Max, mvcc.Window{})
 	defer s.Close()
 	for s.Next() {
 		rows = append(rows, bytes.Clone(s.Value()))

@@ -24,6 +24,14 @@
 // An entry that would remove the chosen replica from its range ends what is applied: it cannot have taken effect, for the store that is left
 // would not have got what came after it.
 //
+// # Where nothing is left
+//
+// A span of which no store has a replica stays as it is, unless the plan says otherwise (Plan.MakeAnew): then one store gets an empty range there, as the only
+// voter, with the number of a lost one and a generation beyond those that the meta range knows, so that it takes their place there. It refuses
+// reads of the time before, and answers of no transaction that was sent before what became of it.
+//
+// A meta range that has a majority is not written to. Each store gets a note of the lost nodes instead, and its node has them noted as having left when it runs.
+//
 // # Invariants
 //
 //  1. Nothing is planned if every range has a majority, if stores are of different clusters, or if a store is there twice.
@@ -33,9 +41,11 @@
 //     another cluster, and so is a survivor on which the plan was not carried out.
 //  5. Ids of nodes, stores and ranges that a lost store may have been given are not given again.
 //     Lost nodes count as having left for good.
-//  6. The last thing that is written to a store is its identity, together with its descriptors, in one synced batch.
+//  6. The last thing that is written to a store is its identity, together with its descriptors, in one synced batch. A note is heeded only by a
+//     node whose store has the identity that came with it.
+//  7. Nothing is made anew where any store has a replica, however old, and nothing of the catalog.
 //
 // # Who may use it
 //
-// cmd/pamir and tests.
+// cmd/pamir and tests; internal/node reads the note.
 package recovery

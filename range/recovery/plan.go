@@ -31,6 +31,8 @@ type Plan struct {
 	Healthy int `json:"healthy"`
 	// Gone are spans of which no replica is left.
 	Gone []keys.Span `json:"gone,omitempty"`
+	// Anew are ranges that take the place of those that are gone, and are empty: see MakeAnew.
+	Anew []Anew `json:"anew,omitempty"`
 	// LastNode, LastStore and LastRange are the largest ids that are known to have been given.
 	LastNode  kv.NodeID  `json:"last_node"`
 	LastStore kv.StoreID `json:"last_store"`
@@ -93,6 +95,16 @@ func Make(facts []*Facts) (*Plan, error) {
 			p.LastNode, p.LastStore = max(p.LastNode, r.NodeID), max(p.LastStore, r.StoreID)
 			if !survives[r.StoreID] {
 				lost[r.StoreID] = Member{Node: r.NodeID, Store: r.StoreID}
+			}
+		}
+	}
+	for _, f := range facts { // who had nothing but what is gone is named there only
+		for _, d := range f.Addresses {
+			for _, r := range d.Replicas {
+				p.LastNode, p.LastStore = max(p.LastNode, r.NodeID), max(p.LastStore, r.StoreID)
+				if !survives[r.StoreID] {
+					lost[r.StoreID] = Member{Node: r.NodeID, Store: r.StoreID}
+				}
 			}
 		}
 	}

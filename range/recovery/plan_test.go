@@ -88,3 +88,50 @@ func TestMake(t *testing.T) {
 	_, err = Make(nil)
 	require.Error(t, err)
 }
+
+func TestMakeAnew(t *testing.T) {
+	a, m := keys.Table(200), keys.Table(300)
+	low, high := desc(1, 1, keys.Min, a, 1, 2, 3), desc(3, 5, m, keys.Max, 1, 2, 5)
+	gone, gone2 := desc(2, 7, a, keys.Table(250), 3, 6), desc(4, 9, keys.Table(250), m, 6)
+	gone2.NextReplicaID = 17
+	facts := func(more ...Replica) []*Facts {
+		one, two := on(1, at(low, 2, 20), at(high, 1, 9)), on(2, append(more, at(low, 2, 20), at(high, 1, 9))...)
+		two.Addresses = []*kv.RangeDescriptor{low, gone, gone2, high}
+		return []*Facts{one, two}
+	}
+	p, err := Make(facts())
+	require.NoError(t, err)
+	require.Empty(t, p.Anew, "only if it is asked for")
+	require.Contains(t, p.Lost, Member{Node: 6, Store: 6}, "it had nothing but what is gone")
+	require.EqualValues(t, 6, p.LastStore)
+	require.Empty(t, p.MakeAnew(facts()))
+	require.Len(t, p.Anew, 1)
+	d := p.Anew[0].Descriptor
+	require.Equal(t, keys.Span{Start: a, End: m}, d.Span())
+	require.EqualValues(t, 2, d.RangeID)
+	require.Greater(t, d.Generation, gone2.Generation+100)
+	require.Equal(t, []kv.Replica{{NodeID: 1, StoreID: 1, ReplicaID: 1017}}, d.Replicas)
+	require.EqualValues(t, 1018, d.NextReplicaID)
+
+	// One that slept through a split has some of the keys, as they were long ago: nobody should decide that for the operator.
+	kept := p.MakeAnew(facts(at(desc(3, 4, a, keys.Max, 1, 2, 5), 1, 5)))
+	require.Len(t, kept, 1)
+	require.Contains(t, kept[0].Why, "store 2 has an older replica of range 3")
+	// The meta range does not know what was there.
+	f := facts()
+	f[1].Addresses = []*kv.RangeDescriptor{low, desc(3, 4, a, keys.Max, 1, 2, 5)}
+	kept = p.MakeAnew(f)
+	require.Len(t, kept, 1)
+	require.Contains(t, kept[0].Why, "does not know")
+	// The catalog.
+	low.EndKey = keys.TableMin
+	kept = mustPlan(t, facts()).MakeAnew(facts())
+	require.Len(t, kept, 1)
+	require.Contains(t, kept[0].Why, "catalog")
+}
+
+func mustPlan(t *testing.T, facts []*Facts) *Plan {
+	p, err := Make(facts)
+	require.NoError(t, err)
+	return p
+}

@@ -87,7 +87,8 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 		return &pgerr.Error{Code: pgerr.DataCorrupted, Message: "stored data is corrupt", Detail: ke.Message}
 	case kv.CodeUnavailable, kv.CodeNotLeader, kv.CodeOverloaded, kv.CodeFenced, kv.CodeRangeNotFound, kv.CodeRangeMismatch,
 		kv.CodeNotClosed:
-		return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database cannot be reached", Detail: ke.Error() + "."}
+		return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database cannot be reached", Detail: ke.Error() + ".",
+			Hint: "The operator finds what is in the way with pamir cluster, and the ranges without a leader in pamir.ranges."}
 	case kv.CodeInternal:
 		if ke.Message == context.Canceled.Error() {
 			return &pgerr.Error{Code: pgerr.QueryCanceled, Message: "canceling statement due to user request"}

@@ -86,7 +86,7 @@ var Table = []Verb{
 			{Name: "key", Kind: Texts, In: Query, Min: 1, Help: "with table: only the range of the row whose primary key begins with these values"},
 			{Name: "node", Kind: Int, In: Query, Min: 1, Help: "only ranges with a replica on this node"},
 			{Name: "leader", Kind: Int, In: Query, Min: 1, Help: "only ranges that this node leads"},
-			{Name: "state", Kind: Text, In: Query, Enum: []string{"ok", "changing", "degraded", "leaderless"}, Help: "only ranges in this state"},
+			{Name: "state", Kind: Text, In: Query, Enum: []string{"ok", "changing", "degraded", "leaderless", "lost"}, Help: "only ranges in this state"},
 			limit,
 			{Name: "after", Kind: Text, In: Query, Min: 2, Max: 8192, Help: "where the last page ended"},
 		},
