@@ -1,12 +1,14 @@
 package sql
 
 import (
+	"context"
 	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/plan"
+	"github.com/pamirdb/pamir/sql/types"
 )
 
 // Reads that lock, because those of other transactions have collided (plan.KeyRead). An object mapper reads a row, shows it to its program, and
@@ -18,33 +20,99 @@ import (
 // maxFreeReads bounds the plans that a block is known to have read by without locks.
 const maxFreeReads = 32
 
-// lockedRead returns the plan to read by: pl, or its like that locks.
-func (s *Session) lockedRead(p *prepared, pl *plan.Statement) (*plan.Statement, error) {
+// lockedRead returns the plan by which the portal reads: pl, or its like that locks.
+func (s *Session) lockedRead(ctx context.Context, p *portal, pl *plan.Statement) (*plan.Statement, error) {
 	if s.block != blockOpen || !s.effects.lockReads || !s.validatesReads() || s.epoch != 0 {
 		return pl, nil
 	}
+	k := pl.KeyRead
+	mine, waited, err := s.awaitFirst(ctx, k, p.params)
+	if err != nil {
+		return nil, err
+	}
+	if mine && s.log.cause == nil {
+		return pl, nil // as before
+	}
 	// A lock is on the newest version, and moves the snapshot there. What the block has read without one would have to be the same still: a block that has begun so goes on so.
-	if slices.Contains(s.freeReads, pl.KeyRead) {
+	// Not so if it has waited, since what the other one has written is newer than the snapshot; nor if others wait until the block has ended, and so leave what it has read as it is.
+	if !waited && (slices.Contains(s.freeReads, k.KeyHistory) || !k.Waits() && s.isFirst(k.KeyHistory)) {
 		return pl, nil
 	}
-	if !pl.KeyRead.Locks(time.Now()) {
-		if len(s.freeReads) < maxFreeReads {
-			s.freeReads = append(s.freeReads, pl.KeyRead)
+	if !k.Locks(time.Now()) {
+		if !mine && len(s.freeReads) < maxFreeReads {
+			s.freeReads = append(s.freeReads, k.KeyHistory)
 		}
 		return pl, nil
 	}
-	sel, ok := p.stmt.Statement.(*ast.Select)
+	sel, ok := p.stmt.stmt.Statement.(*ast.Select)
 	if !ok {
 		return pl, nil
 	}
-	locking, err := pl.KeyRead.Locking(func() (*plan.Statement, error) {
-		return plan.BuildLocking(s.snap, s.planEnv(p.typesToPlan(), p.stmt.Params), sel)
+	locking, err := k.Locking(func() (*plan.Statement, error) {
+		return plan.BuildLocking(s.snap, s.planEnv(p.stmt.typesToPlan(), p.stmt.stmt.Params), sel)
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.srv.metrics.ReadsLocked.Add(1)
 	return locking, nil
+}
+
+// isFirst reports whether the transaction has read by the statement before anything was known of it.
+func (s *Session) isFirst(k *plan.KeyHistory) bool {
+	return slices.ContainsFunc(s.firstReads, func(r *plan.FirstRead) bool { return r.By(k) })
+}
+
+// firstWait is how long a block waits for one that has read the same row before anything was known of the statement.
+const firstWait = 250 * time.Millisecond
+
+// awaitFirst waits for a block of this node that has read the same row by the same statement, if that was before it was known what such blocks do, and reports
+// whether it has. mine: this block is such a one itself.
+func (s *Session) awaitFirst(ctx context.Context, k *plan.KeyRead, params []types.Datum) (mine, waited bool, err error) {
+	row, ok := k.Row(params)
+	if !ok {
+		return false, false, nil
+	}
+	if slices.ContainsFunc(s.firstReads, func(r *plan.FirstRead) bool { return r.By(k.KeyHistory) && r.Of(row) }) {
+		return true, false, nil
+	}
+	var late <-chan time.Time
+	for {
+		r, other := k.First(row)
+		if r != nil {
+			s.firstReads = append(s.firstReads, r)
+		}
+		if other == nil {
+			return r != nil, waited, nil
+		}
+		if late == nil {
+			d := firstWait
+			if t := s.effects.lockTimeout; t > 0 {
+				d = min(d, t)
+			}
+			t := time.NewTimer(d)
+			defer t.Stop()
+			late = t.C
+		}
+		select {
+		case <-other:
+			waited = true
+		case <-late:
+			k.InVain() // a person, perhaps, who types
+			return false, waited, nil
+		case <-ctx.Done():
+			return false, waited, s.translate(ctx.Err())
+		}
+	}
+}
+
+// endFirst lets those go on who wait for what the transaction has read.
+func (s *Session) endFirst() {
+	for _, r := range s.firstReads {
+		r.End()
+	}
+	clear(s.firstReads)
+	s.firstReads = s.firstReads[:0]
 }
 
 // validatesReads reports whether the transaction fails if what it has read has changed when it writes.

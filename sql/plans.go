@@ -3,6 +3,7 @@ package sql
 import (
 	"sync"
 
+	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/plan"
 	"github.com/pamirdb/pamir/sql/types"
 )
@@ -12,6 +13,15 @@ type planCache struct {
 	mu    sync.Mutex
 	plans map[planKey]*plan.Statement
 	bytes int
+	// histories outlive the plans: a schema change, of whatever, does not make what was learned of a statement untrue.
+	histories map[historyKey]*plan.KeyHistory
+}
+
+// historyKey is a statement that reads a table by key. The table is there because of search paths.
+type historyKey struct {
+	text  string
+	start int
+	table catalog.TableID
 }
 
 // planKey is everything a plan depends on.
@@ -29,7 +39,9 @@ const (
 	maxPlanBytes = 8 << 20
 )
 
-func newPlanCache() *planCache { return &planCache{plans: map[planKey]*plan.Statement{}} }
+func newPlanCache() *planCache {
+	return &planCache{plans: map[planKey]*plan.Statement{}, histories: map[historyKey]*plan.KeyHistory{}}
+}
 
 func (c *planCache) get(k planKey) *plan.Statement {
 	c.mu.Lock()
@@ -37,6 +49,7 @@ func (c *planCache) get(k planKey) *plan.Statement {
 	return c.plans[k]
 }
 
+// put makes p the plan for k. Nobody else has p yet.
 func (c *planCache) put(k planKey, p *plan.Statement) {
 	if len(k.text) > 16<<10 {
 		return
@@ -47,6 +60,17 @@ func (c *planCache) put(k planKey, p *plan.Statement) {
 		// Every schema change leaves plans behind that nobody asks for again: start over now and then.
 		clear(c.plans)
 		c.bytes = 0
+	}
+	if r := p.KeyRead; r != nil {
+		k := historyKey{k.text, k.start, r.Table}
+		if h := c.histories[k]; h != nil {
+			r.KeyHistory = h
+		} else {
+			if len(c.histories) >= maxPlans {
+				clear(c.histories)
+			}
+			c.histories[k] = r.KeyHistory
+		}
 	}
 	c.plans[k] = p
 	c.bytes += len(k.text)

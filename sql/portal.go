@@ -506,7 +506,7 @@ func (s *Session) start(ctx context.Context, p *portal, whole bool) error {
 	}
 	if pl.KeyRead != nil {
 		var err error
-		if pl, err = s.lockedRead(p.stmt, pl); err != nil {
+		if pl, err = s.lockedRead(ctx, p, pl); err != nil {
 			return err
 		}
 	}

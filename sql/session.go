@@ -93,8 +93,9 @@ type Session struct {
 	stopTimer func()
 	// saidVacuum: the client knows what VACUUM does here.
 	saidVacuum bool
-	// freeReads are the plans by which the transaction has read keys without locks (lockread.go).
-	freeReads []*plan.KeyRead
+	// freeReads are the statements by which the transaction has read keys without locks, and firstReads rows that nobody else of this node reads so before it has ended (lockread.go).
+	freeReads  []*plan.KeyHistory
+	firstReads []*plan.FirstRead
 
 	mu sync.Mutex
 	// Under mu: what other goroutines may look at or interrupt.
@@ -214,6 +215,7 @@ func (s *Session) Close() {
 		cancel()
 		s.tx = nil
 	}
+	s.endFirst()
 	if s.adv.Holds() {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		s.adv.Close(ctx)

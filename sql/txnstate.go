@@ -261,6 +261,7 @@ func (s *Session) clearTxn(commit bool) {
 	s.refs.End()
 	s.fnctx.TxnStart = 0
 	s.log.reset()
+	s.endFirst()
 	s.adv.EndTxn(0)
 	s.adv.EndAttempt()
 	s.settings.End(commit)

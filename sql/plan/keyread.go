@@ -15,20 +15,25 @@ import (
 // KeyRead is kept for a SELECT that does nothing but read rows of one table by a unique key, without locking them. Transactions that read so
 // and then write what they have read are the commonest that collide: of two that have read the same row one has to fail, and its client has been
 // shown what is not true any more. Where that happens, the reads had better lock, and the second transaction wait for the first.
-//
-// It is the one thing in a Statement that changes: all sessions that share the plan share what was learned with it.
 type KeyRead struct {
 	Table catalog.TableID
+	// KeyHistory is what was learned of the statement. It is the one thing in a Statement that changes: all sessions share it, and it may outlive the plan.
+	*KeyHistory
 	// key is the one row that is read, if it is one.
 	key *rowKey
-	// uses counts the blocks that have read by this plan, and those that then wrote the row: two halves of 32 bits.
+	// locking is the plan that locks, once it was made.
+	locking atomic.Pointer[Statement]
+}
+
+// KeyHistory is what the blocks that have read by a KeyRead did then. Its zero value is that of a statement that nobody has used.
+type KeyHistory struct {
+	// uses counts the blocks that have read so, and those that then wrote the row: two halves of 32 bits.
 	uses atomic.Uint64
 	// until is when reads need not lock any more, in Unix nanoseconds.
 	until atomic.Int64
 	// times is how often they have had to.
 	times atomic.Int32
-	// locking is the plan that locks, once it was made.
-	locking atomic.Pointer[Statement]
+	first firstReads
 }
 
 // How long reads lock after a collision: longer each time, because each costs some client an error.
@@ -37,8 +42,8 @@ const (
 	lockMost  = 24 * time.Hour
 )
 
-// Collided says that a transaction has failed for having read by this plan what it then wrote.
-func (k *KeyRead) Collided(now time.Time) {
+// Collided says that a transaction has failed for having read so what it then wrote.
+func (k *KeyHistory) Collided(now time.Time) {
 	until := k.until.Load()
 	if until > now.UnixNano() {
 		return // known; it was read before that was
@@ -50,7 +55,7 @@ func (k *KeyRead) Collided(now time.Time) {
 }
 
 // Locks reports whether reads should lock: a collision is not long ago, or most blocks write what they have read, so that it would only be a matter of time.
-func (k *KeyRead) Locks(now time.Time) bool {
+func (k *KeyHistory) Locks(now time.Time) bool {
 	reads, writes := split(k.uses.Load())
 	return 2*writes > reads || k.until.Load() > now.UnixNano()
 }
@@ -60,8 +65,8 @@ const maxUses = 64
 
 func split(uses uint64) (reads, writes uint64) { return uses >> 32, uses & (1<<32 - 1) }
 
-// Used says that a block has read by this plan, and whether it wrote the row that it had read.
-func (k *KeyRead) Used(wrote bool) {
+// Used says that a block has read so, and whether it wrote the row that it had read.
+func (k *KeyHistory) Used(wrote bool) {
 	for {
 		old := k.uses.Load()
 		reads, writes := split(old)
@@ -143,6 +148,22 @@ func (s *Statement) ReadBefore(params []types.Datum, k *KeyRead, read []types.Da
 	return true
 }
 
+// Row returns a hash of the key of the row that is read with params; false if that is not one row.
+func (k *KeyRead) Row(params []types.Datum) (uint64, bool) {
+	if k.key == nil {
+		return 0, false
+	}
+	var h uint64
+	for _, e := range k.key.values {
+		v, t, ok := valueOf(e, params)
+		if !ok || v.Null {
+			return 0, false
+		}
+		h = types.Hash(h, t, v)
+	}
+	return h, true
+}
+
 func valueOf(e expr.Expr, params []types.Datum) (types.Datum, types.OID, bool) {
 	switch e := e.(type) {
 	case *expr.Const:
@@ -200,7 +221,7 @@ func keyRead(root Node) *KeyRead {
 			if keys > maxKeys {
 				return nil
 			}
-			return &KeyRead{Table: n.Table.ID, key: oneRow(n)}
+			return &KeyRead{Table: n.Table.ID, KeyHistory: &KeyHistory{}, key: oneRow(n)}
 		default:
 			return nil
 		}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 
 // TestKeyRead: reads lock for a while after a collision, and for longer the more often that has happened.
 func TestKeyRead(t *testing.T) {
-	var k KeyRead
+	var k KeyHistory
 	now := time.Unix(1000, 0)
 	require.False(t, k.Locks(now))
 	for i, d := range []time.Duration{time.Minute, 2 * time.Minute, 4 * time.Minute} {
@@ -29,7 +30,7 @@ func TestKeyRead(t *testing.T) {
 
 // TestKeyReadUses: reads lock while most blocks write the row that they have read, and not otherwise.
 func TestKeyReadUses(t *testing.T) {
-	var k KeyRead
+	var k KeyHistory
 	now := time.Unix(1000, 0)
 	k.Used(true)
 	require.True(t, k.Locks(now), "the first block has written it")
@@ -48,5 +49,82 @@ func TestKeyReadUses(t *testing.T) {
 		k.Used(false)
 		k.Used(true)
 		require.False(t, k.Locks(now))
+	}
+}
+
+// TestFirstReads: of the blocks that read a row before anything is known of the statement, the second waits for the end of the first.
+func TestFirstReads(t *testing.T) {
+	open := func(c <-chan struct{}) bool {
+		select {
+		case <-c:
+			return false
+		default:
+			return true
+		}
+	}
+	var k KeyHistory
+	a, other := k.First(1)
+	require.NotNil(t, a)
+	require.Nil(t, other)
+	require.True(t, a.By(&k) && a.Of(1))
+	require.False(t, a.Of(2))
+	b, other := k.First(2)
+	require.NotNil(t, b, "another row")
+	require.Nil(t, other)
+	mine, other := k.First(1)
+	require.Nil(t, mine)
+	require.True(t, open(other))
+
+	k.Used(true) // b's; a's is read still
+	b.End()
+	mine, still := k.First(1)
+	require.Nil(t, mine)
+	require.Equal(t, other, still, "the first read is still to be waited for")
+	mine, none := k.First(2)
+	require.Nil(t, mine, "who reads now may as well lock")
+	require.Nil(t, none)
+	a.End()
+	require.False(t, open(other))
+	mine, none = k.First(1)
+	require.Nil(t, mine)
+	require.Nil(t, none)
+
+	k = KeyHistory{}
+	a, _ = k.First(1)
+	require.True(t, k.Waits())
+	k.InVain()
+	require.False(t, k.Waits())
+	mine, none = k.First(1)
+	require.Nil(t, mine)
+	require.Nil(t, none, "nobody waits who has been seen to wait in vain")
+	a.End()
+
+	k = KeyHistory{}
+	for i := range uint64(maxFirst) {
+		mine, _ = k.First(i)
+		require.NotNil(t, mine)
+	}
+	mine, none = k.First(maxFirst)
+	require.Nil(t, mine, "no more than that")
+	require.Nil(t, none)
+}
+
+// TestFirstReadsRace: once something is known, nobody reads without a lock whom a reader that locks has not seen.
+func TestFirstReadsRace(t *testing.T) {
+	for range 2000 {
+		var k KeyHistory
+		var free, seen bool
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			mine, _ := k.First(1)
+			free = mine != nil
+		})
+		wg.Go(func() {
+			k.Used(true)
+			_, other := k.First(1)
+			seen = other != nil
+		})
+		wg.Wait()
+		require.Equal(t, free, seen)
 	}
 }

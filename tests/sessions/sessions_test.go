@@ -108,6 +108,7 @@ func TestSessions(t *testing.T) {
 		{"deadlock that a client sees", deadlockSeen},
 		{"reads that lock", lockedReads},
 		{"reads that lock, before anybody has failed", lockedReadsAhead},
+		{"reads that lock, from the first on", lockedReadsFirst},
 		{"commits let go of rows", commitsLetGo},
 		{"commits are seen by who locks", commitsSeenByLocks},
 		{"conflicts leave rows free", conflictsLeaveRowsFree},
