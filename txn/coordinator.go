@@ -52,6 +52,8 @@ type Config struct {
 	PlantedNoFirmReads bool
 	// PlantedSaidTooEarly is one: who asks is told that a transaction has committed while it is being prepared.
 	PlantedSaidTooEarly bool
+	// PlantedSkippedRead is another one: a transaction depends on what its SKIP LOCKED has left out.
+	PlantedSkippedRead bool
 }
 
 // Coordinator implements Gateway. One per node.

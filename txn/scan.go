@@ -342,7 +342,7 @@ func (s *scanner) read(ctx context.Context, spans []keys.Span, push kv.Pushdown,
 			return nil, err
 		}
 		r := readDone{at: readAt(resp, at), strength: s.opts.Lock, firm: s.opts.Firm, lockedKeys: got.Locked}
-		if !s.opts.Loose && (s.opts.Wait != kv.WaitSkip || s.opts.Lock == kv.LockNone) {
+		if t.c.cfg.PlantedSkippedRead || !s.opts.Loose && (s.opts.Wait != kv.WaitSkip || s.opts.Lock == kv.LockNone) {
 			// What SKIP LOCKED leaves out it has not read, so it has not read the span either.
 			r.spans = covered(spans, got.Resume, s.opts.Reverse)
 		}

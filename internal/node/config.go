@@ -53,8 +53,8 @@ type Config struct {
 	// Nearby is how far a node may be, there and back, for transactions to wait for its clock, and SKIP LOCKED for what it says of its transactions; 0 for the default,
 	// 10 ms. For tests, which have all nodes on one machine: a busy one can look like distance.
 	Nearby time.Duration
-	// PlantedNoFirmReads: see txn.Config.
-	PlantedNoFirmReads bool
+	// PlantedNoFirmReads and PlantedSkippedRead: see txn.Config.
+	PlantedNoFirmReads, PlantedSkippedRead bool
 	// RangeMaxBytes is the size from which on a range is split, 0 for the default: see store.Knobs.SplitBytes.
 	RangeMaxBytes int64
 	// MergeAfter is for how long ranges must not have been cut before they are merged, 0 for the default, 5 min; negative: they never are.

@@ -305,7 +305,7 @@ func (n *Node) connect(ctx context.Context) error {
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{
 		Sender: n.sender, Clock: n.clock, Node: n.id.NodeID, Incarnation: n.id.Incarnation, MaxBufferBytes: n.cfg.TxnBufferBytes, ScanBytes: n.cfg.ScanBytes, FailRead: n.cfg.FailRead, Linger: n.cfg.Linger,
-		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, Clocks: clocks{n.transport, n.cfg.nearby()}, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads,
+		Fenced: n.sender.Fenced, AwaitClock: n.sender.AwaitClock, Clocks: clocks{n.transport, n.cfg.nearby()}, PlantedNoFirmReads: n.cfg.PlantedNoFirmReads, PlantedSkippedRead: n.cfg.PlantedSkippedRead,
 	})
 	n.registerMetrics()
 	n.store.SetSender(n.sender)
