@@ -155,8 +155,13 @@ const shakenFor = 30 * time.Second
 
 // shaken reports whether that was so a short while ago.
 func (c *Config) shaken(l *nodeLoad) bool {
-	return l.Unsupported > 0 && time.Duration(l.Unsupported)*time.Millisecond < min(shakenFor, c.unsteadyFor())
+	return l.Unsupported > 0 && l.unsupported() < c.shakenFor()
 }
+
+func (c *Config) shakenFor() time.Duration { return min(shakenFor, c.unsteadyFor()) }
+
+// unsupported is how long ago the others last did not support the node.
+func (l *nodeLoad) unsupported() time.Duration { return time.Duration(l.Unsupported) * time.Millisecond }
 
 // tick makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
 // range is left alone meanwhile.

@@ -264,6 +264,9 @@ func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
 			} else {
 				v.Problems = problems(l, &x, o.n.cfg.MaxOffset, &o.n.cfg.Rules.Limits)
 			}
+			if o.n.cfg.shaken(&l) {
+				v.Problems = append(v.Problems, unsupported(&l, o.n.cfg.shakenFor()))
+			}
 		}
 		v.Unknown = peer && !v.Alive && unknown(&x, o.n.cfg.Rules.Limits.AliveWithin)
 		if peer && !v.Alive && !v.Unknown && !left[e.NodeID].Gone() {

@@ -36,6 +36,12 @@ func problems(l nodeLoad, x *transport.PeerStatus, maxOffset time.Duration, limi
 	return out
 }
 
+// unsupported says of a node that was without support a short while ago why it leads little now.
+func unsupported(l *nodeLoad, leftAlone time.Duration) string {
+	return fmt.Sprintf("it was held up, and %s ago most others did not support it: what it led went to them, and balance leaves it alone until that is %s past",
+		l.unsupported().Round(time.Second), leftAlone)
+}
+
 // unknown reports whether nothing can be said yet of a node that does not answer: this process, or that node, is too young.
 func unknown(x *transport.PeerStatus, aliveWithin time.Duration) bool {
 	return !x.Heard && x.Silence < aliveWithin

@@ -32,6 +32,11 @@ func TestProblems(t *testing.T) {
 	require.Empty(t, problems(disk(500), nil, 250*time.Millisecond, &limits))
 }
 
+func TestUnsupported(t *testing.T) {
+	require.Equal(t, "it was held up, and 12s ago most others did not support it: what it led went to them, and balance leaves it alone until that is 30s past",
+		unsupported(&nodeLoad{Unsupported: 11_700}, shakenFor))
+}
+
 func TestUnheard(t *testing.T) {
 	x := transport.PeerStatus{Heard: true, Silence: 17 * time.Second}
 	require.Equal(t, "it has been silent for 17s: after 5m0s its replicas are made anew elsewhere (--dead-after)", unheard(&x, 3, 5*time.Minute))
