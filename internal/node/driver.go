@@ -161,7 +161,9 @@ func (c *Config) shaken(l *nodeLoad) bool {
 func (c *Config) shakenFor() time.Duration { return min(shakenFor, c.unsteadyFor()) }
 
 // unsupported is how long ago the others last did not support the node.
-func (l *nodeLoad) unsupported() time.Duration { return time.Duration(l.Unsupported) * time.Millisecond }
+func (l *nodeLoad) unsupported() time.Duration {
+	return time.Duration(l.Unsupported) * time.Millisecond
+}
 
 // tick makes one plan and begins to carry it out. A change that takes long does not hold up the next plan: its
 // range is left alone meanwhile.

@@ -54,6 +54,9 @@ type Config struct {
 	// unreplicated locks are dropped and its prepared ones recovered (default 1 s): both are safe at
 	// any time, and everybody behind a dead gateway's hot row stands still for so long.
 	DeadAfter time.Duration
+	// GiveUp is how long a waiter waits behind a prepared lock of which nobody can say what is to become: the range of its transaction's record does not
+	// answer (default 30 s).
+	GiveUp time.Duration
 	// Metrics may be shared by all Tables of a store; nil for none.
 	Metrics *Metrics
 
@@ -86,6 +89,7 @@ func (c Config) Shared() *Config {
 	def(&c.PushDelayPrepared, 10*time.Millisecond)
 	def(&c.PushInterval, 75*time.Millisecond)
 	def(&c.DeadAfter, time.Second)
+	def(&c.GiveUp, 30*time.Second)
 	if c.MaxLocks <= 0 {
 		c.MaxLocks = 500_000
 	}

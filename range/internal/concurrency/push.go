@@ -28,6 +28,8 @@ type pusher struct {
 	// byClient: what blocks is a transaction that its client has prepared, so that only its client ends the wait. found is the same
 	// while a look is running.
 	byClient, found bool
+	// unsettled is since when nobody could find out what became of who blocks, nor was told to ask again.
+	unsettled time.Time
 	// first are whom the first look asks, at once, and no more than that: see Table.unasked.
 	first unasked
 }
@@ -181,13 +183,29 @@ func (p *pusher) look(ctx context.Context) error {
 		}
 		if err := t.settle(ctx, key, b, st); err != nil {
 			p.found = errors.Is(err, errPreparedByClient)
-			return nil // the next round tries again
+			return p.giveUp(b.txn, key, err) // the next round tries again
 		}
 	}
+	p.unsettled = time.Time{}
 	if !cyclic {
 		return nil
 	}
 	return p.detect(ctx, self, bs, states)
+}
+
+// giveUp ends the wait if it has been known for so long that nobody can end it: a lock whose transaction's record is in a range that does not answer stays until that
+// does, and it may be lost. Who asks such a range itself does not wait for longer.
+func (p *pusher) giveUp(holder *kv.TxnMeta, key keys.Key, err error) error {
+	switch {
+	case p.found:
+		p.unsettled = time.Time{}
+	case p.unsettled.IsZero():
+		p.unsettled = time.Now()
+	case time.Since(p.unsettled) >= p.t.cfg.GiveUp:
+		return kv.Errorf(kv.CodeUnavailable, "what became of transaction %s, which has locked %s, cannot be found out: its record at %s does not answer (%v)",
+			holder.ID, keys.Pretty(key), keys.Pretty(holder.Anchor), err)
+	}
+	return nil
 }
 
 // queryTimeout bounds one question to a gateway: a process that is stopped answers nothing, and others are to be asked too.

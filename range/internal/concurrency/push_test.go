@@ -144,14 +144,18 @@ func testDeadGatewayLosesItsLocks(t *testing.T) {
 
 type recovery struct {
 	tb     *Table
+	mu     sync.Mutex
 	status kv.TxnStatus
 	at     hlc.Timestamp
+	err    error
 	calls  []string
 }
 
 func (r *recovery) Recover(_ context.Context, h kv.TxnMeta, key keys.Key) (kv.TxnStatus, hlc.Timestamp, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.calls = append(r.calls, "recover "+string(key))
-	return r.status, r.at, nil
+	return r.status, r.at, r.err
 }
 
 func (r *recovery) Resolve(_ context.Context, h kv.TxnMeta, ks []keys.Key, commit bool, at hlc.Timestamp) error {
@@ -182,6 +186,46 @@ func testPreparedLockIsRecovered(t *testing.T) {
 	req, ls = lockReq(meta(2), kv.LockUpdate, "k")
 	require.NoError(t, evaluate(context.Background(), tb, req, ls))
 	require.Equal(t, []string{"resolve k"}, r.calls)
+}
+
+// A transaction's record may be lost with its range: whoever waits behind its locks is told so in the end. One that its client has prepared is waited for.
+func TestRecordThatDoesNotAnswer(t *testing.T) { synctest.Test(t, testRecordThatDoesNotAnswer) }
+
+func testRecordThatDoesNotAnswer(t *testing.T) {
+	gw := newGateways()
+	r := &recovery{err: kv.Errorf(kv.CodeUnavailable, "node 3 is silent")}
+	tb := New(Config{Holders: gw, Recoverer: r, Resolver: r})
+	r.tb = tb
+	gw.begin(meta(2), 1)
+	tb.Prepared(eval.PreparedLock{Key: keys.Key("k"), Txn: *meta(1), TS: ts(5)})
+	read, locks := readReq(20, "k")
+	write, more := lockReq(meta(2), kv.LockUpdate, "k")
+	within := func(d time.Duration) context.Context {
+		ctx, cancel := context.WithTimeout(context.Background(), d)
+		t.Cleanup(cancel)
+		return ctx
+	}
+	for range 2 {
+		began := time.Now()
+		err := evaluate(within(time.Minute), tb, read, locks)
+		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+		require.ErrorContains(t, err, "node 3 is silent")
+		require.InDelta(t, 30, time.Since(began).Seconds(), 1)
+		err = evaluate(within(time.Minute), tb, write, more)
+		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+	}
+	// It answers again before that.
+	answer := func(status kv.TxnStatus) {
+		time.Sleep(25 * time.Second)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.err, r.status, r.at = nil, status, ts(12)
+	}
+	go func() {
+		answer(kv.TxnPrepared)
+		answer(kv.TxnCommitted)
+	}()
+	require.NoError(t, evaluate(within(time.Minute), tb, read, locks))
 }
 
 // What its client has prepared stays as it is, whoever looks after the locks of gateways that know nothing of them.
