@@ -27,16 +27,8 @@ func (s *Store) loadReplicas() error {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, r := range s.replicas {
-		if r.Frozen() == nil {
-			continue
-		}
-		// There are few. A crash may have come between a snapshot that holds what they held, and their end.
-		for _, by := range s.replicas {
-			if d, x := r.Desc(), by.Desc(); by != r && d != nil && x != nil && s.absorbable(r, d, x) {
-				s.work.push(job{kind: jobRemove, rng: r.ID(), below: replica.NoReplica})
-			}
-		}
+	for _, r := range s.frozen { // a crash may have come between a snapshot that holds what they held, and their end
+		s.dropIfAbsorbed(r)
 	}
 	return nil
 }
@@ -50,8 +42,13 @@ func (s *Store) loadReplica(id kv.RangeID) error {
 	if err != nil {
 		return fmt.Errorf("store: range %d: %w", id, err)
 	}
+	asleep, led := r.AwaitTurn()
 	s.mu.Lock()
 	s.replicas[id] = r
+	s.noteFrozen(r)
+	if asleep {
+		s.asleep.add(r, led)
+	}
 	s.mu.Unlock()
 	r.Begin()
 	return nil

@@ -246,17 +246,41 @@ func (s *Store) absorbable(r *replica.Replica, d, by *kv.RangeDescriptor) bool {
 	return r.Frozen() != nil && by.RangeID != d.RangeID && by.Generation > d.Generation && by.Contains(d.StartKey) && !s.awaited(r, by.RangeID)
 }
 
-// dropAbsorbed removes frozen replicas of ranges that r's, by a snapshot, turns out to have taken the place of.
+// noteFrozen remembers a replica that may be frozen. mu is held.
+func (s *Store) noteFrozen(r *replica.Replica) {
+	if r.Frozen() != nil {
+		s.frozen[r.ID()] = r
+	}
+}
+
+// dropAbsorbed removes frozen replicas of ranges that r's, by a snapshot, turns out to have taken the place of; also r, if it has just been frozen and another has
+// taken its place since it might be. It is called for every change of a descriptor, and looks at no replica but frozen ones, unless r is one: there are few.
 func (s *Store) dropAbsorbed(r *replica.Replica) {
 	by := r.Desc()
 	if by == nil {
 		return
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for id, other := range s.replicas {
-		if d := other.Desc(); other != r && d != nil && s.absorbable(other, d, by) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noteFrozen(r)
+	for id, other := range s.frozen {
+		if other.Frozen() == nil || s.replicas[id] != other {
+			delete(s.frozen, id)
+		} else if d := other.Desc(); other != r && d != nil && s.absorbable(other, d, by) {
 			s.work.push(job{kind: jobRemove, rng: id, below: replica.NoReplica})
+		}
+	}
+	if s.frozen[r.ID()] == r {
+		s.dropIfAbsorbed(r)
+	}
+}
+
+// dropIfAbsorbed removes a frozen replica if there is one here of a range that has taken its place. mu is held.
+func (s *Store) dropIfAbsorbed(r *replica.Replica) {
+	for _, by := range s.replicas {
+		if d, x := r.Desc(), by.Desc(); by != r && d != nil && x != nil && s.absorbable(r, d, x) {
+			s.work.push(job{kind: jobRemove, rng: r.ID(), below: replica.NoReplica})
+			return
 		}
 	}
 }

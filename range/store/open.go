@@ -42,6 +42,8 @@ type Store struct {
 	// mu guards the set of replicas.
 	mu       sync.RWMutex
 	replicas map[kv.RangeID]*replica.Replica
+	// frozen has those that are frozen for a merge, and perhaps some that were.
+	frozen map[kv.RangeID]*replica.Replica
 	// receiving are the bounds of snapshots under way, for ranges that are not initialised here yet.
 	receiving map[kv.RangeID]keys.Span
 	creating  sync.Mutex // serialises the creation and removal of replicas
@@ -61,19 +63,20 @@ type Store struct {
 	fatal   atomic.Pointer[kv.Error]
 	failed  chan struct{} // closed when fatal is set
 
-	peersDirty atomic.Bool
-	work       workQueue
-	lists      careLists
-	turns      turns
-	early      early
-	late       lateReplicas
-	rangeIDs   rangeIDs
-	snapSlots  chan struct{}                 // outgoing snapshots
-	recvSlots  chan struct{}                 // incoming ones
-	sending    map[snapshotKey]*atomic.Int64 // outgoing snapshots, and the bytes of them that have been sent
-	refused    map[snapshotKey]refusals      // of those that were sent last
-	sums       checksums
-	sumSlot    chan struct{}
+	peers     peers
+	work      workQueue
+	lists     careLists
+	turns     turns
+	asleep    asleep // guarded by mu until all are loaded, then the tick loop's
+	early     early
+	late      lateReplicas
+	rangeIDs  rangeIDs
+	snapSlots chan struct{}                 // outgoing snapshots
+	recvSlots chan struct{}                 // incoming ones
+	sending   map[snapshotKey]*atomic.Int64 // outgoing snapshots, and the bytes of them that have been sent
+	refused   map[snapshotKey]refusals      // of those that were sent last
+	sums      checksums
+	sumSlot   chan struct{}
 }
 
 // defaultSupport leaves a leader, beyond the clocks' bound, time for two heartbeats that are late or lost.
@@ -138,6 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
 		replicas: make(map[kv.RangeID]*replica.Replica), receiving: make(map[kv.RangeID]keys.Span),
+		frozen: make(map[kv.RangeID]*replica.Replica),
 		budget: raftlog.NewBudget(64 << 20), snapSlots: make(chan struct{}, 2), recvSlots: make(chan struct{}, 2),
 		sending: make(map[snapshotKey]*atomic.Int64), refused: make(map[snapshotKey]refusals), sumSlot: make(chan struct{}, 1), pacing: newPace(cfg.Knobs.SnapshotBytesPerSecond, cfg.Knobs.SplitBytes),
 	}

@@ -68,7 +68,7 @@ func (s *Store) sendLate() {
 func (o *owner) SnapshotWanted(r *replica.Replica, to kv.Replica) { o.store().sendSnapshot(r, to) }
 
 func (o *owner) DescriptorChanged(r *replica.Replica, _ *kv.RangeDescriptor) {
-	o.peersDirty.Store(true)
+	o.peers.note(r.Desc())
 	o.store().dropAbsorbed(r)
 	if _, ok := r.Serving(); ok {
 		o.work.push(job{kind: jobMeta, rng: r.ID()})
@@ -151,7 +151,7 @@ func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor
 	if right == nil {
 		return
 	}
-	s.peersDirty.Store(true)
+	s.peers.note(desc)
 	for _, m := range s.early.take(desc.RangeID) {
 		if m.To.ReplicaID == right.ReplicaID() {
 			right.Deliver(m)
@@ -321,8 +321,8 @@ func (s *Store) handleAsk(m *RaftMessage, r *replica.Replica) {
 	}
 	if gone(r, m.From) {
 		s.sayRemoved(m)
-	} else if _, leads := r.Serving(); leads {
-		r.Wake() // a quiet leader that it has not heard of
+	} else if _, leads := r.Serving(); leads || r.Quiet() && r.LeaderStore() == 0 {
+		r.Wake() // a quiet leader that it has not heard of, or one who has led, and has slept since the start
 	}
 }
 
@@ -384,7 +384,7 @@ func (s *Store) destroy(r *replica.Replica, id kv.RangeID, below kv.ReplicaID) e
 	if err != nil || !deleted {
 		return err
 	}
-	s.peersDirty.Store(true)
+	s.peers.old.Store(true)
 	s.log.Info("replica removed", "range", int64(id), "replica", int(r.ReplicaID()))
 	return nil
 }

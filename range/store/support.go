@@ -273,7 +273,7 @@ func (s *Store) untilExpiry() time.Duration {
 
 // beat persists the ceiling and the horizon and sends a heartbeat to every peer.
 func (s *Store) beat() {
-	if s.peersDirty.Swap(false) {
+	if s.peers.due(time.Now()) {
 		s.refreshPeers()
 	}
 	now := s.clock.Now()
@@ -281,7 +281,7 @@ func (s *Store) beat() {
 	sp.mu.Lock()
 	physical := s.clock.Physical()
 	sp.machine.WatchClock(physical)
-	fenced := s.fence(physical)
+	s.fence(physical)
 	eff := sp.machine.Tick(now, physical)
 	s.hearing()
 	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: s.nextCeiling(now, physical), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
@@ -298,14 +298,6 @@ func (s *Store) beat() {
 	s.tellClosed(eff.Send)
 	s.carryOut(eff)
 	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch)
-	if fenced {
-		s.each(func(r *replica.Replica) bool {
-			if _, leads := r.Serving(); leads {
-				r.Wake() // to step down
-			}
-			return true
-		})
-	}
 }
 
 // hearing notes whether the store is deaf. support.mu is held.
@@ -320,9 +312,10 @@ func (s *Store) hearing() {
 	}
 }
 
-// fence decides whether the store serves, by the measured clock offsets, and reports whether it has
-// just ceased to. support.mu is held.
-func (s *Store) fence(physical int64) (now bool) {
+// fence decides whether the store serves, by the measured clock offsets. What it leads and is in use steps down by itself at its next tick; what is at rest
+// is left alone: others take it when their promises have run out, in turns, and a fence that is lifted before (after a pause of the process it takes
+// no more than an answer) costs no elections. support.mu is held.
+func (s *Store) fence(physical int64) {
 	sp := &s.support
 	fenced, worst := sp.machine.Fenced(physical)
 	sp.machine.SetProbe(fenced)
@@ -330,16 +323,13 @@ func (s *Store) fence(physical int64) (now bool) {
 	case fenced && was == nil && worst == 0:
 		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node has jumped, and no other node has confirmed it yet"))
 		s.log.Warn("the clock has jumped, or the process has slept: this store serves nothing until another agrees with its clock")
-		return true
 	case fenced && was == nil:
 		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node is off by %v from its peers; the bound is %v", worst, s.clock.MaxOffset()))
 		s.log.Error("clock is off: this store serves nothing until it agrees with its peers again", "offset", worst)
-		return true
 	case !fenced && was != nil:
 		sp.fenced.Store(nil)
 		s.log.Info("clock agrees with its peers again")
 	}
-	return false
 }
 
 // nextCeiling returns the ceiling that is to be persisted: ahead of the physical clock, if that is believed. A clock that is ahead of
@@ -450,7 +440,46 @@ func (s *Store) refreshPeers() {
 		}
 	}
 	slices.SortFunc(peers, func(a, b liveness.Peer) int { return cmp.Compare(a.Store, b.Store) })
+	s.peers.known.Store(&seen)
 	s.support.mu.Lock()
 	s.support.machine.SetPeers(peers)
 	s.support.mu.Unlock()
+}
+
+// peers are the stores with which this one shares a range, as they were last looked up: that is a walk over all ranges.
+type peers struct {
+	known atomic.Pointer[map[kv.StoreID]kv.NodeID] // nil before the first look
+	// unknown: a range has a replica on a store that is not known, and cannot count on its support until it is. old: something else has changed; a store that
+	// is no peer any more is sent heartbeats until somebody looks.
+	unknown, old atomic.Bool
+	looked       time.Time // the beat loop's
+}
+
+// peersEvery is how soon peers are looked up again when none is missing.
+const peersEvery = 5 * time.Second
+
+// note is told of a descriptor that has changed.
+func (p *peers) note(d *kv.RangeDescriptor) {
+	p.old.Store(true)
+	if d == nil {
+		return
+	}
+	known := p.known.Load()
+	for i := range d.Replicas {
+		if known == nil {
+			p.unknown.Store(true)
+		} else if node, ok := (*known)[d.Replicas[i].StoreID]; !ok || node != d.Replicas[i].NodeID {
+			p.unknown.Store(true)
+		}
+	}
+}
+
+// due reports whether to look again.
+func (p *peers) due(now time.Time) bool {
+	if !p.unknown.Swap(false) && (now.Sub(p.looked) < peersEvery || !p.old.Load()) {
+		return false
+	}
+	p.old.Store(false)
+	p.looked = now
+	return true
 }

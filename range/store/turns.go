@@ -16,7 +16,10 @@ import (
 // told at once. Those at rest, of which there may be tens of thousands, take turns: else a machine whose stores all lost the processor for a second would have them all elect
 // together, which takes the processor from the stores again. A range that is asked for something does not wait for its turn (replica.Replica.Asked).
 //
-// An election that takes its time holds its turn until it has a leader, or for turnLasts: a machine that is slow is given less to do.
+// So it is when the store starts: nobody knows a leader then, of any range. Each store wakes first those that it led itself, the oldest ranges before
+// the others: those are everybody's, meta and catalog. The rest follow, if nobody has been heard of them.
+//
+// An election that takes its time holds its turn until it has a leader, or for turnLasts, and few are woken while many wait to be processed: a machine that is slow is given less to do.
 type turns struct {
 	mu      sync.Mutex
 	waiting []turn                // each range once, for each event in the order of their numbers; guarded by mu
@@ -32,7 +35,7 @@ type turn struct {
 
 // event is what has become of a store.
 type event struct {
-	store kv.StoreID
+	store kv.StoreID // 0: this one has started, and nobody is known to lead
 	// lost: support for the store was withdrawn, so that its ranges want another leader. Otherwise it is there (again), and is to be told or heard.
 	lost bool
 	// restarted: it is another process by now, which leads nothing until it is elected.
@@ -54,6 +57,8 @@ const (
 	// maxTurns is how many ranges at rest are woken at a time: a few hundred go without waiting.
 	maxTurns  = 512
 	turnLasts = 2 * time.Second
+	// leastTurns: so large a part of them is woken though the replicas that are awake already keep the store busy.
+	leastTurns = 32
 )
 
 // add queues what is to be done for ranges at rest.
@@ -109,6 +114,28 @@ func (q *turns) next(now time.Time, limit int, supported func(kv.StoreID) bool) 
 	return out
 }
 
+// asleep are the replicas that have slept since the start (replica.AwaitTurn).
+type asleep struct{ led, others []turn }
+
+var started = event{lost: true, restarted: true}
+
+func (a *asleep) add(r *replica.Replica, led bool) {
+	if t := (turn{r, started}); led {
+		a.led = append(a.led, t)
+	} else {
+		a.others = append(a.others, t)
+	}
+}
+
+// wakeAsleep gives their turns to those who have slept since the start, once they may stand. Only the tick loop calls it.
+func (s *Store) wakeAsleep() {
+	if a := &s.asleep; len(a.led)+len(a.others) > 0 && s.support.MayVote() {
+		s.turns.add(a.led)
+		s.turns.add(a.others)
+		*a = asleep{}
+	}
+}
+
 // tell tells all replicas what has become of a store.
 func (s *Store) tell(e event) {
 	var later []turn
@@ -144,7 +171,7 @@ func hasReplica(r *replica.Replica, st kv.StoreID) bool {
 }
 
 func (t turn) come() {
-	if t.lost {
+	if t.lost && t.store != 0 {
 		t.r.Withdrawn(t.store)
 	} else {
 		t.r.Wake()
@@ -154,7 +181,9 @@ func (t turn) come() {
 // takeTurns wakes the next ranges at rest.
 func (s *Store) takeTurns() {
 	supported := func(st kv.StoreID) bool { return s.support.SupportEpoch(st) != 0 }
-	for _, t := range s.turns.next(time.Now(), s.cfg.Knobs.turns, supported) {
+	limit := s.cfg.Knobs.turns
+	limit = max(1, limit/leastTurns, limit-s.sched.Queued()) // those who are awake come first
+	for _, t := range s.turns.next(time.Now(), limit, supported) {
 		t.come()
 	}
 }

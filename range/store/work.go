@@ -259,6 +259,7 @@ func (s *Store) tickLoop() {
 	for {
 		select {
 		case <-t.C:
+			s.wakeAsleep()
 			s.takeTurns()
 			s.visit(replica.CareTicks, (*replica.Replica).Tick)
 			for _, m := range s.early.tick() {

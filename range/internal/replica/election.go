@@ -104,6 +104,9 @@ func (r *Replica) tickElection() {
 		// It is up again. With thousands of ranges to stand for it may take a while, and would take longer if others stood, too.
 		c.patience--
 		c.wait = patienceTicks
+		if last, ok := r.peers.get(kv.ReplicaID(r.raftLog.HardState().GetVote())); ok {
+			r.ask(last.ReplicaID) // it may be waiting for its turn (AwaitTurn)
+		}
 		return
 	}
 	if r.role == raft.StateCandidate && !c.waited {
@@ -119,6 +122,21 @@ func (r *Replica) tickElection() {
 			c.wait += min(int16(1)<<n, maxRetryTicks) // it is not refused so much as not heard: many stand
 		}
 	}
+}
+
+// AwaitTurn puts a replica that has just been loaded to sleep, if others may lead its range: its store wakes it when it is its turn (Wake). It sleeps no longer
+// than until somebody asks for the range, or another of its replicas is heard. It reports whether it sleeps, and whether it was the last to lead, as far as it knows: then it
+// stands at once when it is woken. Nobody has been told of the replica yet.
+func (r *Replica) AwaitTurn() (asleep, led bool) {
+	r.raftMu.Lock()
+	defer r.raftMu.Unlock()
+	s := r.snapshotState()
+	if s.desc == nil || s.frozen != nil || !r.needsOthers() || !r.fresh {
+		return false, false
+	}
+	r.quiet.Store(true)
+	r.putAway()
+	return true, r.raftLog.HardState().GetVote() == uint64(r.rid)
 }
 
 // heardCandidate is told that another replica asks for votes: this one lets it, if it can have its own, and could lead if it had. raftMu is held.

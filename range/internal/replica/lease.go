@@ -208,6 +208,9 @@ func (r *Replica) mayServe(s *state, ts hlc.Timestamp) *kv.Error {
 		now = ts
 	}
 	if err := r.deps.Support.MayServe(now); err != nil {
+		if r.quiet.Load() && r.deps.Support.Fenced() {
+			r.Wake() // to step down: somebody wants something of the range
+		}
 		return err
 	}
 	limit := now.Add(clock.MaxOffset())

@@ -108,7 +108,9 @@ func (r *Replica) begin(b *pebble.Batch) (more, sync bool) {
 	for _, f := range calls {
 		f(nil)
 	}
-	for range min(int(ticks), 2*r.deps.Knobs.ElectionTicks) {
+	if ticks > 0 {
+		// One, however many there have been since the replica was last processed: its patience with others is counted in ticks, and what it hears of them
+		// comes by processing. Where it takes seconds until the next time, for it and for them, nobody would ever wait for an answer, and no leader would be elected.
 		r.tick()
 	}
 	for _, p := range props {
@@ -136,7 +138,10 @@ func (r *Replica) step(m *raftlog.Message) {
 	}
 	if r.quiet.Load() {
 		switch m.Raft.GetType() {
-		case pb.MsgHeartbeat, pb.MsgHeartbeatResp: // they do not end the quiet
+		case pb.MsgHeartbeat, pb.MsgHeartbeatResp:
+			if r.fresh {
+				r.wake() // it was not quiet under a leader, so it has to see what there is
+			}
 		default:
 			r.wake()
 		}

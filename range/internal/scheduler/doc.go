@@ -3,7 +3,7 @@
 // # What it is for
 //
 // A [Scheduler] has a queue of items (ranges) that have something to do. A worker takes
-// everything that is queued, up to a limit, and processes it as one batch, so that one fsync
+// everything that is queued, up to a limit (which grows with the queue), and processes it as one batch, so that one fsync
 // serves all of them; while it waits for the disk, another worker takes what has
 // arrived since. A caller whose item is idle may run it itself ([Scheduler.Run]), which saves two switches
 // of goroutine in a store with little load. [Scheduler.SignalAll] is for those that have all been given something at the same time, as by one message from another store. [Scheduler.Gather] is for items that come several at a time: the ranges of one transaction's commit.

@@ -25,7 +25,8 @@ func (it *Item) scheduled() *Item { return it }
 // Scheduler runs items of type T. The zero value is not usable.
 type Scheduler[T Schedulable] struct {
 	process func(batch []T)
-	max     int
+	workers int
+	max     int // in a batch, as long as the queue is short
 
 	mu      sync.Mutex
 	wake    sync.Cond
@@ -37,10 +38,14 @@ type Scheduler[T Schedulable] struct {
 	wg      sync.WaitGroup
 }
 
-// New starts workers that process up to max items at once. process must leave what an item still has to do
+// maxGrowth is how much larger than usual batches are when the queue is long.
+const maxGrowth = 16
+
+// New starts workers that process up to max items at once; more, up to maxGrowth times as many, if so many wait that each worker has more than that: what a batch
+// waits for (a disk) takes as long for few as for many, and thousands that all wait for their turn would each come to it too late. process must leave what an item still has to do
 // to a signal: it calls Signal for items that need another round.
 func New[T Schedulable](workers, max int, process func(batch []T)) *Scheduler[T] {
-	s := &Scheduler[T]{process: process, max: max}
+	s := &Scheduler[T]{process: process, workers: workers, max: max}
 	s.wake.L = &s.mu
 	s.wg.Add(workers)
 	for range workers {
@@ -165,7 +170,7 @@ func (s *Scheduler[T]) work() {
 				continue
 			}
 		}
-		n := min(len(s.queue), s.max)
+		n := min(len(s.queue), max(s.max, min(len(s.queue)/s.workers, maxGrowth*s.max)))
 		batch = append(batch[:0], s.queue[:n]...)
 		rest := copy(s.queue, s.queue[n:])
 		for i := rest; i < len(s.queue); i++ {
@@ -186,7 +191,17 @@ func (s *Scheduler[T]) work() {
 			s.finish(x)
 			batch[i] = zero
 		}
+		if cap(batch) > maxGrowth/4*s.max { // no queue is so long for long
+			batch = make([]T, 0, s.max)
+		}
 	}
+}
+
+// Queued returns how many items wait for a worker.
+func (s *Scheduler[T]) Queued() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.queue)
 }
 
 // Close stops the workers after what they are doing. Items that are still queued are not processed.

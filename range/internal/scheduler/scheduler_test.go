@@ -1,6 +1,7 @@
 package scheduler
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,4 +107,37 @@ func TestSignalAll(t *testing.T) {
 		s.SignalAll(append(append([]*thing(nil), items...), items[:3]...))
 		require.Equal(t, n, <-sizes)
 	}
+}
+
+// Many that wait are taken many at a time, so that the last of them does not wait for a hundred batches; few are not.
+func TestLongQueue(t *testing.T) {
+	const n, usual = 1000, 4
+	var mu sync.Mutex
+	var sizes []int
+	started, release := make(chan struct{}), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Add(n + 1)
+	s := New(1, usual, func(batch []*thing) {
+		if len(sizes) == 0 {
+			close(started)
+			<-release
+		}
+		mu.Lock()
+		sizes = append(sizes, len(batch))
+		mu.Unlock()
+		wg.Add(-len(batch))
+	})
+	defer s.Close()
+	s.Signal(&thing{})
+	<-started
+	for range n {
+		s.Signal(&thing{})
+	}
+	require.Equal(t, n, s.Queued())
+	close(release)
+	wg.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	require.Equal(t, usual*maxGrowth, slices.Max(sizes))
+	require.Less(t, len(sizes), 2*n/(usual*maxGrowth), "batches")
 }
