@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/pamirdb/pamir/placement"
@@ -62,11 +64,14 @@ func (n *Node) settle(ctx context.Context) {
 	}
 }
 
-// unheard says of a node that does not answer for how long, and what becomes of its replicas.
+// unheard says of a node that does not answer for how long, what connecting to it says, and what becomes of its replicas.
 func unheard(x *transport.PeerStatus, replicas int, deadAfter time.Duration) string {
 	text := "it does not answer"
 	if x.Heard {
 		text = fmt.Sprintf("it has been silent for %s", x.Silence.Round(time.Second))
+	}
+	if x.LastError != "" {
+		text += fmt.Sprintf(" (%s)", bare(x.LastError))
 	}
 	switch {
 	case replicas == 0:
@@ -75,4 +80,16 @@ func unheard(x *transport.PeerStatus, replicas int, deadAfter time.Duration) str
 		return text + ": its replicas are made anew elsewhere, if there is an elsewhere"
 	}
 	return fmt.Sprintf("%s: after %s its replicas are made anew elsewhere (--dead-after)", text, deadAfter)
+}
+
+// bare is an error of a connection without what gRPC puts around it.
+func bare(text string) string {
+	if s, ok := strings.CutPrefix(text, "connection error: desc = "); ok {
+		if inner, err := strconv.Unquote(s); err == nil {
+			text = inner
+		}
+	}
+	text = strings.TrimPrefix(text, "transport: ")
+	text = strings.TrimPrefix(text, "authentication handshake failed: ")
+	return strings.TrimPrefix(text, "Error while dialing: ")
 }

@@ -24,7 +24,7 @@
 //  5. Every goroutine that the store starts has ended when Close returns.
 //  6. A disk error stops the store for good (it fails every request from then
 //     on); an inconsistency inside a range stops that replica only. Both are loud.
-//  7. What becomes of another store wakes ranges at rest a bounded number at a time; one that is asked for something does not wait.
+//  7. What becomes of another store wakes ranges at rest a bounded number at a time, and so does the start of this one; one that is asked for something does not wait.
 //  8. No change of replicas is begun that a majority of the voters to be does not support, or that most of them are too far behind for: it could neither
 //     end nor be taken back, for good or until they have caught up.
 //  9. While others want something of the store, one piece of large transactions at a time is on its way into a range, and none keeps the others out for longer than
