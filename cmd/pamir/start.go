@@ -106,6 +106,7 @@ func runStart(cfg node.Config, clockFile, diskFile string) error {
 	cfg.Log, cfg.Build = logger(slog.LevelInfo), build()
 	slog.SetDefault(cfg.Log)
 	steadyHeap()
+	cfg.Cores = spread()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	n, err := node.Start(ctx, cfg)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"math"
 	"os"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
@@ -29,13 +28,12 @@ type processorReading struct {
 }
 
 // update takes a reading. It may be called at any time.
-func (b *busy) update(now time.Time) (used, idle float64, cores int) {
+func (b *busy) update(now time.Time, cores int) (used, idle float64) {
 	r := readProcessors(now)
-	cores = runtime.GOMAXPROCS(0)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.step(r, float64(cores))
-	return b.used, b.idle, cores
+	return b.used, b.idle
 }
 
 func (b *busy) step(r processorReading, cores float64) {

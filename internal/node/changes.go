@@ -53,7 +53,8 @@ type nodeLoad struct {
 
 func (n *Node) load(now time.Time) (l nodeLoad) {
 	l.Free, l.Capacity = n.store.Space()
-	l.Used, l.Idle, l.Cores = n.loads.busy.update(now)
+	l.Cores = n.cfg.Cores
+	l.Used, l.Idle = n.loads.busy.update(now, l.Cores)
 	l.Sync = n.loads.readSync(n.store, now)
 	l.Full = n.store.Full()
 	if ago, ok := n.store.Unsupported(); ok {

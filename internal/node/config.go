@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -42,6 +43,8 @@ type Config struct {
 	MaxOffset time.Duration
 	// CacheBytes is the memory for cached blocks, 0 for the default. Two memtables come on top.
 	CacheBytes int64
+	// Cores are the processors that this process has; 0 is as many as goroutines run at a time (GOMAXPROCS).
+	Cores int
 	// TxnBufferBytes is the memory for the writes of one transaction, 0 for the default: see txn.Config.MaxBufferBytes.
 	TxnBufferBytes int64
 	// ScanBytes bounds the pages of scans: see txn.Config.ScanBytes. For tests.
@@ -93,6 +96,9 @@ type Config struct {
 func (c *Config) setDefaults() {
 	if c.MaxOffset == 0 {
 		c.MaxOffset = DefaultMaxOffset
+	}
+	if c.Cores <= 0 {
+		c.Cores = runtime.GOMAXPROCS(0)
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()

@@ -41,7 +41,7 @@ func (n *Node) keepRates(ctx context.Context) {
 	every(ctx, n.cfg.PlacementInterval, func() {
 		now := time.Now()
 		n.loads.updateIf(n.store, now, n.cfg.PlacementInterval*3/4) // the driver may have asked
-		n.loads.busy.update(now)
+		n.loads.busy.update(now, n.cfg.Cores)
 		n.loads.readSync(n.store, now)
 	})
 }

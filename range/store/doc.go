@@ -20,7 +20,7 @@
 //  2. What Send acknowledged is on the disks of a quorum.
 //  3. No two initialised replicas of a store overlap, but for a frozen one and the one that has absorbed it by a snapshot.
 //  4. A store serves nothing at a clock below one it served before it was
-//     restarted: the clock's ceiling is persisted ahead of its readings and waited out.
+//     restarted: the clock's ceiling is persisted ahead of its readings and waited out. What is on disk of it, and of the horizon of promises, never goes back.
 //  5. Every goroutine that the store starts has ended when Close returns.
 //  6. A disk error stops the store for good (it fails every request from then
 //     on); an inconsistency inside a range stops that replica only. Both are loud.

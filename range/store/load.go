@@ -3,7 +3,6 @@ package store
 import (
 	"errors"
 	"fmt"
-	"runtime"
 
 	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/sync/errgroup"
@@ -18,7 +17,7 @@ import (
 // loadReplicas opens every replica that the disk knows, several at a time: each is a few reads.
 func (s *Store) loadReplicas() error {
 	var opening errgroup.Group
-	opening.SetLimit(2 * runtime.GOMAXPROCS(0))
+	opening.SetLimit(2 * s.cfg.Cores)
 	err := s.eachStored(func(id kv.RangeID) {
 		opening.Go(func() error { return s.loadReplica(id) })
 	})

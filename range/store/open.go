@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,6 +68,7 @@ type Store struct {
 	work      workQueue
 	lists     careLists
 	turns     turns
+	news      news
 	asleep    asleep // guarded by mu until all are loaded, then the tick loop's
 	early     early
 	late      lateReplicas
@@ -137,6 +139,9 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
+	if cfg.Cores <= 0 {
+		cfg.Cores = runtime.GOMAXPROCS(0)
+	}
 	cfg.Knobs.setDefaults(cfg.Clock.MaxOffset())
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, clock: cfg.Clock,
@@ -147,7 +152,8 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	s.work.init()
 	s.rangeIDs.turn = make(chan struct{}, 1)
-	s.support.beatNow = make(chan struct{}, 1)
+	s.support.beatNow, s.support.toWrite = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.news.some = make(chan struct{}, 1)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if cfg.Sender != nil {
 		s.SetSender(cfg.Sender)
@@ -161,7 +167,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 		}
 	}
 	ecfg := engine.Config{
-		Dir: cfg.Dir, FS: cfg.FS, CacheBytes: cfg.CacheBytes, Logger: cfg.Logger,
+		Dir: cfg.Dir, FS: cfg.FS, CacheBytes: cfg.CacheBytes, Cores: cfg.Cores, Logger: cfg.Logger,
 		MemTableBytes: cfg.Knobs.MemTableBytes, MaxOpenFiles: cfg.Knobs.MaxOpenFiles,
 	}
 	if cfg.OnFatal != nil {
@@ -288,6 +294,8 @@ func (s *Store) Start(ctx context.Context) error {
 	s.beat()
 	s.goLoop(s.tickLoop)
 	s.goLoop(s.beatLoop)
+	s.goLoop(s.clockLoop)
+	s.goLoop(s.newsLoop)
 	s.goLoop(s.workLoop)
 	s.goLoop(s.maintenanceLoop)
 	s.goLoop(s.gcLoop)

@@ -167,10 +167,7 @@ func (k *paced) step(r pacing.Reading) {
 // begin notes that there is such work, until end.
 func (p *pace) begin(k *paced) {
 	k.under.Add(1)
-	select {
-	case p.woken <- struct{}{}:
-	default:
-	}
+	poke(p.woken)
 }
 
 func (p *pace) end(k *paced) { k.under.Add(-1) }

@@ -150,3 +150,79 @@ func TestTicksThatWereMissed(t *testing.T) {
 		c.waitLeader(kv.FirstUserRange)
 	})
 }
+
+// lateBeats delays heartbeats and their answers.
+type lateBeats struct {
+	Transport
+	by *atomic.Int64
+}
+
+func (l lateBeats) SendHeartbeat(to kv.NodeID, h *Heartbeat) {
+	time.AfterFunc(time.Duration(l.by.Load()), func() { l.Transport.SendHeartbeat(to, h) })
+}
+
+// While answers to heartbeats take long, fewer and fewer ranges are woken to elect a leader: if support were lost, everything would have to be elected anew. It goes on, and
+// goes on as before once answers are in time again.
+func TestLateAnswersMakeForFewTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const ranges, atOnce = 240, 32
+		var late atomic.Int64
+		c := newClusterWith(t, 3, Knobs{MemTableBytes: 4 << 20, turns: atOnce}, func(cfg *Config) {
+			productionClock(cfg)
+			cfg.Transport = lateBeats{cfg.Transport, &late}
+		})
+		c.upReplicate(2, 3)
+		c.atRest(ranges)
+		c.gather(1)
+		c.untilQuiet()
+		ids := make([]kv.RangeID, ranges)
+		for i := range ids {
+			ids[i] = c.descOn(2, i*10).RangeID
+		}
+		for id := range c.nodes {
+			c.nodes[id].crash()
+		}
+		late.Store(int64(200 * time.Millisecond))
+		for id := range c.nodes {
+			c.nodes[id].start()
+		}
+		led := func() (n int) {
+			for _, id := range ids {
+				if s, _ := c.leaderOf(id); s != nil {
+					n++
+				}
+			}
+			return n
+		}
+		for led() == 0 {
+			time.Sleep(100 * time.Millisecond)
+		}
+		time.Sleep(2 * time.Second)
+		n := led()
+		require.NotZero(t, n)
+		require.Less(t, n, ranges/2)
+		late.Store(0)
+		require.Eventually(t, func() bool { return led() == ranges }, 20*time.Second, 100*time.Millisecond)
+		c.untilQuiet()
+	})
+}
+
+func TestGait(t *testing.T) {
+	var g gait
+	now := time.Now()
+	step := func(trip time.Duration) int {
+		now = now.Add(gaitEvery)
+		return g.next(now, trip, time.Second, 512)
+	}
+	require.Equal(t, 512, step(0))
+	require.Equal(t, 256, step(time.Second/2))
+	require.Equal(t, 256, g.next(now.Add(gaitEvery/2), time.Second/2, time.Second, 512), "what the last change has brought is to be seen first")
+	for range 10 {
+		step(time.Second)
+	}
+	require.Equal(t, 512/leastTurns, g.limit, "it goes on")
+	for range 8 {
+		step(0)
+	}
+	require.Equal(t, 512, g.limit)
+}

@@ -60,6 +60,8 @@ type Config struct {
 	FS vfs.FS
 	// CacheBytes is the memory for cached blocks; 0 is 128 MiB. Two memtables come on top.
 	CacheBytes int64
+	// Cores are the processors that this process has; 0 is as many as goroutines run at a time (GOMAXPROCS).
+	Cores int
 
 	Clock     *hlc.Clock
 	Transport Transport

@@ -29,6 +29,10 @@ type support struct {
 	mu      sync.Mutex
 	machine *liveness.Machine
 	wrote   time.Duration // what writing the ceiling has lately taken at most
+	wanted  clockState    // what is to be written next; guarded by mu
+	toWrite chan struct{} // wanted has changed
+	disk    diskSigns     // guarded by mu
+	trip    time.Duration // what answers to heartbeats have lately taken at most; guarded by mu
 
 	// ceiling: no reading of the clock at or above it may be used before a later one is on disk (wall time).
 	ceiling atomic.Int64
@@ -64,6 +68,13 @@ func (s *support) MayVote() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.machine.MayVote(s.clock.Now())
+}
+
+// answerTime returns how long answers to heartbeats have lately taken at most.
+func (s *support) answerTime() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.trip
 }
 
 // silence returns how long nothing has been heard of st; 0 if nothing ever was (it is new here).
@@ -158,21 +169,67 @@ func (s *Store) writeClock(c clockState) error {
 // at the ceiling, and nobody can begin anything at a node whose clock stands still. A restart waits it out.
 // support.mu is held, or nothing runs yet.
 func (s *Store) ceilingLead() int64 {
-	return int64(s.cfg.Knobs.SupportDuration + min(3*s.support.wrote, maxExtraLead))
+	return int64(s.cfg.Knobs.SupportDuration + s.extraLead())
 }
+
+// extraLead is what is added to the ceiling's and the horizon's lead on such a disk: what is written is up to two writes old when it counts. support.mu is held.
+func (s *Store) extraLead() time.Duration { return min(3*s.support.wrote, maxExtraLead) }
 
 // maxExtraLead bounds what a slow disk adds to ceilingLead, and so to a restart.
 const maxExtraLead = 10 * time.Second
 
-// writeCeiling is writeClock, and remembers how long that takes. Only beat calls it.
-func (s *Store) writeCeiling(c clockState) error {
+// diskSigns are the signs of life of the store's disk: syncs that have ended.
+type diskSigns struct {
+	writing bool      // the clock is being written
+	nanos   int64     // what all syncs of the log had taken together at the last look
+	last    time.Time // when there was the last sign, or nothing to wait for
+}
+
+// hung reports whether the disk does not answer any more: the clock has been under way to it for half as long as promises last, and no sync of anything has ended meanwhile. One that is
+// merely slow, or busy with the batches of others, gives signs of life.
+func (d *diskSigns) hung(now time.Time, nanos int64, support time.Duration) bool {
+	if !d.writing || nanos != d.nanos {
+		d.nanos, d.last = nanos, now
+	}
+	return now.Sub(d.last) > support/2
+}
+
+// clockLoop persists the ceiling and the horizon, always the latest that the beats want. Beats do not wait for it: on a machine with too much to do, and behind the large
+// batches of thousands of elections, it takes a second or more, and a store whose beats come that late loses its support, and with it all that it leads.
+func (s *Store) clockLoop() {
+	for {
+		select {
+		case <-s.support.toWrite:
+			s.writeWanted()
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// writeWanted is one round of clockLoop.
+func (s *Store) writeWanted() {
+	sp := &s.support
+	sp.mu.Lock()
+	c := sp.wanted
+	// It was wanted while an earlier one was on its way, which may have been further ahead (the lead shrinks) and counts by now: the disk never says less than what counts.
+	c.ceiling, c.horizon = max(c.ceiling, sp.ceiling.Load()), c.horizon.Forward(sp.machine.Horizon())
+	sp.disk.writing = true
+	sp.mu.Unlock()
 	begin := time.Now()
 	err := s.writeClock(c)
 	took := time.Since(begin)
-	s.support.mu.Lock()
-	s.support.wrote = max(took, s.support.wrote*7/8)
-	s.support.mu.Unlock()
-	return err
+	sp.mu.Lock()
+	defer sp.mu.Unlock()
+	sp.disk.writing, sp.disk.last = false, time.Now()
+	sp.wrote = max(took, sp.wrote*15/16)
+	if err != nil {
+		s.log.Error("cannot persist the clock", "err", err)
+		return
+	}
+	sp.ceiling.Store(c.ceiling)
+	s.clock.SetLimit(c.ceiling)
+	sp.machine.Persisted(c.horizon)
 }
 
 // startSupport begins a new incarnation, after the clock has passed what the last one may have read.
@@ -271,7 +328,8 @@ func (s *Store) untilExpiry() time.Duration {
 	return max(time.Millisecond, time.Duration(end.WallTime-s.clock.Peek().WallTime)+time.Millisecond)
 }
 
-// beat persists the ceiling and the horizon and sends a heartbeat to every peer.
+// beat sends a heartbeat to every peer, and has the ceiling and the horizon persisted. Everything rests on its being in time: it waits for no disk, and for no walk over
+// all ranges but that for new peers. A store whose disk does not answer at all is silent: it commits nothing, and others are to lead.
 func (s *Store) beat() {
 	if s.peers.due(time.Now()) {
 		s.refreshPeers()
@@ -282,19 +340,15 @@ func (s *Store) beat() {
 	physical := s.clock.Physical()
 	sp.machine.WatchClock(physical)
 	s.fence(physical)
+	sp.machine.SetLead(s.extraLead())
 	eff := sp.machine.Tick(now, physical)
 	s.hearing()
-	c := clockState{incarnation: sp.machine.Incarnation(), ceiling: s.nextCeiling(now, physical), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
-	sp.mu.Unlock()
-	if err := s.writeCeiling(c); err != nil {
-		s.log.Error("cannot persist the clock", "err", err)
-	} else {
-		sp.ceiling.Store(c.ceiling)
-		s.clock.SetLimit(c.ceiling)
-		sp.mu.Lock()
-		sp.machine.Persisted(c.horizon)
-		sp.mu.Unlock()
+	sp.wanted = clockState{incarnation: sp.machine.Incarnation(), ceiling: s.nextCeiling(now, physical), horizon: sp.machine.Horizon().Forward(eff.Horizon)}
+	if sp.disk.hung(time.Now(), s.metrics.FsyncNanos.Load(), s.cfg.Knobs.SupportDuration) {
+		eff.Send = nil
 	}
+	sp.mu.Unlock()
+	poke(sp.toWrite)
 	s.tellClosed(eff.Send)
 	s.carryOut(eff)
 	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch)
@@ -373,6 +427,9 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 	sp.mu.Lock()
 	physical := s.clock.Physical()
 	eff := sp.machine.Step(s.clock.Now(), physical, h)
+	if h.Answer && h.Requester == sp.machine.Incarnation() {
+		sp.trip = max(time.Duration(physical-h.SentAt), sp.trip*3/4)
+	}
 	s.hearing()
 	confirmed := false
 	if h.Answer && sp.fenced.Load() != nil {
@@ -383,10 +440,15 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 	s.answerClosed(h, eff.Send)
 	s.carryOut(eff)
 	if confirmed {
-		select {
-		case sp.beatNow <- struct{}{}: // to ask for support without waiting for the next beat
-		default:
-		}
+		poke(sp.beatNow) // to ask for support without waiting for the next beat
+	}
+}
+
+// poke wakes who waits for c, now or when it waits next.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
@@ -404,14 +466,14 @@ func (s *Store) carryOut(eff liveness.Effects) {
 		s.cfg.Transport.SendHeartbeat(h.ToNode, h)
 	}
 	for _, st := range eff.Changed {
-		s.tell(event{store: st})
+		s.news.add(event{store: st})
 	}
 	for _, st := range eff.Withdrawn {
 		s.withdrawals.begin(st, time.Now())
 		if node := s.nodeOf(st); node != 0 {
 			s.cfg.Transport.Suspect(node)
 		}
-		s.tell(event{st, true, slices.Contains(eff.Restarted, st)})
+		s.news.add(event{st, true, slices.Contains(eff.Restarted, st)})
 	}
 }
 

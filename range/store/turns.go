@@ -25,6 +25,38 @@ type turns struct {
 	waiting []turn                // each range once, for each event in the order of their numbers; guarded by mu
 	queued  map[kv.RangeID]event  // what waits for a range, the latest; guarded by mu
 	taken   map[kv.RangeID]elects // elections under way; guarded by mu
+	gait    gait                  // guarded by mu
+}
+
+// gait is how many turns may be under way, by how long other stores take to answer heartbeats: support that is about to run out would take with it what has been
+// elected. It halves while that takes long, and grows again by and by.
+type gait struct {
+	limit   int
+	changed time.Time
+}
+
+const (
+	// gaitEvery is how often the limit changes: what it brings is to be seen first.
+	gaitEvery = 400 * time.Millisecond
+	// lateAnswer: such a part of a promise is long for an answer. One that takes a half leaves the next beat no time.
+	lateAnswer = 3
+)
+
+// next returns the limit, which is at most most, now that answers take trip, and promises last support.
+func (g *gait) next(now time.Time, trip, support time.Duration, most int) int {
+	least := max(1, most/leastTurns)
+	if g.limit == 0 {
+		g.limit = most
+	}
+	if now.Sub(g.changed) >= gaitEvery {
+		switch {
+		case trip > support/lateAnswer:
+			g.limit, g.changed = max(least, g.limit/2), now
+		case g.limit < most:
+			g.limit, g.changed = min(most, g.limit+max(1, most/8)), now
+		}
+	}
+	return g.limit
 }
 
 // turn is one replica's.
@@ -60,6 +92,13 @@ const (
 	// leastTurns: so large a part of them is woken though the replicas that are awake already keep the store busy.
 	leastTurns = 32
 )
+
+// limit: see gait.next.
+func (q *turns) limit(now time.Time, trip, support time.Duration, most int) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.gait.next(now, trip, support, most)
+}
 
 // add queues what is to be done for ranges at rest.
 func (q *turns) add(ts []turn) {
@@ -136,12 +175,58 @@ func (s *Store) wakeAsleep() {
 	}
 }
 
-// tell tells all replicas what has become of a store.
+// news is what has become of other stores and has not been told yet: that is a walk over all replicas, for which neither the beats nor who hears those of others have time.
+type news struct {
+	mu     sync.Mutex
+	events []event // of each store one that is lost, and one that is not; guarded by mu
+	some   chan struct{}
+}
+
+func (n *news) add(e event) {
+	n.mu.Lock()
+	if i := slices.IndexFunc(n.events, func(x event) bool { return x.store == e.store && x.lost == e.lost }); i >= 0 {
+		n.events[i].restarted = n.events[i].restarted || e.restarted
+	} else {
+		n.events = append(n.events, e)
+	}
+	n.mu.Unlock()
+	poke(n.some)
+}
+
+// take returns what came first, and takes it out.
+func (n *news) take() (e event, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.events) == 0 {
+		return e, false
+	}
+	e = n.events[0]
+	n.events = slices.Delete(n.events, 0, 1)
+	return e, true
+}
+
+func (s *Store) newsLoop() {
+	for {
+		select {
+		case <-s.news.some:
+			for e, ok := s.news.take(); ok && s.ctx.Err() == nil; e, ok = s.news.take() {
+				s.tell(e)
+			}
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// tell tells all replicas what has become of a store. Only newsLoop calls it.
 func (s *Store) tell(e event) {
 	var later []turn
 	s.each(func(r *replica.Replica) bool {
 		quiet, lead := r.Quiet(), r.LeaderStore()
-		if e.lost && (!quiet || lead == 0) {
+		if quiet && lead == 0 {
+			return true // asleep since the start: it follows nobody, and its turn will come
+		}
+		if e.lost && !quiet {
 			r.Withdrawn(e.store) // it knows best whom it follows
 			return true
 		}
@@ -181,8 +266,8 @@ func (t turn) come() {
 // takeTurns wakes the next ranges at rest.
 func (s *Store) takeTurns() {
 	supported := func(st kv.StoreID) bool { return s.support.SupportEpoch(st) != 0 }
-	limit := s.cfg.Knobs.turns
-	limit = max(1, limit/leastTurns, limit-s.sched.Queued()) // those who are awake come first
+	limit := s.turns.limit(time.Now(), s.support.answerTime(), s.cfg.Knobs.SupportDuration, s.cfg.Knobs.turns)
+	limit = max(1, min(limit, s.cfg.Knobs.turns/leastTurns), limit-s.sched.Queued()) // those who are awake come first
 	for _, t := range s.turns.next(time.Now(), limit, supported) {
 		t.come()
 	}

@@ -47,10 +47,7 @@ func (q *workQueue) push(j job) {
 		q.jobs = append(q.jobs, j)
 	}
 	q.mu.Unlock()
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
+	poke(q.wake)
 }
 
 func (q *workQueue) pop() (j job, ok bool) {

@@ -42,6 +42,8 @@ type Config struct {
 	Cache      *pebble.Cache
 	// MemTableBytes is the size of a memtable (default half of CacheBytes, 16 to 64 MiB; tests take less).
 	MemTableBytes uint64
+	// Cores are the processors that this process has (default GOMAXPROCS). Compactions take half of them at most.
+	Cores int
 	// MaxOpenFiles bounds open tables (default 2000).
 	MaxOpenFiles int
 	// ReserveBytes is the free space below which CheckSpace reports a full disk

@@ -31,6 +31,10 @@ const (
 // Pebble's default because it is about features we do not use (remote storage, WAL
 // failover, value separation).
 func (e *Engine) options(cfg Config) *pebble.Options {
+	cores := cfg.Cores
+	if cores <= 0 {
+		cores = runtime.GOMAXPROCS(0)
+	}
 	o := &pebble.Options{
 		// The newest format of this Pebble that is not experimental: new stores need no later ratchet.
 		FormatMajorVersion: pebble.FormatValueSeparation,
@@ -70,7 +74,7 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 
 		// One compaction normally, so that foreground work keeps a core on a two-core machine; more when L0
 		// or the debt grows. At least two, or one long compaction into the bottom level starves L0.
-		CompactionConcurrencyRange: func() (int, int) { return 1, max(2, runtime.GOMAXPROCS(0)/2) },
+		CompactionConcurrencyRange: func() (int, int) { return 1, max(2, cores/2) },
 
 		// Deleting many obsolete tables at once makes some disks stall.
 		TargetByteDeletionRate: 128 << 20,

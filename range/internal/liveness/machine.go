@@ -88,9 +88,10 @@ type Machine struct {
 	withdrawn []kv.StoreID // not reported yet
 	restarted []kv.StoreID // of these
 	probe     bool
-	ticked    int64 // the physical clock at the last WatchClock; 0 before the first
-	doubt     int   // ticks for which a step of the clock may go without being confirmed; 0: nothing to confirm
-	alone     int   // ticks in time since anybody was heard
+	lead      time.Duration // see SetLead
+	ticked    int64         // the physical clock at the last WatchClock; 0 before the first
+	doubt     int           // ticks for which a step of the clock may go without being confirmed; 0: nothing to confirm
+	alone     int           // ticks in time since anybody was heard
 	deaf      bool
 	// unsupported is when, at a tick, most peers' promises had last run out.
 	unsupported hlc.Timestamp
@@ -157,8 +158,8 @@ func (m *Machine) Tick(now hlc.Timestamp, physical int64) Effects {
 		m.unsupported = now
 	}
 	m.expire(now)
-	// The horizon covers promises made until a tick that comes late by a whole interval.
-	if want := now.Add(m.cfg.Support + 2*m.cfg.Heartbeat); len(m.peers) > 0 && m.persisted.Less(want) {
+	// The horizon covers promises made until a tick that comes late by a whole interval, and what the disk takes besides.
+	if want := now.Add(m.cfg.Support + 2*m.cfg.Heartbeat + m.lead); len(m.peers) > 0 && m.persisted.Less(want) {
 		eff.Horizon = want
 	}
 	m.takeWithdrawn(&eff)
@@ -219,6 +220,9 @@ func (m *Machine) Deaf() bool { return m.deaf }
 
 // Unsupported is when most of the others last did not stand by this store, though they had: what it leads is given other leaders then. Empty if that never was.
 func (m *Machine) Unsupported() hlc.Timestamp { return m.unsupported }
+
+// SetLead says how long before it counts a horizon was wanted, beyond the time between two ticks: its disk may be slow, and no promise reaches further.
+func (m *Machine) SetLead(d time.Duration) { m.lead = d }
 
 // SetProbe says whether requests are only to measure clocks, and ask for no support.
 func (m *Machine) SetProbe(on bool) { m.probe = on }
