@@ -187,7 +187,7 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 			return nil, err
 		}
 	}
-	progress := 0.0
+	progress, speed := 0.0, pace{}
 	for pause := 200 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		v, err := c.decommission(ctx)
 		switch {
@@ -200,10 +200,11 @@ func runDecommission(ctx context.Context, c *call) (map[string]any, error) {
 		default:
 			progress = v.Progress
 			why, stuck := waitsFor(ctx, c, v)
-			if stuck { // the longer it has taken, the longer it would take, for ever
-				v.Left = 0
+			if stuck { // that may take any time, and says nothing of what comes after it
+				speed = pace{}
 			}
-			c.report(progress, v.Left, why)
+			left, _ := speed.look(time.Now(), v)
+			c.report(progress, left, why)
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return nil, err

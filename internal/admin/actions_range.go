@@ -39,6 +39,15 @@ func (r *RangeView) on(n kv.NodeID) *ReplicaView {
 	return nil
 }
 
+// Nodes are those with a replica, of whatever type.
+func (r *RangeView) Nodes() []kv.NodeID {
+	out := make([]kv.NodeID, len(r.Replicas))
+	for i := range r.Replicas {
+		out[i] = r.Replicas[i].NodeID
+	}
+	return out
+}
+
 // voters are the nodes with replicas that could lead.
 func (r *RangeView) voters() (out []kv.NodeID) {
 	for _, p := range r.Replicas {

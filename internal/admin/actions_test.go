@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -12,14 +13,16 @@ import (
 	"github.com/pamirdb/pamir/sql/verb"
 )
 
-// stuckCluster has a node that leaves, and nothing is being done about it.
+// stuckCluster has a node that leaves: four MiB a second, until it is stuck.
 type stuckCluster struct {
 	Cluster
+	began     time.Time
 	placement PlacementView
 }
 
 func (c *stuckCluster) Decommissions(context.Context) ([]DecommissionView, error) {
-	return []DecommissionView{{NodeID: 2, State: "leaving", BeganWith: 11, Replicas: 4, Progress: 0.6, Left: time.Minute}}, nil
+	sent := int64(time.Since(c.began).Seconds() * (4 << 20))
+	return []DecommissionView{{NodeID: 2, State: "leaving", BeganWith: 11, Replicas: 4, Bytes: 1 << 30, Sent: sent, Progress: 0.6}}, nil
 }
 
 func (c *stuckCluster) Placement(context.Context) (*PlacementView, error) { return &c.placement, nil }
@@ -32,22 +35,30 @@ func (c *stuckCluster) Ranges(context.Context) ([]RangeView, error) {
 func TestNoEstimateOfWhatIsStuck(t *testing.T) {
 	for _, c := range []struct {
 		placement PlacementView
-		left      time.Duration
+		estimate  bool
 		why       string
 	}{
-		{PlacementView{Running: []RunningOperator{{}}}, time.Minute, "4 of 11 replicas are still there"},
-		{PlacementView{Findings: []FindingView{{RangeID: 5, Why: "there is no node"}}}, 0, "4 of 11 replicas are still there; range 5: there is no node"},
-		{PlacementView{Findings: []FindingView{{RangeID: 6, Why: "of another"}}}, time.Minute, "4 of 11 replicas are still there"},
+		{PlacementView{Running: []RunningOperator{{}}}, true, "4 of 11 replicas are still there"},
+		{PlacementView{Findings: []FindingView{{RangeID: 5, Why: "there is no node"}}}, false, "4 of 11 replicas are still there; range 5: there is no node"},
+		{PlacementView{Findings: []FindingView{{RangeID: 6, Why: "of another"}}}, true, "4 of 11 replicas are still there"},
 	} {
-		ctx, cancel := context.WithCancel(t.Context())
-		x := &call{Cluster: &stuckCluster{placement: c.placement}, args: verb.Args{"node_id": int64(2)}, begun: true}
-		x.report = func(progress float64, left time.Duration, why string) {
-			require.Equal(t, c.left, left)
-			require.Equal(t, c.why, why)
-			cancel()
-		}
-		_, err := runDecommission(ctx, x)
-		require.ErrorIs(t, err, context.Canceled)
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			x := &call{Cluster: &stuckCluster{began: time.Now(), placement: c.placement}, args: verb.Args{"node_id": int64(2)}, begun: true}
+			var last time.Duration
+			began := time.Now()
+			x.report = func(_ float64, left time.Duration, why string) {
+				if time.Since(began) < 5*time.Second {
+					require.Zero(t, left, "there is nothing to go by")
+				}
+				require.Equal(t, c.why, why)
+				last = left
+			}
+			_, err := runDecommission(ctx, x)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.Equal(t, c.estimate, last > 0, "%s", last)
+		})
 	}
 }
 

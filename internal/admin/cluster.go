@@ -188,15 +188,17 @@ type RangeView struct {
 	LeaderNode kv.NodeID `json:"leader_node"`
 	// State is ok, changing (its replicas), degraded (one of them is on a node that does not answer), leaderless, or lost (all of them were on nodes that have left for
 	// good); the worst that is true.
-	State     string `json:"state,omitempty"`
-	LiveRows  int64  `json:"live_rows"`
-	LiveBytes int64  `json:"live_bytes"`
-	Bytes     int64  `json:"bytes"`
-	Locks     int64  `json:"prepared_locks"`
-	Requests  int64  `json:"requests"`
-	Writes    int64  `json:"writes"`
-	LogBytes  int64  `json:"log_bytes"`
-	Quiet     bool   `json:"quiet"`
+	State string `json:"state,omitempty"`
+	// Unused is said of a lost range: no table has rows in it, or could, so that nothing asks for it.
+	Unused    bool  `json:"unused,omitempty"`
+	LiveRows  int64 `json:"live_rows"`
+	LiveBytes int64 `json:"live_bytes"`
+	Bytes     int64 `json:"bytes"`
+	Locks     int64 `json:"prepared_locks"`
+	Requests  int64 `json:"requests"`
+	Writes    int64 `json:"writes"`
+	LogBytes  int64 `json:"log_bytes"`
+	Quiet     bool  `json:"quiet"`
 	// Rates are per second, of the last ten seconds or so.
 	Rates RangeRates `json:"rates"`
 
@@ -230,8 +232,6 @@ type DecommissionView struct {
 	BeganWith      int     `json:"began_with"`
 	BeganWithBytes int64   `json:"began_with_bytes"`
 	Progress       float64 `json:"progress"`
-	// Left is the estimated rest; left out if there is nothing to estimate it from.
-	Left time.Duration `json:"left_ns,omitempty"`
 }
 
 // DrainView is how far a node has got that drains.

@@ -8,7 +8,7 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// stuck says which ranges nobody can lead, and what can be done: those that are lost, and those whose majority does not answer.
+// stuck says which ranges nobody can lead, and what can be done: those that are lost, if something has rows there, and those whose majority does not answer.
 func stuck(ranges []RangeView, stores []StoreView) (out []string) {
 	alive := map[kv.NodeID]bool{}
 	for _, x := range stores {
@@ -19,7 +19,9 @@ func stuck(ranges []RangeView, stores []StoreView) (out []string) {
 	for i := range ranges {
 		switch r := &ranges[i]; r.State {
 		case "lost":
-			lost = append(lost, r)
+			if !r.Unused {
+				lost = append(lost, r)
+			}
 		case "leaderless":
 			if down, voters := r.silentVoters(alive); 2*len(down) >= voters {
 				silent = append(silent, r)

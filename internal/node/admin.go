@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -79,8 +78,14 @@ func (o operations) Ranges(ctx context.Context) ([]RangeView, error) {
 			r.StartKey, r.EndKey = r.Start, r.End
 		}
 		r.State = o.n.rangeState(r, left)
+		r.Unused = err == nil && r.State == "lost" && unused(r.Span, r.Tables)
 	}
 	return rs, nil
+}
+
+// unused reports whether nothing has rows in a span of which these are the tables: they were dropped. The rows of new tables go to the end of all.
+func unused(s keys.Span, tables []string) bool {
+	return len(tables) == 0 && !s.Start.Less(keys.Table(keys.FirstUserTable)) && s.End.Less(keys.Max)
 }
 
 // rangeState is the worst that can be said of a range.
@@ -96,7 +101,7 @@ func (n *Node) rangeState(r *RangeView, left membership) string {
 	}
 	if r.LeaderNode == 0 {
 		state = "leaderless"
-		if !slices.ContainsFunc(r.Replicas, func(p ReplicaView) bool { return !left[p.NodeID].Gone() }) {
+		if left.lost(r.Nodes()) {
 			state = "lost"
 		}
 	}

@@ -3,7 +3,9 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/pamirdb/pamir/range/keys"
@@ -67,16 +69,16 @@ func (n *Node) noteLost(ctx context.Context, lost []kv.NodeID) error {
 	return err
 }
 
-// lost reports whether all replicas of a range are on nodes that have left for good.
-func (ms membership) lost(replicas []kv.Replica) bool {
-	return !slices.ContainsFunc(replicas, func(r kv.Replica) bool { return !ms[r.NodeID].Gone() })
+// lost reports whether all nodes with a replica of a range have left for good.
+func (ms membership) lost(on []kv.NodeID) bool {
+	return !slices.ContainsFunc(on, func(id kv.NodeID) bool { return !ms[id].Gone() })
 }
 
 // sayLost logs which ranges are lost when that has changed: whoever has recovered a cluster should not have to look for them.
 func (d *driver) sayLost() {
 	var ids []kv.RangeID
 	for id, r := range d.known.ranges {
-		if r.leader == 0 && d.left.lost(r.desc.Replicas) {
+		if r.leader == 0 && d.left.lost(r.desc.Nodes()) {
 			ids = append(ids, id)
 		}
 	}
@@ -92,4 +94,62 @@ func (d *driver) sayLost() {
 	const most = 20
 	d.n.log.Error("ranges are lost: all their replicas were on nodes that have left for good, and what asks for their keys fails", "count", len(ids), "ranges", ids[:min(most, len(ids))],
 		"hint", "drop what has rows there, and restore it; or stop all nodes and plan a recovery with --make-empty (pamir debug recover)")
+}
+
+// lostRanges is what this node knows of ranges that are lost, so that statements need not wait for them.
+type lostRanges struct {
+	// alive and read are what it goes by.
+	alive func(kv.NodeID) bool
+	read  func(context.Context) (membership, error)
+
+	mu    sync.Mutex
+	left  membership // as it was read at at; all guarded by mu
+	at    time.Time
+	since map[kv.RangeID]lostSince
+}
+
+// lostSince is when a range was first and last found to be lost.
+type lostSince struct{ first, last time.Time }
+
+const (
+	// lostAfter is for how long a range must have seemed lost: what the meta range says may be old by a moment, of a range that was just moved, or made anew.
+	lostAfter = 2 * time.Second
+	// leftFor is how long it is believed who has left, and lostFor how long after it was last asked for a range is remembered.
+	leftFor, lostFor = time.Second, time.Minute
+)
+
+// is reports whether a range is lost.
+func (l *lostRanges) is(ctx context.Context, d *kv.RangeDescriptor) bool {
+	on := d.Nodes()
+	if d.RangeID == kv.MetaRangeID || slices.ContainsFunc(on, l.alive) {
+		return false // who has left is written in the meta range
+	}
+	if !l.mu.TryLock() {
+		return false // it is being read: the next to ask will know
+	}
+	defer l.mu.Unlock()
+	now := time.Now()
+	if now.Sub(l.at) > leftFor {
+		ctx, cancel := context.WithTimeout(ctx, leftFor)
+		defer cancel()
+		left, err := l.read(ctx)
+		if err != nil {
+			return false
+		}
+		if l.left, l.at = left, now; l.since == nil {
+			l.since = map[kv.RangeID]lostSince{}
+		}
+		maps.DeleteFunc(l.since, func(_ kv.RangeID, s lostSince) bool { return now.Sub(s.last) > lostFor })
+	}
+	if !l.left.lost(on) {
+		delete(l.since, d.RangeID)
+		return false
+	}
+	s := l.since[d.RangeID]
+	if s.first.IsZero() {
+		s.first = now
+	}
+	s.last = now
+	l.since[d.RangeID] = s
+	return now.Sub(s.first) >= lostAfter
 }

@@ -281,14 +281,18 @@ func (c *collected) holds(id kv.NodeID) bool {
 	return false
 }
 
-// onTheWay is how many bytes of what a node still has are under way to the replicas that take its place.
+// onTheWay is how many bytes of what a node still has have come over to the replicas that take its place.
 func onTheWay(id kv.NodeID, descs []kv.RangeDescriptor, led map[kv.RangeID]*ledRange) (bytes int64) {
 	for i := range descs {
 		l := led[descs[i].RangeID]
-		if l == nil || !slices.ContainsFunc(descs[i].Replicas, func(r kv.Replica) bool { return r.NodeID == id }) {
+		at := slices.IndexFunc(descs[i].Replicas, func(r kv.Replica) bool { return r.NodeID == id })
+		if l == nil || at < 0 {
 			continue
 		}
 		sent := int64(0)
+		if descs[i].Replicas[at].Type == kv.VoterOutgoing { // its heir has it all: nothing is sent any more
+			sent = l.Stats.Bytes
+		}
 		for _, n := range l.Sent {
 			sent += n
 		}
@@ -310,9 +314,8 @@ func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error
 	for id, m := range left {
 		v := DecommissionView{NodeID: id, State: "leaving", Since: m.Since, Done: m.Done, BeganWith: m.Replicas, BeganWithBytes: m.Bytes}
 		v.Replicas, v.Bytes, v.Leaders = onNode(id, descs, led)
-		end := time.Now()
 		if m.Gone() {
-			v.State, end = "left", m.Done
+			v.State = "left"
 		}
 		if v.Replicas > 0 {
 			v.Sent = onTheWay(id, descs, led)
@@ -324,9 +327,6 @@ func (n *Node) decommissionViews(ctx context.Context) ([]DecommissionView, error
 		v.Progress = 1
 		if all > 0 {
 			v.Progress = min(max(0, done/all), 1)
-		}
-		if rest := all - done; done > 0 && rest > 0 && !m.Gone() {
-			v.Left = time.Duration(float64(end.Sub(m.Since)) * rest / done).Round(time.Second)
 		}
 		out = append(out, v)
 	}

@@ -40,6 +40,7 @@ type Node struct {
 	transport *transport.Transport
 	book      *transport.Book
 	sender    *routing.Sender
+	lost      *lostRanges
 	txns      *txn.Coordinator
 	front     *front                // SQL; nil without --sql-addr
 	serving   atomic.Pointer[front] // the same, for who asks while the node starts or stops
@@ -176,7 +177,7 @@ func (n *Node) open() error {
 	n.transport = transport.New(tc)
 	n.onStop("transport", func() error { n.transport.Close(); return nil })
 	st, err := store.Open(n.ctx, store.Config{
-		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Clock: n.clock,
+		Dir: n.cfg.StoreDir, FS: n.cfg.FS, CacheBytes: n.cfg.CacheBytes, Cores: n.cfg.Cores, Clock: n.clock,
 		Transport: wire{n}, Holders: holders{n}, Recoverer: recoverer{n}, Retention: n.retentionOf, OnFatal: n.fail, Logger: n.log, Knobs: n.cfg.StoreKnob,
 		Near:         func(id kv.NodeID) bool { return n.transport.RTT(id) <= n.cfg.nearby() },
 		FinishRecord: func(ctx context.Context, rec kv.TxnRecord) error { return n.txns.FinishRecord(ctx, rec) },
@@ -298,9 +299,10 @@ func (n *Node) connect(ctx context.Context) error {
 	})
 	rm := routing.NewMetrics()
 	n.registry.MustRegister(rm.Collectors()...)
+	n.lost = &lostRanges{alive: n.transport.Alive, read: n.readMembership}
 	n.sender = routing.New(routing.Config{
 		Node: n.id.NodeID, Clock: n.clock, Local: n.store, Remote: n.transport, Hints: n.book, Log: n.log, Metrics: rm,
-		Fenced: n.store.Fenced, RTT: n.transport.RTT, CutOff: n.cutOff,
+		Fenced: n.store.Fenced, RTT: n.transport.RTT, CutOff: n.cutOff, Lost: n.lost.is,
 	})
 	n.book.WatchMeta(func(d *kv.RangeDescriptor) { n.sender.Learn(*d) })
 	n.txns = txn.New(txn.Config{

@@ -87,6 +87,15 @@ func (d *RangeDescriptor) ContainsSpan(s keys.Span) bool {
 // Span returns the range's bounds.
 func (d *RangeDescriptor) Span() keys.Span { return keys.Span{Start: d.StartKey, End: d.EndKey} }
 
+// Nodes are those with a replica, of whatever type.
+func (d *RangeDescriptor) Nodes() []NodeID {
+	out := make([]NodeID, len(d.Replicas))
+	for i, r := range d.Replicas {
+		out[i] = r.NodeID
+	}
+	return out
+}
+
 // ReplicaOn returns the replica on store s.
 func (d *RangeDescriptor) ReplicaOn(s StoreID) (Replica, bool) {
 	for _, r := range d.Replicas {

@@ -55,6 +55,7 @@ const (
 	CodeCorruption                    // Corruption
 	CodeBadRequest                    // Deterministic: malformed or unsupported request
 	CodeNotNow                        // Deterministic: the ranges are not in a state for it, as Message says; later they may be; Detail: why, in a word (NotNow)
+	CodeGivenUp                       // RetryRouting: as CodeUnavailable, of what was waited for for long, or cannot answer any more (IsLost): senders do not ask again
 	numCodes
 )
 
@@ -89,6 +90,19 @@ const (
 // NotNow makes an error of CodeNotNow, for one of the reasons above.
 func NotNow(reason, format string, args ...any) *Error {
 	return &Error{Code: CodeNotNow, Message: fmt.Sprintf(format, args...), Detail: []byte(reason)}
+}
+
+const detailLost = "lost"
+
+// Lost makes an error of CodeGivenUp: all replicas of a range were on nodes that have left for good.
+func Lost(id RangeID) *Error {
+	return &Error{Code: CodeGivenUp, Message: fmt.Sprintf("range %d is lost: all its replicas were on nodes that have left for good", id), Detail: []byte(detailLost)}
+}
+
+// IsLost reports whether err says that a range is lost, for which nobody needs to wait.
+func IsLost(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Code == CodeGivenUp && string(e.Detail) == detailLost
 }
 
 // AsError returns err's *Error, or wraps it as CodeInternal. AsError(nil) is nil.
@@ -133,7 +147,7 @@ func (e *Error) Error() string {
 // Class returns the class of the code.
 func (c Code) Class() Class {
 	switch c {
-	case CodeRangeMismatch, CodeRangeNotFound, CodeNotLeader, CodeUnavailable, CodeOverloaded, CodeNotClosed, CodeFenced:
+	case CodeRangeMismatch, CodeRangeNotFound, CodeNotLeader, CodeUnavailable, CodeOverloaded, CodeNotClosed, CodeFenced, CodeGivenUp:
 		return RetryRouting
 	case CodeWriteTooOld, CodeUncertain, CodeRefreshFailed, CodeTxnAborted, CodeLockLost:
 		return RetryTxn
@@ -150,7 +164,7 @@ var codeNames = [numCodes]string{
 	"outcome unknown", "write too old", "uncertain read", "refresh failed", "transaction aborted",
 	"lock lost", "row exists", "lock not available", "deadlock", "read below the GC threshold",
 	"timestamp not closed", "descriptor changed", "pushed-down expression failed", "canceled", "too large",
-	"disk full", "node fenced", "corruption", "bad request", "not now",
+	"disk full", "node fenced", "corruption", "bad request", "not now", "given up",
 }
 
 // String names the code.

@@ -71,3 +71,65 @@ func (p *partial) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*
 	}
 	return p.world.Send(ctx, to, b)
 }
+
+// Nobody waits for a range that is known to be lost, nor once more for what a range has waited for in vain. What may have been proposed stays in doubt.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		w.ranges[0].Replicas, w.ranges[1].Replicas, w.leader[2] = replicas(1), replicas(2, 3), 3
+		w.dead[2], w.dead[3] = true, true
+		known := false
+		var asked kv.RangeID
+		far := &scripted{world: w}
+		s := New(Config{Node: 1, Clock: w.clock, Local: w.at(1), Remote: far, Hints: w, Lost: func(_ context.Context, d *kv.RangeDescriptor) bool {
+			asked = d.RangeID
+			return known
+		}})
+		commit := func() *kv.BatchRequest {
+			return &kv.BatchRequest{Requests: []kv.Request{&kv.CommitSingleRange{Writes: []kv.Write{{Key: key(1)}}}}}
+		}
+		took := func(req *kv.BatchRequest) (time.Duration, error) {
+			began := time.Now()
+			_, err := s.Send(t.Context(), req)
+			return time.Since(began), err
+		}
+		d, err := took(getReq(key(1)))
+		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+		require.GreaterOrEqual(t, d, 30*time.Second)
+		require.EqualValues(t, 2, asked)
+		known = true
+		for _, req := range []*kv.BatchRequest{getReq(key(1)), commit()} {
+			d, err = took(req)
+			require.True(t, kv.IsLost(err), "%v", err)
+			require.Less(t, d, time.Second)
+		}
+		far.answers = []error{kv.Errorf(kv.CodeUnknownOutcome, "connection lost")}
+		d, err = took(commit())
+		require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), "%v", err)
+		require.Less(t, d, time.Second)
+
+		known = false
+		far.answers = []error{kv.Errorf(kv.CodeGivenUp, "waited for long")}
+		d, err = took(getReq(key(1)))
+		require.True(t, kv.HasCode(err, kv.CodeGivenUp) && !kv.IsLost(err), "%v", err)
+		require.Less(t, d, time.Second)
+		far.answers = []error{kv.Errorf(kv.CodeUnknownOutcome, "connection lost"), kv.Errorf(kv.CodeGivenUp, "waited for long")}
+		_, err = took(commit())
+		require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), "%v", err)
+	})
+}
+
+// scripted is a world in which the next answers of nodes are given.
+type scripted struct {
+	*world
+	answers []error
+}
+
+func (x *scripted) Send(ctx context.Context, to kv.NodeID, b *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if len(x.answers) > 0 {
+		err := x.answers[0]
+		x.answers = x.answers[1:]
+		return nil, err
+	}
+	return x.world.Send(ctx, to, b)
+}

@@ -54,6 +54,9 @@ type Config struct {
 	Fenced func() *kv.Error
 	// CutOff reports that there is nobody left who could answer what this node cannot: what only reads then ends at once. nil: never.
 	CutOff func() bool
+	// Lost reports that all replicas of a range, by a descriptor that is not old, are on nodes that have left for good: what asks for it ends then. It is
+	// asked again and again, and should not take long. nil: never.
+	Lost func(ctx context.Context, d *kv.RangeDescriptor) bool
 }
 
 // Sender routes batches. It is safe for concurrent use.
@@ -234,6 +237,9 @@ func (a *attempt) run(ctx context.Context, err error) (*kv.BatchResponse, error)
 			if a.renew() {
 				continue // somebody else has learned better meanwhile
 			}
+			if a.fresh && a.s.cfg.Lost != nil && a.s.cfg.Lost(ctx, a.e.desc) {
+				return nil, a.answered(kv.Lost(a.e.desc.RangeID))
+			}
 			if time.Since(a.since) > 200*time.Millisecond {
 				a.forget() // perhaps the range has moved away from all of these
 			}
@@ -401,6 +407,9 @@ func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 	default:
 		return true, a.answer(ke)
 	}
+	if ke.Code == kv.CodeGivenUp {
+		return true, a.answered(ke)
+	}
 	a.last = ke
 	m.retry(ke.Code)
 	if a.since.IsZero() {
@@ -534,8 +543,13 @@ func (a *attempt) ended(ctx context.Context) error {
 }
 
 func (a *attempt) giveUp() error {
+	return a.answered(kv.Errorf(kv.CodeUnavailable, "no answer in %s (last: %v)", a.s.cfg.GiveUp, a.last))
+}
+
+// answered is for an error that says that nothing was proposed: an earlier attempt may have been.
+func (a *attempt) answered(ke *kv.Error) error {
 	if a.unknown != nil {
 		return a.unknown
 	}
-	return kv.Errorf(kv.CodeUnavailable, "no answer in %s (last: %v)", a.s.cfg.GiveUp, a.last)
+	return ke
 }

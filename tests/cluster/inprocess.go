@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/pamirdb/pamir/internal/node"
 	"github.com/pamirdb/pamir/range/kv"
@@ -40,6 +41,24 @@ func StartLocal(t testing.TB, n int, edit func(i int, c *node.Config)) *Local {
 	}
 	l.WaitReplicated(min(n-(n+1)%2, 3))
 	return l
+}
+
+// Connect connects an SQL client to node i until the test has ended.
+func (l *Local) Connect(i int) *pgx.Conn {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	_, addr, _ := l.Nodes[i].Addresses()
+	conn, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
+	if err != nil {
+		l.t.Fatalf("connecting to node %d: %v", i, err)
+	}
+	l.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx) // it may be broken already
+	})
+	return conn
 }
 
 // Add starts one more node.

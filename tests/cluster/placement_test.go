@@ -359,10 +359,7 @@ func TestTableRules(t *testing.T) {
 		c.Locality = []string{"zone=" + zones[i]}
 	})
 	ctx := t.Context()
-	_, addr, _ := l.Nodes[0].Addresses()
-	db, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
-	require.NoError(t, err)
-	defer db.Close(ctx)
+	db := l.Connect(0)
 	exec := func(q string) {
 		t.Helper()
 		_, err := db.Exec(ctx, q)

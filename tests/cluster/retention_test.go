@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -22,14 +21,7 @@ func TestGCTTL(t *testing.T) {
 		c.StoreKnob.GCAfter, c.StoreKnob.GCInterval = ttl, 100*time.Millisecond
 	})
 	ctx := t.Context()
-	_, addr, _ := l.Nodes[0].Addresses()
-	connect := func() *pgx.Conn {
-		c, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
-		require.NoError(t, err)
-		t.Cleanup(func() { c.Close(context.Background()) })
-		return c
-	}
-	db := connect()
+	db := l.Connect(0)
 	exec := func(c *pgx.Conn, q string) {
 		t.Helper()
 		_, err := c.Exec(ctx, q)
@@ -49,7 +41,7 @@ func TestGCTTL(t *testing.T) {
 	}
 	// values reads a table in a snapshot and returns the one value that all rows have.
 	values := func(snapshot, table string) (string, error) {
-		c := connect()
+		c := l.Connect(0)
 		defer c.Close(ctx)
 		var v string
 		tx, err := c.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly})
@@ -90,7 +82,7 @@ func TestGCTTL(t *testing.T) {
 	require.NoError(t, db.QueryRow(ctx, `SELECT reloptions FROM pg_class WHERE relname = 'kept'`).Scan(&opts))
 	require.Equal(t, []string{"pamir.gc_ttl=1h"}, opts)
 
-	reader, cursor := connect(), connect()
+	reader, cursor := l.Connect(0), l.Connect(0)
 	exec(reader, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
 	exec(reader, `SELECT sum(v) FROM brief`)
 	exec(cursor, `BEGIN ISOLATION LEVEL REPEATABLE READ`)

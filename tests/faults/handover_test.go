@@ -31,23 +31,12 @@ var longSupport = cluster.LongSupportLocal
 func startLocal(t *testing.T, edit func(int, *node.Config), statements ...string) *local {
 	t.Helper()
 	l := &local{Local: cluster.StartLocal(t, 3, edit), t: t}
-	conn := l.connect(0)
+	conn := l.Connect(0)
 	for _, q := range statements {
 		_, err := conn.Exec(context.Background(), q)
 		require.NoError(t, err, q)
 	}
 	return l
-}
-
-func (l *local) connect(i int) *pgx.Conn {
-	l.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	_, addr, _ := l.Nodes[i].Addresses()
-	conn, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
-	require.NoError(l.t, err)
-	l.t.Cleanup(func() { closeConn(conn) })
-	return conn
 }
 
 // leaderOf returns which node leads the range of user tables, which is one as long as nobody splits it.
@@ -96,7 +85,7 @@ func TestLeaderMovesUnderHotRows(t *testing.T) {
 	}
 	bg := context.Background()
 	for i := range 32 {
-		conn := l.connect(i % 3)
+		conn := l.Connect(i % 3)
 		run(conn, func() error {
 			_, err := conn.Exec(bg, "update hot set n = n + 1 where id = 0")
 			acked[0].Add(1)
@@ -104,7 +93,7 @@ func TestLeaderMovesUnderHotRows(t *testing.T) {
 		})
 	}
 	for i := range 8 {
-		conn := l.connect(i % 3)
+		conn := l.Connect(i % 3)
 		k := 1 + i%4
 		run(conn, func() error {
 			return pgx.BeginFunc(bg, conn, func(tx pgx.Tx) error {
@@ -123,7 +112,7 @@ func TestLeaderMovesUnderHotRows(t *testing.T) {
 			})
 		})
 	}
-	conn := l.connect(0)
+	conn := l.Connect(0)
 	moves := 0
 	for end := time.Now().Add(4 * time.Second); time.Now().Before(end) && errs.Load() == 0; moves++ {
 		time.Sleep(500 * time.Millisecond)
@@ -157,7 +146,7 @@ func sqlstate(err error) string {
 func TestRowLockOutlivesLeaderMove(t *testing.T) {
 	l := startLocal(t, longSupport, "create table held (id int primary key, n int not null)", "insert into held values (1, 0), (2, 0)")
 	bg := context.Background()
-	a, b, admin := l.connect(0), l.connect(1), l.connect(2)
+	a, b, admin := l.Connect(0), l.Connect(1), l.Connect(2)
 	tx, err := a.Begin(bg)
 	require.NoError(t, err)
 	_, err = tx.Exec(bg, "select * from held where id = 1 for update")
@@ -191,7 +180,7 @@ func TestNoLostUpdateWhenLeaderDies(t *testing.T) {
 	l := startLocal(t, nil, "create table r (id int primary key, n int not null, m int not null default 0)",
 		"insert into r select g, 0 from generate_series(1, 1000) g")
 	bg := context.Background()
-	admin := l.connect(0)
+	admin := l.Connect(0)
 	if leader := l.leaderOf(admin); leader == 1 {
 		l.move(admin, leader)
 	}
@@ -203,7 +192,7 @@ func TestNoLostUpdateWhenLeaderDies(t *testing.T) {
 	var open []client
 	for _, level := range []pgx.TxIsoLevel{pgx.Serializable, pgx.RepeatableRead, pgx.ReadCommitted} {
 		for _, read := range reads {
-			tx, err := l.connect(0).BeginTx(bg, pgx.TxOptions{IsoLevel: level})
+			tx, err := l.Connect(0).BeginTx(bg, pgx.TxOptions{IsoLevel: level})
 			require.NoError(t, err)
 			c := client{Tx: tx, row: 10 * (len(open) + 1)}
 			c.what = string(level) + ", " + fmt.Sprintf(read, c.row)

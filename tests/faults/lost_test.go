@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,14 +32,7 @@ func TestLostWhole(t *testing.T) {
 		c.DeadAfter = 5 * time.Minute
 	})
 	ctx := context.Background()
-	connect := func(i int) *pgx.Conn {
-		_, addr, _ := l.Nodes[i].Addresses()
-		conn, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
-		require.NoError(t, err)
-		t.Cleanup(func() { closeConn(conn) })
-		return conn
-	}
-	conn := connect(0)
+	conn := l.Connect(0)
 	for _, q := range []string{
 		"create table kept (id int primary key)",
 		"create table gone (id int primary key) with (pamir.num_replicas = 1, pamir.constraints = 'region=r2')",
@@ -94,11 +89,29 @@ func TestLostWhole(t *testing.T) {
 		for i := range 2 {
 			l.Restart(i)
 		}
-		conn = connect(1)
+		conn = l.Connect(1)
+	}
+	// Transactions over both tables, with their records where they write first, stand still in the middle.
+	var writers sync.WaitGroup
+	for w := range 8 {
+		c := l.Connect(2)
+		writers.Go(func() {
+			for i := w; ; i += 8 {
+				if _, err := c.Exec(ctx, fmt.Sprintf("begin; insert into gone values (%d); insert into kept values (%d); commit", 1000+i, -1000-i)); err != nil {
+					return
+				}
+			}
+		})
+	}
+	time.Sleep(500 * time.Millisecond)
+	for i := range 2 {
+		l.Net.CutBoth(l.Nodes[i].Identity().NodeID, l.Nodes[2].Identity().NodeID)
 	}
 	for i := range 3 {
-		l.Crash(i, vfs.CrashCloneCfg{})
+		l.Crash(2-i, vfs.CrashCloneCfg{})
 	}
+	writers.Wait()
+	l.Net.Heal()
 
 	recoverThem(false)
 	l.Eventually(30*time.Second, "lost, and said to be", func() error {
@@ -116,6 +129,22 @@ func TestLostWhole(t *testing.T) {
 		return nil
 	})
 	_, err := conn.Exec(ctx, "insert into kept values (101)")
+	require.NoError(t, err)
+	// Whoever asks for what is lost is told so, and does not wait for half a minute.
+	for i, q := range []string{"select * from gone where id = 1", "select * from gone where id = 1", "select count(*) from gone", "insert into gone values (101)", "update gone set id = 200 where id = 99",
+		"select count(*) from kept where id < 0", "begin; insert into kept values (102); insert into gone values (102); commit"} {
+		began := time.Now()
+		_, err := conn.Exec(ctx, q)
+		took := time.Since(began)
+		t.Log(q, took.Round(time.Millisecond), err)
+		var e *pgconn.PgError
+		require.True(t, errors.As(err, &e) && e.Code == "57P03" && strings.Contains(e.Detail, "is lost") && strings.Contains(e.Hint, "--make-empty"), "%s: %v", q, err)
+		require.Less(t, took, 15*time.Second)
+		if i == 1 { // it is known now
+			require.Less(t, took, 5*time.Second)
+		}
+	}
+	_, err = conn.Exec(ctx, "rollback")
 	require.NoError(t, err)
 
 	for i := range 2 {
@@ -136,8 +165,9 @@ func TestLostWhole(t *testing.T) {
 	}
 	require.NoError(t, conn.QueryRow(ctx, "select count(*) from gone").Scan(&n))
 	require.Equal(t, 1000, n)
-	require.NoError(t, conn.QueryRow(ctx, "select count(*) from kept").Scan(&n))
+	require.NoError(t, conn.QueryRow(ctx, "select count(*) from kept where id > 0").Scan(&n))
 	require.Equal(t, 102, n)
+	require.NoError(t, conn.QueryRow(ctx, "select count(*) from kept where id < 0").Scan(&n), "locks of transactions whose records were lost have gone")
 	for range 2 { // there are places for its replicas then, and for the others'
 		l.Add()
 	}

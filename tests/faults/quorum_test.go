@@ -174,14 +174,7 @@ func replicated(t *testing.T, c *cluster.Cluster, at int) {
 func TestLostMajorityChoosesTheLongestLog(t *testing.T) {
 	l := cluster.StartLocal(t, 5, func(_ int, c *node.Config) { c.DeadAfter = 5 * time.Minute })
 	ctx := context.Background()
-	connect := func(i int) *pgx.Conn {
-		_, addr, _ := l.Nodes[i].Addresses()
-		conn, err := pgx.Connect(ctx, "postgresql://root@"+addr+"/defaultdb")
-		require.NoError(t, err)
-		t.Cleanup(func() { closeConn(conn) })
-		return conn
-	}
-	conn := connect(0)
+	conn := l.Connect(0)
 	exec := func(conn *pgx.Conn, q string) {
 		t.Helper()
 		_, err := conn.Exec(ctx, q)
@@ -248,7 +241,7 @@ func TestLostMajorityChoosesTheLongestLog(t *testing.T) {
 	l.Net.Heal()
 	l.Restart(3)
 	l.Restart(4)
-	conn = connect(4)
+	conn = l.Connect(4)
 	var n, sum int
 	require.NoError(t, conn.QueryRow(ctx, "select count(*), sum(id) from t").Scan(&n, &sum))
 	require.Equal(t, []int{30, 465}, []int{n, sum})

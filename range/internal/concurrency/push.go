@@ -194,15 +194,19 @@ func (p *pusher) look(ctx context.Context) error {
 }
 
 // giveUp ends the wait if it has been known for so long that nobody can end it: a lock whose transaction's record is in a range that does not answer stays until that
-// does, and it may be lost. Who asks such a range itself does not wait for longer.
+// does, and it may be lost. Who asks such a range itself does not wait for longer. The gateway does not ask again: it would wait for as long once more.
 func (p *pusher) giveUp(holder *kv.TxnMeta, key keys.Key, err error) error {
 	switch {
 	case p.found:
 		p.unsettled = time.Time{}
+	case kv.IsLost(err):
+		e := *kv.AsError(err) // the transaction may never be known to have ended, and it says so
+		e.Message = fmt.Sprintf("what became of transaction %s, which has locked %s, cannot be found out: %s", holder.ID, keys.Pretty(key), e.Message)
+		return &e
 	case p.unsettled.IsZero():
 		p.unsettled = time.Now()
 	case time.Since(p.unsettled) >= p.t.cfg.GiveUp:
-		return kv.Errorf(kv.CodeUnavailable, "what became of transaction %s, which has locked %s, cannot be found out: its record at %s does not answer (%v)",
+		return kv.Errorf(kv.CodeGivenUp, "what became of transaction %s, which has locked %s, cannot be found out: its record at %s does not answer (%v)",
 			holder.ID, keys.Pretty(key), keys.Pretty(holder.Anchor), err)
 	}
 	return nil

@@ -208,12 +208,23 @@ func testRecordThatDoesNotAnswer(t *testing.T) {
 	for range 2 {
 		began := time.Now()
 		err := evaluate(within(time.Minute), tb, read, locks)
-		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+		require.True(t, kv.HasCode(err, kv.CodeGivenUp), "%v", err)
 		require.ErrorContains(t, err, "node 3 is silent")
 		require.InDelta(t, 30, time.Since(began).Seconds(), 1)
 		err = evaluate(within(time.Minute), tb, write, more)
-		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+		require.True(t, kv.HasCode(err, kv.CodeGivenUp), "%v", err)
 	}
+	// It is known that it never will.
+	r.mu.Lock()
+	r.err = kv.Lost(7)
+	r.mu.Unlock()
+	began := time.Now()
+	require.ErrorContains(t, evaluate(within(time.Minute), tb, read, locks), "range 7 is lost")
+	require.True(t, kv.IsLost(evaluate(within(time.Minute), tb, write, more)))
+	require.Less(t, time.Since(began), time.Second)
+	r.mu.Lock()
+	r.err = kv.Errorf(kv.CodeUnavailable, "node 3 is silent")
+	r.mu.Unlock()
 	// It answers again before that.
 	answer := func(status kv.TxnStatus) {
 		time.Sleep(25 * time.Second)
