@@ -25,6 +25,8 @@ type Info struct {
 	Encryption *Encryption
 	// Advisory is the advisory lock that it waits for; nil if it does not.
 	Advisory *AdvisoryWait
+	// FirstRead is the session whose read of a row it waits for, before it reads the row itself (pamir.lock_reads); 0 if it does not.
+	FirstRead int32
 }
 
 // Encryption is what pg_stat_ssl tells of a connection with TLS. The last three are empty if the client has shown no certificate.
@@ -88,6 +90,8 @@ type Metrics struct {
 	PlanMisses atomic.Int64
 	// ReadsLocked counts reads that took locks unasked (pamir.lock_reads).
 	ReadsLocked atomic.Int64
+	// FirstReadWaits counts reads that have waited for a block that had read the same row, before it was known whether such blocks write what they have read.
+	FirstReadWaits atomic.Int64
 	// Retries the client did not see, and those it did (40001), by reason (kv code).
 	Retries atomic.Int64
 	Aborts  [32]atomic.Int64

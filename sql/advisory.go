@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"time"
 
@@ -111,6 +112,13 @@ func (s *Session) unlockAdvisory(tag advisory.Tag, shared bool) bool {
 func (s *Session) blockers(all []NodeActivity) map[int32][]int32 {
 	graph := s.rowBlockers(all)
 	s.advisoryTable().AddWaits(graph)
+	for i := range all {
+		for _, in := range all[i].Sessions {
+			if in.FirstRead != 0 && !slices.Contains(graph[in.PID], in.FirstRead) {
+				graph[in.PID] = append(graph[in.PID], in.FirstRead)
+			}
+		}
+	}
 	return graph
 }
 

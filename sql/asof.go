@@ -72,6 +72,7 @@ func (s *Session) exportSnapshot() (string, error) {
 		s.pinned = ts
 		s.log.bar("it exported a snapshot")
 	}
+	s.exported = true
 	return snapshotName(ts), nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/pamirdb/pamir/sql/ast"
+	"github.com/pamirdb/pamir/sql/catalog"
 	"github.com/pamirdb/pamir/sql/ddl"
 	"github.com/pamirdb/pamir/sql/pgerr"
 )
@@ -44,7 +45,8 @@ func (s *Session) runDDL(ctx context.Context, of *portal, st ast.Statement) (str
 	p := &portal{}
 	p.rt = s.runtime(p)
 	env := &ddl.Env{Store: s.srv.cfg.Catalog, Runtime: &p.rt, Uses: &s.uses, SearchPath: s.effects.searchPath, User: s.user, SessionUser: s.sessionUser, Allow: s.allow, Database: s.database, Notice: s.notice,
-		SequenceValue: s.sequenceValue}
+		SequenceValue: s.sequenceValue, Changing: func(cat catalog.Snapshot) { s.changing = cat }}
+	defer func() { s.changing = nil }()
 	if cl := s.srv.cfg.Cluster; cl != nil {
 		env.CheckRule = cl.CheckRule
 	}

@@ -78,7 +78,7 @@ func (s *Session) awaitFirst(ctx context.Context, k *plan.KeyRead, params []type
 	}
 	var late <-chan time.Time
 	for {
-		r, other := k.First(row)
+		r, other := k.First(row, s.pid)
 		if r != nil {
 			s.firstReads = append(s.firstReads, r)
 		}
@@ -93,9 +93,12 @@ func (s *Session) awaitFirst(ctx context.Context, k *plan.KeyRead, params []type
 			t := time.NewTimer(d)
 			defer t.Stop()
 			late = t.C
+			s.srv.metrics.FirstReadWaits.Add(1)
+			defer s.showFirstRead(0)
 		}
+		s.showFirstRead(other.Session())
 		select {
-		case <-other:
+		case <-other.Ended():
 			waited = true
 		case <-late:
 			k.InVain() // a person, perhaps, who types
@@ -104,6 +107,13 @@ func (s *Session) awaitFirst(ctx context.Context, k *plan.KeyRead, params []type
 			return false, waited, s.translate(ctx.Err())
 		}
 	}
+}
+
+// showFirstRead shows others which session the read waits for; 0: none.
+func (s *Session) showFirstRead(pid int32) {
+	s.mu.Lock()
+	s.info.FirstRead = pid
+	s.mu.Unlock()
 }
 
 // endFirst lets those go on who wait for what the transaction has read.

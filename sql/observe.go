@@ -199,7 +199,7 @@ func (s *Session) activityRows() [][]*string {
 		switch {
 		case in.Advisory != nil:
 			waitType, waitEvent = str("Lock"), str("advisory")
-		case waits[in.PID] && in.State == "active":
+		case (waits[in.PID] || in.FirstRead != 0) && in.State == "active":
 			waitType, waitEvent = str("Lock"), str("tuple")
 		case strings.HasPrefix(in.State, "idle"):
 			waitType, waitEvent = str("Client"), str("ClientRead")

@@ -49,6 +49,10 @@ func (s *Session) sequence(oid uint32, any role.Privilege) (*catalog.Table, *hel
 		return nil, nil, err
 	}
 	t, ok := snap.TableByID(catalog.TableID(oid))
+	if !ok && s.changing != nil { // ALTER TABLE ... ADD COLUMN ... serial
+		snap = s.changing
+		t, ok = snap.TableByID(catalog.TableID(oid))
+	}
 	if !ok {
 		return nil, nil, pgerr.New(pgerr.UndefinedTable, "could not open relation with OID %d", oid)
 	}

@@ -60,7 +60,11 @@ type Session struct {
 	xid, nextXid int64
 	// pinned is the snapshot that the transaction has exported and will read from its next statement on (asof.go).
 	pinned hlc.Timestamp
-	saves  []savepoint
+	// changing is the catalog as the running schema change has made it so far; else nil.
+	changing catalog.Snapshot
+	// exported: the transaction has exported a snapshot.
+	exported bool
+	saves    []savepoint
 	// path is the existing part of the search path, as of pathOf and pathFor.
 	path    []string
 	pathOf  catalog.Snapshot

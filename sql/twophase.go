@@ -105,6 +105,9 @@ func (s *Session) mayPrepare(gid string) error {
 	if s.epoch != 0 {
 		return pgerr.New(pgerr.FeatureNotSupported, "cannot PREPARE a transaction that has changed the schema")
 	}
+	if s.exported {
+		return pgerr.New(pgerr.FeatureNotSupported, "cannot PREPARE a transaction that has exported snapshots")
+	}
 	if s.adv.OfTxn() > 0 {
 		return pgerr.New(pgerr.FeatureNotSupported, "cannot PREPARE a transaction that holds advisory locks of its own").
 			WithHint("Use advisory locks of the session.")

@@ -254,7 +254,7 @@ func (s *Session) clearTxn(commit bool) {
 	s.snap = nil
 	s.uses.Reset()
 	s.xactEnded(commit)
-	s.pinned = hlc.Timestamp{}
+	s.pinned, s.exported = hlc.Timestamp{}, false
 	s.opts = txn.Options{}
 	s.setOpts = txnSettings{}
 	s.saves = s.saves[:0]

@@ -42,30 +42,40 @@ func (s *Store) sweep(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 }
 
 // CollectGarbage deletes the rows of tables and indexes that were dropped at least age ago, pausing between batches, and
-// returns how many there were.
+// returns how many there were. What cannot be reached is left for another time, and the rest is not held up by it: it may be lost for good.
 func (s *Store) CollectGarbage(ctx context.Context, g txn.Gateway, age, pause time.Duration) (removed int64, err error) {
 	list, err := garbageList(ctx, g, age)
 	if err != nil {
 		return 0, err
 	}
+	var failed error
 	for _, entry := range list {
-		for {
-			n, err := deleteBatch(ctx, g, entry)
-			removed += n
-			if err != nil {
-				return removed, err
-			}
-			if n == 0 {
-				break
-			}
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-				return removed, ctx.Err()
-			}
+		n, err := collect(ctx, g, entry, pause)
+		removed += n
+		if ctx.Err() != nil {
+			return removed, ctx.Err()
+		}
+		if failed == nil {
+			failed = err
 		}
 	}
-	return removed, nil
+	return removed, failed
+}
+
+// collect deletes the rows of an entry, and the entry.
+func collect(ctx context.Context, g txn.Gateway, e garbageEntry, pause time.Duration) (removed int64, err error) {
+	for {
+		n, err := deleteBatch(ctx, g, e)
+		removed += n
+		if err != nil || n == 0 {
+			return removed, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return removed, ctx.Err()
+		}
+	}
 }
 
 type garbageEntry struct {

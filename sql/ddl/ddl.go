@@ -33,6 +33,8 @@ type Env struct {
 	Notice func(*pgerr.Error)
 	// SequenceValue is the number that a sequence gave last, or that it will begin with.
 	SequenceValue func(*catalog.Table) (int64, error)
+	// Changing is given the catalog with what the change has made so far, as it comes to be: sequences that its own rows take numbers of. May be nil.
+	Changing func(catalog.Snapshot)
 	// CheckRule refuses options of a placement rule (by name, without their prefix) that make no sense, and returns what those in set ask for and the cluster cannot
 	// give now; nil refuses all. of is "table t" or "index i".
 	CheckRule func(of string, options map[string]string, set []string) (warnings []string, err error)
@@ -54,6 +56,12 @@ func Handles(st ast.Statement) bool {
 // (txn.Txn.StepStatement) and takes a new snapshot of the catalog afterwards.
 func Execute(ctx context.Context, env *Env, st ast.Statement) (tag string, err error) {
 	c := &change{env: env, ctx: ctx, tag: st.Tag()}
+	switch st.(type) {
+	case *ast.AlterTable, *ast.CreateIndex:
+		// Rows that it copies or checks must still be the table's when it commits, at every isolation level: nobody who writes to the table waits for it, and
+		// what others commit before it does would be missing in the copy, or unchecked.
+		env.Runtime.Firm = true
+	}
 	if err := c.run(st); err != nil {
 		return "", exec.Translate(err, env.Runtime.Catalog)
 	}
@@ -78,6 +86,9 @@ func (c *change) run(st ast.Statement) error {
 		return err
 	}
 	c.cat = newOverlay(c.w.Snapshot())
+	if f := c.env.Changing; f != nil {
+		f(c.cat)
+	}
 	switch st := st.(type) {
 	case *ast.CreateTable:
 		return c.createTable(st)

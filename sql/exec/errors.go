@@ -86,7 +86,11 @@ func translateKV(ke *kv.Error, cat catalog.Snapshot) *pgerr.Error {
 	case kv.CodeCorruption:
 		return &pgerr.Error{Code: pgerr.DataCorrupted, Message: "stored data is corrupt", Detail: ke.Message}
 	case kv.CodeUnavailable, kv.CodeNotLeader, kv.CodeOverloaded, kv.CodeFenced, kv.CodeRangeNotFound, kv.CodeRangeMismatch,
-		kv.CodeNotClosed:
+		kv.CodeNotClosed, kv.CodeGivenUp:
+		if kv.IsLost(ke) {
+			return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database is lost", Detail: ke.Error() + ".",
+				Hint: "Drop what has rows there (pamir.ranges has the tables), and restore it; or stop all nodes and plan a recovery with --make-empty (pamir debug recover)."}
+		}
 		return &pgerr.Error{Code: pgerr.CannotConnectNow, Message: "part of the database cannot be reached", Detail: ke.Error() + ".",
 			Hint: "The operator finds what is in the way with pamir cluster, and the ranges without a leader in pamir.ranges."}
 	case kv.CodeInternal:

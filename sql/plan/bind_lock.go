@@ -21,6 +21,20 @@ type locked struct {
 	between []*projectRel
 }
 
+// lockable refuses FOR UPDATE and its kin of what has no rows of a table; before the rules of GROUP BY are looked at, as in PostgreSQL.
+func (b *binder) lockable(q *query, s *ast.Select) {
+	if len(s.Locking) == 0 {
+		return
+	}
+	name := LockName(s.Locking[0].Strength)
+	b.denyLock(s.Distinct, name, "DISTINCT clause")
+	b.denyLock(len(s.GroupBy) > 0, name, "GROUP BY clause")
+	b.denyLock(s.Having != nil, name, "HAVING clause")
+	b.denyLock(len(q.aggs) > 0, name, "aggregate functions")
+	b.denyLock(len(q.wins) > 0, name, "window functions")
+	b.denyLock(len(q.srfs) > 0, name, "set-returning functions in the target list")
+}
+
 // locking binds FOR UPDATE and its kin.
 func (b *binder) locking(q *query, s *ast.Select, r rel) rel {
 	if len(s.Locking) == 0 {
@@ -31,12 +45,6 @@ func (b *binder) locking(q *query, s *ast.Select, r rel) rel {
 		b.throw(pgerr.New(pgerr.FeatureNotSupported, "%s cannot be applied to VALUES", name))
 	}
 	b.denyLock(s.SetOp != 0, name, "UNION/INTERSECT/EXCEPT")
-	b.denyLock(s.Distinct, name, "DISTINCT clause")
-	b.denyLock(len(s.GroupBy) > 0, name, "GROUP BY clause")
-	b.denyLock(s.Having != nil, name, "HAVING clause")
-	b.denyLock(len(q.aggs) > 0, name, "aggregate functions")
-	b.denyLock(len(q.wins) > 0, name, "window functions")
-	b.denyLock(len(q.srfs) > 0, name, "set-returning functions in the target list")
 	out := &lockRel{in: r}
 	found := findLocked(nil, r, out, nil)
 	for _, l := range s.Locking {

@@ -63,6 +63,7 @@ func (b *binder) simpleSelect(q *query, s *ast.Select, resolve bool) (rel, []out
 	q.clause = clOrderBy
 	keys := b.orderBy(q, s.OrderBy, &targets, s.Distinct && s.DistinctOn == nil)
 	on := b.distinctOn(q, s, &targets, keys)
+	b.lockable(q, s)
 	if len(q.aggs) > 0 || groups != nil || having != nil {
 		r = b.aggregate(q, r, groups, having, targets)
 	}

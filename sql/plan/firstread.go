@@ -22,6 +22,7 @@ type firstReads struct {
 type FirstRead struct {
 	history *KeyHistory
 	row     uint64
+	session int32
 	done    chan struct{} // closed by End
 }
 
@@ -31,9 +32,9 @@ const maxFirst = 256
 // known reports whether a block that has read so has written the row, has ended without, or has failed for it.
 func (k *KeyHistory) known() bool { return k.uses.Load() != 0 || k.until.Load() != 0 }
 
-// First comes before a read of a row. If one of the first blocks has read it, the answer is a channel that is closed when that has ended, and First should be called
-// again; if the caller is the first, what it has to end. Mostly, it is neither.
-func (k *KeyHistory) First(row uint64) (mine *FirstRead, other <-chan struct{}) {
+// First comes before a session's read of a row. If one of the first blocks has read it, the answer is that one's read: First should be called again when it has ended. If the
+// caller is the first, the answer is what it has to end. Mostly, it is neither.
+func (k *KeyHistory) First(row uint64, session int32) (mine, other *FirstRead) {
 	f := &k.first
 	if f.off.Load() || k.known() && f.open.Load() == 0 {
 		return nil, nil
@@ -41,7 +42,7 @@ func (k *KeyHistory) First(row uint64) (mine *FirstRead, other <-chan struct{}) 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if r := f.rows[row]; r != nil {
-		return nil, r.done
+		return nil, r
 	}
 	f.open.Add(1) // before it is looked whether anything is known: who knows, and sees that there are none, has no reason to wait
 	if k.known() || len(f.rows) >= maxFirst {
@@ -51,7 +52,7 @@ func (k *KeyHistory) First(row uint64) (mine *FirstRead, other <-chan struct{}) 
 	if f.rows == nil {
 		f.rows = map[uint64]*FirstRead{}
 	}
-	r := &FirstRead{k, row, make(chan struct{})}
+	r := &FirstRead{k, row, session, make(chan struct{})}
 	f.rows[row] = r
 	return r, nil
 }
@@ -67,6 +68,12 @@ func (r *FirstRead) By(k *KeyHistory) bool { return r.history == k }
 
 // Of reports whether it is that of the row.
 func (r *FirstRead) Of(row uint64) bool { return r.row == row }
+
+// Session is the session whose block has read it.
+func (r *FirstRead) Session() int32 { return r.session }
+
+// Ended is closed when the block has ended.
+func (r *FirstRead) Ended() <-chan struct{} { return r.done }
 
 // End says that the block has ended. It is called once.
 func (r *FirstRead) End() {

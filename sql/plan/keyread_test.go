@@ -54,57 +54,58 @@ func TestKeyReadUses(t *testing.T) {
 
 // TestFirstReads: of the blocks that read a row before anything is known of the statement, the second waits for the end of the first.
 func TestFirstReads(t *testing.T) {
-	open := func(c <-chan struct{}) bool {
+	open := func(r *FirstRead) bool {
 		select {
-		case <-c:
+		case <-r.Ended():
 			return false
 		default:
 			return true
 		}
 	}
 	var k KeyHistory
-	a, other := k.First(1)
+	a, other := k.First(1, 7)
 	require.NotNil(t, a)
 	require.Nil(t, other)
 	require.True(t, a.By(&k) && a.Of(1))
 	require.False(t, a.Of(2))
-	b, other := k.First(2)
+	b, other := k.First(2, 8)
 	require.NotNil(t, b, "another row")
 	require.Nil(t, other)
-	mine, other := k.First(1)
+	mine, other := k.First(1, 7)
 	require.Nil(t, mine)
 	require.True(t, open(other))
+	require.Equal(t, int32(7), other.Session())
 
 	k.Used(true) // b's; a's is read still
 	b.End()
-	mine, still := k.First(1)
+	mine, still := k.First(1, 7)
 	require.Nil(t, mine)
 	require.Equal(t, other, still, "the first read is still to be waited for")
-	mine, none := k.First(2)
+	mine, none := k.First(2, 8)
 	require.Nil(t, mine, "who reads now may as well lock")
 	require.Nil(t, none)
 	a.End()
 	require.False(t, open(other))
-	mine, none = k.First(1)
+	mine, none = k.First(1, 7)
 	require.Nil(t, mine)
 	require.Nil(t, none)
 
 	k = KeyHistory{}
-	a, _ = k.First(1)
+	a, _ = k.First(1, 7)
 	require.True(t, k.Waits())
 	k.InVain()
 	require.False(t, k.Waits())
-	mine, none = k.First(1)
+	mine, none = k.First(1, 7)
 	require.Nil(t, mine)
 	require.Nil(t, none, "nobody waits who has been seen to wait in vain")
 	a.End()
 
 	k = KeyHistory{}
 	for i := range uint64(maxFirst) {
-		mine, _ = k.First(i)
+		mine, _ = k.First(i, 7)
 		require.NotNil(t, mine)
 	}
-	mine, none = k.First(maxFirst)
+	mine, none = k.First(maxFirst, 7)
 	require.Nil(t, mine, "no more than that")
 	require.Nil(t, none)
 }
@@ -116,12 +117,12 @@ func TestFirstReadsRace(t *testing.T) {
 		var free, seen bool
 		var wg sync.WaitGroup
 		wg.Go(func() {
-			mine, _ := k.First(1)
+			mine, _ := k.First(1, 7)
 			free = mine != nil
 		})
 		wg.Go(func() {
 			k.Used(true)
-			_, other := k.First(1)
+			_, other := k.First(1, 7)
 			seen = other != nil
 		})
 		wg.Wait()

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -169,6 +170,37 @@ func lockedReadsFirst(t *testing.T, s *suite) {
 		}
 	}
 	require.LessOrEqual(t, failed, 1, "of 160 blocks")
+}
+
+// Who waits for a block that has read the row first says so while it waits, and is counted.
+func lockedReadsFirstShown(t *testing.T, s *suite) {
+	a, b, d := s.connect(t, 0), s.connect(t, 0), s.connect(t, 0)
+	a.do("create table lw (id int primary key, v int)")
+	a.do("insert into lw values (1, 0)")
+	seen := false
+	for i, end := 0, time.Now().Add(30*time.Second); !seen && time.Now().Before(end); i++ { // it waits for a quarter of a second, and once only by each statement
+		read := fmt.Sprintf("select v + %d from lw where id = 1 and true", i)
+		a.do("begin")
+		a.do(read)
+		b.do("begin")
+		end := b.later(read)
+		for done := false; !done && !seen; {
+			seen = one[bool](d, "select coalesce(bool_or(wait_event_type = 'Lock' and wait_event = 'tuple' and pg_blocking_pids(pid) = array[$2::int]), false) from pg_stat_activity where pid = $1", b.pid(), a.pid())
+			select {
+			case err := <-end:
+				require.NoError(t, err)
+				done, end = true, nil
+			default:
+			}
+		}
+		if end != nil {
+			require.NoError(t, <-end)
+		}
+		a.do("commit")
+		b.do("commit")
+		require.False(t, one[bool](d, "select wait_event_type = 'Lock' or pg_blocking_pids(pid) <> '{}' from pg_stat_activity where pid = $1", b.pid()), "it waits no more")
+	}
+	require.True(t, seen, "seen waiting")
 }
 
 // A row is free for NOWAIT and SKIP LOCKED as soon as the COMMIT of whoever wrote it has been answered, over however many ranges that was, and for

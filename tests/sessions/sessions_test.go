@@ -109,6 +109,8 @@ func TestSessions(t *testing.T) {
 		{"reads that lock", lockedReads},
 		{"reads that lock, before anybody has failed", lockedReadsAhead},
 		{"reads that lock, from the first on", lockedReadsFirst},
+		{"reads that wait for the first are shown", lockedReadsFirstShown},
+		{"schema changes see rows", schemaChangesSeeRows},
 		{"commits let go of rows", commitsLetGo},
 		{"commits are seen by who locks", commitsSeenByLocks},
 		{"conflicts leave rows free", conflictsLeaveRowsFree},
