@@ -151,8 +151,8 @@ func needed(most []int, rules []*placement.Rule) {
 	}
 }
 
-// uncounted says which nodes, besides some, are there and do not count, and why: who leaves, who is silent, and who drains and so is about to be stopped, and takes nothing. Those that have left
-// for good are no part of the cluster any more.
+// uncounted says which nodes, besides some, are there and do not count, and why: who leaves, who has left and still runs (one that had nothing has left at once), who is silent, and who drains and so is
+// about to be stopped, and takes nothing. Those that have left and are gone are no part of the cluster any more.
 func (n *Node) uncounted(left membership, but []kv.NodeID) (ids map[kv.NodeID]bool, names string) {
 	ids = map[kv.NodeID]bool{}
 	var out []string
@@ -160,7 +160,11 @@ func (n *Node) uncounted(left membership, but []kv.NodeID) (ids map[kv.NodeID]bo
 		m, leaves := left[e.NodeID]
 		why := ""
 		switch {
-		case m.Gone() || slices.Contains(but, e.NodeID):
+		case slices.Contains(but, e.NodeID):
+		case m.Gone():
+			if n.transport.Alive(e.NodeID) {
+				why = "has left"
+			}
 		case leaves:
 			why = "leaves"
 		case !n.transport.Alive(e.NodeID):

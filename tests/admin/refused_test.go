@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -169,6 +170,28 @@ func TestLeavingTogether(t *testing.T) {
 		require.Equal(t, admin.CodeConflict, admin.AsProblem(errs[0]).Code)
 		require.NoError(t, l.Nodes[0].Operations().Recommission(t.Context(), ids))
 	}
+	// A node that has nothing has left as soon as it was asked to. It can take replicas again, so it is named as well.
+	ops := l.Nodes[0].Operations()
+	require.NoError(t, ops.Decommission(t.Context(), ids[1:], false))
+	l.Eventually(60*time.Second, "it has left", func() error {
+		views, err := ops.Decommissions(t.Context())
+		if err == nil && !slices.ContainsFunc(views, func(v node.DecommissionView) bool { return v.NodeID == ids[1] && v.State == "left" }) {
+			err = fmt.Errorf("%+v", views)
+		}
+		return err
+	})
+	l.Eventually(60*time.Second, "it is named", func() error {
+		err := ops.MayDecommission(t.Context(), ids[:1], false)
+		if err == nil {
+			return errors.New("it may leave")
+		}
+		if want := fmt.Sprintf("2 nodes would remain, and ranges have up to 3 replicas (not counted: node %d has left)", ids[1]); !strings.Contains(err.Error(), want) {
+			return err
+		}
+		return nil
+	})
+	require.NoError(t, ops.Recommission(t.Context(), ids))
+
 	h := apiOf(t, l.Nodes[0])
 	require.Equal(t, 200, h.send("POST", fmt.Sprintf("/nodes/%d/drain?wait=30", ids[1]), "").status)
 	l.Eventually(60*time.Second, "it is known to drain", func() error {
