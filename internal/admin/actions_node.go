@@ -67,11 +67,14 @@ func (c *call) nodeResult() map[string]any {
 	return map[string]any{"node_id": c.args.Int("node_id")}
 }
 
+// handsOver is how long a node that has drained may lead something all the same before the drain has failed.
+const handsOver = 10 * time.Second
+
 func runDrain(ctx context.Context, c *call) (map[string]any, error) {
 	id := c.nodeID()
 	began, most := false, 0
 	fresh := false // it served when it was asked
-	var silent time.Time
+	var silent, left time.Time
 	for {
 		ask := c.Drain
 		if began {
@@ -96,11 +99,19 @@ func runDrain(ctx context.Context, c *call) (map[string]any, error) {
 				}
 			}
 			if most = max(most, v.Leaders); v.State == "drained" {
-				if v.Leaders > 0 {
+				if v.Leaders == 0 {
+					return c.nodeResult(), nil
+				}
+				// What has come to it since it looked for the last time it hands over now.
+				if left.IsZero() {
+					left = time.Now()
+				}
+				if time.Since(left) > handsOver {
 					return nil, NewProblem(CodeConflict, "node %d still leads %d ranges: nobody took them over in time", id, v.Leaders).
 						WithHint("Look at pamir range list --leader %d. Undrain and drain again to try once more.", id)
 				}
-				return c.nodeResult(), nil
+			} else {
+				left = time.Time{}
 			}
 			if v.State == "serving" {
 				return nil, NewProblem(CodeConflict, "node %d serves again: it was undrained or restarted", id)

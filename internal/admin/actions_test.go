@@ -105,6 +105,37 @@ func TestDrainsAtOnce(t *testing.T) {
 	require.Equal(t, 1, f.asked)
 }
 
+// keptLeaders is of a node that has drained, and leads something all the same: until a moment, or for ever.
+type keptLeaders struct {
+	Cluster
+	until time.Time
+}
+
+func (c *keptLeaders) view() (*DrainView, error) {
+	v := &DrainView{NodeID: 2, State: "drained"}
+	if c.until.IsZero() || time.Now().Before(c.until) {
+		v.Leaders = 1
+	}
+	return v, nil
+}
+
+func (c *keptLeaders) Draining(context.Context, kv.NodeID) (*DrainView, error) { return c.view() }
+
+func (c *keptLeaders) Drain(context.Context, kv.NodeID) (*DrainView, error) { return c.view() }
+
+// What a drained node has come to lead since is waited for: not for ever.
+func TestDrainedAndLeads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := &keptLeaders{until: time.Now().Add(handsOver / 2)}
+		c := &call{Cluster: f, args: verb.Args{"node_id": int64(2)}, report: func(float64, time.Duration, string) {}}
+		_, err := runDrain(t.Context(), c)
+		require.NoError(t, err)
+		f.until = time.Time{}
+		_, err = runDrain(t.Context(), c)
+		require.ErrorContains(t, err, "node 2 still leads 1 ranges")
+	})
+}
+
 // That a whole region is silent is said as such.
 func TestSilentPlaces(t *testing.T) {
 	node := func(alive bool, locality ...string) StoreView { return StoreView{Alive: alive, Locality: locality} }

@@ -13,8 +13,9 @@ import (
 
 // drainState is whether a drain has been asked for.
 type drainState struct {
-	mu   sync.Mutex
-	done chan struct{} // nil if none has been; closed when it has ended; guarded by mu
+	mu    sync.Mutex
+	done  chan struct{} // nil if none has been; closed when it has ended; guarded by mu
+	again bool          // what has come since is being handed over; guarded by mu
 }
 
 // Drain hands over what others can do. The node stays up, and is not ready any more, until Undrain. If a drain is under way
@@ -128,10 +129,11 @@ func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*Dra
 	}
 	v := &DrainView{NodeID: n.id.NodeID, State: "serving"}
 	n.drain.mu.Lock()
-	if n.drain.done != nil {
+	done := n.drain.done
+	if done != nil {
 		v.State = "draining"
 		select {
-		case <-n.drain.done:
+		case <-done:
 			v.State = "drained"
 		default:
 		}
@@ -145,10 +147,32 @@ func (n *Node) serveDrain(_ context.Context, _ kv.NodeID, q *drainRequest) (*Dra
 	if n.front != nil {
 		v.Connections = n.front.wire.Metrics().Connections.Load()
 	}
+	if v.State == "drained" && v.Leaders > 0 {
+		n.handOverAgain(done)
+	}
 	return v, nil
 }
 
-// handOver moves leadership of everything away and returns how many ranges are still led here.
+// handOverAgain hands over what a drained node has come to lead since: a leader may have been on its way to it when it looked for the last time, from a node that had not heard yet that
+// it drains; or those who could take it over were silent at that moment.
+func (n *Node) handOverAgain(done chan struct{}) {
+	n.drain.mu.Lock()
+	defer n.drain.mu.Unlock()
+	if n.drain.again || n.drain.done != done {
+		return
+	}
+	n.drain.again = true
+	n.background(func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, transferTimeout)
+		defer cancel()
+		n.handOver(ctx)
+		n.drain.mu.Lock()
+		defer n.drain.mu.Unlock()
+		n.drain.again = false
+	})
+}
+
+// handOver moves leadership of everything away and returns how many ranges are still led here. It ends when the node is to serve again.
 func (n *Node) handOver(ctx context.Context) int {
 	for attempt := 0; ; attempt++ {
 		led := 0
@@ -179,7 +203,7 @@ func (n *Node) handOver(ctx context.Context) int {
 			}()
 		}
 		wg.Wait()
-		if led == 0 || ctx.Err() != nil {
+		if led == 0 || ctx.Err() != nil || !n.draining.Load() {
 			return led
 		}
 		n.pauseDrain(ctx, 20*time.Millisecond)
