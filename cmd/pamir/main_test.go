@@ -123,9 +123,10 @@ func TestDemo(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
+	binary := cluster.Binary(t) // built outside of the time limit
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, cluster.Binary(t), "demo", "--no-shell", "--sql-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+	cmd := exec.CommandContext(ctx, binary, "demo", "--no-shell", "--sql-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 	out := &lockedBuffer{}
 	cmd.Stdout, cmd.Stderr = out, out
 	begin := time.Now()
@@ -148,10 +149,11 @@ func TestDemoFed(t *testing.T) {
 	if _, err := exec.LookPath("psql"); err != nil {
 		t.Skip("there is no psql here")
 	}
+	binary := cluster.Binary(t)
 	run := func(in string) (stdout, stderr string, code int) {
 		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 		defer cancel()
-		cmd := exec.CommandContext(ctx, cluster.Binary(t), "demo", "--nodes", "1", "--sql-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
+		cmd := exec.CommandContext(ctx, binary, "demo", "--nodes", "1", "--sql-addr", "127.0.0.1:0", "--http-addr", "127.0.0.1:0")
 		var out, said bytes.Buffer
 		cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(in), &out, &said
 		_ = cmd.Run() // the code says how it went

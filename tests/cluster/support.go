@@ -19,8 +19,9 @@ func WithLongSupport() Option {
 	}
 }
 
-// LongSupportLocal is WithLongSupport for StartLocal. Nodes that are slow to answer do not count as far away, either.
+// LongSupportLocal is WithLongSupport for StartLocal. Nodes that are slow to answer do not count as far away, either, nor as silent: operators are refused for that, and told so.
 func LongSupportLocal(_ int, c *node.Config) {
 	c.StoreKnob.SupportDuration, c.Transport.CutOffAfter = LongSupport, LongSupport
+	c.Transport.PeerTimeout = LongSupport / 2
 	c.Nearby = LongSupport
 }

@@ -16,7 +16,10 @@ import (
 )
 
 func TestTime(t *testing.T) {
-	s := &suite{cluster.StartLocal(t, 3, func(_ int, c *node.Config) { c.StoreKnob.ClosedLag = 200 * time.Millisecond }), t}
+	s := &suite{cluster.StartLocal(t, 3, func(i int, c *node.Config) {
+		cluster.LongSupportLocal(i, c) // locks are held in it
+		c.StoreKnob.ClosedLag = 200 * time.Millisecond
+	}), t}
 	for _, c := range []struct {
 		name string
 		f    func(t *testing.T, s *suite)
