@@ -101,6 +101,10 @@ func (c *conn) terminate() {
 		s.Terminate()
 	}
 	c.wake()
+	// A client that does not read must not keep the session, and its locks, either.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_ = c.net.SetWriteDeadline(time.Now().Add(lingerFor)) // fails only on a closed socket
 }
 
 func (c *conn) hangUp() {
@@ -140,7 +144,7 @@ func (c *conn) finish() {
 		}()
 		c.sess.Close()
 	}
-	if c.lingers {
+	if c.lingers && c.w.err == nil {
 		c.linger()
 	}
 }

@@ -3,6 +3,7 @@ package sql
 import (
 	"context"
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -26,7 +27,11 @@ func (s *Session) readAsOf(v string) (hlc.Timestamp, error) {
 	if !wall.Before(time.Unix(0, now.WallTime)) {
 		return hlc.Timestamp{}, pgerr.New(pgerr.InvalidParameterValue, "pamir.read_as_of must be in the past")
 	}
-	ts := hlc.Timestamp{WallTime: wall.UnixNano()}
+	// What is before 1970, which nanoseconds may not be able to say, is older than any version, as the first of them is.
+	ts := hlc.Timestamp{WallTime: 1}
+	if wall.Unix() > 0 {
+		ts.WallTime = wall.UnixNano()
+	}
 	if bounded && s.srv.cfg.Closed != nil {
 		if closed := s.srv.cfg.Closed(); closed.Less(now) {
 			ts = ts.Forward(closed)
@@ -52,7 +57,7 @@ func parseSnapshot(name string) (ts hlc.Timestamp, ok bool) {
 		return ts, false
 	}
 	ts = hlc.Timestamp{WallTime: int64(wall), Logical: logical}
-	return ts, snapshotName(ts) == name && !ts.IsEmpty()
+	return ts, snapshotName(ts) == name && ts.WallTime > 0
 }
 
 // exportSnapshot is pg_export_snapshot. A read-only transaction of one snapshot reads at exactly the exported timestamp from its next statement
@@ -133,11 +138,16 @@ func asOf(s *Session, v string, now time.Time) (time.Time, error) {
 			return time.Time{}, err
 		}
 		iv := d.Interval()
-		return now.AddDate(0, int(iv.Months), int(iv.Days)).Add(time.Duration(iv.Micros) * time.Microsecond), nil
+		then := now.AddDate(0, int(iv.Months), int(iv.Days))
+		// In two steps: a time.Duration holds 292 years.
+		return time.Unix(then.Unix()+iv.Micros/1e6, int64(then.Nanosecond())+iv.Micros%1e6*1e3), nil
 	}
 	d, err := types.ParseText(types.Of(types.TimestamptzOID), []byte(v), env)
 	if err != nil {
 		return time.Time{}, err
+	}
+	if d.I == math.MaxInt64 || d.I == math.MinInt64 {
+		return time.Time{}, pgerr.New(pgerr.DatetimeFieldOverflow, "timestamp out of range: \"%s\"", v)
 	}
 	return time.UnixMicro(d.I + pgEpoch), nil
 }

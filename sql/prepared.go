@@ -345,3 +345,12 @@ func (c *textCache) put(text string, p *prepared) {
 
 // commandName is the name of a statement in messages.
 func commandName(st ast.Statement) string { return strings.TrimSpace(st.Tag()) }
+
+// withArticle names a statement in a sentence: an ALTER TABLE, a COPY.
+func withArticle(st ast.Statement) string {
+	name := commandName(st)
+	if name != "" && strings.ContainsRune("AEIOU", rune(name[0])) {
+		return "an " + name
+	}
+	return "a " + name
+}

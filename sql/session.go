@@ -107,7 +107,7 @@ type Session struct {
 	cancel  context.CancelCauseFunc
 	running bool
 	info    Info
-	gone    bool // Terminate was called
+	gone    *pgerr.Error // why the session ends, once that is decided
 }
 
 // NewSession opens a session that talks to client. It fails with a FATAL *pgerr.Error if the
@@ -278,7 +278,9 @@ func (s *Session) Cancel() { s.interrupt(errUserCancel) }
 // Terminate interrupts what runs, and everything after it. From any goroutine.
 func (s *Session) Terminate() {
 	s.mu.Lock()
-	s.gone = true
+	if s.gone == nil {
+		s.gone = errTerminating
+	}
 	s.mu.Unlock()
 	s.interrupt(errTerminating)
 }
@@ -305,11 +307,11 @@ func (s *Session) begin() (context.Context, error) {
 	s.refreshSettings()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone {
-		return nil, errTerminating
+	if s.gone != nil {
+		return nil, s.gone
 	}
 	if s.adv.Holds() && s.srv.advisory.Lost() {
-		s.gone = true
+		s.gone = errAdvisoryLost
 		return nil, errAdvisoryLost
 	}
 	if s.ctx.Err() != nil {
@@ -332,7 +334,9 @@ func (s *Session) endAfter(d time.Duration, why *pgerr.Error) {
 	t := time.AfterFunc(d, func() {
 		if why == errTxnTimeout {
 			s.mu.Lock()
-			s.gone = true
+			if s.gone == nil {
+				s.gone = why
+			}
 			s.mu.Unlock()
 		}
 		cancel(why)

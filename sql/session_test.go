@@ -12,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/pamirdb/pamir/sql/ast"
 	"github.com/pamirdb/pamir/sql/internal/memtxn"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/plan"
@@ -559,4 +560,23 @@ func TestDatabaseNames(t *testing.T) {
 	root.must("alter system set pamir.hba = 'host postgres anna 127.0.0.1/32 trust'")
 	_, err = w.srv.Admit(t.Context(), anna)
 	require.ErrorContains(t, err, "database \"defaultdb\"")
+}
+
+// A transaction whose time was up while a statement failed for something else: the next one says what ends the session.
+func TestWhyTheSessionEnds(t *testing.T) {
+	s := newWorld(t).session().Session
+	s.newContext()
+	s.endAfter(1, errTxnTimeout)
+	<-s.ctx.Done()
+	_, err := s.begin()
+	require.Equal(t, errTxnTimeout, err)
+	s.Terminate()
+	_, err = s.begin()
+	require.Equal(t, errTxnTimeout, err, "what came first")
+}
+
+func TestWithArticle(t *testing.T) {
+	require.Equal(t, "an ALTER TABLE", withArticle(&ast.AlterTable{Kind: "TABLE"}))
+	require.Equal(t, "an EXECUTE", withArticle(&ast.Execute{}))
+	require.Equal(t, "a COPY", withArticle(&ast.Copy{}))
 }

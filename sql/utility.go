@@ -90,7 +90,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 		}
 		err = placed(s.translate(err), p.stmt)
 		if !replayable {
-			s.whyNot = "a " + st.Tag() + " cannot be run again"
+			s.whyNot = withArticle(st) + " cannot be run again"
 			return err
 		}
 		if !s.retryable(err, attempt) || !s.cut(from) {
@@ -110,7 +110,7 @@ func (s *Session) runUtility(ctx context.Context, p *portal, st ast.Statement, m
 		case replayable:
 			s.logUtility(p, from)
 		case !passive(st):
-			s.log.bar("a " + st.Tag() + " cannot be run again")
+			s.log.bar(withArticle(st) + " cannot be run again")
 		}
 	}
 	s.client.Complete(tag)
@@ -141,7 +141,7 @@ func replaysUtility(st ast.Statement) bool {
 // logUtility keeps a data-changing utility statement (DDL, EXPLAIN ANALYZE) for replays. Replays of schema changes run
 // through the general path only when nothing has been sent; in a block they bar the log.
 func (s *Session) logUtility(p *portal, _ int64) {
-	s.log.bar("a " + commandName(p.stmt.stmt.Statement) + " in a transaction block is not run again")
+	s.log.bar(withArticle(p.stmt.stmt.Statement) + " in a transaction block is not run again")
 }
 
 func (s *Session) runTransaction(ctx context.Context, p *portal, t *ast.Transaction) error {

@@ -79,6 +79,10 @@ func (c *Reader) Run(ctx context.Context, next func() ([]byte, error)) (int64, e
 		if err != nil {
 			return 0, err
 		}
+		// Before what is wrong with the data: it may have come long after the statement's time was up.
+		if err := ctx.Err(); err != nil {
+			return 0, err
+		}
 		if c.done {
 			continue
 		}
@@ -88,9 +92,6 @@ func (c *Reader) Run(ctx context.Context, next func() ([]byte, error)) (int64, e
 			err = c.feed(ctx, b, false)
 		}
 		if err != nil {
-			return 0, err
-		}
-		if err := ctx.Err(); err != nil {
 			return 0, err
 		}
 	}

@@ -3,6 +3,7 @@ package sessions
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -69,7 +70,7 @@ func snapshots(t *testing.T, s *suite) {
 		require.Equal(t, n, one[int](b, "select count(*) from sn"), level)
 		b.do("commit")
 	}
-	for _, bad := range []string{"nonsense", strings.Replace(id, "-", "+", 1), "7FFFFFFFFFFFFFFF-00000000-1"} {
+	for _, bad := range []string{"nonsense", strings.Replace(id, "-", "+", 1), "7FFFFFFFFFFFFFFF-00000000-1", "FFFFFFFFFFFFFFFF-00000000-1"} {
 		b.do("begin isolation level repeatable read")
 		b.fails("22023", "set transaction snapshot '"+bad+"'")
 		b.do("rollback")
@@ -107,6 +108,19 @@ func past(t *testing.T, s *suite) {
 	a.do("set pamir.read_as_of = '2001-01-01'")
 	a.fails("72000", "select * from pa")
 	a.fails("22023", "set pamir.read_as_of = 'nonsense..'")
+	a.fails("22023", "set pamir.read_as_of = 'infinity'")
+	for _, long := range []string{"1500-01-01", "4000-01-01 BC", "-1000000 years", "-9000000 hours", "-9000000 hours.."} { // ago: more than 64 bits of nanoseconds
+		a.do("set pamir.read_as_of = '" + long + "'")
+		if strings.HasSuffix(long, "..") { // anything later will do
+			one[int](a, "select 1")
+			continue
+		}
+		a.fails("72000", "select * from pa")
+	}
+	for _, future := range []string{"2200-01-01", "9999-01-01"} {
+		a.do("set pamir.read_as_of = '" + future + "'")
+		a.fails("22023", "select * from pa")
+	}
 	// Bounded staleness: as new as this node's replicas are, which is much newer than the bound allows.
 	a.do("set pamir.read_as_of = '-1h..'")
 	require.Eventually(t, func() bool {
@@ -173,6 +187,27 @@ func timeouts(t *testing.T, s *suite) {
 	e := c.fails("25P04", "select pg_sleep(60)")
 	require.Equal(t, "FATAL", e.Severity)
 	a.do("commit")
+	// What is wrong with what a COPY is sent after its time was up is not what it fails for.
+	for setting, code := range map[string]string{"statement_timeout": "57014", "transaction_timeout": "25P04"} {
+		c := s.connect(t, 0, setting, "100")
+		_, err := c.PgConn().CopyFrom(bg, &lateData{pieces: []string{"7\t7\n", "nonsense\n"}}, "copy ti from stdin")
+		c.code(code, err, setting)
+	}
+}
+
+// lateData sends the last of its pieces late.
+type lateData struct{ pieces []string }
+
+func (l *lateData) Read(p []byte) (int, error) {
+	switch len(l.pieces) {
+	case 0:
+		return 0, io.EOF
+	case 1:
+		time.Sleep(400 * time.Millisecond)
+	}
+	n := copy(p, l.pieces[0])
+	l.pieces = l.pieces[1:]
+	return n, nil
 }
 
 // The defaults of a database hold for sessions that begin after they were set.
