@@ -220,7 +220,7 @@ func (c *adminClient) explain(host string, err error) error {
 	case errors.As(err, new(x509.UnknownAuthorityError)):
 		return notTheAPI("%s: its certificate is of an authority that is not in %s of --certs-dir %s", host, certs.CAFile, c.asked.certsDir)
 	case refusedMe(err):
-		return fmt.Errorf("%s does not accept the certificate of %s in --certs-dir %s: %w", host, c.asked.user, c.asked.certsDir, err)
+		return fmt.Errorf("%s does not accept the certificate of %s in --certs-dir %s, or is a node's --rpc-addr, which takes those of nodes only: %w", host, c.asked.user, c.asked.certsDir, err)
 	}
 	return fmt.Errorf("%s: %w", host, err)
 }

@@ -67,5 +67,5 @@ func TestCertificatesThatAreRefused(t *testing.T) {
 	require.NoError(t, err)
 	tr.TLSClientConfig.RootCAs = right.RootCAs
 	_, err = c.ask(t.Context(), http.MethodGet, "/api/v1/nodes", nil, nil)
-	require.ErrorContains(t, err, "does not accept the certificate of root in --certs-dir "+foreign)
+	require.ErrorContains(t, err, "does not accept the certificate of root in --certs-dir "+foreign+", or is a node's --rpc-addr")
 }

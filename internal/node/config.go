@@ -161,6 +161,9 @@ func (c *Config) check() error {
 			return fmt.Errorf("--advertise-rpc-addr %q is not an address that others can dial: give host:port", a)
 		}
 	}
+	if err := checkJoin(c.Join); err != nil {
+		return err
+	}
 	if c.DeadAfter < 0 || c.DeadAfter > 0 && c.DeadAfter < 2*time.Second {
 		return fmt.Errorf("--dead-after %s is too short: at least 2s, or nodes would be given up while they restart", c.DeadAfter)
 	}

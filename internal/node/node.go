@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -233,56 +232,6 @@ func (n *Node) identify(ctx context.Context) error {
 	}
 	n.id.ClusterID, n.id.NodeID, n.storeID = id.ClusterID, id.NodeID, id.StoreID
 	return nil
-}
-
-// sameCluster refuses a store of another cluster than that of the nodes of --join, as far as one of them answers.
-func (n *Node) sameCluster(ctx context.Context, mine uuid.UUID) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	for _, addr := range n.cfg.Join {
-		resp, err := askAddr[joinRequest, joinResponse](ctx, n, addr, "join", &joinRequest{Member: mine})
-		if err == nil && resp.ClusterID != mine {
-			return fmt.Errorf("the store in %s belongs to cluster %s, but the node at %s to cluster %s: join with an empty store, or start this one without --join",
-				n.cfg.StoreDir, mine, addr, resp.ClusterID)
-		}
-	}
-	return nil // the same, or nobody answers: a restart needs nobody
-}
-
-// join asks the nodes of --join in turn until one gives this node a place.
-func (n *Node) join(ctx context.Context) (*joinResponse, error) {
-	if err := n.dialable(); err != nil {
-		return nil, fmt.Errorf("join: %w", err) // it would be let in, and nobody would hear of it again
-	}
-	req := joinRequest{RPCAddr: n.rpcAddr, Build: n.cfg.Build, MaxOffset: n.cfg.MaxOffset}
-	for attempt := 0; ; attempt++ {
-		var last error
-		for _, addr := range n.cfg.Join {
-			resp, err := askAddr[joinRequest, joinResponse](ctx, n, addr, "join", &req)
-			if err == nil {
-				return resp, nil
-			}
-			if refusedByTLS(err) {
-				return nil, fmt.Errorf("join %s: the certificates do not fit: %w", addr, err)
-			}
-			if kv.HasCode(err, kv.CodeBadRequest) {
-				return nil, fmt.Errorf("join %s: %w", addr, err)
-			}
-			last = fmt.Errorf("join %s: %w", addr, err)
-		}
-		if attempt%20 == 0 {
-			hint := ""
-			if n.certs == nil && last != nil && strings.Contains(last.Error(), "server preface") {
-				hint = "does the cluster have certificates? then this node needs --certs-dir, too"
-			}
-			n.log.Warn("waiting for the cluster to join", "err", last, "hint", hint)
-		}
-		select {
-		case <-time.After(250 * time.Millisecond):
-		case <-ctx.Done():
-			return nil, errors.Join(ctx.Err(), last)
-		}
-	}
 }
 
 // connect starts everything between the store and SQL.

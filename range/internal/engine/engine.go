@@ -139,6 +139,9 @@ func Open(cfg Config) (*Engine, error) {
 	}
 
 	opts := e.options(cfg)
+	if !exists {
+		opts.EventListener.FormatUpgrade = nil // a new store goes through all formats, and nothing is upgraded
+	}
 	e.db, err = pebble.Open(cfg.Dir, opts)
 	if err != nil {
 		switch {

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -85,6 +86,15 @@ func TestIdentityIsWrittenOnce(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, ok)
 	require.Equal(t, id, got)
+}
+
+// A store that is made is none that is upgraded.
+func TestNothingIsUpgradedInANewStore(t *testing.T) {
+	var log bytes.Buffer
+	cfg := testConfig(vfs.NewMem())
+	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	require.NoError(t, open(t, cfg).Close())
+	require.Empty(t, log.String())
 }
 
 // Every refusal of Open names its reason and leaves the directory as it was.
