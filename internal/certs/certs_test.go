@@ -299,6 +299,7 @@ func TestReload(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(dir, NodeFile)))
 	_, err = s.Reload()
 	require.Error(t, err)
+	require.Contains(t, s.Unread(), NodeFile+": no such file", "an operator is to hear of it before the next restart fails")
 	require.Equal(t, first, s.Clients().Certificates[0].Leaf.SerialNumber)
 	client := s.NodeClient()
 	client.ServerName = "localhost"
@@ -310,6 +311,7 @@ func TestReload(t *testing.T) {
 	changed, err = s.Reload()
 	require.NoError(t, err)
 	require.True(t, changed)
+	require.Empty(t, s.Unread())
 	require.NotEqual(t, first, s.Clients().Certificates[0].Leaf.SerialNumber)
 	se, ce = shake(t, server, client)
 	require.NoError(t, errors.Join(se, ce))

@@ -22,6 +22,7 @@ type Store struct {
 	now atomic.Pointer[loaded]
 	// version counts what has been loaded.
 	version atomic.Int64
+	unread  atomic.Pointer[string] // what Reload has found last
 }
 
 // Version changes when other certificates are in use.
@@ -41,8 +42,15 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Reload reads the files again. If they are bad, what was loaded stays in use.
+// Reload reads the files again. If they are bad, what was loaded stays in use, and Unread says so until they are good.
 func (s *Store) Reload() (changed bool, err error) {
+	defer func() {
+		text := ""
+		if err != nil {
+			text = err.Error()
+		}
+		s.unread.Store(&text)
+	}()
 	l, err := read(s.dir)
 	if err == nil && l.same(s.now.Load()) {
 		return false, nil // even if it has ended meanwhile: there is nothing newer
@@ -104,6 +112,14 @@ func (s *Store) Watch(ctx context.Context, again <-chan struct{}, log *slog.Logg
 		}
 		last = ""
 	}
+}
+
+// Unread says why the files cannot be used that are there now; empty if they can, or nobody has looked since they were loaded.
+func (s *Store) Unread() string {
+	if t := s.unread.Load(); t != nil {
+		return *t
+	}
+	return ""
 }
 
 // Expiry is when the first of the node's certificate and its authority ends.

@@ -47,7 +47,7 @@ type nodeLoad struct {
 	Unsupported int64 `json:",omitempty"`
 	// Full: the disk has so little left that writes are refused.
 	Full bool `json:",omitempty"`
-	// Certificates says that the node's end soon, or have ended, or that others refuse them; empty if nothing is wrong.
+	// Certificates says that the node's end soon, or have ended, or that others refuse them, or that the files are bad that are to replace them; empty if nothing is wrong.
 	Certificates string `json:",omitempty"`
 }
 
@@ -64,6 +64,12 @@ func (n *Node) load(now time.Time) (l nodeLoad) {
 		l.Certificates = n.certs.Ending(now)
 		if r := n.refused.Load(); r != nil && *r != "" && l.Certificates == "" {
 			l.Certificates = *r
+		}
+		if bad := n.certs.Unread(); bad != "" { // else the next restart would be the first to tell
+			if l.Certificates != "" {
+				l.Certificates += "; "
+			}
+			l.Certificates += "its certificate files cannot be used, and it goes on with what it had until it is stopped (" + bad + ")"
 		}
 	}
 	return l
