@@ -92,7 +92,11 @@ func printTable(w io.Writer, cols []verb.Column, items []any, width int) error {
 		if i > 0 {
 			fmt.Fprint(tw, "\t")
 		}
-		fmt.Fprint(tw, strings.ToUpper(strings.ReplaceAll(strings.TrimSuffix(c.Name, "_bytes"), "_", " ")))
+		title := c.Title
+		if title == "" {
+			title = strings.ReplaceAll(strings.TrimSuffix(c.Name, "_bytes"), "_", " ")
+		}
+		fmt.Fprint(tw, strings.ToUpper(title))
 	}
 	fmt.Fprintln(tw)
 	for _, row := range texts {

@@ -88,6 +88,14 @@ func TestUnprintable(t *testing.T) {
 	require.Equal(t, "operation 7: split_at failed: x \\x1bc\nwarning: \\x1bc\n", b.String())
 }
 
+// A column's title for people may be another than its name in SQL.
+func TestTitles(t *testing.T) {
+	var b strings.Builder
+	v := verb.ByRelation("operations")
+	require.NoError(t, printTable(&b, v.Columns, []any{map[string]any{"id": json.Number("7"), "left_seconds": json.Number("9")}}, 0))
+	require.Equal(t, "ID  LEFT\n7   9s\n", b.String())
+}
+
 // Sentences come last, and end where a terminal does; nothing else is cut.
 func TestPrintTable(t *testing.T) {
 	cols := []verb.Column{{Name: "state"}, {Name: "why"}, {Name: "started"}, {Name: "size_bytes", Field: "bytes", As: "bytes"}, {Name: "nobody_id"}}

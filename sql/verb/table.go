@@ -27,7 +27,7 @@ func in(p Param, where Place) Param {
 // columns that several verbs have
 var operationColumns = []Column{
 	{Name: "id", Type: "int8"}, {Name: "verb", Type: "text"}, {Name: "state", Type: "text"}, {Name: "progress", Type: "float8", As: "percent"},
-	{Name: "left", Field: "left_seconds", Type: "float8", As: "seconds"}, {Name: "args", Type: "text"}, {Name: "why", Type: "text"}, {Name: "username", Field: "user", Type: "text"},
+	{Name: "left_seconds", Title: "left", Type: "float8", As: "seconds"}, {Name: "args", Type: "text"}, {Name: "why", Type: "text"}, {Name: "username", Field: "user", Type: "text"},
 	{Name: "node_id", Type: "int4"}, {Name: "started", Type: "timestamptz", As: "time"}, {Name: "finished", Type: "timestamptz", As: "time", Apart: true},
 	{Name: "error", Field: "error.detail", Type: "text"}, {Name: "result", Type: "text", Apart: true},
 }

@@ -52,8 +52,9 @@ const (
 
 // Column is a column of a verb's answer, for people and for SQL.
 type Column struct {
-	// Name of the column in SQL and its title for people; Field is where it is in the answer's JSON, dotted through objects and lists; empty for Name.
+	// Name of the column in SQL and, unless there is a Title, its title for people; Field is where it is in the answer's JSON, dotted through objects and lists; empty for Name.
 	Name, Field string
+	Title       string
 	// Type in SQL: int8, int4, int4[], text, bool, float8, timestamptz. Empty: for people only.
 	Type string
 	// As is how people see it: bytes, percent, seconds, time, rate, or as it is.
