@@ -293,12 +293,14 @@ func (r *rejections) add(w why, s StoreID) {
 	}
 }
 
-func (r *rejections) list() []Rejection {
+// list returns them without the chosen: of several stores for one range, the second was not the best one when the first was chosen.
+func (r *rejections) list(chosen ...StoreID) []Rejection {
 	if r == nil {
 		return nil
 	}
 	var out []Rejection
 	for w, s := range r {
+		s = slices.DeleteFunc(s, func(id StoreID) bool { return slices.Contains(chosen, id) })
 		if len(s) > 0 && why(w) != whyMember {
 			slices.Sort(s)
 			out = append(out, Rejection{Why: why(w).String(), Stores: slices.Compact(s)})

@@ -413,7 +413,7 @@ func (p *planner) moveLeader(r *Range, id StoreID) {
 func (p *planner) change(i int32, op Operator, why string, rejected *rejections) {
 	r := &p.ranges[i]
 	op.Kind, op.Range, op.Generation, op.Leader = ChangeReplicas, r.ID, r.Generation, r.Leader
-	op.Why, op.Rejected = why, rejected.list()
+	op.Why, op.Rejected = why, rejected.list(op.Add...)
 	p.touch(i)
 	p.load(r, &op)
 	p.occupy(&op)
@@ -427,7 +427,7 @@ func (p *planner) transfer(i int32, to StoreID, why string, rejected *rejections
 	p.transfers++
 	p.moveLeader(r, to)
 	p.out.Operators = append(p.out.Operators, Operator{Kind: TransferLeader, Range: r.ID, Generation: r.Generation, Leader: r.Leader,
-		To: to, Why: why, Rejected: rejected.list()})
+		To: to, Why: why, Rejected: rejected.list(to)})
 }
 
 func (p *planner) mayTransfer() bool {

@@ -110,6 +110,11 @@ func TestPlansSettle(t *testing.T) {
 					mergesOnlyLikes(t, st, op)
 				}
 				require.NotEmpty(t, op.Why)
+				for _, rej := range op.Rejected {
+					for _, s := range append(slices.Clone(op.Add), op.To) {
+						require.NotContains(t, rej.Stores, s, "chosen, and said not to be for another is better (%s): %s", rej.Why, op)
+					}
+				}
 				if op.Kind == ChangeReplicas {
 					forBalance := strings.HasPrefix(op.Why, "balance: ") || strings.HasPrefix(op.Why, "to be merged with ")
 					require.Equal(t, forBalance, op.Gentle, "%s", op)
