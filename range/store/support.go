@@ -351,7 +351,10 @@ func (s *Store) beat() {
 	poke(sp.toWrite)
 	s.tellClosed(eff.Send)
 	s.carryOut(eff)
-	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch)
+	if s.withdrawals.due(time.Now()) {
+		s.refreshPeers()
+	}
+	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch, s.peers.has)
 }
 
 // hearing notes whether the store is deaf. support.mu is held.
@@ -534,6 +537,16 @@ func (p *peers) note(d *kv.RangeDescriptor) {
 			p.unknown.Store(true)
 		}
 	}
+}
+
+// has reports whether a store was among them when they were last looked up.
+func (p *peers) has(st kv.StoreID) bool {
+	known := p.known.Load()
+	if known == nil {
+		return false
+	}
+	_, ok := (*known)[st]
+	return ok
 }
 
 // due reports whether to look again.
