@@ -45,7 +45,7 @@ func init() {
 		"move_replica":       {check: checkMove, run: runMove, result: "range_id, replicas: the nodes that have it now"},
 		"transfer_leader":    {check: checkTransfer, run: runTransfer, result: "range_id, leader: the node that leads it now"},
 		"drain_node":         {check: checkDrain, run: runDrain, undo: undrain, result: "node_id"},
-		"undrain_node":       {check: checkServing, run: runUndrain, result: "node_id"},
+		"undrain_node":       {check: checkUndrain, run: runUndrain, result: "node_id"},
 		"decommission_node":  {check: checkDecommission, run: runDecommission, undo: recommission, result: "node_id"},
 		"recommission_node":  {check: checkNode, run: runRecommission, result: "node_id"},
 		"set_rule":           {check: checkRule, run: runSetRule, result: "of, option, value; warnings: what of the rule cannot hold with the nodes there are"},

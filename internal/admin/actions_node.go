@@ -28,19 +28,28 @@ func checkNode(_ context.Context, c *call) error {
 	return err
 }
 
-// checkServing refuses to drain who does not answer.
-func checkServing(_ context.Context, c *call) error {
+// checkUndrain refuses to undrain who does not answer.
+func checkUndrain(_ context.Context, c *call) error {
 	n, err := theNode(c, c.nodeID())
 	if err == nil && !n.Alive {
-		return NewProblem(CodeConflict, "node %d does not answer, so it has nothing to hand over", n.NodeID).
-			WithHint("What it led is led by others. To move its replicas elsewhere now, decommission it.")
+		return NewProblem(CodeConflict, "node %d does not answer, so it cannot be told to serve", n.NodeID).
+			WithHint("Started again it serves: a restart ends a drain.")
 	}
 	return err
 }
 
 func checkDrain(ctx context.Context, c *call) error {
-	if err := checkServing(ctx, c); err != nil {
+	n, err := theNode(c, c.nodeID())
+	if err != nil {
 		return err
+	}
+	if !n.Alive {
+		p := NewProblem(CodeConflict, "node %d does not answer, so it has nothing to hand over", n.NodeID)
+		stores, err := c.Stores(ctx)
+		if err == nil && slices.ContainsFunc(stores, func(s StoreView) bool { return s.NodeID == n.NodeID && s.State == "left" }) {
+			return p.WithHint("It was decommissioned, and has left: there is no replica on it.")
+		}
+		return p.WithHint("What it led is led by others. To move its replicas elsewhere now, decommission it.")
 	}
 	if v, err := c.Draining(ctx, c.nodeID()); err == nil && v.State != "serving" {
 		return nil // as was asked for before

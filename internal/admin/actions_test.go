@@ -175,3 +175,30 @@ func TestMergesAt(t *testing.T) {
 	require.Equal(t, "0.9 range 3 is changing its replicas", at(on(3, "changing", 1), on(7, "ok", 1)))
 	require.Equal(t, "0.9 ranges 3 and 7 wait for a moment at which neither is busy", at(left, on(7, "ok", 1, 2, 4)))
 }
+
+// silentNodes are two that do not answer; the second one has left.
+type silentNodes struct{ Cluster }
+
+func (silentNodes) Nodes() []NodeView { return []NodeView{{NodeID: 1}, {NodeID: 2}} }
+
+func (silentNodes) Stores(context.Context) ([]StoreView, error) {
+	return []StoreView{{NodeID: 1, State: "member"}, {NodeID: 2, State: "left"}}, nil
+}
+
+// Who wants something of a node that does not answer is told what to do instead, and not what nobody wants of it.
+func TestDrainsOfTheSilent(t *testing.T) {
+	for _, x := range []struct {
+		check func(context.Context, *call) error
+		node  int64
+		hint  string
+	}{
+		{checkDrain, 1, "What it led is led by others. To move its replicas elsewhere now, decommission it."},
+		{checkDrain, 2, "It was decommissioned, and has left: there is no replica on it."},
+		{checkUndrain, 1, "Started again it serves: a restart ends a drain."},
+	} {
+		var p *Problem
+		require.ErrorAs(t, x.check(t.Context(), &call{Cluster: silentNodes{}, args: verb.Args{"node_id": x.node}}), &p)
+		require.Equal(t, CodeConflict, p.Code)
+		require.Equal(t, x.hint, p.Hint)
+	}
+}

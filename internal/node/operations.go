@@ -269,10 +269,11 @@ func (o operations) Stores(ctx context.Context) ([]StoreView, error) {
 			}
 		}
 		v.Unknown = peer && !v.Alive && unknown(&x, o.n.cfg.Rules.Limits.AliveWithin)
-		if peer && !v.Alive && !v.Unknown && !left[e.NodeID].Gone() {
-			v.Problems = []string{unheard(&x, v.Replicas, o.n.cfg.Rules.Limits.DeadAfter)}
+		m, leaves := left[e.NodeID]
+		if peer && !v.Alive && !v.Unknown && !m.Gone() {
+			v.Problems = []string{unheard(&x, v.Replicas, leaves, o.n.cfg.Rules.Limits.DeadAfter)}
 		}
-		switch m, leaves := left[e.NodeID]; {
+		switch {
 		case m.Gone():
 			v.State = "left"
 		case leaves:

@@ -65,7 +65,7 @@ func (n *Node) settle(ctx context.Context) {
 }
 
 // unheard says of a node that does not answer for how long, what connecting to it says, and what becomes of its replicas.
-func unheard(x *transport.PeerStatus, replicas int, deadAfter time.Duration) string {
+func unheard(x *transport.PeerStatus, replicas int, leaves bool, deadAfter time.Duration) string {
 	text := "it does not answer"
 	if x.Heard {
 		text = fmt.Sprintf("it has been silent for %s", x.Silence.Round(time.Second))
@@ -74,6 +74,8 @@ func unheard(x *transport.PeerStatus, replicas int, deadAfter time.Duration) str
 		text += fmt.Sprintf(" (%s)", bare(x.LastError))
 	}
 	switch {
+	case leaves:
+		return text + ": it is being decommissioned, and its replicas are made anew elsewhere"
 	case replicas == 0:
 		return text + ", and has no replica: start it again, or decommission it"
 	case x.Silence > deadAfter:

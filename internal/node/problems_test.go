@@ -39,16 +39,17 @@ func TestUnsupported(t *testing.T) {
 
 func TestUnheard(t *testing.T) {
 	x := transport.PeerStatus{Heard: true, Silence: 17 * time.Second}
-	require.Equal(t, "it has been silent for 17s: after 5m0s its replicas are made anew elsewhere (--dead-after)", unheard(&x, 3, 5*time.Minute))
-	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 3, 10*time.Second))
+	require.Equal(t, "it has been silent for 17s: after 5m0s its replicas are made anew elsewhere (--dead-after)", unheard(&x, 3, false, 5*time.Minute))
+	require.Equal(t, "it has been silent for 17s: its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 3, false, 10*time.Second))
 	require.False(t, unknown(&x, time.Minute), "it was there")
-	require.Equal(t, "it has been silent for 17s, and has no replica: start it again, or decommission it", unheard(&x, 0, 10*time.Second))
+	require.Equal(t, "it has been silent for 17s, and has no replica: start it again, or decommission it", unheard(&x, 0, false, 10*time.Second))
+	require.Equal(t, "it has been silent for 17s: it is being decommissioned, and its replicas are made anew elsewhere", unheard(&x, 3, true, 5*time.Minute), "it does not wait for --dead-after")
 	x.LastError = `connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`
-	require.Equal(t, "it has been silent for 17s (dial tcp 127.0.0.1:1: connect: connection refused): its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 3, 10*time.Second))
+	require.Equal(t, "it has been silent for 17s (dial tcp 127.0.0.1:1: connect: connection refused): its replicas are made anew elsewhere, if there is an elsewhere", unheard(&x, 3, false, 10*time.Second))
 	x.LastError = `connection error: desc = "transport: authentication handshake failed: the certificate of \"node\" has expired"`
-	require.Equal(t, `it has been silent for 17s (the certificate of "node" has expired), and has no replica: start it again, or decommission it`, unheard(&x, 0, 10*time.Second))
+	require.Equal(t, `it has been silent for 17s (the certificate of "node" has expired), and has no replica: start it again, or decommission it`, unheard(&x, 0, false, 10*time.Second))
 	x.Heard, x.LastError = false, ""
-	require.Contains(t, unheard(&x, 3, 5*time.Minute), "it does not answer: ")
+	require.Contains(t, unheard(&x, 3, false, 5*time.Minute), "it does not answer: ")
 	require.False(t, unknown(&x, 5*time.Second))
 	x.Silence = time.Second
 	require.True(t, unknown(&x, 5*time.Second), "this node has just begun")

@@ -84,7 +84,7 @@ func prepare(fs vfs.FS, dir string, p *Plan, log *slog.Logger) (mine []target, d
 	case ok && id.ClusterID == p.NewCluster:
 		return nil, true, nil
 	case !ok || uuid.UUID(id.ClusterID) != p.Cluster:
-		return nil, false, fmt.Errorf("the store in %s is of %s, the plan is for cluster %s", dir, id, p.Cluster)
+		return nil, false, fmt.Errorf("the store in %s is of cluster %s, the plan is for cluster %s", dir, uuid.UUID(id.ClusterID), p.Cluster)
 	case !slices.ContainsFunc(p.Survivors, func(m Member) bool { return m.Store == id.StoreID }):
 		return nil, false, fmt.Errorf("the plan was made without store %d, in %s: make it again with it", id.StoreID, dir)
 	}
