@@ -68,6 +68,8 @@ type Engine struct {
 	dir  string
 	lock *pebble.Lock
 	log  *slog.Logger
+	// fresh: there was no store in the directory.
+	fresh bool
 
 	ownCache *pebble.Cache // released by Close; nil if it is Config.Cache
 	fsCloser io.Closer     // stops the watcher for slow disks; nil with Config.FS
@@ -139,7 +141,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 
 	opts := e.options(cfg)
-	if !exists {
+	if e.fresh {
 		opts.EventListener.FormatUpgrade = nil // a new store goes through all formats, and nothing is upgraded
 	}
 	e.db, err = pebble.Open(cfg.Dir, opts)
@@ -199,6 +201,7 @@ func (e *Engine) checkFormat(cfg Config) error {
 	path := e.fs.PathJoin(e.dir, formatFile)
 	f, err := e.fs.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
+		e.fresh = true
 		return e.newStore(cfg, path)
 	} else if err != nil {
 		return fmt.Errorf("engine: open %s: %w", e.dir, err)

@@ -91,10 +91,14 @@ func TestIdentityIsWrittenOnce(t *testing.T) {
 // A store that is made is none that is upgraded.
 func TestNothingIsUpgradedInANewStore(t *testing.T) {
 	var log bytes.Buffer
-	cfg := testConfig(vfs.NewMem())
-	cfg.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	require.NoError(t, open(t, cfg).Close())
-	require.Empty(t, log.String())
+	fs := vfs.NewMem()
+	require.NoError(t, fs.MkdirAll("store", 0o755)) // as one that is mounted there
+	for _, dir := range []string{"store", "other"} {
+		cfg := testConfig(fs)
+		cfg.Dir, cfg.Logger = dir, slog.New(slog.NewTextHandler(&log, nil))
+		require.NoError(t, open(t, cfg).Close())
+		require.Empty(t, log.String())
+	}
 }
 
 // Every refusal of Open names its reason and leaves the directory as it was.
