@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,6 +55,24 @@ func (s sequences) Numbers(ctx context.Context, q *kv.Increment, lockTimeout int
 	return resp.Responses[0].(*kv.IncrementResponse), nil
 }
 
+// awaitCatalog tries until the catalog is there. That it waits is written once in twenty times: a node without a quorum may do so for days.
+func awaitCatalog(ctx context.Context, pause time.Duration, log *slog.Logger, try func() error) {
+	for attempt := 0; ; attempt++ {
+		err := try()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if attempt%20 == 0 {
+			log.Warn("waiting for the catalog", "err", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // startSQL starts serving SQL. The catalog of a new cluster is written in the background if the cluster
 // does not answer at once (a restart without a quorum): clients are told until then.
 func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
@@ -69,18 +88,7 @@ func (n *Node) startSQL(ctx context.Context, ln net.Listener) error {
 	boot := make(chan struct{})
 	n.background(func(ctx context.Context) {
 		defer close(boot)
-		for {
-			err := cat.Bootstrap(ctx, n.txns)
-			if err == nil || ctx.Err() != nil {
-				return
-			}
-			n.log.Warn("waiting for the catalog", "err", err)
-			select {
-			case <-time.After(500 * time.Millisecond):
-			case <-ctx.Done():
-				return
-			}
-		}
+		awaitCatalog(ctx, 500*time.Millisecond, n.log, func() error { return cat.Bootstrap(ctx, n.txns) })
 	})
 	select {
 	case <-boot:
