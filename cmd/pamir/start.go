@@ -49,6 +49,7 @@ A store that is not empty knows its cluster: a restart needs neither.`,
 			if cfg.Transport.CutOffAfter = cfg.StoreKnob.SupportDuration; cfg.StoreKnob.SupportDuration != 0 && os.Getenv(testEnv) == "" {
 				return fmt.Errorf("--%s is for tests only", testSupportFlag)
 			}
+			cfg.StoreKnob.GatewayDeadAfter = cfg.StoreKnob.SupportDuration
 			cfg.Join = splitList(join)
 			cfg.Locality = splitList(locality)
 			return runStart(cfg, clockFile, diskFile)

@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -170,6 +172,30 @@ func (l *Local) Eventually(limit time.Duration, what string, f func() error) {
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// Campaigns counts how often a replica of some range has wanted to lead it though nobody handed that over: locks, which live in the memory of leaders, may have been lost then.
+func (l *Local) Campaigns() (sum int) {
+	l.t.Helper()
+	for _, n := range l.Nodes {
+		_, _, web := n.Addresses()
+		resp, err := client.Get("http://" + web + "/metrics")
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		b, err := io.ReadAll(resp.Body)
+		if err = errors.Join(err, resp.Body.Close()); err != nil {
+			l.t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(b), "\npamir_range_campaigns_total ")
+		line, _, _ := strings.Cut(rest, "\n")
+		v, err := strconv.Atoi(line)
+		if err != nil {
+			l.t.Fatalf("campaigns: %v", err)
+		}
+		sum += v
+	}
+	return sum
 }
 
 // LogState says who leads what and who waits for whom, for a test that is stuck.

@@ -8,7 +8,7 @@ import (
 
 // LongSupport is how long promises between stores last in tests about something else than the loss of leaders. On a machine that stands still for a
 // second they would be lost, and with them locks, which clients may be told (40001); and a node that is not answered for a moment would send its
-// clients away (57P03). Nobody takes over from a node that dies before that.
+// clients away (57P03). Locks would be lost, too, with a gateway that others do not hear for a second: deadlocks come of that, between clients that lock in one order. Nobody takes over from a node that dies before that.
 const LongSupport = 20 * time.Second
 
 // WithLongSupport makes promises between stores last for LongSupport.
@@ -23,5 +23,6 @@ func WithLongSupport() Option {
 func LongSupportLocal(_ int, c *node.Config) {
 	c.StoreKnob.SupportDuration, c.Transport.CutOffAfter = LongSupport, LongSupport
 	c.Transport.PeerTimeout = LongSupport / 2
+	c.StoreKnob.GatewayDeadAfter = LongSupport // it takes its transactions' locks with it
 	c.Nearby = LongSupport
 }

@@ -63,21 +63,24 @@ func (l *local) move(conn *pgx.Conn, leader int) (to int) {
 }
 
 // Moving the lead of a range all the time costs its clients time and nothing else: no error, no lost update, and those who
-// lock several rows in one order meet no deadlock.
+// lock several rows in one order meet no deadlock. Where a leader was lost meanwhile, as on a machine that stands still, they may be failed with its locks: no update is lost then, either.
 func TestLeaderMovesUnderHotRows(t *testing.T) {
 	l := startLocal(t, longSupport, "create table hot (id int primary key, n int not null)", "insert into hot select g, 0 from generate_series(0, 9) g")
 	ctx, cancel := context.WithCancel(context.Background())
 	var acked [10]atomic.Int64
-	var errs atomic.Int64
 	var wg sync.WaitGroup
+	var mu sync.Mutex
+	var seen []error // guarded by mu
+	before := l.Campaigns()
 	run := func(conn *pgx.Conn, f func() error) {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			for ctx.Err() == nil {
 				if err := f(); err != nil {
-					errs.Add(1)
-					t.Errorf("a client saw: %v", err)
+					mu.Lock()
+					seen = append(seen, err)
+					mu.Unlock()
 					return
 				}
 			}
@@ -88,7 +91,9 @@ func TestLeaderMovesUnderHotRows(t *testing.T) {
 		conn := l.Connect(i % 3)
 		run(conn, func() error {
 			_, err := conn.Exec(bg, "update hot set n = n + 1 where id = 0")
-			acked[0].Add(1)
+			if err == nil {
+				acked[0].Add(1)
+			}
 			return err
 		})
 	}
@@ -96,25 +101,24 @@ func TestLeaderMovesUnderHotRows(t *testing.T) {
 		conn := l.Connect(i % 3)
 		k := 1 + i%4
 		run(conn, func() error {
-			return pgx.BeginFunc(bg, conn, func(tx pgx.Tx) error {
+			err := pgx.BeginFunc(bg, conn, func(tx pgx.Tx) error {
 				for row := k; row < k+4; row++ {
 					if _, err := tx.Exec(bg, "select n from hot where id = $1 for update", row); err != nil {
 						return err
 					}
 				}
-				if _, err := tx.Exec(bg, "update hot set n = n + 1 where id between $1 and $2", k, k+3); err != nil {
-					return err
-				}
-				for row := k; row < k+4; row++ {
-					acked[row].Add(1) // undone by the error below, if there is one: then the test has failed anyway
-				}
-				return nil
+				_, err := tx.Exec(bg, "update hot set n = n + 1 where id between $1 and $2", k, k+3)
+				return err
 			})
+			for row := k; row < k+4 && err == nil; row++ {
+				acked[row].Add(1)
+			}
+			return err
 		})
 	}
 	conn := l.Connect(0)
 	moves := 0
-	for end := time.Now().Add(4 * time.Second); time.Now().Before(end) && errs.Load() == 0; moves++ {
+	for end := time.Now().Add(4 * time.Second); time.Now().Before(end); moves++ {
 		time.Sleep(500 * time.Millisecond)
 		leader := l.leaderOf(conn)
 		l.move(conn, leader)
@@ -122,6 +126,15 @@ func TestLeaderMovesUnderHotRows(t *testing.T) {
 	cancel()
 	wg.Wait()
 	require.Positive(t, moves)
+	lost := l.Campaigns() - before
+	for _, err := range seen {
+		if lost == 0 || sqlstate(err) != "40001" && sqlstate(err) != "40P01" {
+			t.Errorf("a client saw: %v", err)
+		}
+	}
+	if lost > 0 {
+		t.Logf("%d elections; clients saw: %v", lost, seen)
+	}
 	rows, err := conn.Query(bg, "select id, n from hot where id < 9")
 	require.NoError(t, err)
 	defer rows.Close()

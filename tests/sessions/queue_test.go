@@ -4,11 +4,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -127,7 +124,7 @@ func retryable(err error) bool {
 
 // busy has all of them at it at the same time. lost is how many leaders may have been lost meanwhile.
 func (q *queue) busy() (lost int) {
-	before := q.s.campaigns()
+	before := q.s.Campaigns()
 	var wg sync.WaitGroup
 	for w := range 4 {
 		c, r := q.s.connect(q.t, w%len(q.s.Nodes)), rand.New(rand.NewPCG(q.r.Uint64(), 1))
@@ -160,7 +157,7 @@ func (q *queue) busy() (lost int) {
 		})
 	}
 	wg.Wait()
-	return q.s.campaigns() - before
+	return q.s.Campaigns() - before
 }
 
 // judge looks at what has become of that.
@@ -173,26 +170,6 @@ func (q *queue) judge(lost int) {
 	if !q.churn && !q.share && lost == 0 {
 		require.Empty(q.t, q.why, "workers beside workers have failed")
 	}
-}
-
-// campaigns counts how often a replica of some range has wanted to lead it though nobody handed that over.
-func (s *suite) campaigns() (sum int) {
-	const name = "\npamir_range_campaigns_total "
-	for _, n := range s.Nodes {
-		_, _, web := n.Addresses()
-		resp, err := http.Get("http://" + web + "/metrics")
-		require.NoError(s.t, err)
-		b, err := io.ReadAll(resp.Body)
-		require.NoError(s.t, err)
-		require.NoError(s.t, resp.Body.Close())
-		_, rest, ok := strings.Cut(string(b), name)
-		require.True(s.t, ok)
-		line, _, _ := strings.Cut(rest, "\n")
-		v, err := strconv.Atoi(line)
-		require.NoError(s.t, err)
-		sum += v
-	}
-	return sum
 }
 
 // change is a statement of somebody who is not a worker.
