@@ -59,6 +59,8 @@ type deferrals struct {
 type hotKey struct {
 	hash  uint64
 	until time.Time
+	// firm is until when it is likely that somebody comes who does not pass what is left behind: see passes.
+	firm time.Time
 }
 
 // Defer puts the request off if it only turns a few locks of a committed transaction into versions, and nobody waits for them, or
@@ -84,7 +86,7 @@ func (t *Table) Defer(req *kv.BatchRequest) *Deferred {
 		return nil
 	}
 	for _, k := range r.Keys {
-		if kl := t.locks[string(k)]; kl != nil && len(kl.queue) > 0 || q.isHot(k) {
+		if kl := t.locks[string(k)]; kl != nil && kl.awaitedFirmly() || q.isFirm(k) {
 			return nil
 		}
 	}
@@ -99,6 +101,7 @@ func (t *Table) Defer(req *kv.BatchRequest) *Deferred {
 			kl.wakeReaders(d.id)
 		}
 	}
+	t.leaveBehind(d)
 	return d
 }
 
@@ -108,6 +111,7 @@ func (t *Table) EndDeferred(d *Deferred) {
 	if t.deferred.of(d.id) == d {
 		t.deferred.unlist(d)
 		delete(t.deferred.known, d.id)
+		t.pickUp(d)
 	}
 	t.mu.Unlock()
 }
@@ -181,13 +185,13 @@ func (q *deferrals) unlist(d *Deferred) {
 }
 
 // urge is called when somebody is about to wait for a lock on the key, or to stand in line there. t.mu is held.
-func (t *Table) urge(kl *keyLock) {
+func (t *Table) urge(kl *keyLock, req *kv.BatchRequest) {
 	for i := range kl.holders {
-		if h := &kl.holders[i]; h.replicated {
+		if h := &kl.holders[i]; h.replicated && !h.left {
 			if t.deferred == nil { // it remembers the key
 				t.deferred = new(deferrals)
 			}
-			t.deferred.heat(kl.key)
+			t.deferred.heat(kl.key, !passes(req))
 			if d := t.deferred.known[h.txn.ID]; d != nil && d.state == deferredWaits {
 				d.urge()
 			}
@@ -213,19 +217,39 @@ func (q *deferrals) of(id kv.TxnID) *Deferred {
 	return q.known[id]
 }
 
-func (q *deferrals) heat(key string) {
+func (q *deferrals) heat(key string, firm bool) {
 	if q.hot == nil {
 		q.hot = new([64]hotKey)
 	}
 	h := xxhash.Sum64String(key)
-	q.hot[h%64] = hotKey{h, time.Now().Add(sought)}
+	at := &q.hot[h%64]
+	if at.hash != h {
+		*at = hotKey{hash: h}
+	}
+	at.until = time.Now().Add(sought)
+	if firm {
+		at.firm = at.until
+	}
 }
 
+// isHot reports whether others are likely to want the key, isFirm whether they are to wait for what is left behind there.
 func (q *deferrals) isHot(key keys.Key) bool {
+	at := q.place(key)
+	return at != nil && time.Now().Before(at.until)
+}
+
+func (q *deferrals) isFirm(key keys.Key) bool {
+	at := q.place(key)
+	return at != nil && time.Now().Before(at.firm)
+}
+
+func (q *deferrals) place(key keys.Key) *hotKey {
 	if q.hot == nil {
-		return false
+		return nil
 	}
 	h := xxhash.Sum64(key)
-	at := &q.hot[h%64]
-	return at.hash == h && time.Now().Before(at.until)
+	if at := &q.hot[h%64]; at.hash == h {
+		return at
+	}
+	return nil
 }

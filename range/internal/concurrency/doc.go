@@ -59,7 +59,7 @@
 //     does. What has committed by its gateway's word alone is read, and not resolved before its record says so. No reader waits for
 //     more than one lock of a transaction of which it can say something.
 //  9. A request that was put off (Deferred) is executed once: by a write that takes it along, or by its own goroutine.
-//     Nobody waits for one of its keys who has not urged it on.
+//     Nobody waits for one of its keys who has not urged it on. A lock is left behind (left.go) only while its resolution is put off.
 //  10. A lock that an evaluation met is recorded under the latches that it was met under. Whoever gives them up to ask or to resolve evaluates again.
 //
 // Only package replica uses it; evaluation sees it as eval.Locks.

@@ -96,6 +96,7 @@ func (g *Guard) enter(ctx context.Context) error {
 // waits for the locks and latches again. Then evaluate again. After an error call Finish.
 func (g *Guard) HandleConflict(ctx context.Context, ce *eval.ConflictError) error {
 	t := g.t
+	t.stands(ce)
 	if g.req.Wait != kv.WaitBlock && ce.Conflicts[0].Replicated && ce.Conflicts[0].Want != kv.LockNone {
 		return g.askAfter(ctx, ce)
 	}
@@ -287,8 +288,8 @@ func (g *Guard) claims(key keys.Key) bool {
 // joinPrepared waits for a prepared lock of somebody else on the key, if there is one. t.mu is held.
 func (g *Guard) joinPrepared(kl *keyLock) *waiter {
 	for i := range kl.holders {
-		if h := &kl.holders[i]; h.replicated && h.txn.ID != g.id() {
-			g.t.urge(kl)
+		if h := &kl.holders[i]; h.replicated && !h.left && h.txn.ID != g.id() {
+			g.t.urge(kl, g.req)
 			return g.joinReaders(kl, h.txn.ID)
 		}
 	}
@@ -340,7 +341,7 @@ func (g *Guard) join(kl *keyLock, s kv.LockStrength, write bool) *waiter {
 		g.waiters = append(g.waiters, self)
 	}
 	self.granted = false
-	g.t.urge(kl)
+	g.t.urge(kl, g.req)
 	return self
 }
 

@@ -125,6 +125,33 @@ func (l *latches) tryAcquire(set *latchSet, want []eval.Latch) bool {
 	return true
 }
 
+// tryBeside is tryAcquire for latches that are free but for one set, which is held, and for those who wait for it anyway.
+func (l *latches) tryBeside(set *latchSet, want []eval.Latch, held *latchSet) bool {
+	set.fill(want)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, o := range l.ahead(set) {
+		if o != held && (o.seq < held.seq || !o.waitsFor(held)) {
+			return false
+		}
+	}
+	l.enter(set)
+	return true
+}
+
+// waitsFor reports whether a set that came later waits for one that came before, or has done so.
+func (s *latchSet) waitsFor(before *latchSet) bool {
+	for i := range s.items {
+		for j := range before.items {
+			a, b := &s.items[i].Latch, &before.items[j].Latch
+			if conflicts(a, b) && (a.Span.Overlaps(b.Span) || a.Span.Start.Equal(b.Span.Start)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func (s *latchSet) fill(want []eval.Latch) {
 	if len(want) <= len(s.inline) {
 		s.items = s.inline[:len(want)]

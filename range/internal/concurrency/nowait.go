@@ -36,7 +36,7 @@ func (g *Guard) askAfter(ctx context.Context, ce *eval.ConflictError) error {
 		}
 		t.prepared(c.Key, &c.Holder, c.TS)
 		kl := t.locks[string(c.Key)]
-		t.urge(kl)
+		t.urge(kl, g.req)
 		if h := kl.find(c.Holder.ID); h != nil {
 			h.asked = askedToHurry // just below
 		}
@@ -200,7 +200,7 @@ func (kl *keyLock) preparedByOther(id kv.TxnID) bool {
 		return false
 	}
 	for i := range kl.holders {
-		if h := &kl.holders[i]; h.replicated && h.txn.ID != id {
+		if h := &kl.holders[i]; h.replicated && !h.left && h.txn.ID != id {
 			return true
 		}
 	}

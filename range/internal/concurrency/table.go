@@ -44,6 +44,7 @@ type holder struct {
 	strength   kv.LockStrength // unreplicated; LockNone if only prepared
 	replicated bool
 	asked      asked         // of a prepared lock's gateway
+	left       bool          // prepared, and in nobody's way: see left.go
 	ts         hlc.Timestamp // of the prepared lock
 }
 
@@ -122,6 +123,9 @@ func (kl *keyLock) blockers(id kv.TxnID, s kv.LockStrength, self *waiter, yield 
 		h := &kl.holders[i]
 		if !id.IsZero() && h.txn.ID == id {
 			mine = true
+			continue
+		}
+		if h.left {
 			continue
 		}
 		if !h.replicated && follows(id, h.txn.ID) {
@@ -526,7 +530,7 @@ func (t *Table) adopt(key string, h holder) {
 	}
 	tl := t.txnOf(h.txn)
 	tl.add(kl)
-	h.txn = tl.meta
+	h.txn, h.left = tl.meta, false // what was put off is urged on, and may find another range
 	kl.holders = append(kl.holders, h)
 }
 

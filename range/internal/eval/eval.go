@@ -42,6 +42,8 @@ type Env struct {
 	// AskFirst: SKIP LOCKED leaves no row out for a lock in memory before it has been asked whether its holder has ended (AskError). Undecided counts
 	// there, too.
 	AskFirst bool
+	// Ahead: Reader shows the effects of resolutions that will be applied with those of this evaluation, if these are proposed. So nothing is learned from it.
+	Ahead bool
 	// NewBatch makes the batch for effects.
 	NewBatch func() *pebble.Batch
 	Planted  Planted
@@ -66,6 +68,9 @@ type Locks interface {
 	// Outcome tells what is known of a transaction: TxnCommitted and when; TxnAborted; or TxnUnknown, and a timestamp,
 	// if not empty, later than which it will commit if it does.
 	Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp)
+	// Left reports whether the transaction has committed, and its record says so, and whoever writes where its locks are takes
+	// their resolution along; and when it has committed.
+	Left(id kv.TxnID) (hlc.Timestamp, bool)
 }
 
 // TimestampCache remembers the highest timestamp at which each key was read.

@@ -17,7 +17,7 @@ import (
 //  1. Locks come into a range's state in two ways only: an entry of the log that a leader has evaluated (prepare, prepareOpen, undoSpan), and the state of another replica
 //     (a snapshot), which a leader never takes in. Of statements' locks, handed over or not, none is on disk. What rides along with another write, and what collects garbage, lays none.
 //  2. A floor is raised by whoever holds the key's latch for writing and has found no lock at all, above a lower floor or anywhere. Two writers of a key never hold their latches at once, so
-//     nobody else is between the evaluation and the application of a lock then.
+//     nobody else is between the evaluation and the application of a lock then. Who sees resolutions that are not applied yet (Env.Ahead) raises none: they may never be.
 //  3. Whoever lays a lock lowers the floor to its own id, when it is evaluated, under its latch and before it is proposed. A repeated or late request is evaluated anew and
 //     does the same. An entry is proposed once: what could not be proposed in the term of its evaluation is dropped, and latches go when the entry has been applied or never will be.
 //  4. So a floor holds of every state of the engine from its raising on, until it is lowered. Who reads remembers where the count of raisings stood (Now) before it opened its first
@@ -105,7 +105,7 @@ func (e *evaluation) lookForLock(key keys.Key) (l *kv.LockRecord, steps int, err
 // lockForWrite is lockOn for a key whose latch is held for writing.
 func (e *evaluation) lockForWrite(key keys.Key) (*kv.LockRecord, error) {
 	l, steps, err := e.lookForLock(key)
-	if err == nil && l == nil && steps >= manyGone && !e.id.IsZero() {
+	if err == nil && l == nil && steps >= manyGone && !e.id.IsZero() && !e.env.Ahead {
 		e.env.Floors.Raise(key, e.id)
 	}
 	return l, err

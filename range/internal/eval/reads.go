@@ -79,14 +79,18 @@ func gotLocked(v kv.LockVersion) *kv.GetResponse {
 // there is read as a plain read reads it, but for that it is the newest version; the latch keeps it so until there is a lock on what is not there.
 func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	resp := &kv.GetResponse{}
-	own := false
+	own, left := false, mvcc.Version{}
 	if e.env.Stats.Locks > 0 {
 		l, err := e.lockOn(r.Key)
 		if err != nil {
 			return nil, err
 		}
 		if l != nil && l.Txn.ID != e.id {
-			return resp, e.lockedOnDisk(r.Key, l, r.Lock)
+			var ok bool
+			if left, ok = e.left(l); !ok {
+				return resp, e.lockedOnDisk(r.Key, l, r.Lock)
+			}
+			l = nil
 		}
 		if l != nil && e.req.OwnSeq > 0 && !l.Void() { // as good as any lock that it could take
 			if v, ok := l.Before(e.req.OwnSeq); ok {
@@ -96,8 +100,14 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 			own = true
 		}
 	}
+	newest := func() (mvcc.Version, bool, error) {
+		if !left.TS.IsEmpty() {
+			return left, true, nil
+		}
+		return e.r.Newest(r.Key)
+	}
 	if r.IfAbsent && !own {
-		switch v, ok, err := e.r.Newest(r.Key); {
+		switch v, ok, err := newest(); {
 		case err != nil:
 			return nil, err
 		case ok && e.readTS.Less(v.TS):
@@ -116,7 +126,7 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 			return resp, nil // WaitSkip: as if it did not exist
 		}
 	}
-	v, ok, err := e.r.Newest(r.Key)
+	v, ok, err := newest()
 	if err != nil {
 		return nil, err
 	}
@@ -128,6 +138,18 @@ func (e *evaluation) lockingGet(r *kv.Get) (kv.Response, error) {
 	}
 	e.remember(keys.Span{Start: r.Key})
 	return resp, nil
+}
+
+// left returns the version that a lock of somebody else is as good as, if whoever writes the key takes its resolution along.
+func (e *evaluation) left(l *kv.LockRecord) (v mvcc.Version, ok bool) {
+	if e.env.Locks == nil || l.Open() {
+		return v, false
+	}
+	ts, ok := e.env.Locks.Left(l.Txn.ID)
+	if !ok || ts.Less(l.TS) { // a late copy of a Prepare: see stands
+		return v, false
+	}
+	return mvcc.Version{TS: ts, Deleted: l.Deleted, Value: l.Value, Local: l.TS}, true
 }
 
 // lockedOnDisk is what a locking read does at a row that another transaction has a prepared write on; nil: leave it out.

@@ -109,6 +109,8 @@ func (h *heldLocks) Outcome(id kv.TxnID) (kv.TxnStatus, hlc.Timestamp) {
 	return o.status, o.ts
 }
 
+func (h *heldLocks) Left(kv.TxnID) (hlc.Timestamp, bool) { return hlc.Timestamp{}, false }
+
 type heldLock struct {
 	txn kv.TxnMeta
 	s   kv.LockStrength

@@ -38,6 +38,6 @@
 //  8. An inconsistency stops the replica: it says so in the log and in its status, sends requests elsewhere, tells the
 //     others that it will not lead, and takes no further part.
 //  9. A range that is frozen for a merge serves nothing, and is either absorbed or thawed, never both (merge.go, M1 to M7).
-//  10. What rides along with another write (riders.go) was evaluated under latches of its own, which it keeps, in the same term, and
+//  10. What rides along with another write (riders.go, under.go) was evaluated under latches of its own, which it keeps, in the same term, and
 //     is answered with that write's outcome.
 package replica

@@ -125,8 +125,12 @@ func (r *Replica) takeRiders(s *state, eff *eval.Effects) (riders []rider, err e
 
 // seat evaluates a resolution, under latches that it takes if they are free, for a write of the given state's term.
 func (r *Replica) seat(s *state, d *concurrency.Deferred) (x rider, ok bool) {
+	return r.board(s, d, r.locks.TrySequence(d.Req, eval.Latches(nil, d.Req)))
+}
+
+// board is seat under latches that are held; nil if they were not free.
+func (r *Replica) board(s *state, d *concurrency.Deferred, g *concurrency.Guard) (x rider, ok bool) {
 	req := d.Req
-	g := r.locks.TrySequence(req, eval.Latches(nil, req))
 	if g == nil {
 		return rider{}, false
 	}

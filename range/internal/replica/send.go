@@ -169,7 +169,18 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		env.ClosedTS = bucket.floor.Forward(s.applied.ClosedTS)
 	}
 	env.Numbers, env.Undecided, env.AskFirst = &r.numbers, g.Undecided(), g.MayAsk()
+	var under *underneath
+	if bucket != nil {
+		if under = r.takeUnder(&s, &env, g, req); under != nil {
+			env = under.env
+		}
+	}
 	resp, eff, err := eval.Evaluate(ctx, &env, req)
+	if under != nil {
+		if err = r.lay(under, eff, err); err != nil {
+			eff = nil
+		}
+	}
 	if eff == nil || err != nil || (eff.Batch == nil && eff.GCThreshold.IsEmpty() && eff.TurnOutcomes.IsEmpty()) {
 		if bucket != nil {
 			r.closed.end(bucket)
@@ -191,8 +202,12 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 		bucket = r.beginWrite(&s)
 	}
 	riders, err := r.takeRiders(&s, eff)
+	if under != nil {
+		riders = append(under.riders, riders...)
+	}
 	if err != nil {
 		r.closed.end(bucket)
+		r.leaveBehind(riders)
 		return nil, nil, nil, err
 	}
 	cmd := command{
