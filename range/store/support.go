@@ -351,10 +351,7 @@ func (s *Store) beat() {
 	poke(sp.toWrite)
 	s.tellClosed(eff.Send)
 	s.carryOut(eff)
-	if s.withdrawals.due(time.Now()) {
-		s.refreshPeers()
-	}
-	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch, s.peers.has)
+	s.withdrawals.report(s.log, time.Now(), s.support.SupportEpoch, s.sharesWith)
 }
 
 // hearing notes whether the store is deaf. support.mu is held.
@@ -487,6 +484,17 @@ func (s *Store) nodeOf(st kv.StoreID) kv.NodeID {
 	return s.support.machine.Node(st)
 }
 
+// sharesWith reports whether some range has replicas here and on st. The walk ends with the first that is found.
+func (s *Store) sharesWith(st kv.StoreID) (shares bool) {
+	s.each(func(r *replica.Replica) bool {
+		if d := r.Desc(); d != nil {
+			shares = slices.ContainsFunc(d.Replicas, func(p kv.Replica) bool { return p.StoreID == st })
+		}
+		return !shares
+	})
+	return shares
+}
+
 // refreshPeers finds the stores with which this one shares a range.
 func (s *Store) refreshPeers() {
 	seen := make(map[kv.StoreID]kv.NodeID)
@@ -537,16 +545,6 @@ func (p *peers) note(d *kv.RangeDescriptor) {
 			p.unknown.Store(true)
 		}
 	}
-}
-
-// has reports whether a store was among them when they were last looked up.
-func (p *peers) has(st kv.StoreID) bool {
-	known := p.known.Load()
-	if known == nil {
-		return false
-	}
-	_, ok := (*known)[st]
-	return ok
 }
 
 // due reports whether to look again.

@@ -34,26 +34,14 @@ func (w *withdrawals) begin(st kv.StoreID, now time.Time) {
 	}
 }
 
-// due reports whether a warning is to be written: whoever has no range in common any more has merely ceased to ask, so peers are to be looked up before.
-func (w *withdrawals) due(now time.Time) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, x := range w.since {
-		if !x.warned && now.Sub(x.from) >= shortWithdrawal {
-			return true
-		}
-	}
-	return false
-}
-
-// report writes what has become of them. epoch returns that of the support for a store, 0 for none; of a store that is no peer nothing is written.
+// report writes what has become of them. epoch returns that of the support for a store, 0 for none; peer is whether the two have a range in common: who has none any more has merely ceased to ask.
 func (w *withdrawals) report(log *slog.Logger, now time.Time, epoch func(kv.StoreID) uint64, peer func(kv.StoreID) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for st, x := range w.since {
 		lasted := now.Sub(x.from)
 		switch {
-		case !peer(st):
+		case epoch(st) == 0 && !x.warned && lasted >= shortWithdrawal && !peer(st):
 		case epoch(st) == 0:
 			if !x.warned && lasted >= shortWithdrawal {
 				log.Warn("support withdrawn: what the store leads gets other leaders", "from", int(st), "ago", lasted.Round(time.Millisecond))

@@ -16,20 +16,23 @@ func TestWithdrawalsOfPeersOnly(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))
 	peers := map[kv.StoreID]bool{2: true, 3: true}
-	peer := func(st kv.StoreID) bool { return peers[st] }
 	none := func(kv.StoreID) uint64 { return 0 }
 	var w withdrawals
 	begin := time.Now()
 	w.begin(2, begin)
 	w.begin(3, begin)
-	require.False(t, w.due(begin))
+	looked := 0
+	peer := func(st kv.StoreID) bool { looked++; return peers[st] }
+	w.report(log, begin, none, peer)
+	require.Zero(t, looked, "it is a walk over all ranges, in the beat")
 	later := begin.Add(shortWithdrawal)
-	require.True(t, w.due(later))
 	delete(peers, 2) // its last range was moved away
 	w.report(log, later, none, peer)
 	require.NotContains(t, out.String(), "from=2")
 	require.Contains(t, out.String(), "from=3")
-	require.False(t, w.due(later), "it is written once")
+	looked = 0
+	w.report(log, later, none, peer)
+	require.Zero(t, looked, "it is written once")
 
 	out.Reset()
 	peers[2] = true
