@@ -177,6 +177,9 @@ var noTxn kv.TxnMeta
 func (t *Table) TryLock(txn *kv.TxnMeta, key keys.Key, s kv.LockStrength) (*kv.TxnMeta, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.closed != nil {
+		return nil, true // nothing is locked: its caller finds out, as Learned is another one
+	}
 	kl := t.locks[string(key)]
 	if kl != nil {
 		if other, ok := kl.blocker(txn.ID, s); !ok {

@@ -40,4 +40,5 @@
 //  9. A range that is frozen for a merge serves nothing, and is either absorbed or thawed, never both (merge.go, M1 to M7).
 //  10. What rides along with another write (riders.go, under.go) was evaluated under latches of its own, which it keeps, in the same term, and
 //     is answered with that write's outcome.
+//  11. A lock that was granted is in the table that the leader hands over: what ends under another lock table than it began under is evaluated again.
 package replica

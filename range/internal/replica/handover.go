@@ -199,6 +199,9 @@ func (r *Replica) beginTransfer(ctx context.Context, s *state, to kv.Replica) er
 			return err
 		}
 		r.wake() // nobody says any more what is closed here
+		// From here on this leader serves nothing in this term (rule R8 of package liveness), whether the target wins or not. Said before the table is
+		// closed: who evaluates, and has not seen it, sees that the table is another's (Replica.evaluate).
+		r.setTransferring(true)
 		h.reads.Floor = h.reads.Floor.Forward(r.closed.told())
 		var left int
 		h.locks, left = r.locks.HandOver(r.notLeader(), maxHandOverLocks)
@@ -206,20 +209,22 @@ func (r *Replica) beginTransfer(ctx context.Context, s *state, to kv.Replica) er
 		if err := r.raft.Propose(cmd.append(nil)); err != nil {
 			r.locks.Open()
 			r.locks.Install(h.locks)
+			r.setTransferring(false) // nothing was said to anybody
 			return kv.Errorf(kv.CodeUnavailable, "range %d has too much in flight: %v", r.id, err)
 		}
-		// From here on this leader serves nothing in this term (rule R8 of package liveness),
-		// whether the target wins or not. Raft takes no proposals either, so the entry is the term's last.
-		r.mu.Lock()
-		r.state.transferring = true
-		r.mu.Unlock()
-		r.wake()
+		r.wake() // Raft takes no proposals any more, so the entry is the term's last
 		r.deps.Metrics.HandOvers.Add(1)
 		r.deps.Metrics.LocksHandedOver.Add(int64(len(h.locks)))
 		r.deps.Metrics.LocksLeftBehind.Add(int64(left))
 		r.raft.TransferLeader(uint64(to.ReplicaID))
 		return nil
 	})
+}
+
+func (r *Replica) setTransferring(v bool) {
+	r.mu.Lock()
+	r.state.transferring = v
+	r.mu.Unlock()
 }
 
 // mayTransfer checks that the replica leads at term, and that the other one can take over at once. raftMu is held.

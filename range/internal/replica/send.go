@@ -2,6 +2,7 @@ package replica
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -87,6 +88,9 @@ func (r *Replica) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResp
 			}
 			return resp, nil
 		}
+		if err == errAnotherTable {
+			continue // the state says who is to be asked now
+		}
 		if ask, ok := err.(*eval.AskError); ok {
 			if err := g.Ask(ctx, ask); err != nil {
 				g.Finish()
@@ -145,6 +149,9 @@ func (r *Replica) resolveFrom(ctx context.Context, holder kv.TxnMeta, from keys.
 	return next, nil
 }
 
+// errAnotherTable says that locks and reads of an evaluation may have come too late to be handed over.
+var errAnotherTable = errors.New("replica: the lock table has become another's during the evaluation")
+
 // evaluate runs the batch once, under latches. It returns a proposal if the effects must be replicated.
 func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Timestamp, g *concurrency.Guard) (*kv.BatchResponse, *eval.Effects, *proposal, error) {
 	// The state may be another one than before the latches were taken.
@@ -189,6 +196,10 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 			// What was read must have been there all the while, and the timestamp it was read at in the end be ours.
 			if r.dataEpoch.Load() != epoch {
 				return nil, nil, nil, r.notLeader()
+			}
+			// And what was locked must be in the table that the next leader gets: a hand-over does not wait for ever for who evaluates.
+			if r.locks.Learned() != learned {
+				return nil, nil, nil, errAnotherTable
 			}
 			if ts.Less(resp.ReadTS) {
 				if err := r.mayServe(&s, resp.ReadTS); err != nil {
