@@ -50,7 +50,7 @@
 //     Nor does anybody wait for an unreplicated lock of an earlier transaction of the same session: that one has ended.
 //  5. Every cycle of waiting transactions is found by each of its members that waits longer than
 //     Config.PushDelay, and exactly the youngest aborts itself (CodeDeadlock), after every
-//     edge of the cycle has been asked for once more.
+//     edge of the cycle has been asked for once more, of the gateway, and of the table itself if it has the key.
 //  6. Every wait ends: by a grant, the request's context, LockTimeout, Clear, HandOver, SplitAt, deadlock, or the
 //     release of a lock whose holder's gateway is gone.
 //  7. The table holds at most Config.MaxLocks unreplicated locks; beyond that locks are

@@ -394,12 +394,53 @@ func (p *pusher) confirm(ctx context.Context, cycle []node) bool {
 			return false // out of reach: the next round asks again
 		}
 		next := cycle[(i+1)%len(cycle)].meta.ID
-		if !slices.ContainsFunc(st.WaitingFor, func(x kv.TxnMeta) bool { return x.ID == next }) {
+		if !p.t.mayWait(m.ID, &st, next) {
 			return false
 		}
 	}
 	bs, _ := p.t.blockersOf(p.w)
 	return slices.ContainsFunc(bs, func(b blocker) bool { return b.txn.ID == cycle[1%len(cycle)].meta.ID })
+}
+
+// mayWait reports whether a transaction waits for another one, as its gateway says. A gateway goes by reports, and believes them for a while: a wait that has ended with a
+// leader is news to it, and by then who stood behind the other may stand before it. Of a key that is in this table nobody has to be believed.
+func (t *Table) mayWait(id kv.TxnID, st *HolderState, other kv.TxnID) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range st.WaitingFor {
+		if st.WaitingFor[i].ID != other {
+			continue
+		}
+		if i >= len(st.WaitingAt) {
+			return true
+		}
+		kl := t.locks[string(st.WaitingAt[i])]
+		if kl == nil || kl.waits(id, other) { // it is another range's, as a rule
+			return true
+		}
+	}
+	return false
+}
+
+// waits reports whether a request of the transaction waits for the other one at the key.
+func (kl *keyLock) waits(id, other kv.TxnID) (found bool) {
+	for _, w := range kl.readers {
+		if w.id() == id && w.holder == other {
+			return true
+		}
+	}
+	for _, w := range kl.queue {
+		if w.id() == id && !w.granted {
+			kl.blockers(id, w.strength, w, func(b blocker) bool {
+				found = b.txn != nil && b.txn.ID == other
+				return !found
+			})
+			if found {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // pathTo lists the cycle: the waiter first, then whom it waits for, and so on.

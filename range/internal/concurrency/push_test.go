@@ -2,6 +2,7 @@ package concurrency
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -20,13 +21,16 @@ type gateways struct {
 	mu    sync.Mutex
 	txns  map[kv.TxnID]HolderState
 	waits map[kv.TxnID][]kv.TxnMeta
+	at    map[kv.TxnID]keys.Key // where
 	cut   map[kv.NodeID]bool
 	// onQuery, if set, says whom a transaction waits for.
 	onQuery func(id kv.TxnID) []kv.TxnMeta
+	// before, if set, is called before a question is answered.
+	before func(id kv.TxnID)
 }
 
 func newGateways() *gateways {
-	return &gateways{txns: map[kv.TxnID]HolderState{}, waits: map[kv.TxnID][]kv.TxnMeta{}, cut: map[kv.NodeID]bool{}}
+	return &gateways{txns: map[kv.TxnID]HolderState{}, waits: map[kv.TxnID][]kv.TxnMeta{}, at: map[kv.TxnID]keys.Key{}, cut: map[kv.NodeID]bool{}}
 }
 
 func (g *gateways) begin(m *kv.TxnMeta, since int64) {
@@ -48,17 +52,24 @@ func (g *gateways) QueryHolder(_ context.Context, n kv.NodeID, _ int64, id kv.Tx
 	if g.cut[n] {
 		return HolderState{}, errUnreachable
 	}
+	if g.before != nil {
+		g.before(id)
+	}
 	st := g.txns[id]
 	st.WaitingFor = g.waits[id]
+	for range st.WaitingFor {
+		st.WaitingAt = append(st.WaitingAt, g.at[id])
+	}
 	if g.onQuery != nil {
-		st.WaitingFor = g.onQuery(id)
+		st.WaitingFor, st.WaitingAt = g.onQuery(id), nil
 	}
 	return st, nil
 }
 
-func (g *gateways) ReportWait(_ context.Context, w *kv.TxnMeta, _ keys.Key, hs []kv.TxnMeta) (HolderState, error) {
+func (g *gateways) ReportWait(_ context.Context, w *kv.TxnMeta, key keys.Key, hs []kv.TxnMeta) (HolderState, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.at[w.ID] = key
 	g.waits[w.ID] = append([]kv.TxnMeta(nil), hs...)
 	return g.txns[w.ID], nil
 }
@@ -73,14 +84,14 @@ func testDeadlockAcrossRanges(t *testing.T) {
 			tb := New(Config{Holders: gw})
 			tables = append(tables, tb)
 			gw.begin(meta(byte(i+1)), int64(i))
-			lock(t, tb, meta(byte(i+1)), kv.LockUpdate, "k")
+			lock(t, tb, meta(byte(i+1)), kv.LockUpdate, fmt.Sprint("k", i))
 		}
 		start := time.Now()
 		results := make([]chan error, n)
 		for i := range n { // i waits for i+1
 			results[i] = make(chan error, 1)
 			go func() {
-				req, ls := lockReq(meta(byte(i+1)), kv.LockUpdate, "k")
+				req, ls := lockReq(meta(byte(i+1)), kv.LockUpdate, fmt.Sprint("k", (i+1)%n))
 				err := evaluate(context.Background(), tables[(i+1)%n], req, ls)
 				if err != nil {
 					for _, tb := range tables {
@@ -103,6 +114,75 @@ func testDeadlockAcrossRanges(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A gateway still believes that a transaction waits for one that stood before it at the last leader. At this one it came first.
+func TestWaitThatHasEndedIsNoDeadlock(t *testing.T) {
+	synctest.Test(t, testWaitThatHasEndedIsNoDeadlock)
+}
+
+func testWaitThatHasEndedIsNoDeadlock(t *testing.T) {
+	for _, queued := range []bool{false, true} { // or it waits again, for somebody else
+		gw := newGateways()
+		tb := New(Config{Holders: gw})
+		for n := byte(1); n <= 3; n++ {
+			gw.begin(meta(n), int64(n))
+		}
+		results := make(chan error, 2)
+		ask := func(n byte) {
+			req, ls := lockReq(meta(n), kv.LockUpdate, "k")
+			results <- evaluate(context.Background(), tb, req, ls)
+		}
+		if queued {
+			lock(t, tb, meta(3), kv.LockUpdate, "k")
+			go ask(1)
+			synctest.Wait()
+		} else {
+			lock(t, tb, meta(1), kv.LockUpdate, "k")
+		}
+		stale := func(id kv.TxnID) {
+			if id == meta(1).ID {
+				gw.waits[id], gw.at[id] = []kv.TxnMeta{*meta(2)}, keys.Key("k")
+			}
+		}
+		gw.before = stale
+		go ask(2)
+		time.Sleep(time.Second)
+		select {
+		case err := <-results:
+			t.Fatalf("queued %v: %v", queued, err)
+		default:
+		}
+		for _, n := range []byte{3, 1} {
+			require.NoError(t, tb.ReleaseTxn(meta(n).ID, nil))
+			if queued || n == 1 {
+				require.NoError(t, <-results)
+			}
+		}
+	}
+}
+
+// Two who wait for each other at keys of one range are found, of whose waits the gateways say where they are.
+func TestDeadlockInOneRange(t *testing.T) { synctest.Test(t, testDeadlockInOneRange) }
+
+func testDeadlockInOneRange(t *testing.T) {
+	gw := newGateways()
+	tb := New(Config{Holders: gw})
+	results := [2]chan error{make(chan error, 1), make(chan error, 1)}
+	for i := range byte(2) {
+		gw.begin(meta(i+1), int64(i))
+		lock(t, tb, meta(i+1), kv.LockUpdate, fmt.Sprint("k", i))
+	}
+	for i := range byte(2) {
+		go func() {
+			req, ls := lockReq(meta(i+1), kv.LockUpdate, fmt.Sprint("k", 1-i))
+			results[i] <- evaluate(context.Background(), tb, req, ls)
+		}()
+	}
+	err := <-results[1]
+	require.True(t, kv.HasCode(err, kv.CodeDeadlock), "%v", err)
+	require.NoError(t, tb.ReleaseTxn(meta(2).ID, nil))
+	require.NoError(t, <-results[0])
 }
 
 func TestDeadGatewayLosesItsLocks(t *testing.T) { synctest.Test(t, testDeadGatewayLosesItsLocks) }
