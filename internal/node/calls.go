@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"time"
@@ -152,16 +153,20 @@ const (
 	holderTimeout = time.Second
 	// holderLeast is how long a gateway that is about to be called dead has to answer.
 	holderLeast = 100 * time.Millisecond
-	// gatewayDeadAfter is how long a gateway must have been silent for its transactions to count as gone when it does
-	// not answer. If it is only cut off, they find their locks lost when they commit, and recovery decides about what they had prepared.
-	gatewayDeadAfter = time.Second
 )
+
+// gatewayDeadAfter is how long a gateway must have been silent for its transactions to count as gone when it does
+// not answer. If it is only cut off, they find their locks lost when they commit, and recovery decides about what they had prepared.
+// It is what the lock tables go by that find no answer themselves.
+func (n *Node) gatewayDeadAfter() time.Duration {
+	return cmp.Or(n.cfg.StoreKnob.GatewayDeadAfter, time.Second)
+}
 
 func (h holders) QueryHolder(ctx context.Context, gateway kv.NodeID, incarnation int64, id kv.TxnID, hurry bool) (kv.HolderState, error) {
 	st, err := h.ask(ctx, gateway, incarnation, id, hurry)
 	if err != nil {
 		// Whoever comes late to a dead gateway's lock need not wait as long as those who came first.
-		if d, ok := h.n.transport.Silence(gateway); ok && d > gatewayDeadAfter {
+		if d, ok := h.n.transport.Silence(gateway); ok && d > h.n.gatewayDeadAfter() {
 			return kv.HolderState{}, nil
 		}
 	}
@@ -180,7 +185,7 @@ func (h holders) ask(ctx context.Context, gateway kv.NodeID, incarnation int64, 
 	// and those behind its locks would wait out the whole of the question.
 	wait := holderTimeout
 	if d, ok := h.n.transport.Silence(gateway); ok {
-		wait = min(wait, max(gatewayDeadAfter-d, holderLeast))
+		wait = min(wait, max(h.n.gatewayDeadAfter()-d, holderLeast))
 	}
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()

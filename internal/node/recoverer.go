@@ -22,8 +22,9 @@ func (r recoverer) Recover(ctx context.Context, holder kv.TxnMeta, key keys.Key)
 // wait refuses to recover a transaction that would lose much by it while its gateway may only be held up: what a large transaction has laid is
 // dropped for good. The caller asks again.
 func (r recoverer) wait(ctx context.Context, holder *kv.TxnMeta) error {
-	limit := patience(time.Duration(r.n.clock.Now().WallTime - holder.ID.Start()))
-	if limit <= gatewayDeadAfter || holder.Gateway == r.n.id.NodeID {
+	least := r.n.gatewayDeadAfter()
+	limit := patience(time.Duration(r.n.clock.Now().WallTime-holder.ID.Start()), least)
+	if limit <= least || holder.Gateway == r.n.id.NodeID {
 		return nil
 	}
 	st, err := holders(r).ask(ctx, holder.Gateway, holder.Incarnation, holder.ID, false)
@@ -44,6 +45,6 @@ const mostPatience = 10 * time.Second
 
 // patience is for how long a gateway must be silent for a transaction that began so long ago to be given up. A process that does not run for a
 // second, because its machine is busy or moved, should not cost the work of minutes.
-func patience(age time.Duration) time.Duration {
-	return min(max(age/5, gatewayDeadAfter), mostPatience)
+func patience(age, least time.Duration) time.Duration {
+	return max(min(age/5, mostPatience), least)
 }

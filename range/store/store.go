@@ -140,7 +140,7 @@ type Knobs struct {
 	// SweepInterval is the pause between two looks for abandoned prepared locks, 3 s.
 	SweepInterval time.Duration
 	// GatewayDeadAfter is how long a gateway must be out of reach before its locks are dropped, or its transactions
-	// finished by others, 1 s. Both are safe at any time.
+	// finished by others, 1 s. Both are safe at any time. The node goes by it, too, when it answers for a gateway that does not.
 	GatewayDeadAfter time.Duration
 
 	// turns is how many ranges at rest are woken at a time by what becomes of a store: maxTurns, but in tests.

@@ -179,6 +179,30 @@ func TestRowLockOutlivesLeaderMove(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// A gateway that is not heard keeps its locks for as long as it is said to: who is slow to answer in the tests above is not dead.
+func TestSilentGatewayKeepsItsLocks(t *testing.T) {
+	l := startLocal(t, longSupport, "create table held (id int primary key, n int not null)", "insert into held values (1, 0)")
+	bg := context.Background()
+	admin := l.Connect(0)
+	gateway := l.leaderOf(admin) % 3 // of another node than the leader, as an index
+	a := l.Connect(gateway)
+	tx, err := a.Begin(bg)
+	require.NoError(t, err)
+	_, err = tx.Exec(bg, "select * from held where id = 1 for update")
+	require.NoError(t, err)
+	leader := l.leaderOf(admin)
+	b := l.Connect(leader - 1)
+	l.Net.CutBoth(kv.NodeID(gateway+1), kv.NodeID(leader))
+	_, err = b.Exec(bg, "set lock_timeout = '3s'") // by default it would be dead after one
+	require.NoError(t, err)
+	_, err = b.Exec(bg, "select * from held where id = 1 for update")
+	require.Equal(t, "55P03", sqlstate(err))
+	l.Net.Heal()
+	_, err = tx.Exec(bg, "update held set n = 1 where id = 1")
+	require.NoError(t, err)
+	require.NoError(t, tx.Commit(bg))
+}
+
 // The leader dies with the locks that it had. Whoever read a row under one and writes what follows from it must not undo
 // what somebody else has committed meanwhile: at every level, however the row was read.
 func TestNoLostUpdateWhenLeaderDies(t *testing.T) {
