@@ -10,7 +10,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/pamirdb/pamir/range/internal/mvcc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 )
@@ -99,11 +98,7 @@ func writtenAgain(t *testing.T, seed uint64, patience time.Duration) (left strin
 	for _, x := range all {
 		require.NoError(t, <-x.done)
 	}
-	_, st := c.leaderOf(kv.FirstUserRange)
-	stats, err := mvcc.ComputeStats(ctx, s.eng.DB(), st.Descriptor)
-	require.NoError(t, err)
-	require.Equal(t, stats, st.Stats)
-	require.Zero(t, st.Stats.Locks)
+	stats := c.noLocksLeft(ctx, s)
 	return fmt.Sprint(stats.LiveRows, stats.LiveBytes, stats.Versions), s.metrics.Ridden.Load(), s.metrics.Proposals.Load()
 }
 

@@ -119,13 +119,20 @@ func ridersScript(t *testing.T, seed uint64, patience time.Duration) (read, left
 	for _, x := range all {
 		require.NoError(t, <-x.done)
 	}
-	_, st := c.leaderOf(kv.FirstUserRange)
-	want, err := mvcc.ComputeStats(ctx, s.eng.DB(), st.Descriptor)
-	require.NoError(t, err)
-	require.Equal(t, want, st.Stats)
-	require.Zero(t, st.Stats.Locks)
-	left = append(left, fmt.Sprint(st.Stats.LiveRows, st.Stats.LiveBytes, st.Stats.Versions, st.Stats.Bytes))
+	stats := c.noLocksLeft(ctx, s)
+	left = append(left, fmt.Sprint(stats.LiveRows, stats.LiveBytes, stats.Versions, stats.Bytes))
 	return read, left, s.metrics.Ridden.Load()
+}
+
+// noLocksLeft checks the statistics of the user's range against what is in the leader's store, and that no lock is.
+func (c *cluster) noLocksLeft(ctx context.Context, leader *Store) kv.Stats {
+	c.t.Helper()
+	_, st := c.leaderOf(kv.FirstUserRange)
+	want, err := mvcc.ComputeStats(ctx, leader.eng.DB(), st.Descriptor)
+	require.NoError(c.t, err)
+	require.Equal(c.t, want, st.Stats)
+	require.Zero(c.t, st.Stats.Locks)
+	return st.Stats
 }
 
 // A resolution that waits goes along with the next write, and is answered with it.

@@ -10,6 +10,8 @@
 // It also knows which errors of the disk mean what: a full disk, damaged
 // data, a directory in use ([Classify], and the Err… values of Open).
 //
+// Pebble's compactions run on threads of their own, to which the operating system prefers all others of the process (behind_linux.go).
+//
 // # What it is not
 //
 // It knows no versions' meaning (package mvcc), no ranges and no Raft.
