@@ -29,4 +29,6 @@
 //     end nor be taken back, for good or until they have caught up.
 //  9. While others want something of the store, one piece of large transactions at a time is on its way into a range, and none keeps the others out for longer than
 //     a quarter of a second.
+//  10. A replica rests, for as long as its leader's store lives, only on being told that its range does:
+//     one that its range has left behind goes on asking until it is told that it was removed, or that the range is no more.
 package store

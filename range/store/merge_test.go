@@ -520,6 +520,38 @@ func testMergeLeavesNobodyBehind(t *testing.T) {
 	c.checkReplicas(ctx)
 }
 
+// So does one whose last question was lost, too: it has nothing to rest on.
+func TestMergeLeavesNobodyAsleep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 4, testKnobs)
+		c.upReplicate(2, 3)
+		ctx := c.ctx(60 * time.Second)
+		require.NoError(t, c.put(ctx, 1, "a"))
+		right := c.split(ctx, 10)
+		_, st := c.waitLeader(right)
+		missed := kv.NodeID(1 + int(st.Replica.NodeID)%3)
+		for c.up(missed).replica(right) == nil || c.up(missed).replica(right).Desc() == nil {
+			require.NoError(t, ctx.Err())
+			time.Sleep(time.Millisecond)
+		}
+		r := c.up(missed).replica(right)
+		c.setFilter(func(m *RaftMessage) bool {
+			return m.RangeID == right && (m.To.NodeID == missed || m.From.NodeID == missed)
+		})
+		for _, id := range []kv.RangeID{right, kv.FirstUserRange} {
+			c.changeReplicas(ctx, id, []kv.NodeID{4}, []kv.NodeID{missed})
+		}
+		c.mergeSoon(ctx, 10)
+		time.Sleep(5 * time.Second)
+		require.Same(t, r, c.up(missed).replica(right))
+		c.setFilter(nil)
+		for c.up(missed).replica(right) != nil {
+			require.NoError(t, ctx.Err(), "the replica is still there")
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+}
+
 // A replica that has never got anything, of a range that was merged away since, goes, although all who had the range have nothing left but a tombstone. One
 // of a range of which nobody knows anything stays: the range may be new.
 func TestMergeLeavesNoEmptyReplica(t *testing.T) {

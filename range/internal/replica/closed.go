@@ -156,6 +156,13 @@ func (r *Replica) behind() bool {
 	return h != nil && h.cov != nil && s.desc != nil && s.applied.AppliedIndex < h.index
 }
 
+// covered reports whether the leader's store has said that the range is at rest where this replica is. That is said again until it is heard, and of a replica
+// that is no more to nobody: one that was taken out unheard, of a range that has been merged away since, goes on asking until it is told.
+func (r *Replica) covered() bool {
+	h, s := r.heard.Load(), r.snapshotState()
+	return s.desc == nil || h != nil && h.cov != nil && h.index == s.applied.AppliedIndex
+}
+
 // Uncover: see Cover.
 func (r *Replica) Uncover(c *rest.Coverage) {
 	if old := r.heard.Load(); old != nil && old.cov == c {

@@ -146,6 +146,9 @@ func (r *Replica) step(m *raftlog.Message) {
 			r.wake()
 		}
 	}
+	if m.Raft.GetType() == pb.MsgApp && len(m.Raft.GetEntries()) > 0 && r.deps.Engine.NoRoom() {
+		return // as if it were lost: whoever leads sends it again
+	}
 	if m.Raft.GetType() == pb.MsgSnap && (r.staged == nil || r.staged.Index != m.Raft.Snapshot.GetMetadata().GetIndex()) {
 		return // its data did not come with it
 	}
@@ -218,7 +221,7 @@ func (r *Replica) votes() bool {
 }
 
 // followOn is a tick of a replica that follows, or that cannot campaign. When it has heard nothing for a while, it asks. The follower of a leader that its
-// store supports needs no election clock: it asks a last time and may be quiet. Who may not goes on asking. raftMu is held.
+// store supports needs no election clock: it asks a last time and may be quiet, if it has been told that the range is at rest as it knows it. Who may not goes on asking. raftMu is held.
 func (r *Replica) followOn(mayRest bool) {
 	if r.idleTicks++; int(r.idleTicks) <= r.deps.Knobs.QuietTicks || len(r.pending) > 0 || r.lead == 0 {
 		return
@@ -229,7 +232,7 @@ func (r *Replica) followOn(mayRest bool) {
 		return
 	}
 	r.askLeader()
-	if mayRest {
+	if mayRest && r.covered() {
 		r.quiet.Store(true)
 		r.raftLog.DropCache()
 	}
