@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -8,7 +9,9 @@ import (
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/placement"
 	"github.com/pamirdb/pamir/range/keys"
+	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/range/store"
+	"github.com/pamirdb/pamir/sql/catalog"
 )
 
 // retention is what the node knows of how long versions are to be kept. It is never changed once it is published.
@@ -19,10 +22,11 @@ import (
 // if a request to raise a threshold arrives much later. A node that cannot read the records keeps an old asOf, and collects nothing more.
 type retention struct {
 	asOf     hlc.Timestamp
-	fallback time.Duration // of spans that no rule names
-	longest  time.Duration // of all; the catalog is kept for as long, since the past is read by the catalog of its time
-	spans    []keptSpan    // in key order, not overlapping
-	records  []Protection  // that had not expired at asOf
+	fallback time.Duration   // of spans that no rule names
+	longest  time.Duration   // of all; the catalog is kept for as long, since the past is read by the catalog of its time
+	spans    []keptSpan      // in key order, not overlapping
+	records  []Protection    // that had not expired at asOf
+	dropped  []store.Dropped // in key order, none within another
 }
 
 type keptSpan struct {
@@ -48,7 +52,10 @@ func (n *Node) keepRetention(ctx context.Context) {
 		r, err := n.readRetention(ctx, &book)
 		switch {
 		case err == nil:
-			n.retention.Store(r)
+			before := n.retention.Swap(r)
+			if fresh := r.newlyDropped(before); len(fresh) > 0 {
+				n.store.Dropped(fresh)
+			}
 			failed = false
 		case n.ctx.Err() == nil && !failed:
 			failed = true
@@ -72,7 +79,56 @@ func (n *Node) readRetention(ctx context.Context, book *ruleBook) (*retention, e
 		return nil, err
 	}
 	r.setRules(&book.rules, book.spans, n.floor())
+	var before []store.Dropped
+	if last := n.retention.Load(); last != nil {
+		before = last.dropped
+	}
+	// What had been dropped by then. A rule is of a table, and has gone with it.
+	at := r.asOf.Add(-r.fallback)
+	now, err := catalog.Dropped(ctx, n.txns, at)
+	switch {
+	case err == nil:
+		r.setDropped(now, at, before)
+	case kv.HasCode(err, kv.CodeReadBelowGC): // the past does not reach back as far as the rules say, yet
+		r.dropped = before
+	default:
+		return nil, err
+	}
 	return r, nil
+}
+
+// setDropped notes what had been dropped at a time. What was known of before, was dropped before.
+func (r *retention) setDropped(spans []keys.Span, at hlc.Timestamp, before []store.Dropped) {
+	slices.SortFunc(spans, func(a, b keys.Span) int { return cmp.Or(a.Start.Compare(b.Start), b.End.Compare(a.End)) })
+	for _, s := range spans {
+		if n := len(r.dropped); n > 0 && !r.dropped[n-1].Span.End.Less(s.End) {
+			continue // an index of a table that was dropped later
+		}
+		d := store.Dropped{Span: s, Since: at}
+		if i, ok := findDropped(before, s.Start); ok && before[i].Span.End.Equal(s.End) {
+			d.Since = before[i].Since
+		}
+		r.dropped = append(r.dropped, d)
+	}
+}
+
+// newlyDropped returns what has been dropped and was not known of before.
+func (r *retention) newlyDropped(before *retention) (fresh []keys.Span) {
+	for i := range r.dropped {
+		s := r.dropped[i].Span
+		if before != nil {
+			if j, ok := findDropped(before.dropped, s.Start); ok && before.dropped[j].Span.End.Equal(s.End) {
+				continue
+			}
+		}
+		fresh = append(fresh, s)
+	}
+	return fresh
+}
+
+// findDropped returns the place of the first that does not start before a key.
+func findDropped(in []store.Dropped, start keys.Key) (i int, ok bool) {
+	return slices.BinarySearchFunc(in, start, func(d store.Dropped, k keys.Key) int { return d.Span.Start.Compare(k) })
 }
 
 func (r *retention) setRules(rules *placement.Rules, spans []ruleSpan, floor time.Duration) {
@@ -112,6 +168,15 @@ func (r *retention) of(span keys.Span) store.Retention {
 		}
 		if at.Less(end) {
 			out.After = max(out.After, r.fallback)
+		}
+	}
+	i, found := findDropped(r.dropped, span.Start)
+	if !found && i > 0 {
+		i-- // it may reach into the span
+	}
+	for ; i < len(r.dropped) && r.dropped[i].Span.Start.Less(end); i++ {
+		if d := r.dropped[i]; span.Start.Less(d.Span.End) {
+			out.Dropped = append(out.Dropped, d)
 		}
 	}
 	for i := range r.records {

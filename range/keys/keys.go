@@ -109,6 +109,18 @@ func (s Span) Overlaps(o Span) bool {
 	return bytes.Compare(s.Start, o.End) < 0 && bytes.Compare(o.Start, s.End) < 0
 }
 
+// Within returns what of s lies in [start, end); ok is false if nothing does.
+func (s Span) Within(start, end Key) (part Span, ok bool) {
+	part = Span{Start: s.Start, End: s.EndKey()}
+	if part.Start.Less(start) {
+		part.Start = start
+	}
+	if end.Less(part.End) {
+		part.End = end
+	}
+	return part, part.Start.Less(part.End)
+}
+
 // Valid reports whether s is a point, or a non-empty interval.
 func (s Span) Valid() bool {
 	return len(s.Start) > 0 && (s.IsPoint() || bytes.Compare(s.Start, s.End) < 0)

@@ -351,12 +351,16 @@ type (
 	// versions below Threshold that a newer version at or below it shadows, and (if From is empty) records and outcomes of merges older than
 	// Threshold, which must not be above the range's. It does a piece; Next is where to go on, empty if there is no more.
 	//
+	// With Collect and Dropped, which must lie in the range, it removes, instead, all versions of the keys of Dropped that have none above Threshold: the
+	// span was dropped below it, and whoever still sees what was there reads below it.
+	//
 	// With Outcomes it does neither, and turns the outcomes of commits over, unless that was done after Threshold: the older half is forgotten.
 	GC struct {
 		Threshold hlc.Timestamp
 		Collect   bool
 		Outcomes  bool
 		From      keys.Key
+		Dropped   keys.Span
 	}
 	GCResponse struct {
 		Removed int64

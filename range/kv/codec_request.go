@@ -46,6 +46,7 @@ const (
 	tagStageTxnOpen     = 204 // a StageTxn with Open
 	tagEndTxnOpen       = 205 // an EndTxn with Open
 	tagGetIfAbsent      = 206 // a Get with IfAbsent
+	tagGCDropped        = 207 // a GC with Dropped
 )
 
 // gentleReplica is sent in the place of the ids of the replicas that a gentle AdminChangeReplicas adds. They have none yet, and who does not know of gentle changes
@@ -179,7 +180,15 @@ func appendRequest(b []byte, q Request) ([]byte, error) {
 		b = appendBytes(append(b, tagQueryCommit), q.Key)
 		return appendTS(append(b, q.ID[:]...), q.Sent), nil
 	case *GC:
-		return appendBytes(appendBool(appendBool(appendTS(append(b, tagGC), q.Threshold), q.Collect), q.Outcomes), q.From), nil
+		tag := byte(tagGC)
+		if q.Dropped.Start != nil || q.Dropped.End != nil {
+			tag = tagGCDropped
+		}
+		b = appendBytes(appendBool(appendBool(appendTS(append(b, tag), q.Threshold), q.Collect), q.Outcomes), q.From)
+		if tag == tagGCDropped {
+			b = appendSpan(b, q.Dropped)
+		}
+		return b, nil
 	case *Checksum:
 		return append(b, tagChecksum), nil
 	case *AdminSplit:
@@ -264,6 +273,8 @@ func (d *decoder) request() Request {
 		return &QueryCommit{Key: d.bytes(), ID: d.txnID(), Sent: d.ts()}
 	case tagGC:
 		return &GC{Threshold: d.ts(), Collect: d.bool(), Outcomes: d.bool(), From: d.key()}
+	case tagGCDropped:
+		return &GC{Threshold: d.ts(), Collect: d.bool(), Outcomes: d.bool(), From: d.key(), Dropped: d.span()}
 	case tagChecksum:
 		return &Checksum{}
 	case tagAdminSplit:

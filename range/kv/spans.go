@@ -44,6 +44,8 @@ func (b *BatchRequest) EachSpan(f func(keys.Span) bool) bool {
 			ok = f(q.Span)
 		case *UndoSpan:
 			ok = f(q.Span)
+		case *GC:
+			ok = q.Dropped.Start == nil && q.Dropped.End == nil || f(q.Dropped)
 		case *ReleaseLocks:
 			ok = eachKey(q.Keys, f)
 		case *QueryPrepared:

@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -55,11 +56,15 @@ func (c *collector) visit(r *replica.Replica) (again bool) {
 	}
 	again = true
 	if keep := s.retention(r); !keep.Unknown {
+		var err error
+		if keep.Dropped, err = s.stillThere(r, keep.Dropped); err != nil && s.ctx.Err() == nil {
+			s.log.Info("what was dropped in a range could not be looked for and will be", "range", int64(r.ID()), "err", err)
+		}
 		remembers, err := s.forget(r)
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Info("outcomes of commits in a range could not be forgotten and will be", "range", int64(r.ID()), "err", err)
 		}
-		if time.Since(st.ran) >= gcInterval(c.interval, keep.After, r.Applied().Stats) {
+		if time.Since(st.ran) >= gcInterval(c.interval, &keep, r.Applied().Stats) {
 			again = c.turn(r, &st, keep, remembers)
 		}
 	}
@@ -80,7 +85,7 @@ func (c *collector) turn(r *replica.Replica, st *gcState, keep Retention, rememb
 		lag, asOf = time.Duration(max(0, asOf.WallTime-keep.AsOf.WallTime)), keep.AsOf
 	}
 	some, err := s.collectable(r)
-	if err == nil && !remembers && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
+	if err == nil && !remembers && len(keep.Dropped) == 0 && (!some || !st.held && st.seen.After(st.changed.Add(keep.After))) {
 		return false
 	}
 	st.seen = time.Now().Add(-lag)
@@ -95,13 +100,43 @@ func (c *collector) turn(r *replica.Replica, st *gcState, keep Retention, rememb
 }
 
 // gcInterval is the pause between two collections of a range. One that is mostly garbage, as after most of a table was deleted, is looked at as
-// soon as its garbage may go: reads have to step over it, and its neighbours cannot be merged with it.
-func gcInterval(usual, after time.Duration, st kv.Stats) time.Duration {
+// soon as its garbage may go: reads have to step over it, and its neighbours cannot be merged with it. So is one with something that was dropped: who drops a
+// table wants the room.
+func gcInterval(usual time.Duration, keep *Retention, st kv.Stats) time.Duration {
 	const much = 1 << 20
-	if st.Bytes < much || st.LiveBytes > st.Bytes/2 {
+	if len(keep.Dropped) == 0 && (st.Bytes < much || st.LiveBytes > st.Bytes/2) {
 		return usual
 	}
-	return min(usual, max(usual/20, after/4)) // the loop looks ten times in usual
+	return min(usual, max(usual/20, keep.After/4)) // the loop looks ten times in usual
+}
+
+// Dropped has the leaders of ranges look for what was dropped in some spans. Config.Retention tells them of it, from now on.
+func (s *Store) Dropped(spans []keys.Span) {
+	s.each(func(r *replica.Replica) bool {
+		if d := r.Desc(); d != nil && slices.ContainsFunc(spans, d.Span().Overlaps) {
+			r.Need(replica.CareGarbage)
+		}
+		return true
+	})
+}
+
+// stillThere returns what the range still holds anything of.
+func (s *Store) stillThere(r *replica.Replica, dropped []Dropped) (left []Dropped, err error) {
+	d := r.Desc()
+	for i := range dropped {
+		part, ok := dropped[i].Span.Within(d.StartKey, d.EndKey)
+		if !ok {
+			continue
+		}
+		there, err := mvcc.HasVersions(s.eng.DB(), part)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			left = append(left, Dropped{Span: part, Since: dropped[i].Since})
+		}
+	}
+	return left, nil
 }
 
 // collectable reports whether there is anything in the range that could be garbage one day.
@@ -156,6 +191,16 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp, rec
 	if threshold.WallTime <= 0 {
 		return held, nil
 	}
+	// First all readers below the threshold end, then what was dropped goes, then what else is garbage.
+	var steps []kv.GC
+	for _, d := range t.Dropped {
+		if d.Since.LessEq(threshold) {
+			steps = append(steps, kv.GC{Threshold: threshold, Collect: true, Dropped: d.Span})
+		} else {
+			held = true
+		}
+	}
+	steps = append(steps, kv.GC{Threshold: threshold, Collect: true})
 	q := kv.GC{Threshold: threshold}
 	for {
 		req := q
@@ -169,11 +214,14 @@ func (s *Store) collect(r *replica.Replica, t Retention, asOf hlc.Timestamp, rec
 		}
 		got := resp.Responses[0].(*kv.GCResponse)
 		s.metrics.Collected.Add(got.Removed)
-		if q.Collect && len(got.Next) == 0 {
+		switch q.From = got.Next; {
+		case q.Collect && len(q.From) > 0:
+		case len(steps) > 0:
+			q, steps = steps[0], steps[1:]
+		default:
 			left, err := s.finishRecords(r, threshold.Add(-s.cfg.Knobs.GCAfter), records)
 			return held || left, err
 		}
-		q.Collect, q.From = true, got.Next
 		select {
 		case <-time.After(gcPause):
 		case <-s.ctx.Done():

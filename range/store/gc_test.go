@@ -123,6 +123,66 @@ func TestCollectionFoolsNobody(t *testing.T) {
 	c.checkReplicas(ctx)
 }
 
+// What was dropped goes as a whole, on every replica alike, once nobody may read it any more, and what is next to it stays. A range that nobody writes to is
+// told. A row of somebody who came late goes when he may not be read any more, either.
+func TestDropped(t *testing.T) { synctest.Test(t, testDropped) }
+
+func testDropped(t *testing.T) {
+	const keep = 2 * time.Second
+	k := testKnobs
+	k.GCAfter, k.GCInterval = keep, 100*time.Millisecond
+	var dropped atomic.Pointer[[]Dropped]
+	dropped.Store(new([]Dropped))
+	c := newClusterWith(t, 3, k, func(cfg *Config) {
+		cfg.Retention = func(keys.Span) Retention { return Retention{Dropped: *dropped.Load()} }
+	})
+	c.upReplicate(2, 3)
+	ctx := c.ctx(60 * time.Second)
+	for i := range 300 {
+		require.NoError(t, c.put(ctx, i, fmt.Sprint(i)))
+	}
+	stats := func() kv.Stats {
+		s, _ := c.waitLeader(kv.FirstUserRange)
+		return s.replica(kv.FirstUserRange).Status().Applied.Stats
+	}
+	get := func(i int, at hlc.Timestamp) (string, error) {
+		resp, err := c.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Get{Key: key(i)}}})
+		if err != nil {
+			return "", err
+		}
+		return string(resp.Responses[0].(*kv.GetResponse).Value), nil
+	}
+	time.Sleep(2 * keep) // the range is as it will be, and nobody looks after it any more
+	require.EqualValues(t, 300, stats().Versions)
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	since := s.clock.Now()
+	dropped.Store(&[]Dropped{{Span: keys.Span{Start: key(100), End: key(200)}, Since: since}})
+	for _, id := range []kv.NodeID{1, 2, 3} {
+		c.nodes[id].store.Dropped([]keys.Span{{Start: key(100), End: key(200)}})
+	}
+	time.Sleep(keep / 2)
+	require.EqualValues(t, 300, stats().Versions, "somebody may read at the time before")
+	v, err := get(150, since)
+	require.NoError(t, err)
+	require.Equal(t, "150", v)
+	require.NoError(t, c.put(ctx, 150, "late"))
+	time.Sleep(keep/2 + time.Second)
+	require.EqualValues(t, 200+1, stats().LiveRows)
+	_, err = get(149, since)
+	require.True(t, kv.HasCode(err, kv.CodeReadBelowGC), "%v", err)
+	v, err = get(150, hlc.Timestamp{})
+	require.NoError(t, err)
+	require.Equal(t, "late", v)
+	time.Sleep(keep)
+	require.Equal(t, int64(200), stats().Versions)
+	for _, i := range []int{0, 99, 200, 299} {
+		v, err := get(i, hlc.Timestamp{})
+		require.NoError(t, err)
+		require.Equal(t, fmt.Sprint(i), v)
+	}
+	c.checkReplicas(ctx) // the statistics, too
+}
+
 // The node says how long what is kept, and what must not go.
 func TestRetention(t *testing.T) { synctest.Test(t, testRetention) }
 
@@ -283,14 +343,16 @@ func TestGCInterval(t *testing.T) {
 	for _, c := range []struct {
 		after       time.Duration
 		bytes, live int64
+		dropped     int
 		want        time.Duration
 	}{
-		{time.Minute, 64 << 20, 60 << 20, usual},
-		{time.Minute, 64 << 20, 3 << 20, 30 * time.Second},
-		{20 * time.Minute, 64 << 20, 3 << 20, 5 * time.Minute},
-		{time.Hour, 64 << 20, 3 << 20, usual},
-		{time.Minute, 64 << 10, 3 << 10, usual}, // not worth it
+		{time.Minute, 64 << 20, 60 << 20, 0, usual},
+		{time.Minute, 64 << 20, 3 << 20, 0, 30 * time.Second},
+		{20 * time.Minute, 64 << 20, 3 << 20, 0, 5 * time.Minute},
+		{time.Hour, 64 << 20, 3 << 20, 0, usual},
+		{time.Minute, 64 << 10, 3 << 10, 0, usual}, // not worth it
+		{time.Minute, 64 << 20, 64 << 20, 1, 30 * time.Second},
 	} {
-		require.Equal(t, c.want, gcInterval(usual, c.after, kv.Stats{Bytes: c.bytes, LiveBytes: c.live}), "%+v", c)
+		require.Equal(t, c.want, gcInterval(usual, &Retention{After: c.after, Dropped: make([]Dropped, c.dropped)}, kv.Stats{Bytes: c.bytes, LiveBytes: c.live}), "%+v", c)
 	}
 }

@@ -233,7 +233,7 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 		return err
 	}
 	defer release()
-	if err := s.eng.CheckSpace(); err != nil {
+	if err := s.eng.CheckSpace(false); err != nil {
 		return err
 	}
 	if err := s.reserve(h.Desc); err != nil {

@@ -103,7 +103,7 @@ func (s *Store) Space() (free, capacity int64) {
 }
 
 // Full reports whether so little of the disk is left that writes are refused.
-func (s *Store) Full() bool { return s.eng.CheckSpace() != nil }
+func (s *Store) Full() bool { return s.eng.CheckSpace(false) != nil }
 
 // commonLocks are as many as a range that small transactions write to has at most times; they are not looked at for its size.
 const commonLocks = 16

@@ -96,6 +96,14 @@ type Retention struct {
 	AsOf hlc.Timestamp
 	// Unknown: nothing may be collected now.
 	Unknown bool
+	// Dropped are the parts of the span that were dropped, tables and indexes: nobody reads or writes there at a timestamp above Since.
+	Dropped []Dropped
+}
+
+// Dropped is a span of which nothing is needed but by those who read at Since or below.
+type Dropped struct {
+	Span  keys.Span
+	Since hlc.Timestamp
 }
 
 // Knobs are the settings that tests, and rarely operators, change. Zero values mean the defaults.

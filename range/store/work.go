@@ -293,6 +293,9 @@ func (s *Store) maintenanceLoop() {
 			if err := s.eng.FlushQueued(); err != nil && s.ctx.Err() == nil {
 				s.log.Warn("cannot flush memtables", "err", err)
 			}
+			if err := s.eng.Reclaim(); err != nil && s.ctx.Err() == nil {
+				s.log.Warn("cannot flush a memtable on a full disk", "err", err)
+			}
 		case <-s.ctx.Done():
 			return
 		}

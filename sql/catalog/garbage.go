@@ -5,24 +5,22 @@ import (
 	"encoding/binary"
 	"time"
 
+	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/txn"
 )
 
-// What DROP, TRUNCATE and rewrites leave behind is deleted in the background, some time after nobody can
-// see it any more. Until then reads of the past still find it.
+// What DROP, TRUNCATE and rewrites leave behind is on a list here. The leaders of its ranges remove it when nobody may read it any more, which they know: see
+// Dropped. Then it is taken off the list.
 const (
-	// garbageAge is how long it stays.
+	// garbageAge is how long it is on the list at the least. Whatever has been writing there without knowing better has ended by then.
 	garbageAge = time.Hour
-	// garbagePause is between two batches of garbageBatch rows: the work gives way to everything else.
-	garbagePause = 50 * time.Millisecond
-	garbageBatch = 1000
-	sweepEvery   = 5 * time.Minute
+	sweepEvery = 5 * time.Minute
 )
 
-// sweep collects garbage now and then, until ctx ends. Several gateways may do so at the same time.
+// sweep shortens the list now and then, until ctx ends. Several gateways may do so at the same time.
 func (s *Store) sweep(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 	t := time.NewTimer(sweepEvery)
 	defer t.Stop()
@@ -32,61 +30,63 @@ func (s *Store) sweep(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 			return
 		case <-t.C:
 		}
-		if n, err := s.CollectGarbage(ctx, g, garbageAge, garbagePause); err != nil && ctx.Err() == nil {
-			h.log.Warn("cannot remove the rows of dropped tables; it is tried again later", "removed", n, "err", err)
+		if n, err := s.ForgetDropped(ctx, g, garbageAge); err != nil && ctx.Err() == nil {
+			h.log.Warn("cannot look whether anything is left of dropped tables; it is tried again later", "err", err)
 		} else if n > 0 {
-			h.log.Info("removed rows of dropped tables", "rows", n)
+			h.log.Info("nothing is left of dropped tables and indexes", "of", n)
 		}
 		t.Reset(sweepEvery)
 	}
 }
 
-// CollectGarbage deletes the rows of tables and indexes that were dropped at least age ago, pausing between batches, and
-// returns how many there were. What cannot be reached is left for another time, and the rest is not held up by it: it may be lost for good.
-func (s *Store) CollectGarbage(ctx context.Context, g txn.Gateway, age, pause time.Duration) (removed int64, err error) {
-	list, err := garbageList(ctx, g, age)
+// Dropped returns the spans of the tables and indexes that had been dropped at a time, and of which something may be left. Nobody reads or writes them at later ones.
+func Dropped(ctx context.Context, g txn.Gateway, at hlc.Timestamp) ([]keys.Span, error) {
+	t := g.Begin(ctx, txn.Options{ReadOnly: true, ReadAsOf: at})
+	defer t.Rollback(ctx)
+	list, err := garbageList(ctx, t)
+	spans := make([]keys.Span, len(list))
+	for i := range list {
+		spans[i] = list[i].span
+	}
+	return spans, err
+}
+
+// ForgetDropped takes off the list what was dropped at least age ago and has no rows any more, and returns how much that was.
+// What cannot be reached is left for another time, and the rest is not held up by it: it may be lost for good.
+func (s *Store) ForgetDropped(ctx context.Context, g txn.Gateway, age time.Duration) (forgotten int, err error) {
+	t := g.Begin(ctx, txn.Options{ReadOnly: true})
+	defer t.Rollback(ctx)
+	list, err := garbageList(ctx, t)
 	if err != nil {
 		return 0, err
 	}
+	before := t.ReadTimestamp().WallTime - int64(age)
 	var failed error
-	for _, entry := range list {
-		n, err := collect(ctx, g, entry, pause)
-		removed += n
+	for _, e := range list {
+		if e.since > before {
+			continue
+		}
+		gone, err := forgetDropped(ctx, g, e)
 		if ctx.Err() != nil {
-			return removed, ctx.Err()
+			return forgotten, ctx.Err()
+		}
+		if gone {
+			forgotten++
 		}
 		if failed == nil {
 			failed = err
 		}
 	}
-	return removed, failed
-}
-
-// collect deletes the rows of an entry, and the entry.
-func collect(ctx context.Context, g txn.Gateway, e garbageEntry, pause time.Duration) (removed int64, err error) {
-	for {
-		n, err := deleteBatch(ctx, g, e)
-		removed += n
-		if err != nil || n == 0 {
-			return removed, err
-		}
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return removed, ctx.Err()
-		}
-	}
+	return forgotten, failed
 }
 
 type garbageEntry struct {
-	row  keys.Key
-	span keys.Span
+	row   keys.Key
+	span  keys.Span
+	since int64 // wall time
 }
 
-func garbageList(ctx context.Context, g txn.Gateway, age time.Duration) ([]garbageEntry, error) {
-	t := g.Begin(ctx, txn.Options{ReadOnly: true})
-	defer t.Rollback(ctx)
-	before := t.ReadTimestamp().WallTime - int64(age)
+func garbageList(ctx context.Context, t txn.Txn) ([]garbageEntry, error) {
 	sc := t.Scan(ctx, []keys.Span{tableSpan(garbageTable)}, txn.ScanOptions{})
 	defer sc.Close()
 	var list []garbageEntry
@@ -108,9 +108,6 @@ func garbageList(ctx context.Context, g txn.Gateway, age time.Duration) ([]garba
 			if len(v) != 8 {
 				return nil, bad
 			}
-			if int64(binary.BigEndian.Uint64(v)) > before {
-				continue
-			}
 			data, rest, err := keys.DecodeUvarint(k[len(prefix):])
 			if err != nil || data < keys.FirstUserTable {
 				return nil, bad
@@ -123,53 +120,41 @@ func garbageList(ctx context.Context, g txn.Gateway, age time.Duration) ([]garba
 				}
 				start = keys.Index(data, index)
 			}
-			list = append(list, garbageEntry{row: k.Clone(), span: keys.Span{Start: start, End: start.PrefixEnd()}})
+			list = append(list, garbageEntry{row: k.Clone(), span: keys.Span{Start: start, End: start.PrefixEnd()}, since: int64(binary.BigEndian.Uint64(v))})
 		}
 	}
 }
 
-// deleteBatch deletes some rows of an entry, or the entry itself when there are none left.
-func deleteBatch(ctx context.Context, g txn.Gateway, e garbageEntry) (n int64, err error) {
+// forgetDropped takes an entry off the list if there are no rows any more.
+func forgetDropped(ctx context.Context, g txn.Gateway, e garbageEntry) (gone bool, err error) {
 	t := g.Begin(ctx, txn.Options{})
 	defer func() {
-		if err != nil {
+		if !gone {
 			t.Rollback(ctx)
 		}
 	}()
-	sc := t.Scan(ctx, []keys.Span{e.span}, txn.ScanOptions{MaxRows: garbageBatch})
+	sc := t.Scan(ctx, []keys.Span{e.span}, txn.ScanOptions{MaxRows: 1})
 	defer sc.Close()
-	for n < garbageBatch {
+	for {
 		page, ok, err := sc.Next(ctx)
 		if err != nil {
-			return 0, err
+			return false, err
 		}
 		if !ok {
 			break
 		}
-		for {
-			k, _, ok, err := page.Rows.Next()
-			if err != nil {
-				return 0, err
-			}
-			if !ok {
-				break
-			}
-			if err := t.Delete(k.Clone()); err != nil {
-				return 0, err
-			}
-			n++
+		if _, _, ok, err := page.Rows.Next(); err != nil || ok {
+			return false, err
 		}
 	}
-	if n == 0 {
-		if err := t.Delete(e.row); err != nil {
-			return 0, err
-		}
+	if err := t.Delete(e.row); err != nil {
+		return false, err
 	}
 	if _, err := t.Commit(ctx); err != nil {
 		if kv.AsError(err).Code.Class() == kv.RetryTxn {
-			return 0, nil // somebody else was at it; the next sweep goes on
+			return false, nil // somebody else was at it
 		}
-		return 0, err
+		return false, err
 	}
-	return n, nil
+	return true, nil
 }

@@ -158,3 +158,62 @@ func TestGCTTL(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "0-0", v)
 }
+
+// What DROP, TRUNCATE and DROP INDEX leave behind can be read in the past for as long as the past is kept, and then the room is free, whoever leads.
+func TestDroppedTablesGo(t *testing.T) {
+	const ttl = 3 * time.Second
+	l := StartLocal(t, 3, func(i int, c *node.Config) {
+		quickly(i, c)
+		c.StoreKnob.GCAfter, c.StoreKnob.GCInterval = ttl, 100*time.Millisecond
+	})
+	ctx := t.Context()
+	db := l.Connect(0)
+	exec := func(q string) {
+		t.Helper()
+		_, err := db.Exec(ctx, q)
+		require.NoError(t, err, q)
+	}
+	bytes := func() (n int64) {
+		require.NoError(t, db.QueryRow(ctx, `SELECT sum(size_bytes) FROM pamir.ranges`).Scan(&n))
+		return n
+	}
+	exec(`CREATE TABLE stays (id int PRIMARY KEY, v text)`)
+	exec(`INSERT INTO stays SELECT i, repeat('s', 100) FROM generate_series(1, 100) i`)
+	exec(`CREATE TABLE gone (id int PRIMARY KEY, v text)`)
+	exec(`CREATE TABLE emptied (id int PRIMARY KEY, v text)`)
+	exec(`CREATE TABLE bare (id int PRIMARY KEY, v text)`)
+	exec(`CREATE INDEX bare_v ON bare (v)`)
+	for _, t := range []string{"gone", "emptied", "bare"} {
+		exec(`INSERT INTO ` + t + ` SELECT i, repeat('x', 400) || i FROM generate_series(1, 5000) i`)
+	}
+	exec(`SELECT pamir.split_at('gone', 2500)`)
+	before := bytes()
+	require.Greater(t, before, int64(8_000_000))
+	var at string
+	require.NoError(t, db.QueryRow(ctx, `SELECT now()::text`).Scan(&at))
+	exec(`DROP TABLE gone`)
+	exec(`TRUNCATE emptied`)
+	exec(`DROP INDEX bare_v`)
+	exec(`INSERT INTO emptied VALUES (1, 'one')`)
+	past := l.Connect(1)
+	_, err := past.Exec(ctx, `SET pamir.read_as_of = '`+at+`'`)
+	require.NoError(t, err)
+	var n int
+	if err := past.QueryRow(ctx, `SELECT count(*) FROM gone`).Scan(&n); err == nil { // it may have taken longer than that to get here
+		require.Equal(t, 5000, n)
+	} else {
+		require.ErrorContains(t, err, "72000")
+	}
+	l.Eventually(60*time.Second, "what was dropped goes", func() error {
+		if b := bytes(); b > before/3 {
+			return fmt.Errorf("%d of %d bytes", b, before)
+		}
+		return nil
+	})
+	_, err = past.Exec(ctx, `SELECT count(*) FROM gone`)
+	require.ErrorContains(t, err, "72000")
+	var rows [3]int
+	require.NoError(t, db.QueryRow(ctx, `SELECT (SELECT count(*) FROM stays), (SELECT count(*) FROM emptied), (SELECT count(*) FROM bare)`).Scan(&rows[0], &rows[1], &rows[2]))
+	require.Equal(t, [3]int{100, 1, 5000}, rows)
+	require.Greater(t, bytes(), int64(5000*400))
+}

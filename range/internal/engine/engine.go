@@ -47,7 +47,7 @@ type Config struct {
 	// MaxOpenFiles bounds open tables (default 2000).
 	MaxOpenFiles int
 	// ReserveBytes is the free space below which CheckSpace reports a full disk
-	// (default 256 MiB, or 2 % of the disk if that is less). Writes must be refused before the
+	// (default 256 MiB, or 2 % of the disk if that is less, but not less than 64 MiB, or an eighth of a tiny one). Writes must be refused before the
 	// disk is really full: Pebble cannot go on after a failed WAL or MANIFEST write.
 	ReserveBytes uint64
 	MustExist    bool
@@ -79,6 +79,7 @@ type Engine struct {
 	spaceAt   atomic.Int64 // when the disk was last measured (UnixNano)
 	spaceFree atomic.Uint64
 	spaceAll  atomic.Uint64
+	reclaimed time.Time // when a memtable was last flushed for want of space; of Reclaim's caller
 
 	onFatal   func(error)
 	fatalOnce sync.Once
@@ -130,7 +131,8 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, errors.Join(err, e.release())
 	}
 	// What the log holds is flushed when it has been read, and Pebble would try for ever to do that on a full disk.
-	if free, all := e.Space(); all > 0 && free < e.reserveOf(all)/4 && !cfg.ReadOnly {
+	if e.NoRoom() && !cfg.ReadOnly {
+		free, _ := e.Space()
 		return fail(fmt.Errorf("engine: open %s: %d KiB free: %w", cfg.Dir, free>>10, syscall.ENOSPC))
 	}
 	if err := e.checkFormat(cfg); err != nil {
@@ -180,6 +182,21 @@ func (e *Engine) FlushQueued() error {
 		}
 	}
 	return nil
+}
+
+// reclaimEvery is how often at most a full disk is looked for room in what was deleted.
+const reclaimEvery = 10 * time.Second
+
+// Reclaim is to be called every second or so. Tables that a deletion covers go when the memtable that has it is flushed, and not before. Where little more is
+// free than the reserve, nobody may write as much as fills a memtable: it is flushed without that.
+func (e *Engine) Reclaim() error {
+	free, all := e.Space()
+	if all == 0 || free >= 4*e.reserveOf(all) || e.Err() != nil || time.Since(e.reclaimed) < reclaimEvery {
+		return nil
+	}
+	e.reclaimed = time.Now()
+	_, err := e.db.AsyncFlush()
+	return Classify(err)
 }
 
 // exists reports whether the directory exists.
@@ -305,13 +322,17 @@ func (e *Engine) release() error {
 }
 
 // CheckSpace returns a *kv.Error of CodeDiskFull if the disk has less free space than the
-// reserve. It is cheap: the disk is measured at most once a second.
-func (e *Engine) CheckSpace() error {
+// reserve, or than half of it for a write that makes room: without those a full disk would stay so. It is cheap: the disk is measured at most once a second.
+func (e *Engine) CheckSpace(makesRoom bool) error {
 	free, all := e.Space()
 	if all == 0 {
 		return nil // the file system cannot say
 	}
-	if reserve := e.reserveOf(all); free < reserve {
+	reserve := e.reserveOf(all)
+	if makesRoom {
+		reserve /= 2
+	}
+	if free < reserve {
 		return kv.Errorf(kv.CodeDiskFull, "store %s has %d MiB free, below its reserve of %d MiB", e.dir, free>>20, reserve>>20)
 	}
 	return nil
@@ -322,7 +343,13 @@ func (e *Engine) reserveOf(all uint64) uint64 {
 	if e.reserve != 0 {
 		return e.reserve
 	}
-	return min(256<<20, all/50)
+	return max(min(256<<20, all/50), min(64<<20, all/8))
+}
+
+// NoRoom reports whether the disk is so full that a follower had better miss entries of a log, which it gets later, than be the one whose write fails.
+func (e *Engine) NoRoom() bool {
+	free, all := e.Space()
+	return all > 0 && free < e.reserveOf(all)/4
 }
 
 // Space returns the free and the whole space of the disk, at most a second old; zero if unknown. What is kept for the superuser, or for other

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -495,5 +496,59 @@ func TestSmallMemTablesAreFlushed(t *testing.T) {
 		write(1 << 20)
 		require.NoError(t, e.FlushQueued())
 		require.Less(t, n, 100<<10, "it grows up")
+	}
+}
+
+// sized is a file system that says how large its disk is, and how full.
+type sized struct {
+	vfs.FS
+	free, all atomic.Uint64
+}
+
+func (f *sized) GetDiskUsage(string) (vfs.DiskUsage, error) {
+	return vfs.DiskUsage{AvailBytes: f.free.Load(), UsedBytes: f.all.Load() - f.free.Load(), TotalBytes: f.all.Load()}, nil
+}
+
+// A full disk refuses what fills it before it refuses what makes room, and memtables are so small that all of them can be flushed into what is kept free.
+func TestFullDisk(t *testing.T) {
+	for _, c := range []struct{ all, memtable uint64 }{{1 << 40, 64 << 20}, {12800 << 20, 64 << 20}, {5000 << 20, 25 << 20}, {700 << 20, 16 << 20}, {64 << 20, 2 << 20}} {
+		fs := &sized{FS: vfs.NewMem()}
+		fs.all.Store(c.all)
+		fs.free.Store(c.all)
+		cfg := testConfig(fs)
+		cfg.MemTableBytes, cfg.CacheBytes = 0, 256<<20
+		e := open(t, cfg)
+		require.Equal(t, c.memtable, e.options(cfg).MemTableSize, "of %d MiB", c.all>>20)
+		reserve := e.reserveOf(c.all)
+		check := func(free uint64, fills, makesRoom bool) {
+			t.Helper()
+			fs.free.Store(free)
+			e.spaceAt.Store(0) // a second has passed
+			for _, room := range []bool{false, true} {
+				if err := e.CheckSpace(room); (room && makesRoom) || (!room && fills) {
+					require.NoError(t, err)
+				} else {
+					require.True(t, kv.HasCode(err, kv.CodeDiskFull), "%v", err)
+				}
+			}
+		}
+		check(reserve, true, true)
+		check(reserve-1, false, true)
+		check(reserve/2, false, true)
+		check(reserve/2-1, false, false)
+		require.False(t, e.NoRoom())
+		check(reserve/4-1, false, false)
+		require.True(t, e.NoRoom())
+		flushes := e.DB().Metrics().Flush.Count
+		require.NoError(t, e.DB().Set(EncodeKey(keys.Store("x")), nil, pebble.NoSync))
+		require.NoError(t, e.Reclaim())
+		require.NoError(t, e.Reclaim(), "not again and again")
+		require.Eventually(t, func() bool { return e.DB().Metrics().Flush.Count == flushes+1 }, 10*time.Second, time.Millisecond)
+		fs.free.Store(c.all)
+		e.spaceAt.Store(0)
+		e.reclaimed = time.Time{}
+		require.NoError(t, e.Reclaim())
+		require.Equal(t, flushes+1, e.DB().Metrics().Flush.Count)
+		require.NoError(t, e.Close())
 	}
 }

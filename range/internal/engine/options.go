@@ -21,6 +21,7 @@ const (
 	defaultCacheBytes    = 128 << 20
 	defaultMemTableBytes = 64 << 20
 	minMemTableBytes     = 16 << 20
+	leastMemTableBytes   = 2 << 20 // on a small disk
 	defaultMaxOpenFiles  = 2000
 
 	// slowDiskThreshold is when a single write or sync is reported as slow.
@@ -119,6 +120,10 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 	}
 	// Who gives the cache little memory does not want 64 MiB memtables either.
 	o.MemTableSize = min(o.MemTableSize, max(uint64(size)/2, minMemTableBytes))
+	// All that is in memory must fit into the reserve of the disk when it is full: until it is flushed, the log cannot go, nor can what was deleted.
+	if _, all := e.Space(); all > 0 {
+		o.MemTableSize = min(o.MemTableSize, max(e.reserveOf(all)/uint64(o.MemTableStopWritesThreshold), leastMemTableBytes))
+	}
 	if cfg.MemTableBytes > 0 {
 		o.MemTableSize = cfg.MemTableBytes
 	}
@@ -133,7 +138,7 @@ func (e *Engine) options(cfg Config) *pebble.Options {
 		o.Cache = e.ownCache
 	}
 	if o.FS = cfg.FS; o.FS == nil || o.FS == vfs.Default {
-		o.FS, e.fsCloser = vfs.WithDiskHealthChecks(vfs.Default, slowDiskThreshold, nil, e.onDiskSlow)
+		o.FS, e.fsCloser = vfs.WithDiskHealthChecks(patient{vfs.Default}, slowDiskThreshold, nil, e.onDiskSlow)
 	}
 	o.EventListener = e.listener()
 	return o

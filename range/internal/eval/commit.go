@@ -490,6 +490,15 @@ func (e *evaluation) gc(r *kv.GC) (kv.Response, error) {
 	}
 	e.writes++
 	w := e.batch()
+	if len(r.Dropped.Start) > 0 {
+		in := r.Dropped
+		if in.Start.Less(r.From) {
+			in.Start = r.From
+		}
+		var err error
+		resp.Removed, resp.Next, err = mvcc.PurgeDropped(e.env.Reader, w, in, r.Threshold, gcScanned)
+		return resp, err
+	}
 	if len(r.From) == 0 {
 		n, err := mvcc.PurgeTxnRecords(e.env.Reader, w, e.env.Desc.Span(), r.Threshold, gcPerRequest)
 		resp.Removed += n

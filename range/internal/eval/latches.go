@@ -88,6 +88,10 @@ func Latches(dst []Latch, req *kv.BatchRequest) []Latch {
 			if r.Collect {
 				// What is removed is below the threshold, which nobody reads or writes any more: one collection at a time is enough.
 				dst = append(dst, Latch{Span: keys.Span{Start: keys.RangeReplicated(int64(req.RangeID), "g")}, Access: Write})
+				if len(r.Dropped.Start) > 0 {
+					// Nobody should be there. Whoever writes there late must count what he writes on top of as it is then.
+					dst = append(dst, Latch{Span: r.Dropped, Access: Write})
+				}
 				continue
 			}
 			// Everything, local keys too: a read that passed the check of the threshold must be over

@@ -86,6 +86,74 @@ func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Tim
 	return removed, nil, err
 }
 
+// PurgeDropped removes all versions of the keys in span that have none above threshold, a run of such keys at a time: whatever was in the span was dropped at
+// or below threshold. A key with a later version was written to by somebody who came late; it stays until that is below the threshold, too. It stops when
+// it has looked at about as many versions as scan says, and returns the key to go on from; nil if it is done.
+//
+// Nobody may write to the span meanwhile: what is removed is counted here. Locks are let be; one that is resolved later leaves a version for the next time.
+func PurgeDropped(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, scan int64) (removed int64, next keys.Key, err error) {
+	it, err := r.NewIter(&pebble.IterOptions{
+		KeyTypes:   pebble.IterKeyTypePointsOnly,
+		LowerBound: engine.EncodeKey(span.Start),
+		UpperBound: engine.EncodeKey(span.EndKey()),
+	})
+	if err != nil {
+		return 0, nil, engine.Classify(err)
+	}
+	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
+	var run counter // of the keys from start on
+	start := span.Start
+	endRun := func(end keys.Key) error {
+		if run.Versions == 0 {
+			return nil
+		}
+		removed += run.Versions
+		w.Stats.Sub(run.Stats)
+		run = counter{last: run.last}
+		return engine.Classify(w.Batch.DeleteRange(engine.EncodeKey(start), engine.EncodeKey(end), nil))
+	}
+	var late keys.Key // the last key that stays
+	for it.First(); it.Valid(); it.Next() {
+		k, ts, ok := engine.DecodeVersion(it.Key())
+		if !ok {
+			return removed, nil, corrupt("version key", it.Key())
+		}
+		if late != nil && bytes.Equal(k, late) {
+			scan--
+			continue
+		}
+		if scan <= 0 && !bytes.Equal(k, run.last) {
+			next = keys.Key(bytes.Clone(k))
+			return removed, next, endRun(next)
+		}
+		scan--
+		if threshold.Less(ts) { // its newest version, which comes first
+			if err := endRun(keys.Key(k)); err != nil {
+				return removed, nil, err
+			}
+			late = append(late[:0], k...)
+			start = late.Next()
+			continue
+		}
+		b, err := it.ValueAndErr()
+		if err != nil {
+			return removed, nil, engine.Classify(err)
+		}
+		if err := run.version(it.Key(), b); err != nil {
+			return removed, nil, err
+		}
+	}
+	if err := it.Error(); err != nil {
+		return removed, nil, engine.Classify(err)
+	}
+	return removed, nil, endRun(span.EndKey())
+}
+
+// HasVersions reports whether there is any version of any key in span.
+func HasVersions(r pebble.Reader, span keys.Span) (bool, error) {
+	return some(r, keys.Span{Start: span.Start, End: span.EndKey()})
+}
+
 // PurgeTxnRecords removes the ABORTED records decided before threshold, at most limit. Such a record is a
 // fence: it keeps a late StageTxn of the transaction from succeeding. A message that is as old as
 // the threshold cannot stage any more, since it would stage below the threshold, which is refused too.

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -169,7 +170,7 @@ func (r *Replica) evaluate(ctx context.Context, req *kv.BatchRequest, ts hlc.Tim
 	env := r.env(&s, learned)
 	var bucket *closedBucket
 	if writes(req) {
-		if err := r.deps.Engine.CheckSpace(); err != nil {
+		if err := r.deps.Engine.CheckSpace(makesRoom(req)); err != nil {
 			return nil, nil, nil, err
 		}
 		bucket = r.beginWrite(&s)
@@ -472,6 +473,41 @@ func writes(req *kv.BatchRequest) bool {
 	}
 	return false
 }
+
+// makesRoom reports whether a batch is such that the disk is not fuller, or will not be for long, when it is done: it removes what users have stored, ends
+// transactions, or changes what the cluster knows of itself, without which nothing can be dropped, moved away or collected.
+func makesRoom(req *kv.BatchRequest) bool {
+	for _, q := range req.Requests {
+		switch q := q.(type) {
+		case *kv.Put:
+			if ofUsers(q.Key) {
+				return false
+			}
+		case *kv.Increment:
+			if ofUsers(q.Key) {
+				return false
+			}
+		case *kv.BulkWrite:
+			return false
+		case *kv.CommitSingleRange:
+			if slices.ContainsFunc(q.Writes, stores) {
+				return false
+			}
+		case *kv.Prepare:
+			if slices.ContainsFunc(q.Writes, stores) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// stores reports whether a write is of something that users store.
+func stores(w kv.Write) bool { return !w.Deleted && ofUsers(w.Key) }
+
+func ofUsers(k keys.Key) bool { return !k.Less(firstOfUsers) }
+
+var firstOfUsers = keys.Table(keys.FirstUserTable)
 
 // checkBounds refuses a batch with a key outside of the range.
 func checkBounds(d *kv.RangeDescriptor, req *kv.BatchRequest) error {
