@@ -155,3 +155,30 @@ func TestStrikeOffNeedsItsStrike(t *testing.T) {
 		require.NotNil(t, c.stores[1].holder.Load().current.Load())
 	})
 }
+
+// A look that takes long is of when it began: what it finds had been written by then, and a strike counts from there.
+func TestLookIsOfItsBeginning(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, defaultTimes)
+		h := c.stores[0].holder.Load()
+		require.NoError(t, h.put(t.Context(), strikeKey(8), []byte("before")))
+		c.gates[0].shut.Store(true)
+		var late *versionTableState
+		var err error
+		var wg sync.WaitGroup
+		wg.Go(func() { late, err = h.look(t.Context()) })
+		synctest.Wait()
+		o := c.stores[1].holder.Load()
+		require.NoError(t, o.put(t.Context(), strikeKey(9), []byte("after")))
+		require.NoError(t, o.delete(t.Context(), strikeKey(8)))
+		time.Sleep(defaultTimes.lease / 4)
+		c.gates[0].shut.Store(false)
+		wg.Wait()
+		require.NoError(t, err)
+		require.Equal(t, map[uint64][]byte{8: []byte("before")}, late.strikes)
+		now, err := h.look(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, map[uint64][]byte{9: []byte("after")}, now.strikes)
+		require.True(t, late.at.Less(now.at))
+	})
+}

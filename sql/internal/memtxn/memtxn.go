@@ -19,6 +19,15 @@ type row struct {
 	key, value []byte
 	ts         hlc.Timestamp
 	deleted    bool
+	old        *row // what it replaced
+}
+
+// asOf returns the version that a read at a timestamp finds, perhaps a deleted one; nil if there is none.
+func (r *row) asOf(ts hlc.Timestamp) *row {
+	for r != nil && ts.Less(r.ts) {
+		r = r.old
+	}
+	return r
 }
 
 func less(a, b row) bool { return bytes.Compare(a.key, b.key) < 0 }
@@ -119,19 +128,7 @@ func (s *Store) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespon
 			s.put(row{key: r.Key.Clone(), deleted: true})
 			resp.Responses = append(resp.Responses, &kv.DeleteResponse{})
 		case *kv.Scan:
-			out := &kv.ScanResponse{}
-			s.mu.Lock()
-			s.rows.Ascend(row{key: r.Spans[0].Start}, func(x row) bool {
-				if !r.Spans[0].Contains(x.key) {
-					return false
-				}
-				if !x.deleted {
-					out.Rows.Append(x.key, x.value)
-				}
-				return true
-			})
-			s.mu.Unlock()
-			resp.Responses = append(resp.Responses, out)
+			resp.Responses = append(resp.Responses, s.scan(r.Spans[0], req.Timestamp))
 		default:
 			return nil, kv.Errorf(kv.CodeBadRequest, "%T", r)
 		}
@@ -139,10 +136,38 @@ func (s *Store) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchRespon
 	return resp, nil
 }
 
+// scan returns what a span held at a timestamp, however much later the scan comes; without one, what it holds.
+func (s *Store) scan(span keys.Span, at hlc.Timestamp) *kv.ScanResponse {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if at.IsEmpty() {
+		at = hlc.Max
+	}
+	out := &kv.ScanResponse{}
+	s.rows.Ascend(row{key: span.Start}, func(newest row) bool {
+		if !span.Contains(newest.key) {
+			return false
+		}
+		if r := newest.asOf(at); r != nil && !r.deleted {
+			out.Rows.Append(r.key, r.value)
+		}
+		return true
+	})
+	return out
+}
+
 func (s *Store) put(r row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.ts = s.clock.Now()
+	s.set(r)
+}
+
+// set makes r the newest version of its row. s.mu is held.
+func (s *Store) set(r row) {
+	if old, ok := s.rows.Get(r); ok {
+		r.old = &old
+	}
 	s.rows.Set(r)
 }
 
@@ -503,7 +528,7 @@ func (t *Txn) commit() (hlc.Timestamp, error) {
 		return ts, kv.Errorf(kv.CodeRefreshFailed, "past the deadline")
 	}
 	for _, w := range t.writes {
-		s.rows.Set(row{key: w.Key, value: w.Value, deleted: w.Deleted, ts: ts})
+		s.set(row{key: w.Key, value: w.Value, deleted: w.Deleted, ts: ts})
 	}
 	return ts, nil
 }
