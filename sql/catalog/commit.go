@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/pamirdb/pamir/range/kv"
 	"github.com/pamirdb/pamir/txn"
 )
@@ -78,7 +80,8 @@ func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used *Uses, changed
 
 // announce takes a schema change through steps 1 to 3.
 func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err error) {
-	id := t.ID()
+	// Not the transaction's, which it may keep when it is restarted: an acknowledgement is of this marker, and none that comes late is taken for one of the next.
+	id := kv.TxnID(uuid.New())
 	key := markerKey(id)
 	expiry := h.clock.Now().Add(h.times.marker)
 	end = func() {
@@ -120,9 +123,9 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		if begun.Add(h.times.lease).Less(st.at) {
 			for _, n := range missing {
 				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
-				done, err := h.strikeOff(ctx, n, key, marker)
+				done, err := h.strikeOff(ctx, n, key, marker, expiry)
 				if err == nil && !done {
-					err = errChanged() // the marker is gone, and with it what the lease had to run out for
+					err = errChanged() // the marker is gone or has expired, and with it what the lease had to run out for
 				}
 				if err != nil {
 					end()

@@ -25,7 +25,7 @@ import (
 //     when the commits that were under way under it are over, the gateway acknowledges the marker.
 //     One that does not hear of it finds the marker at its next poll.
 //  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + the time of a lease, when whatever was
-//     granted before t1 has run out. A gateway that let it wait is struck off; it registers again before it takes another lease. One that stops
+//     granted before t1 has run out. A gateway that let it wait is struck off, by a transaction that commits before the marker expires; it registers again before it takes another lease. One that stops
 //     takes its registration back, once it has given up its lease. One that dies is struck off by and by: see strike.go.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
 //     every lease granted and every timestamp that was read under one.
@@ -68,9 +68,9 @@ const longCommit = 24 << 20
 // Rows of the version table besides the version row itself.
 const (
 	rowVersion = 0
-	rowMarker  = 1 // <txn id> -> expiry
+	rowMarker  = 1 // <id> -> expiry
 	rowGateway = 2 // <node> -> nothing
-	rowAck     = 3 // <txn id> <node> -> nothing
+	rowAck     = 3 // <marker's id> <node> -> nothing
 	rowStrike  = 4 // <node> -> id
 )
 

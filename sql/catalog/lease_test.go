@@ -364,6 +364,38 @@ func testLeaseReadsNothing(t *testing.T) {
 	require.Equal(t, gets, c.mem.Gets)
 }
 
+// A schema change that is announced again, by a transaction that was restarted and has its id still, is acknowledged anew: what is left of the first time, or comes late, says
+// nothing of leases that were granted since.
+func TestChangeIsAnnouncedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, defaultTimes)
+		tx := c.mem.Begin(t.Context(), txn.Options{})
+		s, h := c.stores[0], c.stores[0].holder.Load()
+		var before kv.TxnID
+		began := time.Now()
+		for range 2 {
+			end, err := s.BeforeCommit(t.Context(), tx, &Uses{}, true)
+			require.NoError(t, err)
+			st, err := h.look(t.Context())
+			require.NoError(t, err)
+			require.Len(t, st.markers, 1)
+			before = st.markers[0]
+			end()
+		}
+		require.Less(t, time.Since(began), time.Second, "who has acknowledged it once does so again")
+
+		require.NoError(t, h.put(t.Context(), ackKey(before, 2), nil))
+		time.Sleep(2 * defaultTimes.poll)
+		require.NotNil(t, c.stores[1].holder.Load().current.Load())
+		c.gates[1].shut.Store(true)
+		defer c.gates[1].shut.Store(false)
+		ctx, cancel := context.WithTimeout(t.Context(), defaultTimes.lease/2)
+		defer cancel()
+		_, err := s.BeforeCommit(ctx, tx, &Uses{}, true)
+		require.ErrorIs(t, err, context.DeadlineExceeded, "it has to wait for a gateway that has not acknowledged it")
+	})
+}
+
 // Statistics are seen by who waits for them, though nobody is told.
 func TestAwait(t *testing.T) { synctest.Test(t, testAwait) }
 

@@ -72,7 +72,7 @@ func (h *leaseHolder) strike(ctx context.Context, st *versionTableState) error {
 		case !bytes.Equal(row, s.strike):
 			s.strike, s.seen = bytes.Clone(row), st.at
 		case s.seen.Add(h.times.lease).Less(st.at) || h.times.plantedHaste:
-			done, err := h.strikeOff(ctx, n, strikeKey(n), row)
+			done, err := h.strikeOff(ctx, n, strikeKey(n), row, hlc.Max)
 			if err != nil {
 				return err
 			}
@@ -88,12 +88,13 @@ func (h *leaseHolder) strike(ctx context.Context, st *versionTableState) error {
 const strikeAgain = 6
 
 // strikeOff removes the registration of a gateway, and the strike against it if there is one, if the row is still there that says that the gateway was granted nothing since:
-// the strike, or a marker. A removal that is lost on its way and arrives late removes nothing that was made anew.
-func (h *leaseHolder) strikeOff(ctx context.Context, node uint64, key keys.Key, value []byte) (done bool, err error) {
+// the strike, or a marker. A removal that is lost on its way and arrives late removes nothing that was made anew. expiry is up to when the row says so: beyond its own a marker
+// may still be there, but leases are granted again.
+func (h *leaseHolder) strikeOff(ctx context.Context, node uint64, key keys.Key, value []byte, expiry hlc.Timestamp) (done bool, err error) {
 	t := h.gateway.Begin(ctx, txn.Options{})
 	defer t.Rollback(context.WithoutCancel(ctx))
 	for {
-		done, err = h.tryStrikeOff(ctx, t, node, key, value)
+		done, err = h.tryStrikeOff(ctx, t, node, key, value, expiry)
 		if err == nil || !t.Retryable(err) {
 			return done, err
 		}
@@ -103,10 +104,13 @@ func (h *leaseHolder) strikeOff(ctx context.Context, node uint64, key keys.Key, 
 	}
 }
 
-func (h *leaseHolder) tryStrikeOff(ctx context.Context, t txn.Txn, node uint64, key keys.Key, value []byte) (done bool, err error) {
+func (h *leaseHolder) tryStrikeOff(ctx context.Context, t txn.Txn, node uint64, key keys.Key, value []byte, expiry hlc.Timestamp) (done bool, err error) {
 	v, ok, err := t.Get(ctx, key, txn.ScanOptions{})
-	if err != nil || !ok || !bytes.Equal(v, value) {
+	if err != nil || !ok || !bytes.Equal(v, value) || expiry.LessEq(t.ReadTimestamp()) {
 		return false, err
+	}
+	if d, bounded := t.(txn.Deadliner); bounded {
+		d.SetDeadline(expiry)
 	}
 	for _, k := range []keys.Key{gatewayKey(node), strikeKey(node)} {
 		if err := t.Delete(k); err != nil {

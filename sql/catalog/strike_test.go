@@ -10,6 +10,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
+	"github.com/pamirdb/pamir/txn"
 )
 
 // took is how long a schema change at a gateway takes.
@@ -139,11 +143,11 @@ func TestStrikeOffNeedsItsStrike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, defaultTimes)
 		h := c.stores[0].holder.Load()
-		done, err := h.strikeOff(t.Context(), 2, strikeKey(2), []byte("no such strike"))
+		done, err := h.strikeOff(t.Context(), 2, strikeKey(2), []byte("no such strike"), hlc.Max)
 		require.NoError(t, err)
 		require.False(t, done)
 		require.NoError(t, h.put(t.Context(), strikeKey(2), []byte("another")))
-		done, err = h.strikeOff(context.Background(), 2, strikeKey(2), []byte("one"))
+		done, err = h.strikeOff(context.Background(), 2, strikeKey(2), []byte("one"), hlc.Max)
 		require.NoError(t, err)
 		require.False(t, done)
 		registered, _ := c.registered(t, 2)
@@ -153,6 +157,49 @@ func TestStrikeOffNeedsItsStrike(t *testing.T) {
 		require.True(t, registered)
 		require.False(t, struck, "it has taken it back")
 		require.NotNil(t, c.stores[1].holder.Load().current.Load())
+	})
+}
+
+// stalledGateway is one whose transactions begin when something has been done.
+type stalledGateway struct {
+	txn.Gateway
+	first func()
+}
+
+func (g *stalledGateway) Begin(ctx context.Context, o txn.Options) txn.Txn {
+	g.first()
+	return g.Gateway.Begin(ctx, o)
+}
+
+// Who changes the schema, and stands still before it strikes off a gateway that let it wait, until its marker has run out, strikes off nobody: leases are granted again by
+// then, and the next change has to wait for them.
+func TestMarkerStrikesNobodyOffAfterItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 2, defaultTimes)
+		_, _, err := c.change(t.Context(), 0)
+		require.NoError(t, err)
+		h, other := c.stores[0].holder.Load(), c.stores[1].holder.Load()
+		began := time.Now()
+		stalled := &stalledGateway{Gateway: c.mem}
+		stalled.first = sync.OnceFunc(func() {
+			require.Greater(t, time.Since(began), defaultTimes.lease)
+			c.gates[1].shut.Store(false)
+			time.Sleep(time.Until(began.Add(defaultTimes.marker + 10*time.Millisecond)))
+			l := other.current.Load()
+			require.NotNil(t, l, "nothing is in its way any more")
+			require.Less(t, c.mem.Clock().Peek().WallTime, l.until.WallTime)
+		})
+		h.gateway = stalled
+		c.gates[1].shut.Store(true)
+		_, _, err = c.change(t.Context(), 0)
+		require.Equal(t, kv.RetryTxn, kv.AsError(err).Code.Class(), "%v", err)
+		registered, _ := c.registered(t, 2)
+		version, _, err := c.change(t.Context(), 0) // it is run again
+		require.NoError(t, err)
+		u, err := c.write(t.Context(), 1, 1)
+		require.NoError(t, err)
+		require.Equal(t, version, u.version, "a commit after the change went by the catalog before it")
+		require.True(t, registered, "the change has to wait for it")
 	})
 }
 
