@@ -173,13 +173,15 @@ func (d *driver) tick(ctx context.Context) {
 	readCtx, cancel := context.WithTimeout(ctx, planTimeout)
 	defer cancel()
 	n.collect(readCtx, d.known)
-	err := d.rules.refresh(readCtx, n, true)
-	if err == nil {
-		d.left, err = n.readMembership(readCtx)
-	}
+	// In this order: who sets a rule, or pauses, and then has a node leave, is not overtaken by a plan that knows of the second only.
+	var err error
+	d.left, err = n.readMembership(readCtx)
 	paused := false
 	if err == nil {
 		paused, _, err = getSystem[bool](readCtx, n, keys.PlacementPaused)
+	}
+	if err == nil {
+		err = d.rules.refresh(readCtx, n, true)
 	}
 	if err != nil {
 		// Without the rules, or without knowing who is to leave, whatever one did could be wrong.
