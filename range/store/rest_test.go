@@ -14,6 +14,7 @@ import (
 
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/internal/replica"
+	"github.com/pamirdb/pamir/range/internal/rest"
 	"github.com/pamirdb/pamir/range/kv"
 )
 
@@ -238,4 +239,23 @@ func testRestFindsWhoIsBehind(t *testing.T) {
 	require.Eventually(t, func() bool { return of(behind).Applied == of(lead).Applied }, 30*time.Second, 20*time.Millisecond)
 	c.untilQuiet()
 	c.checkReplicas(ctx)
+}
+
+// A follower that is awake while its leader rests, and does not know that it does, has it said again and goes to rest.
+func TestRestIsSaidAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, testKnobs)
+		c.upReplicate(2, 3)
+		require.NoError(t, c.put(c.ctx(60*time.Second), 1, "a"))
+		s, st := c.waitLeader(kv.FirstUserRange)
+		c.untilQuiet()
+		f := c.up(1 + st.Replica.NodeID%3).replica(kv.FirstUserRange)
+		f.Cover(0, &rest.Coverage{}) // as if what was said had been of an earlier time
+		f.Wake()
+		time.Sleep(100 * time.Millisecond)
+		require.False(t, f.Quiet())
+		time.Sleep(time.Minute)
+		require.True(t, f.Quiet())
+		require.True(t, s.replica(kv.FirstUserRange).Quiet())
+	})
 }

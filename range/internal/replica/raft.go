@@ -221,20 +221,32 @@ func (r *Replica) votes() bool {
 }
 
 // followOn is a tick of a replica that follows, or that cannot campaign. When it has heard nothing for a while, it asks. The follower of a leader that its
-// store supports needs no election clock: it asks a last time and may be quiet, if it has been told that the range is at rest as it knows it. Who may not goes on asking. raftMu is held.
+// store supports needs no election clock: it asks a last time and may be quiet, if it has been told that the range is at rest as it knows it. Until it is it
+// watches for that, and has it said again: there may have been no such replica when it was. Who may not be quiet goes on asking. raftMu is held.
 func (r *Replica) followOn(mayRest bool) {
-	if r.idleTicks++; int(r.idleTicks) <= r.deps.Knobs.QuietTicks || len(r.pending) > 0 || r.lead == 0 {
+	quiet := int32(r.deps.Knobs.QuietTicks)
+	if r.idleTicks++; r.idleTicks <= quiet || len(r.pending) > 0 || r.lead == 0 {
 		return
 	}
-	r.idleTicks = 0
-	if r.behind() {
+	first := r.idleTicks == quiet+1
+	switch {
+	case r.behind():
+		r.idleTicks = 0
 		r.ask(r.lead)
 		return
-	}
-	r.askLeader()
-	if mayRest && r.covered() {
+	case mayRest && r.covered():
+		r.askLeader()
+		r.idleTicks = 0
 		r.quiet.Store(true)
 		r.raftLog.DropCache()
+		return
+	case first:
+		r.askLeader()
+	case r.idleTicks > 4*quiet:
+		r.ask(r.lead)
+	}
+	if !mayRest || r.idleTicks > 4*quiet {
+		r.idleTicks = 0
 	}
 }
 
