@@ -12,17 +12,23 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
-// PurgeShadowed removes versions in span that no read at or after threshold can see: those that a newer version
-// at or below threshold shadows, and tombstones at or below it. It stops after about limit removals, or when it has looked at
-// about as many versions as scan says, and returns the key to go on from; nil if it is done.
-func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit, scan int64) (removed int64, next keys.Key, err error) {
+// versionsIn iterates over the versions of the keys in span, the newest of a key first.
+func versionsIn(r pebble.Reader, span keys.Span) (*pebble.Iterator, error) {
 	it, err := r.NewIter(&pebble.IterOptions{
 		KeyTypes:   pebble.IterKeyTypePointsOnly,
 		LowerBound: engine.EncodeKey(span.Start),
 		UpperBound: engine.EncodeKey(span.EndKey()),
 	})
+	return it, engine.Classify(err)
+}
+
+// PurgeShadowed removes versions in span that no read at or after threshold can see: those that a newer version
+// at or below threshold shadows, and tombstones at or below it. It stops after about limit removals, or when it has looked at
+// about as many versions as scan says, and returns the key to go on from; nil if it is done.
+func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, limit, scan int64) (removed int64, next keys.Key, err error) {
+	it, err := versionsIn(r, span)
 	if err != nil {
-		return 0, nil, engine.Classify(err)
+		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
 	var key keys.Key
@@ -92,13 +98,9 @@ func PurgeShadowed(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Tim
 //
 // Nobody may write to the span meanwhile: what is removed is counted here. Locks are let be; one that is resolved later leaves a version for the next time.
 func PurgeDropped(r pebble.Reader, w *Writer, span keys.Span, threshold hlc.Timestamp, scan int64) (removed int64, next keys.Key, err error) {
-	it, err := r.NewIter(&pebble.IterOptions{
-		KeyTypes:   pebble.IterKeyTypePointsOnly,
-		LowerBound: engine.EncodeKey(span.Start),
-		UpperBound: engine.EncodeKey(span.EndKey()),
-	})
+	it, err := versionsIn(r, span)
 	if err != nil {
-		return 0, nil, engine.Classify(err)
+		return 0, nil, err
 	}
 	defer func() { err = errors.Join(err, engine.Classify(it.Close())) }()
 	var run counter // of the keys from start on
