@@ -483,3 +483,18 @@ func (c *cluster) changeReplicas(ctx context.Context, id kv.RangeID, add, remove
 	require.NoError(c.t, err)
 	require.NoError(c.t, ctx.Err())
 }
+
+// untilHas waits until a node has a replica of a range that knows its bounds, untilGone until it has none.
+func (c *cluster) untilHas(ctx context.Context, node kv.NodeID, id kv.RangeID) {
+	for c.up(node).replica(id) == nil || c.up(node).replica(id).Desc() == nil {
+		require.NoError(c.t, ctx.Err())
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func (c *cluster) untilGone(ctx context.Context, node kv.NodeID, id kv.RangeID) {
+	for c.up(node).replica(id) != nil {
+		require.NoError(c.t, ctx.Err(), "the replica is still there")
+		time.Sleep(5 * time.Millisecond)
+	}
+}

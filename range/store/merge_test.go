@@ -498,10 +498,7 @@ func testMergeLeavesNobodyBehind(t *testing.T) {
 	right := c.split(ctx, 10)
 	_, st := c.waitLeader(right)
 	missed := kv.NodeID(1 + int(st.Replica.NodeID)%3)
-	for c.up(missed).replica(right) == nil || c.up(missed).replica(right).Desc() == nil {
-		require.NoError(t, ctx.Err())
-		time.Sleep(time.Millisecond)
-	}
+	c.untilHas(ctx, missed, right)
 	c.setFilter(func(m *RaftMessage) bool { return m.RangeID == right && m.To.NodeID == missed })
 	for _, id := range []kv.RangeID{right, kv.FirstUserRange} {
 		c.changeReplicas(ctx, id, []kv.NodeID{4}, []kv.NodeID{missed})
@@ -511,10 +508,7 @@ func testMergeLeavesNobodyBehind(t *testing.T) {
 	require.NotNil(t, r)
 	require.Nil(t, r.Frozen())
 	c.setFilter(nil)
-	for c.up(missed).replica(right) != nil {
-		require.NoError(t, ctx.Err(), "the replica is still there")
-		time.Sleep(5 * time.Millisecond)
-	}
+	c.untilGone(ctx, missed, right)
 	c.changeReplicas(ctx, kv.FirstUserRange, []kv.NodeID{missed}, []kv.NodeID{4})
 	c.values(ctx, 0, 20, func(int) string { return "a" })
 	c.checkReplicas(ctx)
@@ -530,10 +524,7 @@ func TestMergeLeavesNobodyAsleep(t *testing.T) {
 		right := c.split(ctx, 10)
 		_, st := c.waitLeader(right)
 		missed := kv.NodeID(1 + int(st.Replica.NodeID)%3)
-		for c.up(missed).replica(right) == nil || c.up(missed).replica(right).Desc() == nil {
-			require.NoError(t, ctx.Err())
-			time.Sleep(time.Millisecond)
-		}
+		c.untilHas(ctx, missed, right)
 		r := c.up(missed).replica(right)
 		c.setFilter(func(m *RaftMessage) bool {
 			return m.RangeID == right && (m.To.NodeID == missed || m.From.NodeID == missed)
@@ -545,10 +536,7 @@ func TestMergeLeavesNobodyAsleep(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		require.Same(t, r, c.up(missed).replica(right))
 		c.setFilter(nil)
-		for c.up(missed).replica(right) != nil {
-			require.NoError(t, ctx.Err(), "the replica is still there")
-			time.Sleep(5 * time.Millisecond)
-		}
+		c.untilGone(ctx, missed, right)
 	})
 }
 
