@@ -1,14 +1,12 @@
 package cluster
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -80,7 +78,7 @@ func (n *Network) serve(in net.Conn, to int, rpc string) {
 		return
 	}
 	defer n.untrack(in)
-	from, err := n.dialler(in.RemoteAddr().(*net.TCPAddr).Port)
+	from, err := n.dialler(in.RemoteAddr().(*net.TCPAddr).Port, in.LocalAddr().(*net.TCPAddr).Port)
 	if err != nil {
 		return // it has hung up, or died
 	}
@@ -247,9 +245,9 @@ func (n *Network) close() {
 	n.wg.Wait()
 }
 
-// dialler finds the node whose process has a socket with this local port.
-func (n *Network) dialler(port int) (int, error) {
-	inode, err := socketInode(port)
+// dialler finds the node whose process has the connection from one port to another.
+func (n *Network) dialler(local, remote int) (int, error) {
+	inode, err := socketInode(local, remote)
 	if err != nil {
 		return 0, err
 	}
@@ -278,11 +276,12 @@ func (n *Network) dialler(port int) (int, error) {
 			return i, nil
 		}
 	}
-	return 0, fmt.Errorf("nobody has port %d", port)
+	return 0, fmt.Errorf("nobody has a connection from port %d to %d", local, remote)
 }
 
-// socketInode looks a local port up in the kernel's table of connections.
-func socketInode(port int) (string, error) {
+// socketInode looks a connection up in the kernel's table, by both of its ports: the kernel gives one local port to several
+// connections as long as they lead to different places, and of the hundreds between nine nodes a few do share one.
+func socketInode(local, remote int) (string, error) {
 	f, err := os.Open("/proc/net/tcp")
 	if err != nil {
 		return "", err
@@ -292,11 +291,11 @@ func socketInode(port int) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	suffix := ":" + strings.ToUpper(fmt.Sprintf("%04x", port))
+	from, to := fmt.Sprintf(":%04X", local), fmt.Sprintf(":%04X", remote)
 	for _, line := range strings.Split(string(b), "\n") {
-		if w := strings.Fields(line); len(w) > 9 && strings.HasSuffix(w[1], suffix) && w[9] != "0" {
+		if w := strings.Fields(line); len(w) > 9 && strings.HasSuffix(w[1], from) && strings.HasSuffix(w[2], to) && w[9] != "0" {
 			return w[9], nil
 		}
 	}
-	return "", errors.New("no connection has port " + strconv.Itoa(port))
+	return "", fmt.Errorf("there is no connection from port %d to %d", local, remote)
 }
