@@ -16,7 +16,7 @@ import (
 // ClusterRange is a range as pamir.ranges shows it.
 type ClusterRange struct {
 	Descriptor kv.RangeDescriptor
-	// Leader is 0 if no node says that it leads; then the rest is unknown and zero.
+	// Leader is 0 if no node says that it leads; then the rest is unknown, and NULL to whoever asks for it in SQL.
 	Leader                     kv.NodeID
 	Stats                      kv.Stats
 	Requests, Writes, LogBytes int64
@@ -89,11 +89,15 @@ func (s *Session) ClusterRows(relation string) ([][]*string, error) {
 		if r.Leader != 0 {
 			leader = num(int64(r.Leader))
 		}
-		rows = append(rows, []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(names.Pretty(d.StartKey)), str(names.Pretty(d.EndKey)),
-			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation), num(r.Stats.LiveRows), num(r.Stats.Bytes),
-			num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes), str(strconv.FormatBool(r.Quiet)),
-			str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64)), opt(r.State),
-			textArray(texts(tables.in(d.StartKey, d.EndKey)))})
+		row := []*string{num(int64(d.RangeID)), opt(schema), opt(table), opt(index), str(names.Pretty(d.StartKey)), str(names.Pretty(d.EndKey)),
+			str(nodeArray(d, false)), str(nodeArray(d, true)), leader, num(d.Generation)}
+		told := []*string{num(r.Stats.LiveRows), num(r.Stats.Bytes), num(r.Stats.Locks), num(r.Requests), num(r.Writes), num(r.LogBytes),
+			str(strconv.FormatBool(r.Quiet)), str(strconv.FormatFloat(r.QPS, 'f', 1, 64)), str(strconv.FormatFloat(r.CPU, 'f', 3, 64))}
+		if r.Leader == 0 {
+			clear(told) // a sum over the ranges is not to take what nobody says for nothing
+		}
+		row = append(row, told...)
+		rows = append(rows, append(row, opt(r.State), textArray(texts(tables.in(d.StartKey, d.EndKey)))))
 	}
 	return rows, nil
 }

@@ -173,8 +173,16 @@ func TestDroppedTablesGo(t *testing.T) {
 		_, err := db.Exec(ctx, q)
 		require.NoError(t, err, q)
 	}
-	bytes := func() (n int64) {
-		require.NoError(t, db.QueryRow(ctx, `SELECT sum(size_bytes) FROM pamir.ranges`).Scan(&n))
+	bytes := func() (n int64) { // of all ranges: none may be without a leader just then
+		t.Helper()
+		l.Eventually(20*time.Second, "all ranges are led", func() error {
+			var silent int
+			require.NoError(t, db.QueryRow(ctx, `SELECT sum(size_bytes), count(*) - count(size_bytes) FROM pamir.ranges`).Scan(&n, &silent))
+			if silent > 0 {
+				return fmt.Errorf("%d are not", silent)
+			}
+			return nil
+		})
 		return n
 	}
 	exec(`CREATE TABLE stays (id int PRIMARY KEY, v text)`)

@@ -44,12 +44,14 @@ func TestLostWhole(t *testing.T) {
 		require.NoError(t, err, q)
 	}
 	states := func(conn *pgx.Conn) (out []string, on []int32) {
-		rows, err := conn.Query(ctx, "select state, replicas from pamir.ranges where 'gone' = any (tables)")
+		rows, err := conn.Query(ctx, "select state, replicas, leader is null, size_bytes is null and quiet is null from pamir.ranges where 'gone' = any (tables)")
 		require.NoError(t, err)
 		for rows.Next() {
 			var state string
 			var nodes []int32
-			require.NoError(t, rows.Scan(&state, &nodes))
+			var leaderless, unknown bool
+			require.NoError(t, rows.Scan(&state, &nodes, &leaderless, &unknown))
+			require.Equal(t, leaderless, unknown, "only leaders know how large their ranges are")
 			out, on = append(out, state), append(on, nodes...)
 		}
 		require.NoError(t, rows.Err())
