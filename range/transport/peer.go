@@ -45,7 +45,9 @@ type peer struct {
 	suspected  atomic.Int64 // the lastPong since when nothing is expected of it: see Suspect
 	doubting   atomic.Bool
 	turns      atomic.Int32 // see turn
-	turnPong   int64        // lastPong at the last turn; the pinger's
+	turnAt     atomic.Int64 // when the last turn was, monotonic
+	turnPong   atomic.Int64 // lastPong at that turn
+	missed     atomic.Int64 // see unanswered: as of that turn
 	sentGossip atomic.Uint64
 	rtt        atomic.Int64
 	distance   atomic.Int64 // what rtt is without waiting for processors: the least of it, forgotten slowly
@@ -281,7 +283,7 @@ func (t *Transport) pinger() {
 func (t *Transport) pingAll(full, inTime bool) {
 	alive := 0
 	for _, p := range *t.ptr.Load() {
-		p.turn(inTime)
+		p.turn(inTime, monotonic())
 		if p.pingDue() {
 			p.ping()
 		}

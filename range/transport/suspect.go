@@ -64,14 +64,27 @@ func (p *peer) doubt() {
 }
 
 // turn counts, for a pinger that comes in time, how often in a row it has found no answer since it was here last.
-func (p *peer) turn(inTime bool) {
+func (p *peer) turn(inTime bool, now int64) {
 	last := p.lastPong.Load()
-	if !inTime || last != p.turnPong {
+	if !inTime || last != p.turnPong.Load() {
 		p.turns.Store(0)
 	} else {
 		p.turns.Add(1)
 	}
-	p.turnPong = last
+	p.missed.Store(int64(p.unanswered(now)))
+	p.turnPong.Store(last)
+	p.turnAt.Store(now)
+}
+
+// unanswered is for how long the peer has answered no ping while this process was here to hear it: of the time between two turns of the pinger
+// no more counts than there should be. Who gets the processor back after seconds has not read yet what was answered meanwhile.
+func (p *peer) unanswered(now int64) time.Duration {
+	most := p.t.cfg.PingInterval * 3 / 2
+	last := p.lastPong.Load()
+	if last != p.turnPong.Load() {
+		return min(time.Duration(now-last), most)
+	}
+	return time.Duration(p.missed.Load()) + min(time.Duration(now-max(p.turnAt.Load(), p.made)), most)
 }
 
 // CutOff reports whether there are other nodes and none of them has answered a ping for Config.CutOffAfter, though this process has been here all

@@ -229,7 +229,8 @@ func (t *Transport) RTT(id kv.NodeID) time.Duration {
 	return 0
 }
 
-// Silence returns how long ago the peer last answered a ping, or was heard of by this process; false if it is not known at all, or is this node.
+// Silence returns for how long the peer has answered no ping while this process was here to hear it, since it was heard of: less than the time that
+// has passed if this process was without a processor. False if it is not known at all, or is this node.
 func (t *Transport) Silence(id kv.NodeID) (time.Duration, bool) {
 	if self := t.id.Load(); self != nil && self.NodeID == id {
 		return 0, false
@@ -238,7 +239,7 @@ func (t *Transport) Silence(id kv.NodeID) (time.Duration, bool) {
 	if p == nil {
 		return 0, false
 	}
-	return p.silence(), true
+	return p.unanswered(monotonic()), true
 }
 
 // PeerStatus is what this node knows of its connection to another.

@@ -441,66 +441,6 @@ func TestFaults(t *testing.T) {
 	}, 10*time.Second, 10*time.Millisecond)
 }
 
-// Who waits for a node that is suspected, and says nothing else either, waits no longer, and nobody begins to. It is found out when the node answers.
-func TestSuspect(t *testing.T) {
-	f := &testFaults{}
-	nodes := startCluster(t, 2, nodeOpts{faults: f, timeout: time.Hour})
-	for range 5 { // of a node that answers nothing is believed
-		nodes[0].Suspect(2)
-		time.Sleep(10 * time.Millisecond)
-	}
-	var err error
-	require.Eventually(t, func() bool {
-		_, err = nodes[0].Send(t.Context(), 2, get("x"))
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
-
-	errc := make(chan error, 1)
-	go func() {
-		_, err := nodes[0].Send(t.Context(), 2, get("wait"))
-		errc <- err
-	}()
-	require.Eventually(t, func() bool { return nodes[1].h.waiting.Load() == 1 }, 5*time.Second, time.Millisecond)
-	f.cut.Store(true)
-	for err = nil; err == nil; {
-		nodes[0].Suspect(2)
-		select {
-		case err = <-errc:
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-	require.True(t, kv.HasCode(err, kv.CodeUnknownOutcome), err)
-	require.False(t, nodes[0].Alive(2))
-	_, err = nodes[0].Send(t.Context(), 2, get("x"))
-	require.True(t, kv.HasCode(err, kv.CodeUnavailable), err)
-	f.cut.Store(false)
-	require.Eventually(t, func() bool {
-		_, err := nodes[0].Send(t.Context(), 2, get("x"))
-		return err == nil
-	}, 10*time.Second, 10*time.Millisecond)
-	require.True(t, nodes[0].Alive(2))
-	nodes[0].Suspect(7) // of whom nobody knows
-}
-
-// A node that is suspected has little time left for an answer if whoever waits has been awake: it would have read one.
-func TestTurns(t *testing.T) {
-	p := &peer{}
-	turn := func(inTime, answered bool) int32 {
-		if answered {
-			p.lastPong.Add(1)
-		}
-		p.turn(inTime)
-		return p.turns.Load()
-	}
-	require.EqualValues(t, 0, turn(true, true))
-	require.EqualValues(t, 1, turn(true, false))
-	require.EqualValues(t, 2, turn(true, false))
-	require.EqualValues(t, 0, turn(true, true), "it answers")
-	require.EqualValues(t, 1, turn(true, false))
-	require.EqualValues(t, 0, turn(false, false), "nobody was here to read an answer")
-	require.EqualValues(t, 1, turn(true, false))
-}
-
 func TestBook(t *testing.T) {
 	b := NewBook(1)
 	var seen []Entry
@@ -563,27 +503,4 @@ func BenchmarkBatchAlone(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
-}
-
-// A node that nobody answers takes itself for cut off, unless it knows of nobody, or has been away itself.
-func TestCutOff(t *testing.T) {
-	tr := &Transport{cfg: Config{PingInterval: 250 * time.Millisecond, CutOffAfter: 1500 * time.Millisecond}}
-	one, two := &peer{}, &peer{}
-	none, both := map[kv.NodeID]*peer{}, map[kv.NodeID]*peer{1: one, 2: two}
-	tr.ptr.Store(&none)
-	require.False(t, tr.CutOff(), "it is alone in the world")
-	tr.ptr.Store(&both)
-	turns := func(p *peer, n int, inTime bool) {
-		for range n {
-			p.turn(inTime)
-		}
-	}
-	turns(one, 6, true)
-	require.False(t, tr.CutOff(), "the other has answered")
-	turns(two, 5, true)
-	require.False(t, tr.CutOff(), "not for long")
-	turns(two, 1, true)
-	require.True(t, tr.CutOff())
-	turns(two, 1, false)
-	require.False(t, tr.CutOff(), "nobody was here to read an answer")
 }

@@ -142,7 +142,7 @@ func (t *Table) insist(ctx context.Context, m *kv.TxnMeta, hurry bool) (st Holde
 			t.silent.answered(m.Gateway)
 			return st, true, true
 		}
-		if t.silent.tooLong(m.Gateway, asked, t.cfg.DeadAfter) {
+		if t.silent.tooLong(m.Gateway, asked, time.Now(), t.cfg.DeadAfter) {
 			return HolderState{}, false, true
 		}
 		select { // a second, at most

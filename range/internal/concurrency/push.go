@@ -169,7 +169,7 @@ func (p *pusher) look(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if !t.silent.tooLong(b.txn.Gateway, asked, t.cfg.DeadAfter) {
+			if !t.silent.tooLong(b.txn.Gateway, asked, time.Now(), t.cfg.DeadAfter) {
 				states[i].Alive = true // not known to be dead yet
 				continue
 			}
@@ -247,26 +247,34 @@ func (s *silences) slow(n kv.NodeID) bool {
 	return ok && time.Since(at) < askAgain
 }
 
-type silence struct{ first, last time.Time }
+type silence struct {
+	last   time.Time     // it was found out of reach
+	lasted time.Duration // in time that counts: see silenceMost
+}
 
-// silenceGap is how far apart two unanswered questions may be and still show one silence.
-const silenceGap = time.Second
+const (
+	// silenceGap is how far apart two unanswered questions may be and still show one silence.
+	silenceGap = time.Second
+	// silenceMost is how much of the time between two unanswered questions, or of that of the first, counts. Each is given up after queryTimeout, and the next
+	// comes soon after: if it has taken longer, this process was without a processor, and the answer may be there, and not read yet.
+	silenceMost = queryTimeout + 100*time.Millisecond
+)
 
-// tooLong notes that the gateway, asked at the time given, did not answer, and reports whether it has been out of reach for limit.
-func (s *silences) tooLong(n kv.NodeID, asked time.Time, limit time.Duration) bool {
+// tooLong notes that the gateway, asked at the time given, has not answered by now, and reports whether it has been out of reach for limit.
+func (s *silences) tooLong(n kv.NodeID, asked, now time.Time, limit time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := time.Now()
 	x, ok := s.since[n]
 	if !ok || asked.Sub(x.last) > silenceGap {
-		x.first = asked
+		x = silence{last: asked}
 	}
+	x.lasted += min(now.Sub(x.last), silenceMost)
 	x.last = now
 	if s.since == nil {
 		s.since = map[kv.NodeID]silence{}
 	}
 	s.since[n] = x
-	return now.Sub(x.first) >= limit
+	return x.lasted >= limit
 }
 
 func (s *silences) answered(n kv.NodeID) {

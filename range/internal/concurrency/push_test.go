@@ -558,3 +558,21 @@ func testOpenedForgets(t *testing.T) {
 	tb.Resolved(eval.ResolvedLock{Txn: m.ID, Keys: []keys.Key{keys.Key("b")}})
 	require.NoError(t, <-done)
 }
+
+// A gateway is not out of reach for as long as those who ask it are without a processor.
+func TestSilenceWhileAway(t *testing.T) {
+	var s silences
+	at := func(ms int) time.Time { return time.UnixMilli(int64(1_000_000 + ms)) }
+	dead := func(asked, now int) bool { return s.tooLong(7, at(asked), at(now), time.Second) }
+	require.False(t, dead(0, 400))
+	require.False(t, dead(475, 875))
+	require.True(t, dead(950, 1350))
+	s.answered(7)
+	require.False(t, dead(2000, 4000), "one question, however long it took")
+	require.False(t, dead(4075, 4475))
+	require.True(t, dead(4550, 4950), "but the third counts")
+	require.False(t, dead(9000, 9400), "that was another silence")
+	require.False(t, dead(9000, 9410), "of two who ask at once")
+	require.False(t, dead(9010, 9420))
+	require.False(t, dead(9500, 9900))
+}

@@ -27,7 +27,7 @@ func TestRestedTableIsAsNew(t *testing.T) {
 	tb.Learn(meta(2).ID, kv.TxnAborted, hlc.Timestamp{})
 	other, ok := tb.TryLock(meta(3), keys.Key("l"), kv.LockUpdate)
 	require.True(t, ok, "%v", other)
-	tb.silent.tooLong(1, time.Now(), time.Hour)
+	tb.silent.tooLong(1, time.Now(), time.Now(), time.Hour)
 	tb.Rest(nil)
 	status, _ := tb.Outcome(meta(1).ID)
 	require.Equal(t, kv.TxnCommitted, status, "a request that waits is not forgotten")
