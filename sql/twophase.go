@@ -163,7 +163,7 @@ func (s *Session) prepareTransaction(ctx context.Context, gid string) (string, e
 		return "", err
 	}
 	s.closePortals(false)
-	s.xid = 0 // its record is prepared with the rest
+	s.xactPrepared()
 	s.clearTxn(true)
 	s.block = blockIdle
 	return "PREPARE TRANSACTION", nil
@@ -221,11 +221,14 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 		}
 		// Prepared, and not marked so: take it back. If that cannot be done either, the row tells of it.
 		if _, derr := s.finishPrepared(context.WithoutCancel(ctx), &row, false); derr != nil {
-			return s.translate(kv.Errorf(kv.CodeUnknownOutcome, "the transaction may be prepared as \"%s\": %v", gid, err))
+			return unsurePrepared(gid, err)
 		}
 		return s.translate(err)
 	}
-	if announced && !kv.HasCode(err, kv.CodeUnknownOutcome) {
+	if kv.HasCode(err, kv.CodeUnknownOutcome) {
+		return unsurePrepared(gid, err)
+	}
+	if announced {
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
 		if _, derr := s.dropPrepared(cctx, &row); derr != nil {
@@ -332,11 +335,21 @@ func (s *Session) decidePrepared(ctx context.Context, gid string, commit bool) e
 	if !row.Ready {
 		return noPrepared(gid) // its node died before it was prepared
 	}
-	what := "rolled back"
+	what, how := "rolled back", "ROLLBACK"
 	if status == kv.TxnCommitted {
-		what = "committed"
+		what, how = "committed", "COMMIT"
 	}
-	return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "prepared transaction with identifier \"%s\" has been %s by somebody else", gid, what)
+	return pgerr.New(pgerr.ObjectNotInPrerequisiteState, "prepared transaction with identifier \"%s\" has been %s by somebody else", gid, what).
+		WithHint("If the name stays, who asked for that has gone before its end: %s PREPARED takes the name away.", how)
+}
+
+// unsurePrepared is told to who has asked for a prepare of which nobody says whether it was made.
+func unsurePrepared(gid string, cause error) error {
+	e := pgerr.New(pgerr.StatementCompletionUnknown, "it is not known whether the transaction is prepared as \"%s\"", gid).
+		WithDetail("Reason: %v.", kv.AsError(cause).Message).
+		WithHint("pg_prepared_xacts tells. ROLLBACK PREPARED makes sure that it is not, also if the answer is that there is no such name.")
+	e.Cause = cause
+	return e
 }
 
 // unfinished is told to who has asked for a decision that did not come to its end: the name is still there, and can be asked for again.
@@ -372,6 +385,41 @@ func outlast(ctx context.Context, by time.Duration) (context.Context, context.Ca
 	return longer, func() { stop(); cancel() }
 }
 
+// runningTxns are the transactions that have a session, in the whole cluster.
+func (s *Session) runningTxns() map[kv.TxnID]bool {
+	running := map[kv.TxnID]bool{}
+	for _, a := range s.activity() {
+		for _, t := range a.Txns {
+			running[t.ID] = true
+		}
+	}
+	return running
+}
+
+// undecided reports whether the transaction that has an id is prepared, or being prepared: a client decides it, and nobody knows when.
+func (s *Session) undecided(xid int64) (bool, error) {
+	rows, err := s.srv.preparedTransactions(s.ctx)
+	if err != nil {
+		return false, err
+	}
+	for i := range rows {
+		r := &rows[i]
+		if r.Xid != xid || r.Meta.ID.IsZero() {
+			continue
+		}
+		if !r.Ready && s.runningTxns()[r.Meta.ID] {
+			return true, nil
+		}
+		d, err := s.decider()
+		if err != nil {
+			return false, err
+		}
+		status, _, err := d.PreparedStatus(s.ctx, r.Meta)
+		return status == kv.TxnPrepared, err
+	}
+	return false, nil
+}
+
 // preparedXactRows is pg_prepared_xacts.
 func (s *Session) preparedXactRows() [][]*string {
 	rows, err := s.srv.preparedTransactions(s.ctx)
@@ -386,12 +434,7 @@ func (s *Session) preparedXactRows() [][]*string {
 		if !r.Ready && !r.Meta.ID.IsZero() {
 			// Being prepared, or left by a node that died in it: then the record knows.
 			if running == nil {
-				running = map[kv.TxnID]bool{}
-				for _, a := range s.activity() {
-					for _, t := range a.Txns {
-						running[t.ID] = true
-					}
-				}
+				running = s.runningTxns()
 			}
 			d, err := s.decider()
 			if err != nil || running[r.Meta.ID] {

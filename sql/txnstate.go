@@ -353,7 +353,7 @@ func (s *Session) commitTx(ctx context.Context) error {
 	if err == nil {
 		s.portalsHeld()
 	}
-	return s.translate(err)
+	return s.resolvable(s.translate(err))
 }
 
 // commitBlock is COMMIT; the tag is ROLLBACK if the block had failed.

@@ -121,6 +121,21 @@ func (s *Session) xactEnded(commit bool) {
 	s.mu.Unlock()
 }
 
+// xactPrepared lets go of an id that belongs to a prepared transaction now: its record is prepared with the rest.
+func (s *Session) xactPrepared() {
+	if s.xid == 0 {
+		return
+	}
+	s.xid = 0
+	if s.nextXid != 0 {
+		s.nextXid = 0
+		s.settings.MarkUnreported()
+	}
+	s.mu.Lock()
+	s.info.Xid, s.info.NextXid = 0, 0
+	s.mu.Unlock()
+}
+
 // fencedXact turns the failure of the record's write into what it means: somebody has asked for the outcome while this node could not be
 // reached, and was told that the transaction had failed.
 func (s *Session) fencedXact(err error) error {
@@ -131,6 +146,14 @@ func (s *Session) fencedXact(err error) error {
 	return pgerr.New(pgerr.SerializationFailure, "could not serialize access: the transaction has been declared aborted").
 		WithDetail("Reason: pg_xact_status(%d) was asked while the node that runs the transaction did not answer.", s.xid).
 		WithHint("Nothing of it was written. The transaction might succeed if retried.")
+}
+
+// resolvable adds to an unknown outcome how the client learns it.
+func (s *Session) resolvable(err error) error {
+	if e, ok := pgerr.As(err); ok && e.Code == pgerr.StatementCompletionUnknown && s.xid != 0 {
+		e.Hint = fmt.Sprintf("SELECT pg_xact_status('%d') tells, on any node.", s.xid)
+	}
+	return err
 }
 
 // settleXact returns what the record of an id says; if there is none, it becomes outcome. busy: the record is being written.
@@ -168,11 +191,24 @@ func (s *Session) xactStatus(xid int64) (types.Datum, error) {
 		return types.NullDatum, nil
 	}
 	status := ""
-	err := s.srv.inSystem(s.ctx, txn.Options{ReadOnly: true}, func(tx txn.Txn) error {
-		b, _, err := tx.Get(s.ctx, xactRow(xid), txn.ScanOptions{Wait: kv.WaitError})
-		status = string(b)
-		return err
-	})
+	read := func(o txn.ScanOptions) error {
+		return s.srv.inSystem(s.ctx, txn.Options{}, func(tx txn.Txn) error {
+			b, _, err := tx.Get(s.ctx, xactRow(xid), o)
+			status = string(b)
+			return err
+		})
+	}
+	// A read that takes no lock would wait for what a client has prepared, until that is finished.
+	err := read(txn.ScanOptions{Lock: kv.LockShare, Latest: true, Wait: kv.WaitError})
+	if kv.HasCode(err, kv.CodeLockNotAvailable) {
+		var prepared bool
+		switch prepared, err = s.undecided(xid); {
+		case prepared:
+			return types.NewString("in progress"), nil
+		case err == nil:
+			err = read(txn.ScanOptions{}) // its commit is on its way, or is settled for a node that has died
+		}
+	}
 	if err == nil && status == "" {
 		for _, a := range s.activity() {
 			for i := range a.Sessions {

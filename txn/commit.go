@@ -458,5 +458,5 @@ func (t *txn) leave(ctx context.Context, meta kv.TxnMeta, settle func(context.Co
 	if ctx.Err() == nil {
 		return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "some range has not answered for %s, and the outcome of transaction %s is not known", unansweredFor, meta.ID)
 	}
-	return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "the client left before the outcome of transaction %s was known", meta.ID)
+	return hlc.Timestamp{}, kv.Errorf(kv.CodeUnknownOutcome, "the outcome of transaction %s was not known %s after its client had stopped waiting", meta.ID, lastWait)
 }

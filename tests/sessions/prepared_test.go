@@ -91,6 +91,29 @@ func preparedCancelled(t *testing.T, s *suite) {
 	require.Zero(t, one[int](b, "select count(*) from pg_prepared_xacts"))
 }
 
+// preparedOutcome: a transaction that is prepared is in progress for who asks by its id, at once, until it is finished, on any node; and its session uses another id from then on.
+func preparedOutcome(t *testing.T, s *suite) {
+	a, b := s.connect(t, 0, "pamir.report_xact_id", "on"), s.connect(t, 2, "statement_timeout", "10s")
+	a.do("create table po (id int primary key, v int)")
+	a.do("insert into po values (1, 0), (2, 0)")
+	a.do("select pamir.split_at('po', 2)")
+	for how, outcome := range map[string]string{"commit": "committed", "rollback": "aborted"} {
+		a.do("begin")
+		id := a.PgConn().ParameterStatus("pamir.xact_id")
+		a.do("update po set v = v + 1")
+		a.do("prepare transaction 'po'")
+		require.NotEqual(t, id, a.PgConn().ParameterStatus("pamir.xact_id"), "the session's next transaction is another one")
+		a.do("set statement_timeout = '10s'")
+		a.do("insert into po values (" + map[string]string{"commit": "11", "rollback": "12"}[how] + ", 0)")
+		for _, c := range []*client{a, b} {
+			require.Equal(t, "in progress", one[string](c, "select pg_xact_status($1::text::xid8)", id))
+		}
+		b.do(how + " prepared 'po'")
+		require.Equal(t, outcome, one[string](a, "select pg_xact_status($1::text::xid8)", id))
+		require.Equal(t, outcome, one[string](b, "select pg_xact_status($1::text::xid8)", id))
+	}
+}
+
 // preparedHolders: a prepared transaction belongs to no session, whatever the one that prepared it does now; who waits for it is seen to wait, readers, too.
 func preparedHolders(t *testing.T, s *suite) {
 	a, b, c := s.connect(t, 0, "deadlock_timeout", "20"), s.connect(t, 1), s.connect(t, 2, "deadlock_timeout", "20")

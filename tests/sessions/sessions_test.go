@@ -127,6 +127,7 @@ func TestSessions(t *testing.T) {
 		{"cancel requests", cancelRequests},
 		{"prepared races", preparedRaces},
 		{"prepared cancelled", preparedCancelled},
+		{"prepared outcome", preparedOutcome},
 		{"prepared holders", preparedHolders},
 		{"prepared foreign keys", preparedForeignKeys},
 		{"advisory", advisory},
