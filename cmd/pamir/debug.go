@@ -58,29 +58,40 @@ func debugLog() *slog.Logger { return logger(slog.LevelWarn) }
 
 func recoverCollect() *cobra.Command {
 	var store, out string
+	var force bool
 	cmd := &cobra.Command{
 		Use: "collect --store DIR --out FILE", Short: "Read what a stopped store has; changes nothing", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := mayWrite(out, force); err != nil {
+				return err
+			}
 			f, err := recovery.Collect(nil, store, debugLog())
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Store %d of node %d has %d replicas.\n", f.Store, f.Node, len(f.Replicas))
-			return writeJSON(out, f)
+			if err := writeJSON(out, f, force); err != nil {
+				return err
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "Store %d of node %d has %d replicas.\n", f.Store, f.Node, len(f.Replicas))
+			return err
 		},
 	}
 	cmd.Flags().StringVar(&store, "store", "", "directory of the store")
 	cmd.Flags().StringVar(&out, "out", "", "file to write")
+	cmd.Flags().BoolVar(&force, "force", false, overwrites)
 	return required(cmd, "store", "out")
 }
 
 func recoverPlan() *cobra.Command {
 	var stores []string
 	var out string
-	var empty bool
+	var empty, force bool
 	cmd := &cobra.Command{
 		Use: "plan --out PLAN [FILE...] [--store DIR]...", Short: "Plan from what all stores that are left have, and say what may be lost",
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if err := mayWrite(out, force); err != nil {
+				return err
+			}
 			var facts []*recovery.Facts
 			for _, name := range files {
 				f := &recovery.Facts{}
@@ -110,11 +121,12 @@ func recoverPlan() *cobra.Command {
 			}
 			printPlan(cmd.OutOrStdout(), p, ts)
 			printGone(cmd.OutOrStdout(), p, ts, lostRanges(facts), empty, kept)
-			return writeJSON(out, p)
+			return writeJSON(out, p, force)
 		},
 	}
 	cmd.Flags().StringArrayVar(&stores, "store", nil, "directory of a store that is left; may be repeated")
 	cmd.Flags().StringVar(&out, "out", "", "file to write the plan to")
+	cmd.Flags().BoolVar(&force, "force", false, overwrites)
 	cmd.Flags().BoolVar(&empty, "make-empty", false, "make ranges of which no replica is left anew, without any rows")
 	return required(cmd, "out")
 }
@@ -179,12 +191,34 @@ func required(cmd *cobra.Command, flags ...string) *cobra.Command {
 	return cmd
 }
 
-func writeJSON(name string, v any) error {
+// overwrites is the help of --force.
+const overwrites = "write over the file, if it is there"
+
+// mayWrite refuses to write over a file, before anything has been done: it may be what another store has, or the plan that some of the stores were changed by already,
+// and a plan that is made anew has another cluster id.
+func mayWrite(name string, force bool) error {
+	if _, err := os.Lstat(name); err != nil || force {
+		return nil // whatever else is amiss with the name, writing says
+	}
+	return fmt.Errorf("%s is there already: give another name, or --force to write over it", name)
+}
+
+// writeJSON writes what the next step reads; over a file that is there only if force is set.
+func writeJSON(name string, v any, force bool) error {
 	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(name, append(b, '\n'), 0o600)
+	flags := os.O_WRONLY | os.O_CREATE | os.O_EXCL
+	if force {
+		flags = os.O_WRONLY | os.O_CREATE | os.O_TRUNC
+	}
+	f, err := os.OpenFile(name, flags, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(b, '\n'))
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // readJSON reads what a step of a recovery has written. The files of two steps look alike, and a plan with nothing in it would be carried out as one of nothing.

@@ -78,6 +78,31 @@ func TestFilesOfARecoveryAreNotMixedUp(t *testing.T) {
 	require.NoError(t, readJSON(plan, "plan", &recovery.Plan{}))
 }
 
+// A file is not written over unless that is asked for: a plan that is made anew has another cluster id than that by which some stores were changed already.
+func TestARecoveryKeepsFiles(t *testing.T) {
+	dir := t.TempDir()
+	out := filepath.Join(dir, "plan")
+	require.NoError(t, os.WriteFile(out, []byte("precious"), 0o600))
+	for _, words := range [][]string{
+		{"debug", "recover", "plan", "--out", out, filepath.Join(dir, "nix")},
+		{"debug", "recover", "collect", "--out", out, "--store", filepath.Join(dir, "nix")},
+	} {
+		_, err := run(words...)
+		require.EqualError(t, err, out+" is there already: give another name, or --force to write over it")
+		_, err = run(append(words, "--force")...)
+		require.ErrorContains(t, err, "nix", "it went on, to what is not there")
+	}
+	require.ErrorIs(t, writeJSON(out, 1, false), os.ErrExist)
+	b, err := os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, "precious", string(b), "nothing was done, so it is still there")
+	require.NoError(t, writeJSON(out, 1, true))
+	b, err = os.ReadFile(out)
+	require.NoError(t, err)
+	require.Equal(t, "1\n", string(b))
+	require.NoError(t, writeJSON(filepath.Join(dir, "new"), 1, false))
+}
+
 // What asks no node prints JSON, too.
 func TestJSONWithoutACluster(t *testing.T) {
 	out, err := run("version", "--json")
