@@ -65,7 +65,7 @@ func printTable(w io.Writer, cols []verb.Column, items []any, width int) error {
 		column := make([]string, len(items))
 		some := false
 		for r, item := range items {
-			column[r] = forPeople(admin.At(item, c.Path()), c.As)
+			column[r] = forPeople(admin.Value(item, c), c.As)
 			if slices.Contains(keyColumns, c.Name) {
 				column[r] = shortKey(column[r])
 			}

@@ -38,7 +38,7 @@ func (s *Server) Rows(ctx context.Context, v *verb.Verb, a verb.Args) ([][]*stri
 		var row []*string
 		for i := range v.Columns {
 			if c := &v.Columns[i]; c.Type != "" {
-				row = append(row, sqlText(c, At(item, c.Path())))
+				row = append(row, sqlText(c, Value(item, c)))
 			}
 		}
 		out = append(out, row)
@@ -77,6 +77,25 @@ func At(x any, path []string) any {
 		return out
 	}
 	return nil
+}
+
+// Value is what a row has in a column; nil if nobody says.
+func Value(item any, c *verb.Column) any {
+	if c.Told != "" {
+		switch x := At(item, []string{c.Told}).(type) {
+		case nil:
+			return nil
+		case bool:
+			if !x {
+				return nil
+			}
+		case json.Number:
+			if x == "0" {
+				return nil
+			}
+		}
+	}
+	return At(item, c.Path())
 }
 
 func sqlText(c *verb.Column, x any) *string {

@@ -34,8 +34,8 @@ var operationColumns = []Column{
 
 var rangeColumns = []Column{
 	{Name: "range", Field: "id"}, {Name: "tables"}, {Name: "index"}, {Name: "start", Field: "start_key"}, {Name: "end", Field: "end_key"},
-	{Name: "replicas", Field: "replicas.node_id"}, {Name: "leader", Field: "leader_node"}, {Name: "state"}, {Name: "size", Field: "bytes", As: "bytes"},
-	{Name: "qps", Field: "rates.requests", As: "rate"},
+	{Name: "replicas", Field: "replicas.node_id"}, {Name: "leader", Field: "leader_node"}, {Name: "state"}, {Name: "size", Field: "bytes", As: "bytes", Told: "leader_node"},
+	{Name: "qps", Field: "rates.requests", As: "rate", Told: "leader_node"},
 }
 
 // Table is all verbs: first those that look.
@@ -74,13 +74,13 @@ var Table = []Verb{
 		Columns: []Column{
 			{Name: "store_id", Type: "int4"}, {Name: "node_id", Type: "int4"}, {Name: "state", Type: "text"}, {Name: "alive", Type: "bool"}, {Name: "locality", Type: "text"},
 			{Name: "replicas", Type: "int8"}, {Name: "leaders", Type: "int8"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
-			{Name: "qps", Field: "requests", Type: "float8", As: "rate"}, {Name: "writes", Type: "float8", As: "rate"}, {Name: "cpu", Type: "float8", As: "rate"},
+			{Name: "qps", Field: "requests", Type: "float8", As: "rate", Told: "alive"}, {Name: "writes", Type: "float8", As: "rate", Told: "alive"}, {Name: "cpu", Type: "float8", As: "rate", Told: "alive"},
 			{Name: "free_bytes", Type: "int8", As: "bytes"}, {Name: "capacity_bytes", Type: "int8", As: "bytes"}, {Name: "problems", Type: "text"},
 		},
 	},
 	{
 		Name: "ranges", Summary: "List ranges, in key order", Method: "GET", Path: "/ranges", Command: "range list", List: "ranges", Columns: rangeColumns,
-		Detail: "Over HTTP a page ends after limit ranges; next, if it is there, is what to give as after for the next page.",
+		Detail: "Over HTTP a page ends after limit ranges; next, if it is there, is what to give as after for the next page. Only leaders know how large their ranges are, and what is asked of them: where leader_node is 0, what is 0 is not known.",
 		Params: []Param{
 			{Name: "table", Kind: Text, In: Query, Min: 1, Max: 200, Help: "only ranges with keys of this table (name, or schema.name)"},
 			{Name: "key", Kind: Texts, In: Query, Min: 1, Help: "with table: only the range of the row whose primary key begins with these values"},
@@ -101,9 +101,9 @@ var Table = []Verb{
 		Params: []Param{{Name: "limit", Kind: Int, In: Query, Min: 1, Max: 1000, Default: "20", Help: "how many at most"}},
 		Columns: []Column{
 			{Name: "range_id", Field: "id", Type: "int8"}, {Name: "table_name", Field: "table", Type: "text"}, {Name: "index_name", Field: "index", Type: "text"},
-			{Name: "start_key", Type: "text"}, {Name: "leader", Field: "leader_node", Type: "int4"}, {Name: "qps", Field: "rates.requests", Type: "float8", As: "rate"},
-			{Name: "writes", Field: "rates.writes", Type: "float8", As: "rate"}, {Name: "write_bytes", Field: "rates.write_bytes", Type: "float8", As: "bytes"},
-			{Name: "cpu", Field: "rates.cpu", Type: "float8", As: "rate"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes"},
+			{Name: "start_key", Type: "text"}, {Name: "leader", Field: "leader_node", Type: "int4"}, {Name: "qps", Field: "rates.requests", Type: "float8", As: "rate", Told: "leader_node"},
+			{Name: "writes", Field: "rates.writes", Type: "float8", As: "rate", Told: "leader_node"}, {Name: "write_bytes", Field: "rates.write_bytes", Type: "float8", As: "bytes", Told: "leader_node"},
+			{Name: "cpu", Field: "rates.cpu", Type: "float8", As: "rate", Told: "leader_node"}, {Name: "size_bytes", Field: "bytes", Type: "int8", As: "bytes", Told: "leader_node"},
 		},
 	},
 	{

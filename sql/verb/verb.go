@@ -1,6 +1,7 @@
 package verb
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -61,6 +62,8 @@ type Column struct {
 	As string
 	// Apart: only in SQL.
 	Apart bool
+	// Told is a field of the row: where that is 0 or false, nobody says what the column's value is, and what the answer has there is none.
+	Told string
 }
 
 // Path is where the column's value is.
@@ -188,8 +191,12 @@ func (p *Param) Parse(texts ...string) (any, error) {
 	switch s := texts[0]; p.Kind {
 	case Int:
 		n, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return nil, &Error{p.Name, fmt.Sprintf("%.40q is not a number", s)}
+		switch {
+		case errors.Is(err, strconv.ErrRange):
+			low, high := p.Bounds()
+			return nil, &Error{p.Name, fmt.Sprintf("%.40s is out of range (%d to %d)", s, low, high)}
+		case err != nil:
+			return nil, &Error{p.Name, fmt.Sprintf("%.40q is not a whole number", s)}
 		}
 		return n, nil
 	case Bool:

@@ -121,7 +121,8 @@ func TestParse(t *testing.T) {
 		want  any
 		err   string
 	}{
-		{Int, []string{"7"}, int64(7), ""}, {Int, []string{"7x"}, nil, `p: "7x" is not a number`}, {Int, nil, nil, "p: is missing"}, {Int, []string{"1", "2"}, nil, "p: is given more than once"},
+		{Int, []string{"7"}, int64(7), ""}, {Int, []string{"7x"}, nil, `p: "7x" is not a whole number`}, {Int, nil, nil, "p: is missing"},
+		{Int, []string{"99999999999999999999"}, nil, "p: 99999999999999999999 is out of range (0 to 2147483647)"}, {Int, []string{"-99999999999999999999"}, nil, "p: -99999999999999999999 is out of range (0 to 2147483647)"}, {Int, []string{"1", "2"}, nil, "p: is given more than once"},
 		{Text, []string{"7"}, "7", ""}, {Texts, []string{"a", "b"}, []string{"a", "b"}, ""}, {Bool, []string{"true"}, true, ""}, {Bool, []string{"maybe"}, nil, `p: "maybe" is neither true nor false`},
 	} {
 		x, err := (&Param{Name: "p", Kind: c.kind}).Parse(c.texts...)

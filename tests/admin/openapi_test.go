@@ -167,6 +167,8 @@ func TestRefusals(t *testing.T) {
 	l := cluster.StartLocal(t, 1, nil)
 	h := apiOf(t, l.Nodes[0])
 	d := describe(t, h)
+	_, err := connect(t, l.Nodes[0]).Exec(t.Context(), "CREATE TABLE held (a int8 PRIMARY KEY)")
+	require.NoError(t, err)
 	long := strings.Repeat("x", 2000)
 	for _, c := range []struct {
 		method, path, body string
@@ -176,9 +178,9 @@ func TestRefusals(t *testing.T) {
 		code, detail       string
 	}{
 		{"GET", "/nodes/999", "", nil, true, 404, admin.CodeNotFound, "there is no node 999"},
-		{"GET", "/nodes/x", "", nil, false, 400, admin.CodeInvalid, `node_id: "x" is not a number`},
+		{"GET", "/nodes/x", "", nil, false, 400, admin.CodeInvalid, `node_id: "x" is not a whole number`},
 		{"GET", "/nodes/0", "", nil, false, 400, admin.CodeInvalid, "out of range"},
-		{"GET", "/ranges/99999999999999999999", "", nil, false, 400, admin.CodeInvalid, "is not a number"},
+		{"GET", "/ranges/99999999999999999999", "", nil, false, 400, admin.CodeInvalid, "is out of range"},
 		{"GET", "/ranges?state=nix", "", nil, false, 400, admin.CodeInvalid, "is not one of ok, changing"},
 		{"GET", "/ranges?limit=0", "", nil, false, 400, admin.CodeInvalid, "out of range (1 to 10000)"},
 		{"GET", "/ranges?limit=1&limit=2", "", nil, true, 400, admin.CodeInvalid, "more than once"},
@@ -204,7 +206,11 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/ranges/split", `[]`, nil, false, 400, admin.CodeInvalid, "is not a JSON object"},
 		{"POST", "/ranges/split", `{"table": "nix", "values": [1]}`, nil, true, 404, admin.CodeNotFound, "does not exist"},
 		{"POST", "/ranges/split", `{"table": "pg_class", "values": [1]}`, nil, true, 400, admin.CodeInvalid, "is not a table"},
-		{"POST", "/ranges/1/move", `{"from": 1.5}`, nil, false, 400, admin.CodeInvalid, "is not a number"},
+		{"POST", "/ranges/split", `{"table": "held_pkey", "values": [1]}`, nil, true, 400, admin.CodeInvalid, "is an index"},
+		{"GET", "/ranges?table=public.held_pkey", "", nil, true, 400, admin.CodeInvalid, "is an index"},
+		{"GET", "/locks?node=99", "", nil, true, 404, admin.CodeNotFound, "pamir node list"},
+		{"GET", "/replicas?range_id=9999", "", nil, true, 404, admin.CodeNotFound, "pamir range list"},
+		{"POST", "/ranges/1/move", `{"from": 1.5}`, nil, false, 400, admin.CodeInvalid, "is not a whole number"},
 		{"POST", "/ranges/1/move", `{"from": null}`, nil, false, 400, admin.CodeInvalid, "must be a number"},
 		{"POST", "/ranges/1/move", ``, nil, true, 400, admin.CodeInvalid, "neither from nor to"},
 		{"POST", "/ranges/1/move", `{"from": 1}`, nil, true, 409, admin.CodeConflict, "is the only one"},
