@@ -137,7 +137,7 @@ type StoreView struct {
 	// Unknown: nothing was heard of its node yet, and there was hardly time to.
 	Unknown bool `json:"-"`
 	// State is member, draining, leaving or left.
-	State    string  `json:"state"`
+	State    string  `json:"state" enum:"member,draining,leaving,left"`
 	Replicas int     `json:"replicas"`
 	Leaders  int     `json:"leaders"`
 	Bytes    int64   `json:"bytes"`
@@ -184,11 +184,11 @@ type RangeView struct {
 	Tables     []string      `json:"tables,omitempty"`
 	Generation int64         `json:"generation"`
 	Replicas   []ReplicaView `json:"replicas"`
-	// LeaderNode is 0 if no node says that it leads.
+	// LeaderNode is 0 if no node says that it leads; then the figures are 0 because they are not known.
 	LeaderNode kv.NodeID `json:"leader_node"`
 	// State is ok, changing (its replicas), degraded (one of them is on a node that does not answer), leaderless, or lost (all of them were on nodes that have left for
 	// good); the worst that is true.
-	State string `json:"state,omitempty"`
+	State string `json:"state,omitempty" enum:"ok,changing,degraded,leaderless,lost"`
 	// Unused is said of a lost range: no table has rows in it, or could, so that nothing asks for it.
 	Unused    bool  `json:"unused,omitempty"`
 	LiveRows  int64 `json:"live_rows"`
@@ -211,7 +211,7 @@ type ReplicaView struct {
 	NodeID  kv.NodeID  `json:"node_id"`
 	StoreID kv.StoreID `json:"store_id"`
 	ID      int32      `json:"replica_id"`
-	Type    string     `json:"type"`
+	Type    string     `json:"type" enum:"voter,incoming,outgoing,demoting,learner,non-voter"`
 	// Sent is how many of the range's bytes have come over in a snapshot that is under way.
 	Sent int64 `json:"sent_bytes,omitempty"`
 }
@@ -220,7 +220,7 @@ type ReplicaView struct {
 type DecommissionView struct {
 	NodeID kv.NodeID `json:"node_id"`
 	// State is leaving, or left.
-	State    string    `json:"state"`
+	State    string    `json:"state" enum:"leaving,left"`
 	Since    time.Time `json:"since"`
 	Done     time.Time `json:"done,omitzero"`
 	Replicas int       `json:"replicas"` // still there
@@ -238,7 +238,7 @@ type DecommissionView struct {
 type DrainView struct {
 	NodeID kv.NodeID `json:"node_id"`
 	// State is serving, draining or drained.
-	State       string `json:"state"`
+	State       string `json:"state" enum:"serving,draining,drained"`
 	Leaders     int    `json:"leaders"` // ranges still led there that others could lead
 	Connections int64  `json:"connections"`
 }
@@ -274,7 +274,7 @@ type NodeView struct {
 	OffsetMS  float64   `json:"clock_offset_ms"`
 	LastError string    `json:"last_error,omitempty"`
 	// State is member, draining, leaving or left; it and the figures are left out while the cluster cannot be asked.
-	State    string `json:"state,omitempty"`
+	State    string `json:"state,omitempty" enum:"member,draining,leaving,left"`
 	Replicas *int   `json:"replicas,omitempty"`
 	Leaders  *int   `json:"leaders,omitempty"`
 	Bytes    *int64 `json:"bytes,omitempty"`

@@ -356,7 +356,7 @@ func (s *Server) rangeDetail(ctx context.Context, a verb.Args) (*RangeDetail, er
 // OperatorRow is an operator of placement, or a range that nothing is done about.
 type OperatorRow struct {
 	// State is running, pending, done, failed, blocked, unmerged; or planned, in a dry run.
-	State    string     `json:"state"`
+	State    string     `json:"state" enum:"running,pending,done,failed,blocked,unmerged,planned"`
 	RangeID  kv.RangeID `json:"range_id,omitempty"`
 	Text     string     `json:"text,omitempty"`
 	Why      string     `json:"why,omitempty"`

@@ -219,6 +219,9 @@ func (s *schemas) structure(t reflect.Type) object {
 				continue
 			}
 			props[name] = s.of(f.Type)
+			if texts := f.Tag.Get("enum"); texts != "" { // the texts that it can be
+				props[name] = object{"type": "string", "enum": strings.Split(texts, ",")}
+			}
 			if rest == "" {
 				required = append(required, name)
 			}

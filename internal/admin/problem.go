@@ -17,7 +17,7 @@ type Problem struct {
 	Status int    `json:"status"`
 	Title  string `json:"title"`
 	// Code names it, for programs; Detail says what is wrong, Hint what can be done.
-	Code   string `json:"code"`
+	Code   string `json:"code" enum:"invalid_request,not_authenticated,forbidden,not_found,method_not_allowed,conflict,too_large,unsupported_media_type,idempotency_key_reused,too_many_requests,internal,unavailable,timeout"`
 	Detail string `json:"detail"`
 	Hint   string `json:"hint,omitempty"`
 }
