@@ -164,8 +164,24 @@ func relationNamed(snap catalog.Snapshot, path []string, name string) (*catalog.
 				return t, nil
 			}
 		}
+		if t := indexed(snap, schemas, parts[len(parts)-1]); t != nil {
+			return nil, pgerr.New(pgerr.WrongObjectType, "\"%s\" is an index", name).WithHint("Name its table, \"%s\".", t.Name)
+		}
 	}
 	return nil, pgerr.New(pgerr.UndefinedTable, "relation \"%s\" does not exist", name)
+}
+
+// indexed is the table that has an index of this name in one of the schemas; nil if none has.
+func indexed(snap catalog.Snapshot, schemas []string, name string) *catalog.Table {
+	for _, t := range snap.Tables() {
+		if !slices.ContainsFunc(t.Indexes, func(ix catalog.Index) bool { return ix.Name == name }) {
+			continue
+		}
+		if sc, ok := snap.SchemaByID(t.Schema); ok && slices.Contains(schemas, sc.Name) {
+			return t
+		}
+	}
+	return nil
 }
 
 // ExecAs runs statements in the name of a user, with that user's privileges, and discards what they return.

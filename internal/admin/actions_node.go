@@ -18,7 +18,12 @@ func theNode(c Cluster, id kv.NodeID) (*NodeView, error) {
 			return &n, nil
 		}
 	}
-	return nil, NewProblem(CodeNotFound, "there is no node %d", id).WithHint("pamir node list and TABLE pamir.nodes list them.")
+	return nil, NoNode(id)
+}
+
+// NoNode says that there is no node of that number.
+func NoNode(id kv.NodeID) *Problem {
+	return NewProblem(CodeNotFound, "there is no node %d", id).WithHint("pamir node list and TABLE pamir.nodes list them.")
 }
 
 func (c *call) nodeID() kv.NodeID { return kv.NodeID(c.args.Int("node_id")) }

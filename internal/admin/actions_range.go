@@ -27,7 +27,12 @@ func theRange(ctx context.Context, c Cluster, id kv.RangeID) (*RangeView, error)
 			return &all[i], nil
 		}
 	}
-	return nil, NewProblem(CodeNotFound, "there is no range %d", id).WithHint("pamir range list and TABLE pamir.ranges list them.")
+	return nil, NoRange(id)
+}
+
+// NoRange says that there is no range of that number.
+func NoRange(id kv.RangeID) *Problem {
+	return NewProblem(CodeNotFound, "there is no range %d", id).WithHint("pamir range list and TABLE pamir.ranges list them.")
 }
 
 func (r *RangeView) on(n kv.NodeID) *ReplicaView {

@@ -310,6 +310,9 @@ func (s *Server) Cancel(ctx context.Context, id int64) (*Operation, error) {
 // If ctx ends while it waits, the operation is cancelled.
 func (s *Server) Do(ctx context.Context, q Request) (verb.Outcome, error) {
 	if q.Verb.Name == "cancel_operation" {
+		if err := q.Verb.Check(q.Args); err != nil {
+			return verb.Outcome{}, err
+		}
 		op, err := s.Cancel(ctx, q.Args.Int("operation_id"))
 		if err != nil {
 			return verb.Outcome{}, err

@@ -158,7 +158,7 @@ func ungranted(l LockView) int {
 func (o operations) named(ctx context.Context, id kv.RangeID) error {
 	_, _, err := o.rangeByID(ctx, id)
 	if kv.HasCode(err, kv.CodeBadRequest) {
-		return admin.NewProblem(admin.CodeNotFound, "there is no range %d", id)
+		return admin.NoRange(id)
 	}
 	return err
 }
@@ -251,7 +251,7 @@ func (n *Node) replicas(ctx context.Context, a verb.Args) (*ReplicaList, error) 
 func askThem[Req, Resp any](ctx context.Context, n *Node, node kv.NodeID, method string, req *Req) (answers []*Resp, problem string, err error) {
 	if node != 0 {
 		if _, ok := n.book.Get(node); !ok {
-			return nil, "", admin.NewProblem(admin.CodeNotFound, "there is no node %d", node)
+			return nil, "", admin.NoNode(node)
 		}
 		resp, err := ask[Req, Resp](ctx, n, node, method, req)
 		if err != nil {

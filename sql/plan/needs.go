@@ -73,7 +73,11 @@ func Denied(t *catalog.Table) error {
 	case 'S':
 		kind = "sequence"
 	}
-	return pgerr.New(pgerr.InsufficientPrivilege, "permission denied for %s %s", kind, t.Name)
+	e := pgerr.New(pgerr.InsufficientPrivilege, "permission denied for %s %s", kind, t.Name)
+	if t.Virtual && t.Schema == catalog.PamirSchema { // as a function that looks at the cluster says it
+		return e.WithHint("The role must be a member of \"%s\".", role.Viewer)
+	}
+	return e
 }
 
 func (n *Need) allowed(roles *role.Set, user string) bool {

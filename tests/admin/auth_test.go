@@ -15,6 +15,7 @@ import (
 	"github.com/pamirdb/pamir/internal/admin"
 	"github.com/pamirdb/pamir/internal/certs"
 	"github.com/pamirdb/pamir/internal/node"
+	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/sql/verb"
 	"github.com/pamirdb/pamir/tests/cluster"
 )
@@ -87,6 +88,15 @@ func TestWhoMay(t *testing.T) {
 			}
 		})
 	}
+	t.Run("in SQL, who may not look is told what it takes", func(t *testing.T) {
+		for _, q := range []string{"TABLE pamir.nodes", "SELECT count(*) FROM pamir.ranges", "COPY (SELECT 1 FROM pamir.stores) TO STDOUT", "SELECT * FROM pamir.plan()"} {
+			require.NoError(t, srv.ExecAs(ctx, "viewer", q), q)
+			e, ok := pgerr.As(srv.ExecAs(ctx, "nobody", q))
+			require.True(t, ok, q)
+			require.Equal(t, pgerr.InsufficientPrivilege, e.Code)
+			require.Equal(t, `The role must be a member of "pamir_viewer".`, e.Hint, q)
+		}
+	})
 	t.Run("a wrong password", func(t *testing.T) {
 		require.Equal(t, 401, as("operator", "x", false).send("GET", "/nodes", "").status)
 	})
