@@ -105,7 +105,7 @@ type PlacementView struct {
 	LastPlan time.Time     `json:"last_plan,omitzero"`
 	Took     time.Duration `json:"took_ns"`
 	Problem  string        `json:"problem,omitempty"`
-	// Pending operators wait for others to end; Running are under way; Recent are done, the newest last.
+	// Pending operators wait for others to end; Running are under way; Recent are done, the newest last. The latter two are also those of nodes that drove before, if they answer.
 	Pending  []OperatorView    `json:"pending"`
 	Running  []RunningOperator `json:"running"`
 	Recent   []DoneOperator    `json:"recent"`

@@ -191,10 +191,27 @@ func (o operations) ask(ctx context.Context, q *placementRequest) (*placementAns
 }
 
 func (o operations) Placement(ctx context.Context) (*PlacementView, error) {
-	a, err := o.ask(ctx, &placementRequest{})
+	driver, err := o.driver(ctx)
 	if err != nil {
 		return nil, err
 	}
+	all, _ := askAll[placementRequest, placementAnswer](ctx, o.n, "placement", &placementRequest{})
+	a := all[driver]
+	if a == nil {
+		if a, err = ask[placementRequest, placementAnswer](ctx, o.n, driver, "placement", &placementRequest{}); err != nil {
+			return nil, err
+		}
+	}
+	// Who drove before knows what came of that: the driver changes with the leader of the meta range, which balance moves as it does others.
+	for id, x := range all {
+		if id != driver {
+			a.View.Running = append(a.View.Running, x.View.Running...)
+			a.View.Recent = append(a.View.Recent, x.View.Recent...)
+		}
+	}
+	slices.SortFunc(a.View.Running, func(x, y RunningOperator) int { return x.Started.Compare(y.Started) })
+	slices.SortStableFunc(a.View.Recent, func(x, y DoneOperator) int { return x.At.Compare(y.At) })
+	a.View.Recent = a.View.Recent[max(0, len(a.View.Recent)-maxRecentOperators):]
 	// As it was told, not as of the driver's last plan: who has paused it a moment ago would read that nothing came of it.
 	if paused, _, err := getSystem[bool](ctx, o.n, keys.PlacementPaused); err == nil {
 		a.View.Paused = paused
