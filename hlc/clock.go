@@ -88,9 +88,17 @@ func (c *Clock) Physical() int64 { return c.physical() }
 func (c *Clock) MaxOffset() time.Duration { return c.maxOffset }
 
 // Believes reports whether a remote reading may come from a clock within the bound: a reading is as far ahead as the node's physical
-// clock at most, and that of another in whose place it may speak. Without a bound every reading is believed.
+// clock at most, and that of another in whose place it may speak. Without a bound every reading is believed. Who knows the physical clock of
+// the node that sends it asks about that first (Within): the reading of a clock beyond the bound, once believed by some, goes on from them to others who
+// are a little behind them, and do not believe it.
 func (c *Clock) Believes(remote Timestamp) bool {
 	return c.maxOffset <= 0 || c.Offset(remote) <= 2*c.maxOffset
+}
+
+// Within reports whether another node's physical clock, as it was read a moment ago, is ahead of this node's by no more than the bound. Without a
+// bound every clock is.
+func (c *Clock) Within(physical int64) bool {
+	return c.maxOffset <= 0 || physical-c.physical() <= int64(c.maxOffset)
 }
 
 // Offset returns how far a remote reading is ahead of this node's physical clock.

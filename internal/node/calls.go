@@ -181,6 +181,10 @@ func (h holders) ask(ctx context.Context, gateway kv.NodeID, incarnation int64, 
 	if e, ok := h.n.book.Get(gateway); ok && e.Incarnation > incarnation {
 		return kv.HolderState{}, nil // that process is gone
 	}
+	// Its transactions can do nothing until its clock is right, however long that takes: what it says of them is no reason to wait for their locks.
+	if h.n.transport.ClockOff(gateway) {
+		return kv.HolderState{}, kv.Errorf(kv.CodeUnavailable, "the clock of node %d is off by more than --max-offset", gateway)
+	}
 	// A gateway that has been silent for a while is waited for no longer than it takes to call it dead: a process that is stopped answers nothing,
 	// and those behind its locks would wait out the whole of the question.
 	wait := holderTimeout

@@ -34,7 +34,7 @@ func (r recoverer) wait(ctx context.Context, holder *kv.TxnMeta) error {
 		}
 		return nil
 	}
-	if d, ok := r.n.transport.Silence(holder.Gateway); ok && d < limit {
+	if d, ok := r.n.transport.Silence(holder.Gateway); ok && d < limit && !r.n.transport.ClockOff(holder.Gateway) {
 		return kv.Errorf(kv.CodeUnavailable, "the gateway of transaction %s has been silent for %s, and is waited for for %s", holder.ID, d.Round(time.Millisecond), limit)
 	}
 	return nil

@@ -388,7 +388,7 @@ func (s *Sender) nearer(a, b kv.NodeID) bool {
 func (a *attempt) failed(ctx context.Context, err error) (done bool, _ error) {
 	ke := kv.AsError(err)
 	m := a.s.cfg.Metrics
-	if !ke.Now.IsEmpty() && a.s.cfg.Clock.Offset(ke.Now) <= a.s.cfg.Clock.MaxOffset() {
+	if !ke.Now.IsEmpty() && a.s.cfg.Clock.Believes(ke.Now) {
 		a.s.cfg.Clock.Update(ke.Now)
 	}
 	switch ke.Code.Class() {

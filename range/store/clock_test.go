@@ -54,6 +54,32 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
+// A clock that is beyond the bound, and within twice the bound, takes no other clock along: some would believe what others then do not believe them.
+func TestClockBeyondTheBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3, testKnobs)
+		c.upReplicate(2, 3)
+		ctx := c.ctx(60 * time.Second)
+		require.NoError(t, c.put(ctx, 1, "x"))
+		s, _ := c.waitLeader(kv.FirstUserRange)
+		off := c.nodes[s.id.NodeID]
+		off.skew.Store(int64(testOffset * 8 / 5))
+		require.Eventually(t, func() bool {
+			other, _ := c.leaderOf(kv.FirstUserRange)
+			return other != nil && other != s && s.Fenced() != nil
+		}, 20*time.Second, time.Millisecond)
+		for range 100 {
+			time.Sleep(10 * time.Millisecond)
+			for _, nd := range c.nodes {
+				if nd != off {
+					require.LessOrEqual(t, nd.clock.Offset(nd.clock.Peek()), testOffset, "node %d", nd.id)
+				}
+			}
+		}
+		require.NoError(t, c.put(ctx, 1, "y"))
+	})
+}
+
 // A store that is started with a clock behind the one it had waits until it has passed whatever its predecessor read.
 func TestRestartAfterStepBack(t *testing.T) { synctest.Test(t, testRestartAfterStepBack) }
 

@@ -170,7 +170,7 @@ func (nd *link) deliver(to kv.NodeID, lossy bool, f func(*Store)) {
 	cut := c.cut[[2]kv.NodeID{nd.id, to}]
 	drop, delay := c.drop, c.delay
 	c.mu.Unlock()
-	if dst == nil || cut || lossy && rand.Float64() < drop {
+	if dst == nil || cut || lossy && (rand.Float64() < drop || !dst.clock.Within(nd.clock.Physical())) { // a clock beyond the bound: the transport's part
 		return
 	}
 	dst.mu.Lock()

@@ -420,8 +420,10 @@ func (s *Store) HandleHeartbeat(h *Heartbeat) {
 		return
 	}
 	// Offsets are measured by readings that are not believed, too; the clock does not follow those.
-	if !s.observe(h.Now) && !h.Answer {
-		return
+	if believed := s.clock.Believes(h.Now); believed && s.clock.Within(h.Physical) {
+		s.clock.Update(h.Now)
+	} else if !believed && !h.Answer {
+		return // one that is not so far off is answered, without following it: its store learns by that how far it is off
 	}
 	sp := &s.support
 	sp.mu.Lock()

@@ -30,7 +30,8 @@
 //     Whoever calls SendRaft or SendHeartbeat is never blocked.
 //  4. Messages of one queue arrive in order, or not at all after the first that is lost.
 //  5. Every frame carries a clock reading. A reading that is ahead of this node's
-//     physical clock by more than the maximum offset is not believed: the frame is
+//     physical clock by more than the maximum offset, or by more than twice that if it
+//     comes from a node whose own clock is within it, is not believed: the frame is
 //     not delivered, except on the control stream, where the offset is measured.
 //  6. Silence of a peer for longer than Config.PeerTimeout, or less if it is suspected, breaks its
 //     streams, so that no request waits for a node that is gone.

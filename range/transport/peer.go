@@ -229,9 +229,7 @@ func (p *peer) recvControl(b []byte) {
 	if err != nil {
 		return
 	}
-	if p.t.cfg.Clock.Offset(ts) <= p.t.cfg.Clock.MaxOffset() {
-		p.t.cfg.Clock.Update(ts)
-	}
+	p.t.follow(ts, p.id)
 	for len(b) > 0 {
 		var msg []byte
 		if msg, b, err = cutBytes(b); err != nil || len(msg) != 17 || msg[0] != controlPong {

@@ -79,9 +79,7 @@ func (t *Transport) serveControl(st grpc.ServerStream) error {
 		if err != nil {
 			return err
 		}
-		if t.cfg.Clock.Offset(ts) <= t.cfg.Clock.MaxOffset() {
-			t.cfg.Clock.Update(ts)
-		}
+		t.follow(ts, from)
 		for len(b) > 0 {
 			var msg []byte
 			if msg, b, err = cutBytes(b); err != nil || len(msg) == 0 {
@@ -259,9 +257,7 @@ func serveCall(srv any, ctx context.Context, dec func(any) error, _ grpc.UnarySe
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
 	}
-	if t.cfg.Clock.Offset(ts) <= t.cfg.Clock.MaxOffset() {
-		t.cfg.Clock.Update(ts)
-	}
+	t.follow(ts, from)
 	h := t.handle()
 	if h == nil {
 		return nil, status.Error(codes.Unavailable, "this node is starting")

@@ -229,6 +229,14 @@ func (t *Transport) RTT(id kv.NodeID) time.Duration {
 	return 0
 }
 
+// ClockOff reports whether the last ping shows for certain that the node's clock is off by more than the maximum offset. What it asks for is not done, then,
+// by those that it is ahead of, and it does nothing for those that it is behind.
+func (t *Transport) ClockOff(id kv.NodeID) bool {
+	p := t.peer(id)
+	limit := t.cfg.Clock.MaxOffset()
+	return p != nil && limit > 0 && time.Duration(p.offset.Load()).Abs()-time.Duration(p.rtt.Load()/2) > limit
+}
+
 // Silence returns for how long the peer has answered no ping while this process was here to hear it, since it was heard of: less than the time that
 // has passed if this process was without a processor. False if it is not known at all, or is this node.
 func (t *Transport) Silence(id kv.NodeID) (time.Duration, bool) {
@@ -315,7 +323,8 @@ func (t *Transport) dial(addr string) (*grpc.ClientConn, error) {
 
 // believe takes in a clock reading; false if it is too far ahead to be believed.
 func (t *Transport) believe(ts hlc.Timestamp, from kv.NodeID) bool {
-	if off := t.cfg.Clock.Offset(ts); off > t.cfg.Clock.MaxOffset() {
+	if !t.credible(ts, from) {
+		off := t.cfg.Clock.Offset(ts)
 		t.cfg.Metrics.badClock.Inc()
 		if p := t.peer(from); p != nil && p.badClock.allow(10*time.Second) {
 			t.cfg.Log.Error("clock reading of a peer is ahead by more than --max-offset; its messages are not delivered",
@@ -325,6 +334,24 @@ func (t *Transport) believe(ts hlc.Timestamp, from kv.NodeID) bool {
 	}
 	t.cfg.Clock.Update(ts)
 	return true
+}
+
+// credible reports whether a reading that a node has sent may be followed. A node whose own clock is within the bound may have it from another, which is
+// ahead by as much again: those in the middle have believed it, and are not to be cut off for that. What a clock beyond the bound says is not passed on.
+func (t *Transport) credible(ts hlc.Timestamp, from kv.NodeID) bool {
+	limit := t.cfg.Clock.MaxOffset()
+	if t.cfg.Clock.Offset(ts) <= limit {
+		return true
+	}
+	p := t.peer(from)
+	return p != nil && p.lastPong.Load() != 0 && time.Duration(p.offset.Load()).Abs() <= limit && t.cfg.Clock.Believes(ts)
+}
+
+// follow takes in a reading if it is credible, and delivers what came with it in any case.
+func (t *Transport) follow(ts hlc.Timestamp, from kv.NodeID) {
+	if t.credible(ts, from) {
+		t.cfg.Clock.Update(ts)
+	}
 }
 
 // link asks the fault injector, if there is one.

@@ -384,10 +384,32 @@ func TestClockTooFarAhead(t *testing.T) {
 		return len(a.h.heartbeats) == 1
 	}, 10*time.Second, time.Millisecond)
 	require.Empty(t, a.h.raft)
+	require.True(t, a.ClockOff(2))
 	require.Less(t, a.cfg.Clock.Offset(a.cfg.Clock.Peek()), 30*time.Second)
 	for _, p := range a.Peers() {
 		require.InDelta(t, time.Minute, p.Offset, float64(20*time.Second)) // as exact as the answer is quick
 	}
+}
+
+// A node whose clock is right is not cut off for what it has believed of another, whose clock is as far ahead of it as may be.
+func TestClockInTheMiddle(t *testing.T) {
+	cluster := uuid.New()
+	a := startNode(t, 1, nodeOpts{cluster: cluster})
+	b := startNode(t, 2, nodeOpts{cluster: cluster})
+	b.Book().Merge(Entry{NodeID: 1, RPCAddr: a.addr, Incarnation: 1})
+	heard := func(p PeerStatus) bool { return p.Heard && p.Offset.Abs() < 200*time.Millisecond }
+	require.Eventually(t, func() bool {
+		x, y := a.Peers(), b.Peers()
+		return len(x) == 1 && len(y) == 1 && heard(x[0]) && heard(y[0])
+	}, 10*time.Second, time.Millisecond)
+	ahead := func(d time.Duration) hlc.Timestamp { return hlc.Timestamp{WallTime: a.cfg.Clock.Physical() + int64(d)} }
+	require.True(t, a.credible(ahead(400*time.Millisecond), 2))
+	require.False(t, a.credible(ahead(10*time.Second), 2), "nobody can have that from a clock that some would believe")
+	require.False(t, a.credible(ahead(400*time.Millisecond), 3), "of whose clock nothing is known")
+	require.False(t, a.ClockOff(2))
+	b.cfg.Clock.Update(b.cfg.Clock.Now().Add(400 * time.Millisecond))
+	_, err := b.Send(t.Context(), 1, get("x"))
+	require.NoError(t, err)
 }
 
 type testFaults struct {
