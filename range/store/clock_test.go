@@ -68,6 +68,7 @@ func TestClockBeyondTheBound(t *testing.T) {
 			other, _ := c.leaderOf(kv.FirstUserRange)
 			return other != nil && other != s && s.Fenced() != nil
 		}, 20*time.Second, time.Millisecond)
+		require.Contains(t, s.Fenced().Message, "is off by 80ms", "it is ahead")
 		for range 100 {
 			time.Sleep(10 * time.Millisecond)
 			for _, nd := range c.nodes {

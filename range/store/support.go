@@ -378,8 +378,8 @@ func (s *Store) fence(physical int64) {
 		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node has jumped, and no other node has confirmed it yet"))
 		s.log.Warn("the clock has jumped, or the process has slept: this store serves nothing until another agrees with its clock")
 	case fenced && was == nil:
-		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node is off by %v from its peers; the bound is %v", worst, s.clock.MaxOffset()))
-		s.log.Error("clock is off: this store serves nothing until it agrees with its peers again", "offset", worst)
+		sp.fenced.Store(kv.Errorf(kv.CodeFenced, "the clock of this node is off by %v from its peers; the bound is %v", (-worst).Round(time.Millisecond), s.clock.MaxOffset()))
+		s.log.Error("clock is off: this store serves nothing until it agrees with its peers again", "offset", -worst)
 	case !fenced && was != nil:
 		sp.fenced.Store(nil)
 		s.log.Info("clock agrees with its peers again")
