@@ -71,9 +71,10 @@ func (p *peer) turn(inTime bool, now int64) {
 	} else {
 		p.turns.Add(1)
 	}
-	p.missed.Store(int64(p.unanswered(now)))
+	missed := p.unanswered(now)
+	p.turnAt.Store(now) // in this order: who reads in between finds less silence than there is, and never more
+	p.missed.Store(int64(missed))
 	p.turnPong.Store(last)
-	p.turnAt.Store(now)
 }
 
 // unanswered is for how long the peer has answered no ping while this process was here to hear it: of the time between two turns of the pinger
