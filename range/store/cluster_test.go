@@ -44,9 +44,9 @@ type node struct {
 	c     *cluster
 	id    kv.NodeID
 	fs    *vfs.MemFS
-	clock *hlc.Clock
 	skew  atomic.Int64
-	store *Store // nil while down
+	clock *hlc.Clock // of the present life, as store and link; guarded by c.mu
+	store *Store     // nil while down
 	link  *link
 
 	mu    sync.Mutex
@@ -56,7 +56,8 @@ type node struct {
 // link is the transport of one life of a node. After a crash nothing of that life is heard any more.
 type link struct {
 	*node
-	dead atomic.Bool
+	physical func() int64 // of that life's clock
+	dead     atomic.Bool
 }
 
 var testKnobs = Knobs{
@@ -101,10 +102,13 @@ func testLogger(id kv.NodeID) *slog.Logger {
 
 func (nd *node) start() {
 	t := nd.c.t
-	l := &link{node: nd}
-	nd.clock = hlc.NewClock(func() int64 { return time.Now().UnixNano() + nd.skew.Load() }, testOffset)
+	clock := hlc.NewClock(func() int64 { return time.Now().UnixNano() + nd.skew.Load() }, testOffset)
+	l := &link{node: nd, physical: clock.Physical}
+	nd.c.mu.Lock()
+	nd.clock = clock
+	nd.c.mu.Unlock()
 	cfg := Config{
-		Dir: "store", FS: nd.fs, CacheBytes: 8 << 20, Clock: nd.clock, Transport: l, Logger: testLogger(nd.id), Knobs: nd.c.knobs,
+		Dir: "store", FS: nd.fs, CacheBytes: 8 << 20, Clock: clock, Transport: l, Logger: testLogger(nd.id), Knobs: nd.c.knobs,
 		OnFatal: func(error) {},
 	}
 	if nd.c.edit != nil {
@@ -169,8 +173,12 @@ func (nd *link) deliver(to kv.NodeID, lossy bool, f func(*Store)) {
 	dst := c.nodes[to]
 	cut := c.cut[[2]kv.NodeID{nd.id, to}]
 	drop, delay := c.drop, c.delay
+	var theirs *hlc.Clock
+	if dst != nil {
+		theirs = dst.clock
+	}
 	c.mu.Unlock()
-	if dst == nil || cut || lossy && (rand.Float64() < drop || !dst.clock.Within(nd.clock.Physical())) { // a clock beyond the bound: the transport's part
+	if dst == nil || cut || lossy && (rand.Float64() < drop || theirs != nil && !theirs.Within(nd.physical())) { // a clock beyond the bound: the transport's part
 		return
 	}
 	dst.mu.Lock()
