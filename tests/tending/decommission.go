@@ -51,7 +51,7 @@ func showDecommission(t *testing.T) {
 		var state string
 		var failure *string
 		r := reading{at: time.Since(began)}
-		if err := db.QueryRow(`select state, progress, "left", coalesce(why, ''), error from pamir.operations where id = $1`, op).Scan(&state, &r.progress, &r.left, &r.why, &failure); err != nil {
+		if err := db.QueryRow(`select state, progress, left_seconds, coalesce(why, ''), error from pamir.operations where id = $1`, op).Scan(&state, &r.progress, &r.left, &r.why, &failure); err != nil {
 			return err
 		}
 		if state == "failed" || state == "canceled" {
