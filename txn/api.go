@@ -137,6 +137,8 @@ type Txn interface {
 // The bound ends with the attempt (Restart); the empty timestamp lifts it.
 type Deadliner interface {
 	SetDeadline(ts hlc.Timestamp)
+	// MissedDeadline reports whether an attempt was refused for its deadline: the next one may take as long, and had better do without.
+	MissedDeadline() bool
 }
 
 // LockTimer is implemented by a Txn whose Options.LockTimeout may change while it runs: the waits that begin after SetLockTimeout, COMMIT's too, obey it.

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -183,8 +182,12 @@ func (c *Coordinator) cutCommit(ctx context.Context, writes []kv.Write, reads []
 	if err != nil {
 		return nil, nil, err
 	}
+	at := make(map[kv.RangeID]int, len(parts))
+	for i := range parts {
+		at[parts[i].id] = i
+	}
 	for _, r := range cutReads {
-		if i := slices.IndexFunc(parts, func(p participant) bool { return p.id == r.id }); i >= 0 {
+		if i, ok := at[r.id]; ok {
 			parts[i].reads = r.reads
 		} else {
 			remote = append(remote, r.reads...)
@@ -246,7 +249,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 	bound := meta.ReadTS
 	for n := 0; ; n++ {
 		if late(bound, deadline) {
-			return hlc.Timestamp{}, false, errLate(bound, deadline)
+			return hlc.Timestamp{}, false, t.errLate(bound, deadline)
 		}
 		// Whatever was sent before has been answered: from here on it is another one.
 		commit := &kv.CommitSingleRange{Writes: part.writes, Refreshes: part.reads, MaxTS: deadline, Sent: t.c.cfg.Clock.Now()}
@@ -282,7 +285,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
 			t.c.cfg.Clock.Update(ke.TS)
 			if len(p.remote) == 0 {
-				return hlc.Timestamp{}, false, errLate(ke.TS, deadline)
+				return hlc.Timestamp{}, false, t.errLate(ke.TS, deadline)
 			}
 			bound = bound.Next().Forward(ke.TS).Forward(t.c.cfg.Clock.Now())
 		default:
@@ -294,7 +297,9 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 // late reports whether a commit at ts would be past its deadline.
 func late(ts, deadline hlc.Timestamp) bool { return !deadline.IsEmpty() && deadline.Less(ts) }
 
-func errLate(ts, deadline hlc.Timestamp) error {
+// errLate is the error of such a commit, which is remembered.
+func (t *txn) errLate(ts, deadline hlc.Timestamp) error {
+	t.missed.Store(true)
 	return kv.Errorf(kv.CodeRefreshFailed, "a commit at %s is past its deadline, %s", ts, deadline)
 }
 
@@ -304,6 +309,9 @@ func (t *txn) SetDeadline(ts hlc.Timestamp) {
 	t.deadline = ts
 	t.mu.Unlock()
 }
+
+// MissedDeadline implements Deadliner.
+func (t *txn) MissedDeadline() bool { return t.missed.Load() }
 
 // WriteBytes implements Buffered.
 func (t *txn) WriteBytes() int64 {

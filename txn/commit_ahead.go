@@ -50,7 +50,7 @@ func (t *txn) tryCommitAhead(ctx context.Context) (hlc.Timestamp, error) {
 	}
 	ts := t.c.closeOpen(meta.ID, meta.ReadTS.Forward(top))
 	if late(ts, deadline) {
-		return hlc.Timestamp{}, errLate(ts, deadline)
+		return hlc.Timestamp{}, t.errLate(ts, deadline)
 	}
 	t.mu.Lock()
 	reads := t.reads.pending(meta.ReadTS, ts, meta.Isolation == kv.Serializable, false)

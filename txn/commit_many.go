@@ -59,7 +59,7 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 		return ts, nil
 	case verdictPushed:
 		if late(ts, mc.deadline) {
-			return mc.abort(ctx, errLate(ts, mc.deadline))
+			return mc.abort(ctx, t.errLate(ts, mc.deadline))
 		}
 		return mc.explicit(ctx, ts)
 	case verdictWait:
@@ -85,7 +85,7 @@ func (t *txn) prepareMany(ctx context.Context, p *plan, stage bool) (*manyCommit
 	}
 	if late(mc.stageTS, mc.deadline) {
 		t.untraced()
-		return nil, errLate(mc.stageTS, mc.deadline)
+		return nil, t.errLate(mc.stageTS, mc.deadline)
 	}
 	keyBytes := 0
 	for i := range p.parts {

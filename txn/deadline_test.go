@@ -41,13 +41,18 @@ func TestDeadline(t *testing.T) {
 				ts, err := x.Commit(bg)
 				if err != nil {
 					require.True(t, x.Retryable(err), "%v", err)
+					require.NoError(t, x.Restart(bg, err))
+					require.True(t, x.(Deadliner).MissedDeadline())
 					x.Rollback(bg)
 					return err
 				}
 				require.False(t, deadline(x).Less(ts), "committed at %s, read at %s", ts, read)
 				return nil
 			}
-			require.Error(t, run(func(x Txn) hlc.Timestamp { return x.ReadTimestamp() }))
+			require.Error(t, run(func(x Txn) hlc.Timestamp {
+				require.False(t, x.(Deadliner).MissedDeadline())
+				return x.ReadTimestamp()
+			}))
 			settled(t, c, s)
 			require.Equal(t, "1", get(t, c.Begin(bg, Options{}), "a"))
 			far := c.cfg.Clock.Now().Add(time.Minute)

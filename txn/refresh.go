@@ -250,15 +250,17 @@ func (c *Coordinator) cutReads(ctx context.Context, reads []kv.ReadSpan) ([]rang
 		byAt[kind] = append(byAt[kind], r.Span)
 	}
 	var out []rangeReads
+	at := map[kv.RangeID]int{}
 	for kind, spans := range byAt {
 		parts, err := c.cfg.Sender.Ranges(ctx, spans, false)
 		if err != nil {
 			return nil, asError(ctx, err)
 		}
 		for _, p := range parts {
-			i := slices.IndexFunc(out, func(r rangeReads) bool { return r.id == p.RangeID })
-			if i < 0 {
+			i, ok := at[p.RangeID]
+			if !ok {
 				i = len(out)
+				at[p.RangeID] = i
 				out = append(out, rangeReads{id: p.RangeID})
 			}
 			for _, s := range p.Spans {

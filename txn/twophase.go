@@ -122,7 +122,7 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 	case v == verdictAbort:
 		return mc.abort(ctx, mc.firstEr)
 	case late(ts, mc.deadline):
-		return mc.abort(ctx, errLate(ts, mc.deadline))
+		return mc.abort(ctx, t.errLate(ts, mc.deadline))
 	}
 	t.mu.Lock()
 	reads := t.reads.pending(meta.ReadTS, ts, meta.Isolation == kv.Serializable, false)

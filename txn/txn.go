@@ -44,6 +44,7 @@ type txn struct {
 	traced     bool // the id may have left a trace beyond unreplicated locks: it is not used for another attempt
 	onCommit   []func(hlc.Timestamp)
 	deadline   hlc.Timestamp // of the commit; empty for none
+	missed     atomic.Bool   // an attempt was refused for its deadline
 	ahead      sentAhead
 	sought     sought
 	openScans  int   // scanners that have not been closed

@@ -43,16 +43,18 @@ func (s *Store) BeforeCommit(ctx context.Context, t txn.Txn, used *Uses, changed
 			}
 		}
 	} else {
-		if b, ok := t.(txn.Buffered); h != nil && (!ok || b.WriteBytes() <= longCommit) {
-			until, ok := h.enter(ctx, used)
-			if ok {
-				if d, bounded := t.(txn.Deadliner); bounded {
+		b, sized := t.(txn.Buffered)
+		d, bounded := t.(txn.Deadliner)
+		long := sized && b.WriteBytes() > longCommit || bounded && d.MissedDeadline()
+		if h != nil && !long {
+			if until, ok := h.enter(ctx, used); ok {
+				if bounded {
 					d.SetDeadline(until)
 				}
 				return h.leave, nil
 			}
 		}
-		// Before a large one has been prepared everywhere the lease may have run out. Under READ COMMITTED and REPEATABLE READ a commit validates only what was
+		// Before a large one has been prepared everywhere the lease may have run out, and that is so each time. Under READ COMMITTED and REPEATABLE READ a commit validates only what was
 		// read with a lock.
 		opts.Lock = kv.LockShare
 	}

@@ -34,7 +34,7 @@ import (
 // A marker that is left behind by a gateway that died is ignored by polls at or after its expiry; the change
 // it announced has not committed by then and cannot any more.
 //
-// Without a lease (frozen, run out, never granted) a transaction reads the version row itself. That is always right and
+// Without a lease (frozen, run out, never granted), and if it is large or has once been too late for the end of one, a transaction reads the version row itself. That is always right and
 // needs none of the above: the row is then part of what the commit validates.
 //
 // All times are HLC timestamps; nothing here depends on how far clocks are apart.

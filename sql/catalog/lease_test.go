@@ -364,6 +364,41 @@ func testLeaseReadsNothing(t *testing.T) {
 	require.Equal(t, gets, c.mem.Gets)
 }
 
+// A commit that takes longer than a lease lasts succeeds at its second attempt, which relies on no lease.
+func TestCommitLongerThanALease(t *testing.T) { synctest.Test(t, testCommitLongerThanALease) }
+
+func testCommitLongerThanALease(t *testing.T) {
+	times := leaseTimes{lease: 5 * time.Second, poll: time.Second, retry: 5 * time.Millisecond, frozen: time.Millisecond, marker: time.Second, patience: time.Second}
+	c := newCluster(t, 1, times)
+	ctx := context.Background()
+	_, _, err := c.change(ctx, 0)
+	require.NoError(t, err)
+	s := c.stores[0]
+	require.Eventually(t, func() bool {
+		l := s.holder.Load().current.Load()
+		return l != nil && len(l.snap.tables) > 0
+	}, 5*time.Second, time.Millisecond)
+	x := c.mem.Begin(ctx, txn.Options{})
+	commit := func() error {
+		snap, err := s.Snapshot(ctx, x)
+		require.NoError(t, err)
+		var uses Uses
+		uses.Seen(snap, x.ReadTimestamp(), RootRole)
+		uses.Watch(snap).TableByID(FirstObjectID)
+		require.NoError(t, x.Put(keys.Index(500, 1), []byte("x")))
+		end, err := s.BeforeCommit(ctx, x, &uses, false)
+		require.NoError(t, err)
+		defer end()
+		time.Sleep(2 * times.lease)
+		_, err = x.Commit(ctx)
+		return err
+	}
+	err = commit()
+	require.True(t, kv.HasCode(err, kv.CodeRefreshFailed), "%v", err)
+	require.NoError(t, x.Restart(ctx, err))
+	require.NoError(t, commit())
+}
+
 // A schema change that is announced again, by a transaction that was restarted and has its id still, is acknowledged anew: what is left of the first time, or comes late, says
 // nothing of leases that were granted since.
 func TestChangeIsAnnouncedAgain(t *testing.T) {

@@ -208,6 +208,7 @@ type Txn struct {
 	done   bool
 	// deadline of the commit.
 	deadline hlc.Timestamp
+	missed   bool
 }
 
 func (t *Txn) start() {
@@ -481,6 +482,9 @@ func (t *Txn) WriteBytes() int64 {
 // SetDeadline implements txn.Deadliner.
 func (t *Txn) SetDeadline(ts hlc.Timestamp) { t.deadline = ts }
 
+// MissedDeadline implements txn.Deadliner.
+func (t *Txn) MissedDeadline() bool { return t.missed }
+
 // Savepoint implements txn.Txn.
 func (t *Txn) Savepoint() txn.Mark      { return txn.Mark(len(t.writes)) }
 func (t *Txn) RollbackTo(m txn.Mark)    { t.writes = t.writes[:m] }
@@ -525,6 +529,7 @@ func (t *Txn) commit() (hlc.Timestamp, error) {
 	}
 	ts := s.clock.Now()
 	if !t.deadline.IsEmpty() && t.deadline.Less(ts) {
+		t.missed = true
 		return ts, kv.Errorf(kv.CodeRefreshFailed, "past the deadline")
 	}
 	for _, w := range t.writes {
@@ -538,6 +543,7 @@ func (t *Txn) Rollback(context.Context) { t.done = true }
 
 // Restart implements txn.Txn.
 func (t *Txn) Restart(context.Context, error) error {
+	t.deadline = hlc.Timestamp{}
 	t.start()
 	return nil
 }
