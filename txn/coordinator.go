@@ -63,7 +63,11 @@ type Coordinator struct {
 	reg     registry
 
 	recMu      sync.Mutex
-	recovering map[kv.TxnID]*recovery
+	recovering map[kv.TxnID]*recovery // guarded by recMu
+	finishing  map[kv.TxnID]struct{}  // what recoveries resolve in the background; guarded by recMu
+	detached   chan struct{}          // one token for each recovery that goes on by itself
+	recCtx     context.Context        // of these; ends when Close begins: they are not this node's transactions, and others go on
+	recCancel  context.CancelFunc
 	outcomes   outcomes
 	contention contentions
 	clockReads clockReads
@@ -114,8 +118,10 @@ func New(cfg Config) *Coordinator {
 	if cfg.MaxBufferBytes <= 0 {
 		cfg.MaxBufferBytes = 64 << 20
 	}
-	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue), recovering: map[kv.TxnID]*recovery{}}
+	c := &Coordinator{cfg: cfg, jobs: make(chan func(context.Context), cfg.Queue), recovering: map[kv.TxnID]*recovery{},
+		finishing: map[kv.TxnID]struct{}{}, detached: make(chan struct{}, maxDetached)}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.recCtx, c.recCancel = context.WithCancel(c.ctx)
 	c.reg.init()
 	c.forgetter.init()
 	c.finisher.init()
@@ -144,6 +150,7 @@ func (c *Coordinator) Close(ctx context.Context) {
 	}
 	c.closing = true
 	c.mu.Unlock()
+	c.recCancel()
 	done := make(chan struct{})
 	go func() {
 		close(c.finisher.stop)

@@ -203,6 +203,13 @@ type boundedKey struct{}
 // bounded returns a context for work that a client waits for: insist ends after unansweredFor.
 func bounded(ctx context.Context) context.Context { return context.WithValue(ctx, boundedKey{}, true) }
 
+type detachedKey struct{}
+
+// detached returns a bounded context for work that nobody need wait for, and that others begin again: what is lost for good ends it at once.
+func detached(ctx context.Context) context.Context {
+	return context.WithValue(bounded(ctx), detachedKey{}, true)
+}
+
 // maxBugs is how often insist asks again after an internal error.
 const maxBugs = 5
 
@@ -253,7 +260,7 @@ func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, pa
 		if since.IsZero() { // the sender has given up; before that it may have waited for locks
 			since = now.Add(-min(now.Sub(sent), unansweredFor))
 		}
-		if now.Sub(since) >= unansweredFor && ctx.Value(boundedKey{}) != nil {
+		if now.Sub(since) >= unansweredFor && ctx.Value(boundedKey{}) != nil || kv.IsLost(a.err) && ctx.Value(detachedKey{}) != nil {
 			a.lost = true
 			return a
 		}

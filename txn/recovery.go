@@ -28,23 +28,70 @@ func (c *Coordinator) Recover(ctx context.Context, holder kv.TxnMeta, key keys.K
 			c.recovering[holder.ID] = r
 			c.recMu.Unlock()
 			c.metrics.Recoveries.Add(1)
-			r.status, r.ts, r.err = c.recover(ctx, holder, hlc.Timestamp{}, []keys.Key{key}, nil)
-			c.recMu.Lock()
-			delete(c.recovering, holder.ID)
+			c.work(ctx, r, holder, key)
+		} else {
 			c.recMu.Unlock()
-			close(r.done)
-			return r.status, r.ts, r.err
 		}
-		c.recMu.Unlock()
 		select {
 		case <-r.done:
-			if !kv.HasCode(r.err, kv.CodeCanceled) {
+			if !kv.HasCode(r.err, kv.CodeCanceled) || ctx.Err() != nil {
 				return r.status, r.ts, r.err
 			} // who worked has left: somebody else goes on
 		case <-ctx.Done():
 			return kv.TxnUnknown, hlc.Timestamp{}, kv.Errorf(kv.CodeCanceled, "%v", ctx.Err())
 		}
 	}
+}
+
+// maxDetached bounds the recoveries that go on without whoever began them.
+const maxDetached = 256
+
+// work does a recovery. Who waits for a lock looks after its holder for two seconds at a time (range/internal/concurrency), and to ask for the keys of
+// thousands of ranges, or of distant ones, takes longer: given up with the one who waits it would begin again each time and never end. So from the record
+// that says STAGING on, it belongs to the coordinator. Who cannot read the record learns the reason at once.
+func (c *Coordinator) work(ctx context.Context, r *recovery, holder kv.TxnMeta, key keys.Key) {
+	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{})
+	if err != nil {
+		c.recovered(r, holder, kv.TxnUnknown, hlc.Timestamp{}, err)
+		return
+	}
+	run := func(ctx context.Context) {
+		s, ts, err := c.recoverFrom(ctx, holder, rec, []keys.Key{key}, nil)
+		c.recovered(r, holder, s, ts, err)
+	}
+	if onRecord(rec.Status) != stepQuery || !c.detach(run) {
+		run(ctx)
+	}
+}
+
+// recovered tells those who wait.
+func (c *Coordinator) recovered(r *recovery, holder kv.TxnMeta, s kv.TxnStatus, ts hlc.Timestamp, err error) {
+	r.status, r.ts, r.err = s, ts, err
+	c.recMu.Lock()
+	delete(c.recovering, holder.ID)
+	c.recMu.Unlock()
+	close(r.done)
+}
+
+// detach runs f in a goroutine of the coordinator's, until Close is called; false if there are too many of them, or it has been.
+func (c *Coordinator) detach(f func(context.Context)) bool {
+	c.mu.RLock() // so that Close waits for the goroutine
+	defer c.mu.RUnlock()
+	if c.closing {
+		return false
+	}
+	select {
+	case c.detached <- struct{}{}:
+	default:
+		return false
+	}
+	c.wg.Add(1)
+	go func() {
+		defer c.wg.Done()
+		defer func() { <-c.detached }()
+		f(detached(c.recCtx)) // a range that does not answer ends it
+	}()
+	return true
 }
 
 // recovery is one that is under way.
@@ -59,6 +106,15 @@ type recovery struct {
 // the lowest timestamp at which it may have committed: CodeReadBelowGC says that its record may have been collected.
 func (c *Coordinator) recover(ctx context.Context, holder kv.TxnMeta, own hlc.Timestamp, known []keys.Key, spans []keys.Span) (kv.TxnStatus, hlc.Timestamp, error) {
 	rec, err := c.askRecord(ctx, holder, &kv.RecoverTxn{StagedTS: own})
+	if err != nil {
+		return kv.TxnUnknown, hlc.Timestamp{}, err
+	}
+	return c.recoverFrom(ctx, holder, rec, known, spans)
+}
+
+// recoverFrom goes on from what the record said.
+func (c *Coordinator) recoverFrom(ctx context.Context, holder kv.TxnMeta, rec kv.TxnRecord, known []keys.Key, spans []keys.Span) (kv.TxnStatus, hlc.Timestamp, error) {
+	var err error
 	for n := 0; err == nil && n < maxRecoveryRounds; n++ {
 		switch onRecord(rec.Status) {
 		case stepLeave:
@@ -140,7 +196,15 @@ func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known
 	if len(rec.Spans) > 0 {
 		spans = rec.Spans
 	}
+	// Of thousands of locks many are met before the first of these has come to them, and each time all would be resolved.
+	listed := len(rec.Prepared)+len(rec.Spans) > 0
+	if listed && !c.beginFinishing(holder.ID) {
+		return
+	}
 	c.background(func(ctx context.Context) {
+		if listed {
+			defer c.endFinishing(holder.ID)
+		}
 		err := c.resolve(ctx, holder, ks, commit, rec.CommitTS)
 		if err == nil && len(spans) > 0 {
 			err = c.resolveSpans(ctx, holder, spans, commit, rec.CommitTS)
@@ -149,6 +213,23 @@ func (c *Coordinator) finishRecovered(holder kv.TxnMeta, rec kv.TxnRecord, known
 			c.metrics.BackgroundFailed.Add(1)
 		}
 	})
+}
+
+// beginFinishing reports whether nobody here resolves what the transaction's record lists.
+func (c *Coordinator) beginFinishing(id kv.TxnID) bool {
+	c.recMu.Lock()
+	defer c.recMu.Unlock()
+	if _, ok := c.finishing[id]; ok {
+		return false
+	}
+	c.finishing[id] = struct{}{}
+	return true
+}
+
+func (c *Coordinator) endFinishing(id kv.TxnID) {
+	c.recMu.Lock()
+	delete(c.finishing, id)
+	c.recMu.Unlock()
 }
 
 // resolve turns locks into versions or drops them.
