@@ -20,6 +20,13 @@ func (b *binder) sublink(q *query, e *ast.Sublink) expr.Expr {
 	switch e.Kind {
 	case ast.ExistsSublink:
 		s.Kind, s.T = expr.SubExists, types.Of(types.BoolOID)
+		if p, ok := r.(*projectRel); ok && !p.set { // its rows are counted and not looked at, whatever they would have done
+			for i := range p.items {
+				if expr.Volatility(p.items[i].e) == 'v' {
+					p.items[i].e = &expr.Const{T: p.items[i].e.Type(), Value: types.NullDatum}
+				}
+			}
+		}
 	case ast.ScalarSublink, ast.ArraySublink:
 		if len(cols) != 1 {
 			b.fail(e.Pos, pgerr.SyntaxError, "subquery must return only one column")

@@ -320,8 +320,8 @@ func (p *physical) project(r *projectRel, w want) *phys {
 	var items []projItem
 	rename := map[colID]colID{}
 	for _, it := range r.items {
-		// What nobody reads is not computed, unless it multiplies rows.
-		if w.need.has(it.id) || r.set && isSetCall(it.e) {
+		// What nobody reads is not computed, unless it multiplies rows or may do something.
+		if w.need.has(it.id) || r.set && isSetCall(it.e) || expr.Volatility(it.e) == 'v' {
 			items = append(items, it)
 			needs(in, it.e)
 			if c, ok := it.e.(*expr.Column); ok {

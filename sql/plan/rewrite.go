@@ -277,8 +277,8 @@ func (w *rewriter) pushAgg(r *aggRel, conds []expr.Expr) rel {
 	return w.wrap(r, up)
 }
 
-// inlined returns what user, which stands on in, is to have in place of in's columns. It fails if an expression would be computed more often, or at
-// another time, than now; with trivial, if any would have to be computed at all.
+// inlined returns what user, which stands on in, is to have in place of in's columns. It fails if an expression would be computed more often, at
+// another time, or, though it may do something, less often than now; with trivial, if any would have to be computed at all.
 func inlined(in *projectRel, user rel, trivial bool) (map[colID]expr.Expr, bool) {
 	uses := map[colID]int{}
 	visitExprs(user, func(e expr.Expr) {
@@ -298,7 +298,7 @@ func inlined(in *projectRel, user rel, trivial bool) (map[colID]expr.Expr, bool)
 			}
 		case *expr.Const, *expr.Param:
 		default:
-			if trivial || uses[it.id] > 1 || uses[it.id] > 0 && (expr.Volatility(it.e) == 'v' || hasSubplan(it.e)) {
+			if trivial || uses[it.id] > 1 || expr.Volatility(it.e) == 'v' || uses[it.id] > 0 && hasSubplan(it.e) {
 				return nil, false
 			}
 		}

@@ -47,3 +47,25 @@ select * from e join (select o.id, 10 / (o.id - o.id) z from o offset 0) s on s.
 -- known: PostgreSQL makes the hash table of e and reads a row of the other side first
 select * from e left join (select o.id, 10 / (o.id - o.id) z from o offset 0) s on s.id = e.k;
 select * from e left join (select o.id, 10 / (o.id - o.id) z from o offset 0) s on s.id < e.k;
+
+-- What nobody reads of a subquery is computed nevertheless if it may do something.
+CREATE SEQUENCE unread;
+SELECT count(*) FROM (SELECT nextval('unread') FROM generate_series(1, 5)) x;
+SELECT nextval('unread');
+SELECT g FROM (SELECT g, nextval('unread') AS n FROM generate_series(1, 3) g) x WHERE g > 1;
+SELECT nextval('unread');
+SELECT sum(g) FROM (SELECT g, nextval('unread') AS n FROM generate_series(1, 3) g) x;
+SELECT nextval('unread');
+SELECT x.g FROM (SELECT g, nextval('unread') AS n FROM generate_series(1, 2) g) x JOIN generate_series(1, 2) y ON x.g = y;
+SELECT nextval('unread');
+WITH c AS (SELECT nextval('unread') AS n FROM generate_series(1, 2)) SELECT 1 FROM c;
+SELECT nextval('unread');
+SELECT 1 FROM (SELECT nextval('unread') UNION ALL SELECT nextval('unread')) x;
+SELECT nextval('unread');
+SELECT 1 FROM (SELECT nextval('unread') AS n FROM generate_series(1, 3) ORDER BY n LIMIT 2) x;
+SELECT nextval('unread');
+SELECT EXISTS (SELECT nextval('unread') FROM generate_series(1, 5));
+SELECT nextval('unread');
+SELECT count(*) FROM (SELECT DISTINCT nextval('unread') > 0 FROM generate_series(1, 3)) x;
+SELECT nextval('unread');
+DROP SEQUENCE unread;
