@@ -155,10 +155,13 @@ func (h *history) scan(t *rapid.T, k *known) (lock kv.LockStrength, locked []key
 	// Whatever happens from here on, these rows are the first that the program keeps there; with SKIP LOCKED they are among them.
 	spans, ts, seen := r.Spans, k.meta.ReadTS, got.keys
 	h.reads = append(h.reads, answered{txn: k.meta.ID, what: fmt.Sprintf("%s with %+v", spans, s), ts: ts, rows: fmt.Sprint(got.rows), look: func(t require.TestingT) string {
-		now, _ := sift(func(span keys.Span) []row { return h.truth(t, span, ts) }, spans, s, r.Reverse)
-		if skips {
-			now = slices.DeleteFunc(now, func(x shown) bool { return !slices.Contains(seen, x.key) })
-		}
+		now, _ := sift(func(span keys.Span) []row {
+			rows := h.truth(t, span, ts)
+			if skips { // what was prepared then and passed over may have become a value that cannot be read
+				rows = slices.DeleteFunc(rows, func(x row) bool { return !slices.Contains(seen, x.key) })
+			}
+			return rows
+		}, spans, s, r.Reverse)
 		if full || len(sr.Resume) > 0 {
 			now = now[:min(len(now), len(seen))]
 		}
