@@ -11,6 +11,18 @@ import (
 	"github.com/pamirdb/pamir/range/kv"
 )
 
+// skewLeader moves the clock of the node that leads the first user range, and waits until it is fenced and another leads.
+func (c *cluster) skewLeader(by time.Duration) (*Store, *node) {
+	s, _ := c.waitLeader(kv.FirstUserRange)
+	off := c.nodes[s.id.NodeID]
+	off.skew.Store(int64(by))
+	require.Eventually(c.t, func() bool {
+		other, _ := c.leaderOf(kv.FirstUserRange)
+		return other != nil && other != s && s.Fenced() != nil
+	}, 20*time.Second, time.Millisecond)
+	return s, off
+}
+
 // A clock that jumps by an hour, either way, costs its store the lead and nothing else: the others go on at their own time,
 // and when the clock is right again the store is as before, with no reading from the time in between.
 func TestClockJumps(t *testing.T) {
@@ -21,13 +33,7 @@ func TestClockJumps(t *testing.T) {
 				c.upReplicate(2, 3)
 				ctx := c.ctx(60 * time.Second)
 				require.NoError(t, c.put(ctx, 1, "x"))
-				s, _ := c.waitLeader(kv.FirstUserRange)
-				off := c.nodes[s.id.NodeID]
-				off.skew.Store(int64(jump))
-				require.Eventually(t, func() bool {
-					other, _ := c.leaderOf(kv.FirstUserRange)
-					return other != nil && other != s && s.Fenced() != nil
-				}, 20*time.Second, time.Millisecond)
+				s, off := c.skewLeader(jump)
 				_, err := readAt(ctx, s, 1)
 				require.Error(t, err)
 				require.NoError(t, c.put(ctx, 1, "y"))
@@ -61,13 +67,7 @@ func TestClockBeyondTheBound(t *testing.T) {
 		c.upReplicate(2, 3)
 		ctx := c.ctx(60 * time.Second)
 		require.NoError(t, c.put(ctx, 1, "x"))
-		s, _ := c.waitLeader(kv.FirstUserRange)
-		off := c.nodes[s.id.NodeID]
-		off.skew.Store(int64(testOffset * 8 / 5))
-		require.Eventually(t, func() bool {
-			other, _ := c.leaderOf(kv.FirstUserRange)
-			return other != nil && other != s && s.Fenced() != nil
-		}, 20*time.Second, time.Millisecond)
+		s, off := c.skewLeader(testOffset * 8 / 5)
 		require.Contains(t, s.Fenced().Message, "is off by 80ms", "it is ahead")
 		for range 100 {
 			time.Sleep(10 * time.Millisecond)
