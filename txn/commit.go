@@ -13,7 +13,7 @@ import (
 //
 // The ways: commitReads, commitSingle, commitMany, and commitAhead for what did not fit into memory.
 func (t *txn) Commit(ctx context.Context) (hlc.Timestamp, error) {
-	ctx = bounded(ctx)
+	ctx = withWaiting(ctx, clientWaits)
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
 		t.mu.Unlock()

@@ -190,7 +190,7 @@ type answer struct {
 	definite bool
 	// again: some copy of the batch was not answered, and may have had an effect before the one that was.
 	again bool
-	// lost: nobody has answered for unansweredFor, and a client waits (bounded). It is not definite.
+	// lost: given up, since nobody answered (givesUp). It is not definite.
 	lost bool
 }
 
@@ -198,23 +198,33 @@ type answer struct {
 // The client is in doubt then, and is told so; the background goes on. Waiting for locks is no silence.
 const unansweredFor = 30 * time.Second
 
-type boundedKey struct{}
+// waiting says who waits for the work of a context, and so how long insist goes on with it. Without it, for as long as the context lives.
+type waiting int
 
-// bounded returns a context for work that a client waits for: insist ends after unansweredFor.
-func bounded(ctx context.Context) context.Context { return context.WithValue(ctx, boundedKey{}, true) }
+const (
+	// clientWaits ends it after unansweredFor.
+	clientWaits waiting = iota + 1
+	// nobodyWaits ends it then too, and at once where what it asks for is lost for good: others begin it again.
+	nobodyWaits
+)
 
-type detachedKey struct{}
+type waitingKey struct{}
 
-// detached returns a bounded context for work that nobody need wait for, and that others begin again: what is lost for good ends it at once.
-func detached(ctx context.Context) context.Context {
-	return context.WithValue(bounded(ctx), detachedKey{}, true)
+func withWaiting(ctx context.Context, w waiting) context.Context {
+	return context.WithValue(ctx, waitingKey{}, w)
+}
+
+// givesUp says whether insist ends, after nobody has answered for the given time, and err last.
+func givesUp(ctx context.Context, silence time.Duration, err error) bool {
+	w, some := ctx.Value(waitingKey{}).(waiting)
+	return some && (silence >= unansweredFor || w == nobodyWaits && kv.IsLost(err))
 }
 
 // maxBugs is how often insist asks again after an internal error.
 const maxBugs = 5
 
 // insist sends the batch again and again until it is answered for good. With patient also as long as the range cannot be reached;
-// otherwise that is an answer where nothing can have happened yet. It ends with ctx, or when a bounded one has had no answer for long, then not definite.
+// otherwise that is an answer where nothing can have happened yet. It ends with ctx, or when givesUp says so, then not definite.
 func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, patient bool) answer {
 	var a answer
 	var b backoff
@@ -260,7 +270,7 @@ func (c *Coordinator) insist(ctx context.Context, mk func() *kv.BatchRequest, pa
 		if since.IsZero() { // the sender has given up; before that it may have waited for locks
 			since = now.Add(-min(now.Sub(sent), unansweredFor))
 		}
-		if now.Sub(since) >= unansweredFor && ctx.Value(boundedKey{}) != nil || kv.IsLost(a.err) && ctx.Value(detachedKey{}) != nil {
+		if givesUp(ctx, now.Sub(since), a.err) {
 			a.lost = true
 			return a
 		}

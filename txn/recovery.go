@@ -89,7 +89,7 @@ func (c *Coordinator) detach(f func(context.Context)) bool {
 	go func() {
 		defer c.wg.Done()
 		defer func() { <-c.detached }()
-		f(detached(c.recCtx)) // a range that does not answer ends it
+		f(withWaiting(c.recCtx, nobodyWaits)) // a range that does not answer ends it
 	}()
 	return true
 }

@@ -54,7 +54,7 @@ const maxHeldKeys = 4 << 20
 
 // PrepareCommit implements TwoPhase.
 func (t *txn) PrepareCommit(ctx context.Context, announce func(kv.TxnMeta) error) (Prepared, error) {
-	ctx = bounded(ctx)
+	ctx = withWaiting(ctx, clientWaits)
 	t.mu.Lock()
 	if err := t.usable(); err != nil {
 		t.mu.Unlock()
@@ -166,7 +166,7 @@ func (c *Coordinator) PreparedStatus(ctx context.Context, meta kv.TxnMeta) (kv.T
 
 // Decide implements Decider.
 func (c *Coordinator) Decide(ctx context.Context, meta kv.TxnMeta, commit bool) (kv.TxnStatus, error) {
-	ctx = bounded(ctx)
+	ctx = withWaiting(ctx, clientWaits)
 	rec, err := c.askRecord(ctx, meta, &kv.RecoverTxn{})
 	if err != nil {
 		return kv.TxnUnknown, err
