@@ -242,7 +242,11 @@ func waitsFor(ctx context.Context, c *call, v *DecommissionView) (why string, st
 	if v.Replicas == 0 {
 		return "no replica is left there", false // it is to be noted
 	}
-	why = fmt.Sprintf("%d of %d replicas are still there", v.Replicas, v.BeganWith)
+	are := "are"
+	if v.Replicas == 1 {
+		are = "is"
+	}
+	why = fmt.Sprintf("%d of %d replicas %s still there", v.Replicas, v.BeganWith, are)
 	if v.BeganWithBytes > 0 {
 		// It may grow: those who write do not wait.
 		why += fmt.Sprintf(" (%s of %s)", Size(float64(v.Bytes)), Size(float64(max(v.Bytes, v.BeganWithBytes))))

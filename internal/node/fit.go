@@ -113,7 +113,7 @@ func (n *Node) mayLeave(ctx context.Context, ids []kv.NodeID, l *leaving) error 
 	needed(most, rules)
 	var why []string
 	if all := slices.Max(most); len(after) < all {
-		why = append(why, fmt.Sprintf("%d nodes would remain, and ranges have up to %d replicas", len(after), all))
+		why = append(why, remaining(len(after), all))
 	} else {
 		for k, r := range rules {
 			had := r.Lacks(now)
@@ -304,4 +304,15 @@ func (n *Node) ruleOfTable(ctx context.Context, of string, options map[string]st
 		return r, errs[0]
 	}
 	return r, r.Check()
+}
+
+// remaining says that so few nodes are too few for ranges with up to the given number of replicas.
+func remaining(nodes, replicas int) string {
+	switch nodes {
+	case 0:
+		return "no node would remain"
+	case 1:
+		return fmt.Sprintf("one node would remain, and ranges have up to %d replicas", replicas)
+	}
+	return fmt.Sprintf("%d nodes would remain, and ranges have up to %d replicas", nodes, replicas)
 }

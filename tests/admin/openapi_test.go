@@ -218,7 +218,7 @@ func TestRefusals(t *testing.T) {
 		{"POST", "/ranges/1/move", `{"to": 9}`, nil, true, 404, admin.CodeNotFound, "there is no node 9"},
 		{"POST", "/ranges/9999/transfer", `{"node": 1}`, nil, true, 404, admin.CodeNotFound, "there is no range 9999"},
 		{"POST", "/nodes/1/decommission", `{"force": "yes"}`, nil, false, 400, admin.CodeInvalid, "must be true or false"},
-		{"POST", "/nodes/1/decommission", ``, nil, true, 409, admin.CodeConflict, "0 nodes would remain"},
+		{"POST", "/nodes/1/decommission", ``, nil, true, 409, admin.CodeConflict, "no node would remain"},
 		{"POST", "/nodes/1/drain", ``, nil, true, 409, admin.CodeConflict, "node 1 is the only one that serves clients"},
 		{"POST", "/nodes/1/drain", `{"force": 1}`, nil, false, 400, admin.CodeInvalid, "must be true or false"},
 		{"POST", "/nodes/7/drain", ``, nil, true, 404, admin.CodeNotFound, "there is no node 7"},
