@@ -134,7 +134,7 @@ type Txn interface {
 
 // Deadliner is implemented by a Txn whose commit can be bounded. After SetDeadline, a commit timestamp above ts is refused
 // with an error of class RetryTxn, and nothing is written: what the transaction relies on is known to hold until then only.
-// The bound ends with the attempt (Restart); the empty timestamp lifts it.
+// The bound ends with the attempt (Restart); the empty timestamp lifts it. It may be put off while Commit is under way.
 type Deadliner interface {
 	SetDeadline(ts hlc.Timestamp)
 	// MissedDeadline reports whether an attempt was refused for its deadline: the next one may take as long, and had better do without.

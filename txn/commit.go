@@ -244,10 +244,11 @@ func (t *txn) committed(ts hlc.Timestamp, settled func(keys.Key) bool) {
 func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again bool, _ error) {
 	part := &p.parts[0]
 	t.mu.Lock()
-	meta, deadline := t.meta, t.deadline
+	meta := t.meta
 	t.mu.Unlock()
 	bound := meta.ReadTS
 	for n := 0; ; n++ {
+		deadline := t.bound()
 		if late(bound, deadline) {
 			return hlc.Timestamp{}, false, t.errLate(bound, deadline)
 		}
@@ -285,7 +286,10 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
 			t.c.cfg.Clock.Update(ke.TS)
 			if len(p.remote) == 0 {
-				return hlc.Timestamp{}, false, t.errLate(ke.TS, deadline)
+				if deadline = t.bound(); late(ke.TS, deadline) {
+					return hlc.Timestamp{}, false, t.errLate(ke.TS, deadline)
+				}
+				continue // it has been put off since
 			}
 			bound = bound.Next().Forward(ke.TS).Forward(t.c.cfg.Clock.Now())
 		default:
@@ -308,6 +312,13 @@ func (t *txn) SetDeadline(ts hlc.Timestamp) {
 	t.mu.Lock()
 	t.deadline = ts
 	t.mu.Unlock()
+}
+
+// bound is the deadline of the commit as it is now: whoever has set it may put it off while the commit is under way.
+func (t *txn) bound() hlc.Timestamp {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.deadline
 }
 
 // MissedDeadline implements Deadliner.

@@ -11,14 +11,13 @@ import (
 
 // manyCommit is one commit over several ranges (or of more than fits one batch).
 type manyCommit struct {
-	t        *txn
-	c        *Coordinator
-	meta     kv.TxnMeta
-	deadline hlc.Timestamp
-	plan     *plan
-	stageTS  hlc.Timestamp
-	staged   bool // the record is written as STAGING with the prepares
-	all      []keys.Key
+	t       *txn
+	c       *Coordinator
+	meta    kv.TxnMeta
+	plan    *plan
+	stageTS hlc.Timestamp
+	staged  bool // the record is written as STAGING with the prepares
+	all     []keys.Key
 
 	localDone []keys.Key // resolved with the record
 
@@ -58,8 +57,8 @@ func (t *txn) commitMany(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 		t.committedMany(ts, mc.all)
 		return ts, nil
 	case verdictPushed:
-		if late(ts, mc.deadline) {
-			return mc.abort(ctx, t.errLate(ts, mc.deadline))
+		if deadline := t.bound(); late(ts, deadline) {
+			return mc.abort(ctx, t.errLate(ts, deadline))
 		}
 		return mc.explicit(ctx, ts)
 	case verdictWait:
@@ -74,7 +73,7 @@ func (t *txn) prepareMany(ctx context.Context, p *plan, stage bool) (*manyCommit
 	c := t.c
 	t.mu.Lock()
 	t.traced = true // from here on there may be a record
-	mc := &manyCommit{t: t, c: c, meta: t.meta, deadline: t.deadline, plan: p, stageTS: t.meta.ReadTS}
+	mc := &manyCommit{t: t, c: c, meta: t.meta, plan: p, stageTS: t.meta.ReadTS}
 	spans := len(t.reads.spans) > 0 && t.meta.Isolation == kv.Serializable
 	t.mu.Unlock()
 	// Where all reads to be validated are in participating ranges, their prepares do it, and the commit
@@ -83,9 +82,9 @@ func (t *txn) prepareMany(ctx context.Context, p *plan, stage bool) (*manyCommit
 	if len(p.remote) == 0 || !spans {
 		mc.stageTS = mc.stageTS.Forward(c.cfg.Clock.Now())
 	}
-	if late(mc.stageTS, mc.deadline) {
+	if deadline := t.bound(); late(mc.stageTS, deadline) {
 		t.untraced()
-		return nil, t.errLate(mc.stageTS, mc.deadline)
+		return nil, t.errLate(mc.stageTS, deadline)
 	}
 	keyBytes := 0
 	for i := range p.parts {

@@ -1,13 +1,16 @@
 package txn
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/pamirdb/pamir/hlc"
+	"github.com/pamirdb/pamir/range/kv"
 )
 
 // No commit is above its deadline, whichever way it takes, and a refused one leaves nothing.
@@ -60,5 +63,56 @@ func TestDeadline(t *testing.T) {
 			require.Equal(t, "2", get(t, c.Begin(bg, Options{}), "a"))
 			settled(t, c, s)
 		})
+	}
+}
+
+// A deadline that is put off while the commit is under way holds as it is then, whichever way the commit takes.
+func TestDeadlineIsPutOff(t *testing.T) {
+	for _, way := range []string{"one range", "remote read", "two ranges"} {
+		for _, putOff := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, put off: %t", way, putOff), func(t *testing.T) {
+				c, s := newTest(t, "m")
+				put(t, c, "a", "1", "x", "1")
+				x := c.Begin(bg, Options{})
+				require.NoError(t, x.Put(k("a"), []byte("2")))
+				switch way {
+				case "remote read":
+					get(t, x, "x")
+				case "two ranges":
+					require.NoError(t, x.Put(k("x"), []byte("2")))
+				}
+				deadline := c.cfg.Clock.Now().Add(time.Minute)
+				x.(Deadliner).SetDeadline(deadline)
+				var once sync.Once
+				s.intercept(func(req *kv.BatchRequest) error {
+					if len(req.Requests) == 0 || req.Txn == nil || req.Txn.ID != x.ID() {
+						return nil
+					}
+					switch req.Requests[0].(type) {
+					case *kv.CommitSingleRange, *kv.Prepare:
+						once.Do(func() { // it takes two minutes, and others have read
+							c.cfg.Clock.Update(c.cfg.Clock.Now().Add(2 * time.Minute))
+							get(t, c.Begin(bg, Options{}), "a")
+							if putOff {
+								x.(Deadliner).SetDeadline(deadline.Add(2 * time.Minute))
+							}
+						})
+					}
+					return nil
+				})
+				ts, err := x.Commit(bg)
+				if !putOff {
+					require.True(t, kv.HasCode(err, kv.CodeRefreshFailed), "%v", err)
+					x.Rollback(bg)
+					require.Equal(t, "1", get(t, c.Begin(bg, Options{}), "a"))
+					settled(t, c, s)
+					return
+				}
+				require.NoError(t, err)
+				require.True(t, deadline.Less(ts))
+				require.Equal(t, "2", get(t, c.Begin(bg, Options{}), "a"))
+				settled(t, c, s)
+			})
+		}
 	}
 }

@@ -121,8 +121,9 @@ func (t *txn) hold(ctx context.Context, p *plan) (hlc.Timestamp, error) {
 		return t.leave(ctx, meta, mc.settle)
 	case v == verdictAbort:
 		return mc.abort(ctx, mc.firstEr)
-	case late(ts, mc.deadline):
-		return mc.abort(ctx, t.errLate(ts, mc.deadline))
+	}
+	if deadline := t.bound(); late(ts, deadline) {
+		return mc.abort(ctx, t.errLate(ts, deadline))
 	}
 	t.mu.Lock()
 	reads := t.reads.pending(meta.ReadTS, ts, meta.Isolation == kv.Serializable, false)

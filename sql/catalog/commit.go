@@ -86,7 +86,9 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 	id := kv.TxnID(uuid.New())
 	key := markerKey(id)
 	expiry := h.clock.Now().Add(h.times.marker)
+	stop := nothing
 	end = func() {
+		stop()
 		// In the background of nobody: the next transactions are slow until it is done.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.times.lease)
 		defer cancel()
@@ -150,6 +152,7 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 	}
 	if d, ok := t.(txn.Deadliner); ok {
 		d.SetDeadline(expiry)
+		stop = h.renew(ctx, d, key, expiry)
 	}
 	return end, nil
 }

@@ -29,7 +29,7 @@ import (
 //     takes its registration back, once it has given up its lease. One that dies is struck off by and by: see strike.go.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
 //     every lease granted and every timestamp that was read under one.
-//  4. It commits, with the marker's expiry as its deadline, and removes the marker.
+//  4. It commits, with the marker's expiry as its deadline, and removes the marker. While that takes long, it renews the marker, and puts the deadline off: see renew.go.
 //
 // A marker that is left behind by a gateway that died is ignored by polls at or after its expiry; the change
 // it announced has not committed by then and cannot any more.
@@ -48,6 +48,8 @@ type leaseTimes struct {
 	plantedBug bool
 	// plantedHaste makes strikes not wait; for the test of the test.
 	plantedHaste bool
+	// plantedRenewal makes schema changes put their deadlines off without renewing their markers; for the test of the test.
+	plantedRenewal bool
 	// plantedForgetting makes transactions not compare what they used; for the test of the test.
 	plantedForgetting bool
 }
@@ -153,6 +155,7 @@ func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	failing := false
+	var since hlc.Timestamp // of what freezes the lease
 	for {
 		select {
 		case <-ctx.Done():
@@ -167,15 +170,28 @@ func (s *Store) hold(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 		}
 		failing = err != nil
 		wait := h.times.poll
+		if !frozen {
+			since = hlc.Timestamp{}
+		} else if since.IsEmpty() {
+			since = h.clock.Peek()
+		}
 		switch {
 		case frozen:
-			wait = h.times.frozen
+			// A change that takes long is looked at less and less often: its end is then found late by a small part of what it took.
+			wait = max(h.times.frozen, min(maxFrozen, time.Duration(h.clock.Peek().WallTime-since.WallTime)/frozenPart))
 		case h.current.Load() == nil || err != nil:
 			wait = h.times.retry
 		}
 		timer.Reset(wait)
 	}
 }
+
+// frozenPart is which part of the time that a lease has been frozen for may pass until the next look.
+// It is no more than maxFrozen.
+const (
+	frozenPart = 16
+	maxFrozen  = 100 * time.Millisecond
+)
 
 // withdrawWithin bounds how long a gateway that stops tries to take its registration back.
 const withdrawWithin = 200 * time.Millisecond

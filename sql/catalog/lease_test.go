@@ -41,13 +41,38 @@ func (g *gatedSender) Ranges(ctx context.Context, spans []keys.Span, reverse boo
 	return g.Store.Ranges(ctx, spans, reverse)
 }
 
-func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+func (g *gatedSender) pass(ctx context.Context) error {
 	for g.shut.Load() {
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return ctx.Err()
 		case <-time.After(time.Millisecond):
 		}
+	}
+	return nil
+}
+
+// Begin implements txn.Gateway, for what a gateway does for itself.
+func (g *gatedSender) Begin(ctx context.Context, opts txn.Options) txn.Txn {
+	return &gatedTxn{Txn: g.Store.Begin(ctx, opts).(*memtxn.Txn), gate: g}
+}
+
+// gatedTxn is one whose commit has to pass the gate.
+type gatedTxn struct {
+	*memtxn.Txn
+	gate *gatedSender
+}
+
+func (t *gatedTxn) Commit(ctx context.Context) (hlc.Timestamp, error) {
+	if err := t.gate.pass(ctx); err != nil {
+		return hlc.Timestamp{}, err
+	}
+	return t.Txn.Commit(ctx)
+}
+
+func (g *gatedSender) Send(ctx context.Context, req *kv.BatchRequest) (*kv.BatchResponse, error) {
+	if err := g.pass(ctx); err != nil {
+		return nil, err
 	}
 	if scan, ok := req.Requests[0].(*kv.Scan); ok && g.split.Load() {
 		for _, s := range scan.Spans {
@@ -68,6 +93,7 @@ type cluster struct {
 	heard  atomic.Int64
 	stop   func(i int) // ends a store
 	stops  []context.CancelFunc
+	slow   func() time.Duration // how long the commit of a schema change takes; nil for no time
 }
 
 // tell is a Tell.
@@ -101,7 +127,7 @@ func newLosingCluster(t *testing.T, n int, times leaseTimes, lost Lost) *cluster
 		g := &gatedSender{Store: c.mem}
 		own, stop := context.WithCancel(ctx)
 		c.stops = append(c.stops, stop)
-		ended = append(ended, s.Start(own, g, c.mem, int32(i+1), c.tell, lost, slog.New(slog.DiscardHandler)))
+		ended = append(ended, s.Start(own, g, g, int32(i+1), c.tell, lost, slog.New(slog.DiscardHandler)))
 		c.gates = append(c.gates, g)
 	}
 	t.Cleanup(func() {
@@ -139,6 +165,9 @@ func (c *cluster) change(ctx context.Context, i int) (version uint64, at hlc.Tim
 	end, err := s.BeforeCommit(ctx, t, &Uses{}, true)
 	if err != nil {
 		return 0, at, err
+	}
+	if c.slow != nil {
+		time.Sleep(c.slow())
 	}
 	at, err = t.Commit(ctx)
 	end()
@@ -182,8 +211,13 @@ func (c *cluster) write(ctx context.Context, i, n int) (u used, err error) {
 // hold at its timestamp.
 func (c *cluster) run(t *testing.T, d time.Duration, pause bool) (wrong, writes, changes int) {
 	ctx := context.Background()
-	_, _, err := c.change(ctx, 0)
-	require.NoError(t, err)
+	for {
+		_, _, err := c.change(ctx, 0)
+		if err == nil {
+			break
+		}
+		require.Equal(t, kv.RetryTxn, kv.AsError(err).Code.Class(), "%v", err)
+	}
 	for _, s := range c.stores { // everybody has heard of it
 		require.Eventually(t, func() bool {
 			l := s.holder.Load().current.Load()

@@ -184,7 +184,7 @@ func TestMarkerStrikesNobodyOffAfterItsTime(t *testing.T) {
 		stalled.first = sync.OnceFunc(func() {
 			require.Greater(t, time.Since(began), defaultTimes.lease)
 			c.gates[1].shut.Store(false)
-			time.Sleep(time.Until(began.Add(defaultTimes.marker + 10*time.Millisecond)))
+			time.Sleep(time.Until(began.Add(defaultTimes.marker + 2*maxFrozen)))
 			l := other.current.Load()
 			require.NotNil(t, l, "nothing is in its way any more")
 			require.Less(t, c.mem.Clock().Peek().WallTime, l.until.WallTime)

@@ -480,7 +480,11 @@ func (t *Txn) WriteBytes() int64 {
 }
 
 // SetDeadline implements txn.Deadliner.
-func (t *Txn) SetDeadline(ts hlc.Timestamp) { t.deadline = ts }
+func (t *Txn) SetDeadline(ts hlc.Timestamp) {
+	t.s.mu.Lock()
+	t.deadline = ts
+	t.s.mu.Unlock()
+}
 
 // MissedDeadline implements txn.Deadliner.
 func (t *Txn) MissedDeadline() bool { return t.missed }
