@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -93,8 +94,8 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), h.times.lease)
 		defer cancel()
 		if st, err := h.look(ctx); err == nil {
-			for _, n := range st.acks[id] {
-				if err := h.delete(ctx, ackKey(id, n)); err != nil {
+			for _, r := range st.acks[id] {
+				if err := h.delete(ctx, ackKey(id, r)); err != nil {
 					h.log.Warn("cannot remove an acknowledgement of a schema change", "err", err)
 				}
 			}
@@ -125,9 +126,9 @@ func (h *leaseHolder) announce(ctx context.Context, t txn.Txn) (end func(), err 
 		}
 		told.tell(ctx, missing)
 		if begun.Add(h.times.lease).Less(st.at) {
-			for _, n := range missing {
-				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", n)
-				done, err := h.strikeOff(ctx, n, key, marker, expiry)
+			for _, r := range missing {
+				h.log.Warn("a node did not notice a schema change; its lease has run out", "node", r.node)
+				done, err := h.strikeOff(ctx, []registration{r}, key, marker, expiry)
 				if err == nil && !done {
 					err = errChanged() // the marker is gone or has expired, and with it what the lease had to run out for
 				}
@@ -165,15 +166,16 @@ type teller struct {
 }
 
 // tell begins to tell these nodes. Only the first call does.
-func (t *teller) tell(ctx context.Context, nodes []uint64) {
+func (t *teller) tell(ctx context.Context, rs []registration) {
 	if t.cancel != nil || t.h.tell == nil {
 		return
 	}
 	ctx, t.cancel = context.WithCancel(ctx)
-	for _, n := range nodes {
-		if n == t.h.node {
+	for _, r := range rs {
+		if r.node == t.h.self.node {
 			continue
 		}
+		n := r.node
 		t.wg.Go(func() {
 			for {
 				// What does not arrive is told again; the gateway polls, too.
@@ -197,16 +199,6 @@ func (t *teller) stop() {
 	}
 }
 
-func without(all, some []uint64) []uint64 {
-	var out []uint64
-next:
-	for _, n := range all {
-		for _, m := range some {
-			if n == m {
-				continue next
-			}
-		}
-		out = append(out, n)
-	}
-	return out
+func without(all, some []registration) []registration {
+	return slices.DeleteFunc(slices.Clone(all), func(r registration) bool { return slices.Contains(some, r) })
 }

@@ -35,6 +35,9 @@ func (s *Store) sweep(ctx context.Context, h *leaseHolder, g txn.Gateway) {
 		} else if n > 0 {
 			h.log.Info("nothing is left of dropped tables and indexes", "of", n)
 		}
+		if err := h.tidy(ctx); err != nil && ctx.Err() == nil {
+			h.log.Debug("cannot remove what is left of schema changes whose gateways are gone; it is tried again later", "err", err)
+		}
 		t.Reset(sweepEvery)
 	}
 }

@@ -1,17 +1,18 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/pamirdb/pamir/hlc"
 	"github.com/pamirdb/pamir/range/keys"
 	"github.com/pamirdb/pamir/range/kv"
-	"github.com/pamirdb/pamir/sql/pgerr"
 	"github.com/pamirdb/pamir/txn"
 )
 
@@ -26,7 +27,8 @@ import (
 //     One that does not hear of it finds the marker at its next poll.
 //  2. It waits for the acknowledgement of every gateway that is registered, or until t1 + the time of a lease, when whatever was
 //     granted before t1 has run out. A gateway that let it wait is struck off, by a transaction that commits before the marker expires; it registers again before it takes another lease. One that stops
-//     takes its registration back, once it has given up its lease. One that dies is struck off by and by: see strike.go.
+//     takes its registration back, once it has given up its lease. One that dies is struck off by and by: see strike.go. A gateway is a process here: another one of
+//     the same node says nothing for it.
 //  3. It reads the version table at its clock: a later write of the version row has a later timestamp, which is therefore above
 //     every lease granted and every timestamp that was read under one.
 //  4. It commits, with the marker's expiry as its deadline, and removes the marker. While that takes long, it renews the marker, and puts the deadline off: see renew.go.
@@ -67,25 +69,6 @@ var defaultTimes = leaseTimes{lease: 5 * time.Second, poll: time.Second, retry: 
 // longCommit is from how many bytes on a commit reads the version row instead of relying on the lease.
 const longCommit = 24 << 20
 
-// Rows of the version table besides the version row itself.
-const (
-	rowVersion = 0
-	rowMarker  = 1 // <id> -> expiry
-	rowGateway = 2 // <node> -> nothing
-	rowAck     = 3 // <marker's id> <node> -> nothing
-	rowStrike  = 4 // <node> -> id
-)
-
-func markerKey(id kv.TxnID) keys.Key { return append(idKey(versionTable, rowMarker), id[:]...) }
-
-func gatewayKey(node uint64) keys.Key {
-	return keys.AppendUvarint(idKey(versionTable, rowGateway), node)
-}
-
-func ackKey(id kv.TxnID, node uint64) keys.Key {
-	return keys.AppendUvarint(append(idKey(versionTable, rowAck), id[:]...), node)
-}
-
 // lease is what a gateway was granted; it is replaced as a whole.
 type lease struct {
 	snap *snapshot
@@ -100,13 +83,15 @@ type leaseHolder struct {
 	sender  txn.Sender
 	gateway txn.Gateway
 	clock   *hlc.Clock
-	node    uint64
+	self    registration
 	tell    Tell
 	lost    Lost
 	log     *slog.Logger
 	times   leaseTimes
 	// suspects are the registered gateways that are lost, if it is for this one to strike them; the poll's.
 	suspects map[uint64]*suspect
+	// former are the registrations of earlier processes of this node, and by when they had been made; the poll's.
+	former map[registration]hlc.Timestamp
 
 	current atomic.Pointer[lease] // nil: none, or frozen
 	kick    chan struct{}
@@ -117,24 +102,13 @@ type leaseHolder struct {
 	acked    map[kv.TxnID]bool
 }
 
-// versionTableState is one look at the version table.
-type versionTableState struct {
-	at       hlc.Timestamp
-	row      versionRow
-	have     bool
-	markers  []kv.TxnID // not expired at at
-	gateways []uint64
-	strikes  map[uint64][]byte
-	acks     map[kv.TxnID][]uint64
-}
-
 // Tell has another gateway's Store look at the version table: its Look. It need not arrive.
 type Tell func(ctx context.Context, node int32) error
 
 // Start begins to hold leases, and to collect garbage, until ctx ends; done is closed then. Without it every transaction reads the version row.
 // g serves to load descriptors. Without tell other gateways notice a schema change when they poll next; without lost one that dies holds the next one up.
 func (s *Store) Start(ctx context.Context, sender txn.Sender, g txn.Gateway, node int32, tell Tell, lost Lost, log *slog.Logger) (done <-chan struct{}) {
-	h := &leaseHolder{sender: sender, gateway: g, times: s.times, clock: g.Clock(), node: uint64(node), tell: tell, lost: lost, log: log,
+	h := &leaseHolder{sender: sender, gateway: g, times: s.times, clock: g.Clock(), self: registration{uint64(node), kv.TxnID(uuid.New())}, tell: tell, lost: lost, log: log,
 		kick: make(chan struct{}, 1), acked: map[kv.TxnID]bool{}}
 	s.holder.Store(h)
 	ended := make(chan struct{})
@@ -204,7 +178,7 @@ func (h *leaseHolder) withdraw() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), withdrawWithin)
 	defer cancel()
-	if err := h.delete(ctx, gatewayKey(h.node)); err != nil {
+	if err := h.delete(ctx, gatewayKey(h.self)); err != nil {
 		h.log.Debug("the registration for schema changes stays", "err", err)
 	}
 }
@@ -216,107 +190,6 @@ func (h *leaseHolder) freeze() (idle bool) {
 	h.frozen = true
 	h.current.Store(nil)
 	return h.inflight == 0
-}
-
-// maxCuts bounds how often the version table is cut again because its ranges split under a look.
-const maxCuts = 20
-
-// look reads the version table at the clock's present.
-func (h *leaseHolder) look(ctx context.Context) (st *versionTableState, err error) {
-	at := h.clock.Now()
-	for range maxCuts { // many schema changes split the table
-		if st, err = h.lookAt(ctx, at); !kv.HasCode(err, kv.CodeRangeMismatch) {
-			break
-		}
-	}
-	return st, err
-}
-
-func (h *leaseHolder) lookAt(ctx context.Context, at hlc.Timestamp) (*versionTableState, error) {
-	parts, err := h.sender.Ranges(ctx, []keys.Span{tableSpan(versionTable)}, false)
-	if err != nil {
-		return nil, err
-	}
-	st := &versionTableState{at: at, strikes: map[uint64][]byte{}, acks: map[kv.TxnID][]uint64{}}
-	for _, p := range parts {
-		for spans := p.Spans; len(spans) > 0; {
-			resp, err := h.sender.Send(ctx, &kv.BatchRequest{Timestamp: at, Requests: []kv.Request{&kv.Scan{Spans: spans}}})
-			if err != nil {
-				return nil, err
-			}
-			sr, ok := resp.Responses[0].(*kv.ScanResponse)
-			if !ok {
-				return nil, pgerr.New(pgerr.InternalError, "the answer to a scan of the version table is a %T", resp.Responses[0])
-			}
-			if err := st.take(sr); err != nil {
-				return nil, err
-			}
-			spans = sr.Resume
-		}
-	}
-	return st, nil
-}
-
-func (st *versionTableState) take(sr *kv.ScanResponse) error {
-	prefix := tableKey(versionTable)
-	for {
-		k, v, ok, err := sr.Rows.Next()
-		if err != nil || !ok {
-			return err
-		}
-		if err := st.add(k[len(prefix):], v); err != nil {
-			return err
-		}
-	}
-}
-
-func (st *versionTableState) add(k, v []byte) error {
-	kind, rest, err := keys.DecodeUvarint(k)
-	if err != nil {
-		return err
-	}
-	var id kv.TxnID
-	takeID := func() bool {
-		if len(rest) < len(id) {
-			return false
-		}
-		copy(id[:], rest)
-		rest = rest[len(id):]
-		return true
-	}
-	bad := pgerr.New(pgerr.DataCorrupted, "the catalog's version table is corrupt")
-	switch kind {
-	case rowVersion:
-		st.have = true
-		st.row, err = decodeVersionRow(v)
-	case rowMarker:
-		if !takeID() || len(v) != hlc.EncodedLen {
-			return bad
-		}
-		var expiry hlc.Timestamp
-		if expiry, _, err = hlc.Decode(v); err == nil && st.at.Less(expiry) {
-			st.markers = append(st.markers, id)
-		}
-	case rowGateway:
-		var n uint64
-		if n, _, err = keys.DecodeUvarint(rest); err == nil {
-			st.gateways = append(st.gateways, n)
-		}
-	case rowStrike:
-		var n uint64
-		if n, _, err = keys.DecodeUvarint(rest); err == nil {
-			st.strikes[n] = bytes.Clone(v)
-		}
-	case rowAck:
-		if !takeID() {
-			return bad
-		}
-		var n uint64
-		if n, _, err = keys.DecodeUvarint(rest); err == nil {
-			st.acks[id] = append(st.acks[id], n)
-		}
-	}
-	return err
 }
 
 // poll looks once, and does what is to be done.
@@ -331,6 +204,9 @@ func (s *Store) poll(ctx context.Context, h *leaseHolder, g txn.Gateway) (frozen
 		return false, nil // not bootstrapped yet
 	}
 	frozen, err = s.settle(ctx, h, g, st)
+	if e := h.succeed(ctx, st); e != nil && ctx.Err() == nil {
+		h.log.Debug("cannot take back what an earlier process of this node has registered", "err", e)
+	}
 	if e := h.strike(ctx, st); e != nil && ctx.Err() == nil {
 		h.log.Debug("cannot strike nodes that are silent off the list of those that schema changes wait for", "err", e)
 	}
@@ -350,7 +226,7 @@ func (s *Store) settle(ctx context.Context, h *leaseHolder, g txn.Gateway, st *v
 		}
 		h.mu.Unlock()
 		for _, id := range ack {
-			if err := h.put(ctx, ackKey(id, h.node), nil); err != nil {
+			if err := h.put(ctx, ackKey(id, h.self), nil); err != nil {
 				return true, err
 			}
 			h.mu.Lock()
@@ -359,19 +235,15 @@ func (s *Store) settle(ctx context.Context, h *leaseHolder, g txn.Gateway, st *v
 		}
 		return true, nil
 	}
-	if _, struck := st.strikes[h.node]; struck {
+	if _, struck := st.strikes[h.self.node]; struck {
 		if !h.freeze() {
 			return true, nil
 		}
-		return true, h.delete(ctx, strikeKey(h.node))
+		return true, h.delete(ctx, strikeKey(h.self.node))
 	}
-	registered := false
-	for _, n := range st.gateways {
-		registered = registered || n == h.node
-	}
-	if !registered {
+	if !slices.Contains(st.gateways, h.self) {
 		// The next poll will find it; a lease taken before would not be waited for.
-		return true, h.put(ctx, gatewayKey(h.node), nil)
+		return true, h.put(ctx, gatewayKey(h.self), nil)
 	}
 	snap := s.cached(st.row)
 	if snap == nil {

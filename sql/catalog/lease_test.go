@@ -93,6 +93,7 @@ type cluster struct {
 	heard  atomic.Int64
 	stop   func(i int) // ends a store
 	stops  []context.CancelFunc
+	again  func(i int)          // starts another process of a node, which takes the place of the former in stores and gates
 	slow   func() time.Duration // how long the commit of a schema change takes; nil for no time
 }
 
@@ -118,7 +119,7 @@ func newLosingCluster(t *testing.T, n int, times leaseTimes, lost Lost) *cluster
 		c.stops[i]()
 		<-ended[i]
 	}
-	for i := range n {
+	c.again = func(i int) {
 		s := NewStore(Options{Counters: c.mem})
 		s.times, c.stores[i] = times, s
 		if i == 0 {
@@ -126,9 +127,12 @@ func newLosingCluster(t *testing.T, n int, times leaseTimes, lost Lost) *cluster
 		}
 		g := &gatedSender{Store: c.mem}
 		own, stop := context.WithCancel(ctx)
-		c.stops = append(c.stops, stop)
+		c.stops[i], c.gates[i] = stop, g
 		ended = append(ended, s.Start(own, g, g, int32(i+1), c.tell, lost, slog.New(slog.DiscardHandler)))
-		c.gates = append(c.gates, g)
+	}
+	c.stops, c.gates = make([]context.CancelFunc, n), make([]*gatedSender, n)
+	for i := range n {
+		c.again(i)
 	}
 	t.Cleanup(func() {
 		cancel()
@@ -453,7 +457,7 @@ func TestChangeIsAnnouncedAgain(t *testing.T) {
 		}
 		require.Less(t, time.Since(began), time.Second, "who has acknowledged it once does so again")
 
-		require.NoError(t, h.put(t.Context(), ackKey(before, 2), nil))
+		require.NoError(t, h.put(t.Context(), ackKey(before, c.stores[1].holder.Load().self), nil))
 		time.Sleep(2 * defaultTimes.poll)
 		require.NotNil(t, c.stores[1].holder.Load().current.Load())
 		c.gates[1].shut.Store(true)

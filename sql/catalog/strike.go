@@ -33,25 +33,22 @@ type suspect struct {
 	seen   hlc.Timestamp // when it was first seen: it had been written by then
 }
 
-func strikeKey(node uint64) keys.Key {
-	return keys.AppendUvarint(idKey(versionTable, rowStrike), node)
-}
-
 // strike does what there is to do about the gateways that are lost, as of a look. It is the poll's.
 func (h *leaseHolder) strike(ctx context.Context, st *versionTableState) error {
 	if h.lost == nil {
 		return nil
 	}
 	lost := map[uint64]*suspect{}
-	for _, n := range st.gateways {
-		if n == h.node {
+	for _, r := range st.gateways {
+		n := r.node
+		if n == h.self.node {
 			continue
 		}
 		if h.lost(int32(n)) {
 			if lost[n] = h.suspects[n]; lost[n] == nil {
 				lost[n] = &suspect{since: st.at}
 			}
-		} else if n < h.node {
+		} else if n < h.self.node {
 			h.suspects = nil
 			return nil // that one does it
 		}
@@ -72,7 +69,7 @@ func (h *leaseHolder) strike(ctx context.Context, st *versionTableState) error {
 		case !bytes.Equal(row, s.strike):
 			s.strike, s.seen = bytes.Clone(row), st.at
 		case s.seen.Add(h.times.lease).Less(st.at) || h.times.plantedHaste:
-			done, err := h.strikeOff(ctx, n, strikeKey(n), row, hlc.Max)
+			done, err := h.strikeOff(ctx, st.of(n), strikeKey(n), row, hlc.Max)
 			if err != nil {
 				return err
 			}
@@ -87,14 +84,14 @@ func (h *leaseHolder) strike(ctx context.Context, st *versionTableState) error {
 // strikeAgain is for how many leases a gateway is left alone that has taken a strike back.
 const strikeAgain = 6
 
-// strikeOff removes the registration of a gateway, and the strike against it if there is one, if the row is still there that says that the gateway was granted nothing since:
+// strikeOff removes registrations of a gateway, and the strike against it if there is one, if the row is still there that says that they were granted nothing since:
 // the strike, or a marker. A removal that is lost on its way and arrives late removes nothing that was made anew. expiry is up to when the row says so: beyond its own a marker
 // may still be there, but leases are granted again.
-func (h *leaseHolder) strikeOff(ctx context.Context, node uint64, key keys.Key, value []byte, expiry hlc.Timestamp) (done bool, err error) {
+func (h *leaseHolder) strikeOff(ctx context.Context, rs []registration, key keys.Key, value []byte, expiry hlc.Timestamp) (done bool, err error) {
 	t := h.gateway.Begin(ctx, txn.Options{})
 	defer t.Rollback(context.WithoutCancel(ctx))
 	for {
-		done, err = h.tryStrikeOff(ctx, t, node, key, value, expiry)
+		done, err = h.tryStrikeOff(ctx, t, rs, key, value, expiry)
 		if err == nil || !t.Retryable(err) {
 			return done, err
 		}
@@ -104,7 +101,7 @@ func (h *leaseHolder) strikeOff(ctx context.Context, node uint64, key keys.Key, 
 	}
 }
 
-func (h *leaseHolder) tryStrikeOff(ctx context.Context, t txn.Txn, node uint64, key keys.Key, value []byte, expiry hlc.Timestamp) (done bool, err error) {
+func (h *leaseHolder) tryStrikeOff(ctx context.Context, t txn.Txn, rs []registration, key keys.Key, value []byte, expiry hlc.Timestamp) (done bool, err error) {
 	v, ok, err := t.Get(ctx, key, txn.ScanOptions{})
 	if err != nil || !ok || !bytes.Equal(v, value) || expiry.LessEq(t.ReadTimestamp()) {
 		return false, err
@@ -112,11 +109,45 @@ func (h *leaseHolder) tryStrikeOff(ctx context.Context, t txn.Txn, node uint64, 
 	if d, bounded := t.(txn.Deadliner); bounded {
 		d.SetDeadline(expiry)
 	}
-	for _, k := range []keys.Key{gatewayKey(node), strikeKey(node)} {
-		if err := t.Delete(k); err != nil {
-			return false, err
+	for _, r := range rs {
+		for _, k := range []keys.Key{gatewayKey(r), strikeKey(r.node)} {
+			if err := t.Delete(k); err != nil {
+				return false, err
+			}
 		}
 	}
 	_, err = t.Commit(ctx)
 	return err == nil, err
+}
+
+// of returns the registrations of a node.
+func (st *versionTableState) of(node uint64) (rs []registration) {
+	for _, r := range st.gateways {
+		if r.node == node {
+			rs = append(rs, r)
+		}
+	}
+	return rs
+}
+
+// succeed removes the registrations of earlier processes of this node when they have been seen for longer than a lease: whatever these were granted has run out. Until then
+// schema changes wait for them, for nobody acknowledges anything in their names.
+func (h *leaseHolder) succeed(ctx context.Context, st *versionTableState) error {
+	former := map[registration]hlc.Timestamp{}
+	for _, r := range st.of(h.self.node) {
+		if r == h.self {
+			continue
+		}
+		seen, ok := h.former[r]
+		if !ok {
+			seen = h.clock.Now() // after what it was granted: the answer to the look carried the leader's clock
+		} else if seen.Add(h.times.lease).Less(st.at) {
+			if err := h.delete(ctx, gatewayKey(r)); err != nil {
+				return err
+			}
+		}
+		former[r] = seen
+	}
+	h.former = former
+	return nil
 }

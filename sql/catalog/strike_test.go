@@ -28,9 +28,7 @@ func (c *cluster) took(t *testing.T, i int) time.Duration {
 func (c *cluster) registered(t *testing.T, node uint64) (registered, struck bool) {
 	st, err := c.stores[0].holder.Load().look(t.Context())
 	require.NoError(t, err)
-	for _, n := range st.gateways {
-		registered = registered || n == node
-	}
+	registered = len(st.of(node)) > 0
 	_, struck = st.strikes[node]
 	return registered, struck
 }
@@ -143,11 +141,11 @@ func TestStrikeOffNeedsItsStrike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster(t, 2, defaultTimes)
 		h := c.stores[0].holder.Load()
-		done, err := h.strikeOff(t.Context(), 2, strikeKey(2), []byte("no such strike"), hlc.Max)
+		done, err := h.strikeOff(t.Context(), []registration{c.stores[1].holder.Load().self}, strikeKey(2), []byte("no such strike"), hlc.Max)
 		require.NoError(t, err)
 		require.False(t, done)
 		require.NoError(t, h.put(t.Context(), strikeKey(2), []byte("another")))
-		done, err = h.strikeOff(context.Background(), 2, strikeKey(2), []byte("one"), hlc.Max)
+		done, err = h.strikeOff(context.Background(), []registration{c.stores[1].holder.Load().self}, strikeKey(2), []byte("one"), hlc.Max)
 		require.NoError(t, err)
 		require.False(t, done)
 		registered, _ := c.registered(t, 2)
