@@ -97,5 +97,5 @@
 //  10. Writes that a return to a savepoint took back are out of the open locks before the record says COMMITTED, and late
 //     copies of them change nothing.
 //  11. A recovery that has found STAGING goes on when those who wait for it leave, one at a time for each transaction, until it is decided or a
-//     range has not answered for half a minute.
+//     range has not answered for half a minute. So does the finishing of a record that was left.
 package txn

@@ -168,11 +168,34 @@ func (c *Coordinator) queryPrepared(ctx context.Context, holder kv.TxnMeta, ks [
 }
 
 // FinishRecord resolves what a COMMITTED record lists, and then removes it. It is for those that are so old that nobody asks for them any more, or is
-// told that the answer is forgotten.
+// told that the answer is forgotten. It goes on when its caller leaves, as a recovery does: what is spread over thousands of ranges takes longer than anybody waits who looks
+// after many records, and would be begun again each time.
 func (c *Coordinator) FinishRecord(ctx context.Context, rec kv.TxnRecord) error {
 	if rec.Status != kv.TxnCommitted || len(rec.Prepared)+len(rec.Spans) == 0 {
 		return kv.Errorf(kv.CodeInternal, "the record of transaction %s does not say that all is committed, and where", rec.Meta.ID)
 	}
+	id := rec.Meta.ID
+	if !c.beginFinishing(id) {
+		return kv.Errorf(kv.CodeUnavailable, "the locks of transaction %s are being resolved", id)
+	}
+	done := make(chan error, 1)
+	run := func(ctx context.Context) {
+		err := c.finishRecord(ctx, rec)
+		c.endFinishing(id)
+		done <- err
+	}
+	if !c.detach(run) {
+		run(ctx)
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return kv.Errorf(kv.CodeCanceled, "the locks of transaction %s are still being resolved: %v", id, ctx.Err())
+	}
+}
+
+func (c *Coordinator) finishRecord(ctx context.Context, rec kv.TxnRecord) error {
 	if err := c.resolve(ctx, rec.Meta, rec.Prepared, true, rec.CommitTS); err != nil {
 		return err
 	}

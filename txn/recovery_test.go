@@ -170,3 +170,56 @@ func TestRecoveredOnce(t *testing.T) {
 		require.EqualValues(t, 2*n, far.resolve.Load())
 	})
 }
+
+// A record whose locks take longer to be resolved than its finder waits is finished all the same, once, and not begun again by each who finds it.
+func TestFinishingGoesOnAlone(t *testing.T) {
+	c, s := newTest(t, "m")
+	var resolves atomic.Int64
+	reached, release := make(chan struct{}, 10), make(chan struct{})
+	var finishing atomic.Bool
+	s.intercept(func(req *kv.BatchRequest) error {
+		switch q := req.Requests[0].(type) {
+		case *kv.ResolveLocks:
+			if !finishing.Load() {
+				return kv.Errorf(kv.CodeCorruption, "injected")
+			}
+			resolves.Add(1)
+			reached <- struct{}{}
+			<-release
+		case *kv.EndTxn:
+			q.Local = nil // all locks stay
+		}
+		return nil
+	})
+	x := c.Begin(bg, Options{})
+	require.NoError(t, x.Put(k("a"), []byte("1")))
+	require.NoError(t, x.Put(k("z"), []byte("1")))
+	commit(t, x)
+	record := func() *kv.TxnRecord {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if r := s.records[x.ID()]; r != nil {
+			rec := *r
+			return &rec
+		}
+		return nil
+	}
+	require.Eventually(t, func() bool {
+		r := record()
+		return r != nil && r.Status == kv.TxnCommitted && c.Metrics().BackgroundFailed.Load() > 0
+	}, 10*time.Second, time.Millisecond)
+	rec := *record()
+	finishing.Store(true)
+	ctx, cancel := context.WithCancel(bg)
+	left := make(chan error)
+	go func() { left <- c.FinishRecord(ctx, rec) }()
+	<-reached
+	<-reached
+	cancel()
+	require.True(t, kv.HasCode(<-left, kv.CodeCanceled))
+	require.True(t, kv.HasCode(c.FinishRecord(bg, rec), kv.CodeUnavailable))
+	close(release)
+	require.Eventually(t, func() bool { return record() == nil }, 10*time.Second, time.Millisecond)
+	require.EqualValues(t, 2, resolves.Load())
+	require.Equal(t, "a=1 z=1", all(t, c.Begin(bg, Options{}), ScanOptions{}, span("a", "zz")))
+}

@@ -15,7 +15,7 @@ import (
 const (
 	// finishedRecords is how many left over records one collection of a range sees to; the next goes on.
 	finishedRecords = 100
-	// finishTimeout bounds the time for one of them, finishFailures how many may fail until the next collection, which goes on behind them.
+	// finishTimeout bounds for how long one of them is waited for (committed ones are finished all the same: txn.Coordinator.FinishRecord), finishFailures how many may fail until the next collection, which goes on behind them.
 	finishTimeout  = 10 * time.Second
 	finishFailures = 3
 )
