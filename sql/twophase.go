@@ -86,8 +86,8 @@ func (srv *Server) preparedTransactions(ctx context.Context) ([]preparedRow, err
 	return rows, err
 }
 
-func (s *Session) decider() (txn.Decider, error) {
-	if d, ok := s.srv.cfg.Gateway.(txn.Decider); ok {
+func (srv *Server) decider() (txn.Decider, error) {
+	if d, ok := srv.cfg.Gateway.(txn.Decider); ok {
 		return d, nil
 	}
 	return nil, pgerr.Unsupported("PREPARE TRANSACTION", "")
@@ -138,7 +138,7 @@ func (s *Session) prepareTransaction(ctx context.Context, gid string) (string, e
 		s.abort(blockIdle)
 		return "ROLLBACK", nil
 	}
-	_, err := s.decider()
+	_, err := s.srv.decider()
 	if err == nil {
 		err = s.mayPrepare(gid)
 	}
@@ -220,7 +220,7 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 			return nil
 		}
 		// Prepared, and not marked so: take it back. If that cannot be done either, the row tells of it.
-		if _, derr := s.finishPrepared(context.WithoutCancel(ctx), &row, false); derr != nil {
+		if _, derr := s.srv.finishPrepared(context.WithoutCancel(ctx), &row, false); derr != nil {
 			return unsurePrepared(gid, err)
 		}
 		return s.translate(err)
@@ -231,7 +231,7 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 	if announced {
 		cctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		if _, derr := s.dropPrepared(cctx, &row); derr != nil {
+		if _, derr := s.srv.dropPrepared(cctx, &row); derr != nil {
 			s.srv.cfg.Log.Warn("the name of a transaction that was not prepared stays in use until somebody asks for it", "gid", gid, "err", derr)
 		}
 	}
@@ -239,13 +239,13 @@ func (s *Session) prepareTx(ctx context.Context, gid string) error {
 }
 
 // dropPrepared removes the row of a name, and reports whether it was still that of this transaction.
-func (s *Session) dropPrepared(ctx context.Context, row *preparedRow) (was bool, _ error) {
-	return s.lookPrepared(ctx, row, true)
+func (srv *Server) dropPrepared(ctx context.Context, row *preparedRow) (was bool, _ error) {
+	return srv.lookPrepared(ctx, row, true)
 }
 
 // lookPrepared reports whether the row of a name is still that of this transaction, and may remove it.
-func (s *Session) lookPrepared(ctx context.Context, row *preparedRow, remove bool) (is bool, _ error) {
-	err := s.srv.changePrepared(ctx, row.GID, func(_ txn.Txn, old *preparedRow) (*preparedRow, error) {
+func (srv *Server) lookPrepared(ctx context.Context, row *preparedRow, remove bool) (is bool, _ error) {
+	err := srv.changePrepared(ctx, row.GID, func(_ txn.Txn, old *preparedRow) (*preparedRow, error) {
 		if is = old != nil && old.Meta.ID == row.Meta.ID && old.At.Equal(row.At); is && remove {
 			return nil, nil
 		}
@@ -256,19 +256,19 @@ func (s *Session) lookPrepared(ctx context.Context, row *preparedRow, remove boo
 
 // finishPrepared decides, and forgets the name. It returns what the transaction's record says. If the name is gone by then, somebody else has
 // finished it, and may have removed the record before it was asked: what it said means nothing, and the error is that there is no such transaction.
-func (s *Session) finishPrepared(ctx context.Context, row *preparedRow, commit bool) (kv.TxnStatus, error) {
+func (srv *Server) finishPrepared(ctx context.Context, row *preparedRow, commit bool) (kv.TxnStatus, error) {
 	if row.Meta.ID.IsZero() { // there was nothing to write
 		status := kv.TxnAborted
 		if commit {
 			status = kv.TxnCommitted
 		}
-		was, err := s.dropPrepared(ctx, row)
+		was, err := srv.dropPrepared(ctx, row)
 		if err == nil && !was {
 			err = noPrepared(row.GID)
 		}
 		return status, err
 	}
-	d, err := s.decider()
+	d, err := srv.decider()
 	if err != nil {
 		return kv.TxnUnknown, err
 	}
@@ -278,7 +278,7 @@ func (s *Session) finishPrepared(ctx context.Context, row *preparedRow, commit b
 	}
 	// If it was decided otherwise, who did so forgets the name: were it gone, they would not know that it was they.
 	mine := !row.Ready || (status == kv.TxnCommitted) == commit
-	was, err := s.lookPrepared(ctx, row, mine)
+	was, err := srv.lookPrepared(ctx, row, mine)
 	if err != nil || !was || !mine {
 		if err == nil && !was {
 			err = noPrepared(row.GID)
@@ -319,7 +319,7 @@ func (s *Session) decidePrepared(ctx context.Context, gid string, commit bool) e
 	// From here on it may happen, and who gives up waiting is told whether it has.
 	dctx, cancel := outlast(ctx, lastDecision)
 	defer cancel()
-	status, err := s.finishPrepared(dctx, row, commit)
+	status, err := s.srv.finishPrepared(dctx, row, commit)
 	switch _, told := pgerr.As(err); {
 	case err == nil:
 	case told:
@@ -410,7 +410,7 @@ func (s *Session) undecided(xid int64) (bool, error) {
 		if !r.Ready && s.runningTxns()[r.Meta.ID] {
 			return true, nil
 		}
-		d, err := s.decider()
+		d, err := s.srv.decider()
 		if err != nil {
 			return false, err
 		}
@@ -436,13 +436,13 @@ func (s *Session) preparedXactRows() [][]*string {
 			if running == nil {
 				running = s.runningTxns()
 			}
-			d, err := s.decider()
+			d, err := s.srv.decider()
 			if err != nil || running[r.Meta.ID] {
 				continue
 			}
 			status, _, err := d.PreparedStatus(s.ctx, r.Meta)
 			if err == nil && status == kv.TxnAborted {
-				_, err = s.dropPrepared(s.ctx, r)
+				_, err = s.srv.dropPrepared(s.ctx, r)
 			}
 			if err != nil {
 				s.warn("01000", "prepared transaction \"%s\" could not be looked at: %v", r.GID, err)

@@ -255,6 +255,7 @@ func (srv *Server) forgetXacts(ctx context.Context, now time.Time) error {
 func (srv *Server) KeepXactIDs(ctx context.Context) {
 	t := time.NewTicker(10 * time.Minute)
 	defer t.Stop()
+	var decided []preparedRow
 	for {
 		select {
 		case <-t.C:
@@ -263,6 +264,10 @@ func (srv *Server) KeepXactIDs(ctx context.Context) {
 		}
 		if err := srv.forgetXacts(ctx, time.Unix(0, srv.now())); err != nil && ctx.Err() == nil {
 			srv.cfg.Log.Warn("old transaction ids could not be removed", "err", err)
+		}
+		var err error
+		if decided, err = srv.forgetPrepared(ctx, decided); err != nil && ctx.Err() == nil {
+			srv.cfg.Log.Warn("names of prepared transactions that have been finished could not be removed", "err", err)
 		}
 	}
 }
