@@ -241,6 +241,8 @@ func (t *txn) committed(ts hlc.Timestamp, settled func(keys.Key) bool) {
 // other ranges hold up to the timestamp to which they have been refreshed and no further, so that is a bound on the
 // commit (MaxTS); when the range needs a later one, they are refreshed up to there first. A refresh also
 // keeps later writes out of the span up to its timestamp, so what it found stays true while the commit is under way.
+// Where somebody reads what is written more often than the reads can be refreshed (thousands of ranges of them), that has no
+// end: after a few times the writes are prepared, which keeps later readers from them, and the reads refreshed up to there (commitMany).
 func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again bool, _ error) {
 	part := &p.parts[0]
 	t.mu.Lock()
@@ -283,7 +285,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		case ke.Code == kv.CodeRangeMismatch:
 			return hlc.Timestamp{}, true, ke
 		case ke.Code == kv.CodeReadBelowGC && n < maxMoves: // it has waited for locks for so long; this was its only copy
-		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
+		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty():
 			t.c.cfg.Clock.Update(ke.TS)
 			if len(p.remote) == 0 {
 				if deadline = t.bound(); late(ke.TS, deadline) {
@@ -291,12 +293,19 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 				}
 				continue // it has been put off since
 			}
+			if n == movesBeforePrepare {
+				ts, err := t.commitMany(ctx, p)
+				return ts, false, err
+			}
 			bound = bound.Next().Forward(ke.TS).Forward(t.c.cfg.Clock.Now())
 		default:
 			return hlc.Timestamp{}, false, ke
 		}
 	}
 }
+
+// movesBeforePrepare is how often a commit to one range is tried again, after the first time, at a later timestamp.
+const movesBeforePrepare = 2
 
 // late reports whether a commit at ts would be past its deadline.
 func late(ts, deadline hlc.Timestamp) bool { return !deadline.IsEmpty() && deadline.Less(ts) }

@@ -28,6 +28,7 @@
 //	one range                      CommitSingleRange: conflict checks, refreshes there, and writes, in one round.
 //	                               Reads in other ranges hold up to the timestamp they are refreshed to and no
 //	                               further, which therefore bounds the commit (MaxTS)
+//	... that was too early thrice  as below, with one Prepare: others cannot read, and so move, what is prepared
 //	several ranges                 Prepare everywhere; the anchor's range (anchor.go) writes the record, STAGING, with it.
 //	                               All prepared at the staged timestamp: that was it, after one round
 //	... a prepare was pushed       refresh up to the highest, then EndTxn: two rounds
