@@ -77,6 +77,7 @@ type Store struct {
 	recvSlots chan struct{}                 // incoming ones
 	sending   map[snapshotKey]*atomic.Int64 // outgoing snapshots, and the bytes of them that have been sent
 	refused   map[snapshotKey]refusals      // of those that were sent last
+	splitsDue splitsDue
 	sums      checksums
 	sumSlot   chan struct{}
 }

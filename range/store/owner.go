@@ -157,6 +157,9 @@ func (o *owner) SplitDone(left, right *replica.Replica, desc *kv.RangeDescriptor
 			right.Deliver(m)
 		}
 	}
+	if h := s.splitsDue.take(desc.RangeID); h != nil && h.Message.To.ReplicaID == right.ReplicaID() {
+		right.SayPosition(h)
+	}
 	// The left side's leader is where the right side's data is hot: its store takes the lead at once. The others wait
 	// for their election timeout.
 	if _, ok := left.Serving(); ok {

@@ -214,6 +214,9 @@ func (s *Store) HandleSnapshot(ctx context.Context, recv func() ([]byte, error))
 	if h.Asks { // before there is a slot: who has to wait for what the slots are taken by would only keep one
 		s.creating.Lock()
 		err := s.free(h.Desc)
+		if err != nil {
+			s.splitsDue.keep(h) // before creating is let go of, and a split can make the replica
+		}
 		s.creating.Unlock()
 		if err == nil {
 			err = s.wants(r, h)

@@ -356,16 +356,25 @@ func (s *StagedSnapshot) Discard() {
 // does not know when the replica was made by a split after it was asked for a snapshot: an answer of its own accord is the only way to tell, since a leader that sends
 // a snapshot asks nothing else.
 func (r *Replica) GoesByLog(h *SnapshotHeader) bool {
+	done := r.sayPosition(h)
+	return done != nil && <-done == nil
+}
+
+// SayPosition is GoesByLog without waiting for it: for who processes another replica.
+func (r *Replica) SayPosition(h *SnapshotHeader) { r.sayPosition(h) }
+
+// sayPosition returns nil if the replica needs the snapshot.
+func (r *Replica) sayPosition(h *SnapshotHeader) <-chan error {
 	s := r.snapshotState()
 	if s.desc == nil || h.Truncated == 0 || s.applied.AppliedIndex < h.Truncated {
-		return false
+		return nil
 	}
 	// Raft answers a snapshot of what it has committed already with how far it is.
 	meta := h.Message.Raft.Snapshot.GetMetadata()
 	meta.Index, meta.Term = new(s.applied.AppliedIndex), new(s.applied.AppliedTerm)
 	done := make(chan error, 1)
 	r.DeliverSnapshot(&StagedSnapshot{SnapshotHeader: *h, Index: s.applied.AppliedIndex, eng: r.deps.Engine, Done: done})
-	return <-done == nil
+	return done
 }
 
 // DeliverSnapshot offers a received snapshot to Raft; s.Done tells what became of it.
