@@ -285,7 +285,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 		case ke.Code == kv.CodeRangeMismatch:
 			return hlc.Timestamp{}, true, ke
 		case ke.Code == kv.CodeReadBelowGC && n < maxMoves: // it has waited for locks for so long; this was its only copy
-		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty():
+		case ke.Code == kv.CodeWriteTooOld && len(ke.Key) == 0 && !commit.MaxTS.IsEmpty() && n < maxMoves:
 			t.c.cfg.Clock.Update(ke.TS)
 			if len(p.remote) == 0 {
 				if deadline = t.bound(); late(ke.TS, deadline) {
@@ -293,7 +293,7 @@ func (t *txn) commitSingle(ctx context.Context, p *plan) (_ hlc.Timestamp, again
 				}
 				continue // it has been put off since
 			}
-			if n == movesBeforePrepare {
+			if n >= movesBeforePrepare {
 				ts, err := t.commitMany(ctx, p)
 				return ts, false, err
 			}
