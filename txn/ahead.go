@@ -4,7 +4,6 @@ import (
 	"context"
 	"math"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/pamirdb/pamir/hlc"
@@ -278,20 +277,8 @@ func (t *txn) sendChunk(ctx context.Context, meta kv.TxnMeta, c *aheadChunk, sta
 		if err != nil {
 			return err
 		}
-		// All of them are no more than the chunk, and over thousands of ranges each is a few rows. One that fails keeps others from being sent; those that
-		// have been are waited for, since without their answers the transaction could not go on from a savepoint.
-		errs := make([]error, len(pieces))
-		var failed atomic.Bool
-		_ = t.c.inParallel(ctx, len(pieces), func(ctx context.Context, i int) error {
-			if !failed.Load() {
-				if errs[i] = t.sendChunk(ctx, meta, &pieces[i], stage, keep, depth+1); errs[i] != nil {
-					failed.Store(true)
-				}
-			}
-			return nil
-		})
-		for _, err := range errs {
-			if err != nil {
+		for i := range pieces {
+			if err := t.sendChunk(ctx, meta, &pieces[i], stage, keep, depth+1); err != nil {
 				return err
 			}
 		}
