@@ -84,13 +84,37 @@ func (n *Node) splitAt(ctx context.Context, key keys.Key, pinned int64) (left, r
 	if pinned == 0 {
 		pinned = pinnedForEver
 	}
-	resp, err := n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key, Pinned: pinned}}})
+	var resp *kv.BatchResponse
+	err = untilKnown(ctx, func() (err error) {
+		resp, err = n.sender.Send(ctx, &kv.BatchRequest{Requests: []kv.Request{&kv.AdminSplit{Key: key, Pinned: pinned}}})
+		return err
+	})
 	if err != nil {
 		return left, right, err
 	}
 	r := resp.Responses[0].(*kv.AdminSplitResponse)
 	n.sender.Learn(r.Left, r.Right)
 	return r.Left, r.Right, nil
+}
+
+// unknownCuts is how often a cut is asked for whose outcome nobody tells, with a pause that doubles from 50 ms on: for about 6 s.
+const unknownCuts = 8
+
+// untilKnown asks for a cut again while it is not known what became of it, as when a connection breaks: if it is there already, that is the answer.
+func untilKnown(ctx context.Context, ask func() error) (err error) {
+	pause := 50 * time.Millisecond
+	for range unknownCuts {
+		if err = ask(); !kv.HasCode(err, kv.CodeUnknownOutcome) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+			pause *= 2
+		case <-ctx.Done():
+			return kv.Errorf(kv.CodeCanceled, "the cut may have been made: %v", err)
+		}
+	}
+	return kv.Errorf(kv.CodeUnavailable, "whether the range has been cut is not known, and may be asked for again: %v", err)
 }
 
 // mergeAt takes a cut back: it merges the range that begins at key with its left neighbour, having moved its replicas there. It returns the range that

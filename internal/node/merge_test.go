@@ -1,7 +1,9 @@
 package node
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 
@@ -21,4 +23,32 @@ func TestMergesWaitForLearners(t *testing.T) {
 		require.True(t, kv.HasCode(err, kv.CodeNotNow), "%v: %v", third, err)
 		require.ErrorContains(t, err, "are changing")
 	}
+}
+
+// A cut of which nobody tells whether it was made is asked for again. What is told in the end is about the cut, and not about a transaction.
+func TestCutsOfUnknownOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		broken := kv.Errorf(kv.CodeUnknownOutcome, "the connection broke")
+		asked := 0
+		answers := func(errs ...error) func() error {
+			asked = 0
+			return func() error {
+				asked++
+				return errs[min(asked, len(errs))-1]
+			}
+		}
+		require.NoError(t, untilKnown(t.Context(), answers(nil)))
+		require.NoError(t, untilKnown(t.Context(), answers(broken, broken, nil)))
+		require.Equal(t, 3, asked)
+		bad := kv.Errorf(kv.CodeBadRequest, "there is no such row")
+		require.Equal(t, error(bad), untilKnown(t.Context(), answers(broken, bad)))
+		err := untilKnown(t.Context(), answers(broken))
+		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+		require.Equal(t, unknownCuts, asked)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err = untilKnown(ctx, answers(broken))
+		require.True(t, kv.HasCode(err, kv.CodeCanceled), "%v", err)
+		require.Equal(t, 1, asked)
+	})
 }
