@@ -103,9 +103,12 @@ const unknownCuts = 8
 // untilKnown asks for a cut again while it is not known what became of it, as when a connection breaks: if it is there already, that is the answer.
 func untilKnown(ctx context.Context, ask func() error) (err error) {
 	pause := 50 * time.Millisecond
-	for range unknownCuts {
+	for n := 1; ; n++ {
 		if err = ask(); !kv.HasCode(err, kv.CodeUnknownOutcome) {
 			return err
+		}
+		if n == unknownCuts {
+			return kv.Errorf(kv.CodeUnavailable, "whether the range has been cut is not known, and may be asked for again: %v", err)
 		}
 		select {
 		case <-time.After(pause):
@@ -114,7 +117,6 @@ func untilKnown(ctx context.Context, ask func() error) (err error) {
 			return kv.Errorf(kv.CodeCanceled, "the cut may have been made: %v", err)
 		}
 	}
-	return kv.Errorf(kv.CodeUnavailable, "whether the range has been cut is not known, and may be asked for again: %v", err)
 }
 
 // mergeAt takes a cut back: it merges the range that begins at key with its left neighbour, having moved its replicas there. It returns the range that

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,8 +43,10 @@ func TestCutsOfUnknownOutcome(t *testing.T) {
 		require.Equal(t, 3, asked)
 		bad := kv.Errorf(kv.CodeBadRequest, "there is no such row")
 		require.Equal(t, error(bad), untilKnown(t.Context(), answers(broken, bad)))
+		began := time.Now()
 		err := untilKnown(t.Context(), answers(broken))
 		require.True(t, kv.HasCode(err, kv.CodeUnavailable), "%v", err)
+		require.Equal(t, 6350*time.Millisecond, time.Since(began), "nobody waits after the last answer")
 		require.Equal(t, unknownCuts, asked)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
